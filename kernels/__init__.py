@@ -1,0 +1,1 @@
+"""Exact kernels: free functions over arrays and scalars. Importing them compiles nothing."""

@@ -1,0 +1,111 @@
+"""The two decorators through which everything in this folder is compiled.
+
+``primitive``: a helper that other kernels call. Never cached alone; compiled into its callers.
+``kernel(signature, ...)``: an entry point with explicit types, compiled at its first call (or by
+``compile_all``), cached on disk.
+
+Numba keys a cached function on the content of *its own* file only: edit a primitive in another
+file, and cached callers keep the old arithmetic for ever. Here the stamp of every cache file is
+salted with a digest of all sources in this folder, so any change recompiles.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+from numba.core.dispatcher import Dispatcher
+
+FOLDER = Path(__file__).resolve().parent
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+_KERNELS: dict[str, "Kernel"] = {}
+
+
+@cache
+def sources_digest() -> str:
+    """Return a digest of every source file in this folder."""
+    digest = hashlib.sha256()
+    for path in sorted(FOLDER.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def primitive(function: Callable[..., Any]) -> Dispatcher:
+    """Compile a helper for use inside kernels; types are inferred at each use."""
+    return njit(function, **_OPTIONS)
+
+
+class Kernel:
+    """An entry point: compiled when first called, then a plain dispatcher.
+
+    Attributes
+    ----------
+    py_func : callable
+        The kernel's own Python text, for tests.
+    """
+
+    def __init__(self, function: Callable[..., Any], signatures: tuple[str, ...]) -> None:
+        self.py_func = function
+        self.signatures = signatures
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self._dispatcher: Dispatcher | None = None
+
+    @property
+    def is_compiled(self) -> bool:
+        """Tell whether machine code is loaded."""
+        return self._dispatcher is not None
+
+    def compile(self) -> Dispatcher:
+        """Compile, or load from the cache, every signature; return the dispatcher."""
+        if self._dispatcher is None:
+            dispatcher = njit(self.py_func, **_OPTIONS)
+            _enable_salted_cache(dispatcher)
+            for signature in self.signatures:
+                dispatcher.compile(signature)
+            dispatcher.disable_compile()
+            self._dispatcher = dispatcher
+        return self._dispatcher
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the kernel."""
+        return (self._dispatcher or self.compile())(*args)
+
+
+def kernel(*signatures: str) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make the decorated function an entry point with the given Numba signatures."""
+
+    def wrap(function: Callable[..., Any]) -> Kernel:
+        found = Kernel(function, signatures)
+        _KERNELS[found.name] = found
+        return found
+
+    return wrap
+
+
+def compile_all() -> Iterator[str]:
+    """Compile every kernel of the modules imported so far; yield the name before each."""
+    for name, found in sorted(_KERNELS.items()):
+        yield name
+        found.compile()
+
+
+def _enable_salted_cache(dispatcher: Dispatcher) -> None:
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError as error:  # neither the source folder nor the user's cache is writable
+        warnings.warn(
+            f"compiled kernels cannot be kept between runs ({error}); "
+            "set NUMBA_CACHE_DIR to a writable folder",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return
+    # Private to Numba: hence the pinned range in pyproject.toml and tests/kernels/test_jit.py.
+    cache_file = dispatcher._cache._cache_file
+    cache_file._source_stamp = (cache_file._source_stamp, sources_digest())

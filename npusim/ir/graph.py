@@ -1,0 +1,228 @@
+"""Nodes and the graph that holds them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import GraphError
+from npusim.ir.attrs import NO_ATTRS, Attrs
+from npusim.ir.quant import Requant
+from npusim.ir.tensor import TensorSpec
+
+
+class Engine(Enum):
+    """A unit of the chip (names are the IP's own)."""
+
+    NN = "NN"
+    TP = "TP"
+    SHADER = "SH"
+    CPU = "CPU"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One operator.
+
+    Attributes
+    ----------
+    name : str
+        Layer name, unique in the graph: ``<OpType>_<node name>`` for ONNX.
+    op : str
+        Key of ``npusim.ops.registry``.
+    inputs, outputs : tuple of str
+        Tensor names; constants come as inputs.
+    uid : int
+        The importer's counter; ``<name>_<uid>`` is the layer id in reports and cfg files.
+    origin : tuple of str
+        Names of the source model's nodes that this node stands for, in execution order.
+    engine : Engine or None
+        Set by ``passes.assign_engine``; ``reason`` says why.
+    requant : Requant or None
+        Set by ``passes.lower_requant``.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Attrs = NO_ATTRS
+    uid: int = 0
+    origin: tuple[str, ...] = ()
+    engine: Engine | None = None
+    reason: str = ""
+    requant: Requant | None = None
+
+    @property
+    def layer_id(self) -> str:
+        """Return ``<name>_<uid>``."""
+        return f"{self.name}_{self.uid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocess:
+    """What happens to raw input data before quantization: reorder, subtract, divide.
+
+    ``mean`` and ``std`` are per channel (axis 1 of an N, C, H, W input) on the 0..255 scale; empty
+    means 0 and 1. ``reorder`` gives the source channel of each channel; empty means as it comes.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    reorder: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a graph came from."""
+
+    framework: str = ""
+    path: str = ""
+    sha256: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Graph:
+    """A network in execution order. Passes take one and return a new one.
+
+    Every tensor name used by a node is a key of ``tensors``; weights and other known values are
+    also in ``constants``. ``nodes`` are in topological order.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    tensors: dict[str, TensorSpec]
+    constants: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    preprocess: dict[str, Preprocess] = field(default_factory=dict)
+    source: Source = field(default_factory=Source)
+    target: str = "rk1808"
+    batch: int = 1
+    notes: tuple[str, ...] = ()
+
+    def copy(self, **changes: object) -> "Graph":
+        """Return a graph with its own dictionaries (arrays are shared) and the given changes."""
+        base = {
+            "tensors": dict(self.tensors),
+            "constants": dict(self.constants),
+            "preprocess": dict(self.preprocess),
+        }
+        return replace(self, **(base | changes))  # type: ignore[arg-type]
+
+    def spec(self, name: str) -> TensorSpec:
+        """Return the spec of a tensor."""
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise GraphError(f"tensor {name!r} is not in the graph", where=self.name) from None
+
+    def is_constant(self, name: str) -> bool:
+        """Tell whether a tensor's value is known."""
+        return name in self.constants
+
+    def producers(self) -> dict[str, Node]:
+        """Return tensor name -> node that writes it."""
+        return {name: node for node in self.nodes for name in node.outputs}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Return tensor name -> nodes that read it (once per node), in execution order."""
+        users: dict[str, list[Node]] = {name: [] for name in self.tensors}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                users[name].append(node)
+        return users
+
+    def activations(self, node: Node) -> tuple[str, ...]:
+        """Return the node's inputs whose values are not known before a run."""
+        return tuple(name for name in node.inputs if name not in self.constants)
+
+    def node(self, name: str) -> Node:
+        """Return the node of a name."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise GraphError(f"no layer is called {name!r}", where=self.name)
+
+
+def toposorted(nodes: Iterable[Node], known: Iterable[str]) -> tuple[Node, ...]:
+    """Return nodes in execution order, stable with respect to the order given.
+
+    Parameters
+    ----------
+    nodes : iterable of Node
+    known : iterable of str
+        Tensors available at the start: graph inputs and constants.
+
+    Raises
+    ------
+    GraphError
+        When a cycle or a missing producer leaves nodes over; they are named.
+    """
+    pending = list(nodes)
+    producer = {out: i for i, node in enumerate(pending) for out in node.outputs}
+    ready = set(known)
+    order: list[int] = []
+    state = [0] * len(pending)  # 0 new, 1 being visited, 2 done
+
+    def unmet(i: int) -> Iterator[str]:
+        return (name for name in pending[i].inputs if name and name not in ready)
+
+    for start in range(len(pending)):
+        stack = [start]
+        while stack:
+            i = stack[-1]
+            if state[i] == 2:
+                stack.pop()
+                continue
+            state[i] = 1
+            waiting = []
+            for name in unmet(i):
+                j = producer.get(name)
+                if j is None:
+                    raise GraphError(
+                        f"input {name!r} of layer {pending[i].name!r} is produced by nothing",
+                        rule="every input is a graph input, a constant or another layer's output",
+                    )
+                if state[j] == 1:
+                    raise GraphError(
+                        f"layers {pending[i].name!r} and {pending[j].name!r} are on a cycle",
+                        rule="a network has no cycles",
+                    )
+                if state[j] == 0:
+                    waiting.append(j)
+            if waiting:
+                stack.extend(reversed(waiting))
+            else:
+                state[i] = 2
+                ready.update(pending[i].outputs)
+                order.append(i)
+                stack.pop()
+    return tuple(pending[i] for i in order)
+
+
+def prune(graph: Graph) -> Graph:
+    """Return the graph without nodes, tensors and constants that no output needs."""
+    needed = set(graph.outputs)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            kept.append(node)
+            needed.update(node.inputs)
+    kept.reverse()
+    used = needed | set(graph.inputs) | {out for node in kept for out in node.outputs}
+    return graph.copy(
+        nodes=tuple(kept),
+        tensors={k: v for k, v in graph.tensors.items() if k in used},
+        constants={k: v for k, v in graph.constants.items() if k in used},
+    )
+
+
+def rename_inputs(node: Node, names: Mapping[str, str]) -> Node:
+    """Return the node with its inputs renamed where ``names`` has them."""
+    if not any(name in names for name in node.inputs):
+        return node
+    return replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))

@@ -1,0 +1,33 @@
+"""What is known of a tensor."""
+
+from dataclasses import dataclass, field
+from math import prod
+
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import Float, Quant
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """Name, shape, element type and quantization of one tensor.
+
+    Shapes follow the source model's axis order; feature maps are N, C, H, W. How the elements lie
+    in memory is the runtime's business (see ``npusim.runtime.layout``).
+    """
+
+    name: str
+    shape: Shape
+    dtype: DType = DType.F32
+    quant: Quant = field(default_factory=Float)
+
+    @property
+    def elements(self) -> int:
+        """Return the number of elements."""
+        return prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the number of bytes of the dense tensor."""
+        return self.elements * self.dtype.itemsize

@@ -1,0 +1,43 @@
+"""A graph as text: one line per node, for golden files of passes and bug reports."""
+
+from npusim.ir.graph import Graph, Node
+from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Quant
+
+
+def quant_text(quant: Quant) -> str:
+    """Return a short form of quantization parameters."""
+    match quant:
+        case Affine(scale=scale, zero_point=zero_point):
+            return f"{scale:.9g}@{zero_point}"
+        case DynamicFixedPoint(fl=fl):
+            return f"fl{fl}"
+        case AffinePerChannel(scales=scales, axis=axis):
+            return f"{len(scales)} scales on axis {axis}"
+        case Float():
+            return ""
+
+
+def tensor_text(graph: Graph, name: str) -> str:
+    """Return ``name:dtype[shape]{quant}``."""
+    spec = graph.spec(name)
+    quant = quant_text(spec.quant)
+    mark = "#" if graph.is_constant(name) else ""
+    shape = "x".join(str(n) for n in spec.shape) or "scalar"
+    return f"{mark}{name}:{spec.dtype.value}[{shape}]" + (f"{{{quant}}}" if quant else "")
+
+
+def node_text(graph: Graph, node: Node) -> str:
+    """Return one line for a node."""
+    engine = f"@{node.engine.value}" if node.engine else ""
+    ins = ", ".join(tensor_text(graph, n) for n in node.inputs)
+    outs = ", ".join(tensor_text(graph, n) for n in node.outputs)
+    attrs = str(node.attrs).partition("(")[2].rstrip(")")
+    return f"{node.layer_id} = {node.op}{engine}({attrs}) {ins} -> {outs}"
+
+
+def graph_text(graph: Graph) -> str:
+    """Return the whole graph, one line per node, in execution order."""
+    head = [f"graph {graph.name} target {graph.target} batch {graph.batch}"]
+    head += [f"input {tensor_text(graph, n)}" for n in graph.inputs]
+    tail = [f"output {tensor_text(graph, n)}" for n in graph.outputs]
+    return "\n".join(head + [node_text(graph, n) for n in graph.nodes] + tail) + "\n"

@@ -1,0 +1,39 @@
+"""Pooling."""
+
+from collections.abc import Sequence
+from math import ceil
+
+from npusim.errors import GraphError
+from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs
+from npusim.ir.tensor import Shape
+from npusim.ops.registry import register
+
+
+@register("pool2d", Pool2dAttrs, "max or average pooling over a window")
+def pool2d(attrs: Pool2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
+    """(N,C,H,W) -> (N,C,OH,OW)."""
+    (ifm,) = ins
+    if len(ifm) != 4:
+        raise GraphError(f"ifm {ifm} must have four axes")
+    top, bottom, left, right = attrs.pad
+    spatial = []
+    for size, kernel, stride, before, after in zip(
+        ifm[2:], attrs.kernel, attrs.stride, (top, left), (bottom, right), strict=True
+    ):
+        reach = (size + before + after - kernel) / stride
+        length = int(ceil(reach) if attrs.ceil_mode else reach // 1) + 1
+        if attrs.ceil_mode and (length - 1) * stride >= size + before:
+            length -= 1  # a window that starts beyond the input and its front padding is dropped
+        if length < 1:
+            raise GraphError(f"window {attrs.kernel} is larger than input {ifm} + pad {attrs.pad}")
+        spatial.append(length)
+    return ((ifm[0], ifm[1], spatial[0], spatial[1]),)
+
+
+@register("global_pool", GlobalPoolAttrs, "max or average over the whole feature map")
+def global_pool(attrs: GlobalPoolAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
+    """(N,C,H,W) -> (N,C,1,1)."""
+    (ifm,) = ins
+    if len(ifm) != 4:
+        raise GraphError(f"ifm {ifm} must have four axes")
+    return ((ifm[0], ifm[1], 1, 1),)

@@ -1,0 +1,63 @@
+"""From a node to a callable: the table of bindings.
+
+A binding looks at a node once, at load time: it checks shapes and types, prepares constants
+(packed weights, tables, multipliers) and returns a *step*. A step takes the node's activations (its
+inputs that are not constants, in order) and returns its outputs. It keeps no state between calls
+and may be called from several threads.
+
+Values are numpy arrays whose shape is the spec's shape (N, C, H, W for feature maps) in any memory
+order; see ``npusim.runtime.layout`` for the two orders that kernels want.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from npusim.errors import GraphError
+from npusim.ir.graph import Engine, Graph, Node
+
+Array = NDArray[Any]
+Step = Callable[..., tuple[Array, ...]]
+Bind = Callable[[Node, Graph], Step]
+
+_BINDINGS: dict[tuple[str, Engine], Bind] = {}
+
+
+def binding(*ops: str, engine: Engine) -> Callable[[Bind], Bind]:
+    """Register the decorated function as the binding of operators on an engine."""
+
+    def add(bind: Bind) -> Bind:
+        for op in ops:
+            if (op, engine) in _BINDINGS:
+                raise GraphError(f"{op} on {engine.value} is bound twice")
+            _BINDINGS[op, engine] = bind
+        return bind
+
+    return add
+
+
+def has_binding(op: str, engine: Engine) -> bool:
+    """Tell whether an operator can run on an engine."""
+    return (op, engine) in _BINDINGS
+
+
+def bind(node: Node, graph: Graph) -> Step:
+    """Return the step of a node.
+
+    Raises
+    ------
+    GraphError
+        When the node has no engine yet or nothing is bound for it; it lists what exists.
+    """
+    if node.engine is None:
+        raise GraphError(f"layer {node.name!r} has no engine", rule="run assign_engine first")
+    found = _BINDINGS.get((node.op, node.engine))
+    if found is None:
+        exist = sorted(f"{o} on {e.value}" for o, e in _BINDINGS if o == node.op)
+        raise GraphError(
+            f"{node.op} cannot run on {node.engine.value}",
+            where=f"layer {node.name!r}",
+            rule=f"available: {', '.join(exist) or 'nothing for this operator'}",
+        )
+    return found(node, graph)

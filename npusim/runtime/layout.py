@@ -1,0 +1,28 @@
+"""The two memory orders of values, as strides of one logical shape.
+
+A feature map always has the logical shape (N, C, H, W). Kernels want either channels innermost
+(N, H, W, C in memory) or plain C order. Both are views of one array when its memory already is in
+that order; only a change of order copies.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def channels_last(value: NDArray[Any]) -> NDArray[Any]:
+    """Return (N, C, H, W) as a C-contiguous (N, H, W, C) array; copies only when needed."""
+    return np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+
+
+def from_channels_last(value: NDArray[Any]) -> NDArray[Any]:
+    """Return an (N, H, W, C) array as a view of logical shape (N, C, H, W)."""
+    return value.transpose(0, 3, 1, 2)
+
+
+def same_order(shape: tuple[int, ...], like: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return an empty array of a shape whose memory order is that of ``like`` (same rank)."""
+    order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
+    memory = np.empty([shape[axis] for axis in order], dtype)
+    return memory.transpose(np.argsort(order))
