@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parent.parent / "npusim" / "assets" / "text_lines"
+FOLDER = Path(__file__).resolve().parent.parent / "npusim" / "assets" / "images"
 SIZE = (192, 48)  # width, height of the classifier's input
 PAGE_SHA256 = "667bfd85aab58052ae90251fae1a265cf8be6d1097b1e61dcfc183b65887a1fe"  # pixels
 
