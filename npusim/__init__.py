@@ -1,3 +1,40 @@
-"""npusim: bit-exact simulation and performance estimation of the RK1808 / RK3399Pro NPU."""
+"""npusim: bit-exact simulation and performance estimation of the RK1808 / RK3399Pro NPU.
+
+Names are loaded when first used: importing npusim compiles nothing and imports neither Numba nor
+onnx.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "load_model": "npusim.api",
+    "optimize": "npusim.api",
+    "quantize": "npusim.api",
+    "float16": "npusim.api",
+    "compile": "npusim.api",
+    "Graph": "npusim.ir.graph",
+    "Program": "npusim.runtime.program",
+    "Scheme": "npusim.quantize.schemes",
+}
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from npusim.api import compile, float16, load_model, optimize, quantize
+    from npusim.ir.graph import Graph
+    from npusim.quantize.schemes import Scheme
+    from npusim.runtime.program import Program
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'npusim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,1 @@
+"""Runs graphs: the float evaluator, the bindings to exact kernels and the compiled program."""

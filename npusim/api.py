@@ -1,0 +1,118 @@
+"""The typed API: load, optimize, quantize, compile, estimate.
+
+``npusim`` exports these names; the toolkit-compatible class in ``npusim.rknn`` and the command
+line are thin layers over them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower, optimize
+from npusim.quantize.apply import apply_scheme, to_float16
+from npusim.quantize.calibrate import calibrate
+from npusim.quantize.constrain import constrain
+from npusim.quantize.observers import Observer
+from npusim.quantize.schemes import Scheme, scheme_named
+from npusim.runtime.program import Program
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+def load_model(
+    path: str | Path,
+    *,
+    inputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """Load a model file into a float graph.
+
+    Parameters
+    ----------
+    path : path
+        An ONNX file.
+    inputs, outputs : sequence of str, optional
+        Cut the model at these tensors.
+    input_shapes : mapping or sequence, optional
+        Shapes of inputs with dynamic axes, by name or in order, with the batch axis.
+
+    Raises
+    ------
+    ModelImportError
+        Naming the file and what is wrong with it; unsupported operators are listed all at once.
+    """
+    from npusim.importers import load
+
+    return load(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+
+
+def quantize(
+    graph: Graph,
+    dataset: str | Path | Iterable[tuple[str, Feeds]],
+    *,
+    scheme: Scheme | str = Scheme.U8,
+    optimization_level: int = 3,
+    observer: Observer | None = None,
+    progress: Callable[[int, str], None] | None = None,
+) -> Graph:
+    """Return the quantized graph of a float graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float graph from ``load_model``.
+    dataset : path or iterable of (label, feeds)
+        A dataset file (one sample a line) or preprocessed float32 samples.
+    scheme : Scheme or str
+        Any spelling of the toolkit, for example ``"asymmetric_quantized-u8"`` or ``"u8"``.
+    optimization_level : int
+        0..3, as in RKNN-Toolkit.
+    observer : Observer, optional
+        Calibration statistic; default running minimum and maximum.
+    progress : callable, optional
+        Called with (samples done, label of the last).
+    """
+    chosen = scheme_named(scheme) if isinstance(scheme, str) else scheme
+    graph = optimize(graph, level=optimization_level)
+    if chosen is Scheme.F16:
+        return to_float16(graph)
+    if isinstance(dataset, str | Path):
+        from npusim.quantize.dataset import open_dataset
+
+        dataset = open_dataset(dataset, graph)
+    ranges = calibrate(graph, dataset, observer=observer, progress=progress)
+    return apply_scheme(graph, constrain(graph, ranges), chosen)
+
+
+def float16(graph: Graph, *, optimization_level: int = 3) -> Graph:
+    """Return the float16 graph of a float graph (``do_quantization=False`` in the toolkit)."""
+    return to_float16(optimize(graph, level=optimization_level))
+
+
+def compile(
+    graph: Graph,
+    *,
+    target: str | None = None,
+    optimization_level: int = 3,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Program:
+    """Assign engines and bind kernels.
+
+    Parameters
+    ----------
+    graph : Graph
+        Quantized or float16 graph.
+    target : str, optional
+        ``"rk1808"`` (default) or ``"rk3399pro"``; both have the same arithmetic.
+    optimization_level : int
+        0..3.
+    progress : callable, optional
+        Called with (layers done, layers, layer name).
+    """
+    if target is not None:
+        graph = graph.copy(target=target)
+    return Program(lower(graph, level=optimization_level), progress=progress)

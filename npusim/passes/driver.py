@@ -1,0 +1,75 @@
+"""Runs passes in order and checks the graph after each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from npusim.errors import GraphError
+from npusim.ir.graph import Graph, prune
+from npusim.ir.verify import verify
+from npusim.ops import infer_shapes
+
+Pass = Callable[[Graph], Graph]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a pipeline: the pass, the lowest optimization level it runs at, and why."""
+
+    run: Pass
+    level: int
+    why: str
+
+    @property
+    def name(self) -> str:
+        """Return the pass's own name."""
+        return getattr(self.run, "__name__", str(self.run))
+
+
+def run_pipeline(
+    graph: Graph,
+    steps: Sequence[Step],
+    *,
+    level: int = 3,
+    trace: Callable[[str, Graph], None] | None = None,
+) -> Graph:
+    """Apply every step whose level is reached; verify the graph after each.
+
+    Parameters
+    ----------
+    graph : Graph
+    steps : sequence of Step
+    level : int
+        Optimization level 0..3, as in RKNN-Toolkit: 3 all rewrites, 0 none but necessary ones.
+    trace : callable, optional
+        Called with each pass's name and result.
+
+    Raises
+    ------
+    GraphError
+        When a pass broke an invariant; it names the pass and the layer.
+    """
+    for step in steps:
+        if step.level > level:
+            continue
+        graph = prune(step.run(graph))
+        try:
+            check(graph)
+        except GraphError as error:
+            raise GraphError(f"after pass {step.name}: {error}") from error
+        if trace:
+            trace(step.name, graph)
+    return graph
+
+
+def check(graph: Graph) -> None:
+    """Check all invariants of a graph, shapes included."""
+    verify(graph)
+    for node in graph.nodes:
+        shapes = infer_shapes(node, [graph.spec(name) for name in node.inputs])
+        for name, shape in zip(node.outputs, shapes, strict=True):
+            if graph.spec(name).shape != shape:
+                raise GraphError(
+                    f"output {name!r} has shape {graph.spec(name).shape}, its operator gives "
+                    f"{shape}",
+                    where=f"layer {node.name!r} ({node.op})",
+                )

@@ -1,0 +1,162 @@
+"""Fold batch normalisation, scale and bias steps into the layer before them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.ir.attrs import Activation, Conv2dAttrs, NormAttrs
+from npusim.ir.graph import Graph, Node
+from npusim.passes.rewrite import (
+    View,
+    add_constant,
+    channel_vector,
+    merged_origin,
+    replaced,
+    with_output_of,
+)
+
+Vector = NDArray[np.float64]
+FOLDABLE = ("conv2d", "deconv2d", "fc")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAffine:
+    """x -> x * factor + offset, one value per channel."""
+
+    factor: Vector
+    offset: Vector
+
+
+def channel_affine(graph: Graph, node: Node, data: str) -> ChannelAffine | None:
+    """Return what a node does to ``data`` when that is one factor and offset per channel."""
+    channels = graph.spec(data).shape[1] if len(graph.spec(data).shape) > 1 else 0
+    ones, zeros = np.ones(channels), np.zeros(channels)
+    if node.op == "batch_norm" and node.inputs[0] == data:
+        if not all(graph.is_constant(name) for name in node.inputs[1:]):
+            return None
+        assert isinstance(node.attrs, NormAttrs)
+        gamma, beta, mean, var = (graph.constants[n].astype(np.float64) for n in node.inputs[1:])
+        factor = gamma / np.sqrt(var + node.attrs.epsilon)
+        return ChannelAffine(factor, beta - mean * factor)
+    if node.op not in ("add", "sub", "mul", "div") or len(node.inputs) != 2:
+        return None
+    left, right = node.inputs
+    other = channel_vector(graph, right if left == data else left, data)
+    if other is None or graph.spec(node.outputs[0]).shape != graph.spec(data).shape:
+        return None
+    if getattr(node.attrs, "activation", Activation.NONE) is not Activation.NONE:
+        return None
+    match node.op:
+        case "add":
+            return ChannelAffine(ones, other)
+        case "mul":
+            return ChannelAffine(other, zeros)
+        case "sub":
+            return ChannelAffine(ones, -other) if left == data else ChannelAffine(-ones, other)
+        case _:
+            if left != data or np.any(other == 0):
+                return None
+            return ChannelAffine(1 / other, zeros)
+
+
+def fold_affine(graph: Graph) -> Graph:
+    """Fold channel-wise factors and offsets behind conv, deconv and fc into weights and bias.
+
+    Arithmetic in float64, results stored as float32. The layer keeps the name of the last folded
+    operator.
+    """
+    for name in [node.name for node in graph.nodes if node.op in FOLDABLE]:
+        current: str | None = name
+        while current is not None:
+            graph, current = _fold_next(graph, current)
+    return graph
+
+
+def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
+    node = graph.node(name)
+    weights, bias = (graph.constants.get(n) for n in node.inputs[1:3])
+    activation = getattr(node.attrs, "activation", Activation.NONE)
+    if weights is None or bias is None or activation is not Activation.NONE:
+        return graph, None
+    out = node.outputs[0]
+    last = View(graph).only_user(out)
+    affine = channel_affine(graph, last, out) if last is not None else None
+    if last is None or affine is None:
+        return graph, None
+    factor, offset = affine.factor, affine.offset
+    if factor.size != weights.shape[0]:  # fc on more than two axes: axis 1 is not its channel
+        return graph, None
+    graph = graph.copy()
+    column = factor.reshape(-1, *(1,) * (weights.ndim - 1))
+    new_weights = add_constant(graph, f"{last.name}.weights", weights.astype(np.float64) * column)
+    new_bias = add_constant(graph, f"{last.name}.bias", bias.astype(np.float64) * factor + offset)
+    fused = with_output_of(node, last, inputs=(node.inputs[0], new_weights, new_bias))
+    return graph.copy(nodes=replaced(graph.nodes, (node, last), fused)), fused.name
+
+
+def affine_to_conv(graph: Graph) -> Graph:
+    """Turn a batch normalisation that nothing could absorb into a depthwise 1x1 convolution.
+
+    Channel-wise factors and offsets right behind it join in. Source: the vendor's layer lists run
+    an unfoldable BatchNorm as a convolution ("scale").
+    """
+    for name in [node.name for node in graph.nodes if node.op == "batch_norm"]:
+        node = graph.node(name)
+        data = node.inputs[0]
+        affine = channel_affine(graph, node, data)
+        if affine is None or len(graph.spec(data).shape) != 4:
+            continue
+        chain = [node]
+        while (last := View(graph).only_user(chain[-1].outputs[0])) is not None:
+            step = channel_affine(graph, last, chain[-1].outputs[0])
+            if step is None:
+                break
+            affine = ChannelAffine(
+                affine.factor * step.factor, affine.offset * step.factor + step.offset
+            )
+            chain.append(last)
+        graph = graph.copy()
+        channels = affine.factor.size
+        weights = add_constant(
+            graph, f"{chain[-1].name}.weights", affine.factor.reshape(channels, 1, 1, 1)
+        )
+        bias = add_constant(graph, f"{chain[-1].name}.bias", affine.offset)
+        conv = replace(
+            chain[-1],
+            op="conv2d",
+            inputs=(data, weights, bias),
+            attrs=Conv2dAttrs(group=channels),
+            origin=merged_origin(*chain),
+        )
+        graph = graph.copy(nodes=replaced(graph.nodes, chain, conv))
+    return graph
+
+
+def fold_pad(graph: Graph) -> Graph:
+    """Fold a constant zero pad of height and width into the convolution that alone reads it."""
+    for name in [node.name for node in graph.nodes if node.op == "pad"]:
+        node = graph.node(name)
+        user = View(graph).only_user(node.outputs[0])
+        attrs: Any = node.attrs
+        if user is None or user.op != "conv2d" or len(attrs.front) != 4:
+            continue
+        if attrs.mode.value != "constant" or attrs.value != 0.0:
+            continue
+        if attrs.front[:2] != (0, 0) or attrs.back[:2] != (0, 0):
+            continue
+        assert isinstance(user.attrs, Conv2dAttrs)
+        top, bottom, left, right = user.attrs.pad
+        extra = (attrs.front[2], attrs.back[2], attrs.front[3], attrs.back[3])
+        if min(extra) < 0:
+            continue
+        pad = (top + extra[0], bottom + extra[1], left + extra[2], right + extra[3])
+        fused = replace(
+            user,
+            inputs=(node.inputs[0], *user.inputs[1:]),
+            attrs=replace(user.attrs, pad=pad),
+            origin=merged_origin(node, user),
+        )
+        graph = graph.copy(nodes=replaced(graph.nodes, (node, user), fused))
+    return graph

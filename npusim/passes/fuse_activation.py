@@ -1,0 +1,58 @@
+"""Fuse rectifiers into the layer before them."""
+
+from dataclasses import replace
+from typing import Any
+
+from npusim.ir.attrs import Activation
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph
+from npusim.ir.quant import scale_of, zero_point_of
+from npusim.passes.rewrite import View, replaced, with_output_of
+
+RELU_CARRIERS = ("conv2d", "deconv2d", "fc")
+
+
+def fuse_relu(graph: Graph) -> Graph:
+    """Fuse relu into the convolution, deconvolution or fully connected layer before it.
+
+    The NN engine applies relu while it stores, at no cost and with the same result.
+    """
+    return _fuse(graph, "relu", Activation.RELU)
+
+
+def fuse_relu6(graph: Graph) -> Graph:
+    """Fuse relu6 where the output type saturates at or below 6, so that storing is the clamp.
+
+    Needs a quantized graph. Where the type reaches beyond 6 (fp16, dynamic fixed point with a power
+    of two above 6) relu6 stays an activation of its own on TP.
+    """
+    return _fuse(graph, "relu6", Activation.RELU6)
+
+
+def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
+    spec = graph.spec(out)
+    if spec.dtype is DType.F16 or spec.dtype.is_float:
+        return False
+    if graph.spec(carrier_out).quant != spec.quant:
+        return False
+    step = scale_of(spec.quant)
+    return step * (spec.dtype.max - zero_point_of(spec.quant)) <= 6.0 + step / 2
+
+
+def _fuse(graph: Graph, op: str, activation: Activation) -> Graph:
+    for name in [node.name for node in graph.nodes if node.op == op]:
+        node = graph.node(name)
+        view = View(graph)
+        carrier = view.producer_of(node.inputs[0], *RELU_CARRIERS)
+        if carrier is None or not view.is_private(node.inputs[0]):
+            continue
+        attrs: Any = carrier.attrs
+        if attrs.activation is not Activation.NONE:
+            continue
+        if activation is Activation.RELU6 and not _saturates_at_six(
+            graph, node.inputs[0], node.outputs[0]
+        ):
+            continue
+        fused = with_output_of(carrier, node, attrs=replace(attrs, activation=activation))
+        graph = graph.copy(nodes=replaced(graph.nodes, (carrier, node), fused))
+    return graph

@@ -1,0 +1,39 @@
+"""The ordered lists of passes, as data.
+
+Levels follow RKNN-Toolkit's ``optimization_level``: 0 only what is needed to run, 1 and 2 rewrites
+that keep every float value, 3 everything.
+"""
+
+from npusim.ir.graph import Graph
+from npusim.passes.assign_engine import assign_engine
+from npusim.passes.driver import Step, run_pipeline
+from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
+from npusim.passes.fuse_activation import fuse_relu, fuse_relu6
+from npusim.passes.fuse_patterns import fuse_activation_patterns
+from npusim.passes.lower_requant import lower_requant
+from npusim.passes.simplify_moves import simplify_moves
+
+FLOAT_PASSES = (
+    Step(fuse_activation_patterns, 1, "swish and hard-swish are one TP table, not four layers"),
+    Step(simplify_moves, 1, "reshapes and transposes that cancel cost time and nothing else"),
+    Step(fold_pad, 1, "the NN engine pads for free"),
+    Step(fold_affine, 2, "batch normalisation, scale and bias vanish into the weights"),
+    Step(affine_to_conv, 0, "a batch normalisation left over runs as a depthwise convolution"),
+    Step(fuse_relu, 1, "the NN engine applies relu while it stores"),
+)
+
+QUANTIZED_PASSES = (
+    Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
+    Step(assign_engine, 0, "the engine decides the rounding"),
+    Step(lower_requant, 0, "multipliers and shifts become visible"),
+)
+
+
+def optimize(graph: Graph, *, level: int = 3) -> Graph:
+    """Return the float graph after the rewrites of an optimization level (0..3)."""
+    return run_pipeline(graph, FLOAT_PASSES, level=level)
+
+
+def lower(graph: Graph, *, level: int = 3) -> Graph:
+    """Return the quantized graph with engines assigned and requantization lowered."""
+    return run_pipeline(graph, QUANTIZED_PASSES, level=level)

@@ -1,0 +1,108 @@
+"""What rewrites have in common: looking around a node and replacing a chain by one node."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph, Node
+from npusim.ir.tensor import TensorSpec
+
+
+class View:
+    """A graph with its producers and consumers looked up once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.producer = graph.producers()
+        self.users = graph.consumers()
+        self.exposed = set(graph.outputs)
+
+    def producer_of(self, tensor: str, *ops: str) -> Node | None:
+        """Return the node that writes a tensor when its operator is one of ``ops``."""
+        node = self.producer.get(tensor)
+        return node if node is not None and node.op in ops else None
+
+    def only_user(self, tensor: str) -> Node | None:
+        """Return the single reader of a tensor that is no graph output, else None."""
+        users = self.users[tensor]
+        return users[0] if len(users) == 1 and tensor not in self.exposed else None
+
+    def is_private(self, tensor: str) -> bool:
+        """Tell whether exactly one node reads the tensor and no output exposes it."""
+        return self.only_user(tensor) is not None
+
+
+def merged_origin(*nodes: Node) -> tuple[str, ...]:
+    """Return the source nodes of several nodes, in order, each once."""
+    return tuple(dict.fromkeys(name for node in nodes for name in node.origin))
+
+
+def scalar(graph: Graph, tensor: str) -> float | None:
+    """Return the value of a constant with one element (or all elements equal), else None."""
+    value = graph.constants.get(tensor)
+    if value is None or value.size == 0:
+        return None
+    first = value.reshape(-1)[0]
+    if value.size > 1 and not bool(np.all(value == first)):
+        return None
+    return float(first)
+
+
+def channel_vector(graph: Graph, tensor: str, like: str) -> NDArray[np.float64] | None:
+    """Return a constant operand as one value per channel (axis 1) of ``like``, else None."""
+    value = graph.constants.get(tensor)
+    shape = graph.spec(like).shape
+    if value is None or len(shape) < 2 or value.ndim > len(shape):
+        return None
+    padded = (1,) * (len(shape) - value.ndim) + value.shape
+    if any(n != 1 for axis, n in enumerate(padded) if axis != 1) or padded[1] not in (1, shape[1]):
+        return None
+    return np.broadcast_to(value.reshape(-1).astype(np.float64), (shape[1],))
+
+
+def fresh(graph: Graph, stem: str) -> str:
+    """Return a tensor name that the graph does not use yet."""
+    name, count = stem, 0
+    while name in graph.tensors:
+        count += 1
+        name = f"{stem}.{count}"
+    return name
+
+
+def add_constant(graph: Graph, stem: str, value: NDArray[Any]) -> str:
+    """Add a float32 constant to a graph under construction; return its name."""
+    name = fresh(graph, stem)
+    array = np.ascontiguousarray(value, dtype=np.float32)
+    graph.constants[name] = array
+    graph.tensors[name] = TensorSpec(name=name, shape=array.shape, dtype=DType.F32)
+    return name
+
+
+def replaced(nodes: Iterable[Node], old: Iterable[Node], new: Node) -> tuple[Node, ...]:
+    """Return ``nodes`` with ``old`` removed and ``new`` at the place of the last of them."""
+    gone = {node.name for node in old}
+    last = [node.name for node in nodes if node.name in gone][-1]
+    return tuple(
+        new if node.name == last else node
+        for node in nodes
+        if node.name == last or node.name not in gone
+    )
+
+
+def with_output_of(node: Node, last: Node, **changes: Any) -> Node:
+    """Return ``node`` absorbing ``last``: its output, its identity and both origins.
+
+    The surviving name is the last fused operator's, as in the vendor's dumps and tables.
+    """
+    return replace(
+        node,
+        name=last.name,
+        uid=last.uid,
+        outputs=last.outputs,
+        origin=merged_origin(node, last),
+        **changes,
+    )

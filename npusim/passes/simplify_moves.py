@@ -1,0 +1,46 @@
+"""Remove data movement that cancels out or does nothing."""
+
+from dataclasses import replace
+
+from npusim.ir.attrs import ReshapeAttrs, TransposeAttrs
+from npusim.ir.graph import Graph, Node, rename_inputs
+from npusim.passes.rewrite import View, merged_origin, replaced
+
+
+def simplify_moves(graph: Graph) -> Graph:
+    """Merge chains of reshapes and of transposes; drop the ones that change nothing."""
+    for name in [node.name for node in graph.nodes if node.op in ("reshape", "transpose")]:
+        node = next((n for n in graph.nodes if n.name == name), None)
+        if node is None:
+            continue
+        view = View(graph)
+        before = view.producer_of(node.inputs[0], node.op)
+        if before is not None and view.is_private(node.inputs[0]):
+            merged = replace(
+                node,
+                inputs=before.inputs,
+                attrs=_combined(before, node),
+                origin=merged_origin(before, node),
+            )
+            graph = graph.copy(nodes=replaced(graph.nodes, (before, node), merged))
+            node = merged
+        if _does_nothing(graph, node) and node.outputs[0] not in graph.outputs:
+            rename = {node.outputs[0]: node.inputs[0]}
+            graph = graph.copy(
+                nodes=tuple(rename_inputs(n, rename) for n in graph.nodes if n.name != node.name)
+            )
+    return graph
+
+
+def _combined(first: Node, second: Node) -> ReshapeAttrs | TransposeAttrs:
+    if isinstance(first.attrs, TransposeAttrs) and isinstance(second.attrs, TransposeAttrs):
+        perm = first.attrs.perm
+        return TransposeAttrs(perm=tuple(perm[p] for p in second.attrs.perm))
+    assert isinstance(second.attrs, ReshapeAttrs)
+    return second.attrs
+
+
+def _does_nothing(graph: Graph, node: Node) -> bool:
+    if isinstance(node.attrs, TransposeAttrs):
+        return node.attrs.perm == tuple(range(len(node.attrs.perm)))
+    return graph.spec(node.inputs[0]).shape == graph.spec(node.outputs[0]).shape

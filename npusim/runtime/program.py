@@ -1,0 +1,200 @@
+"""A network bound to kernels, ready to run."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import InputError
+from npusim.ir.graph import Graph, Node, Preprocess
+from npusim.ir.quant import Float
+from npusim.quantize.schemes import dequantize, quantize
+from npusim.runtime.binding import Step, bind
+from npusim.runtime.bindings import load_bindings
+
+Array = NDArray[Any]
+# (node, output tensor name, stored value) for every executed layer output, in execution order
+Observe = Callable[[Node, str, Array], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNode:
+    """A node with its step and the values that may be forgotten after it."""
+
+    node: Node
+    step: Step
+    feeds: tuple[str, ...]
+    dead: tuple[str, ...]
+
+
+class Program:
+    """A lowered graph with prepared kernels. Thread safe: a run keeps no state.
+
+    Parameters
+    ----------
+    graph : Graph
+        Lowered graph (``npusim.compile`` makes one): every node has an engine.
+    progress : callable, optional
+        Called with (done, total, layer name) while layers are prepared.
+    """
+
+    def __init__(
+        self, graph: Graph, *, progress: Callable[[int, int, str], None] | None = None
+    ) -> None:
+        load_bindings()
+        self.graph = graph
+        last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+        kept = set(graph.outputs)
+        self._nodes: list[BoundNode] = []
+        for i, node in enumerate(graph.nodes):
+            if progress:
+                progress(i, len(graph.nodes), node.name)
+            names = dict.fromkeys((*node.inputs, *node.outputs))
+            dead = tuple(n for n in names if last_use.get(n, i) == i and n not in kept)
+            self._nodes.append(BoundNode(node, bind(node, graph), graph.activations(node), dead))
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        *,
+        pass_through: Iterable[str] = (),
+        observe: Observe | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Run the network on real data.
+
+        Parameters
+        ----------
+        feeds : mapping
+            One array per input, by name, in the input's shape (batch axis multiplied by
+            ``graph.batch``). Values are raw (pixels): reorder, mean, std and quantization are
+            applied here.
+        pass_through : iterable of str
+            Inputs whose arrays already hold the stored type.
+        observe : callable, optional
+            Called with (node, tensor name, stored value) for every layer output.
+
+        Returns
+        -------
+        dict
+            Output name -> float32 array (dequantized).
+
+        Raises
+        ------
+        InputError
+            When an input is missing, unknown or of a wrong shape or type.
+        """
+        direct = set(pass_through)
+        stored = {
+            name: self._stored_input(name, value, name in direct)
+            for name, value in self._checked(feeds).items()
+        }
+        batches = [
+            self.run_stored({n: v[i] for n, v in stored.items()}, observe=observe)
+            for i in range(self.graph.batch)
+        ]
+        return {
+            name: np.concatenate(
+                [dequantize(b[name], self.graph.spec(name).quant) for b in batches]
+            )
+            if self.graph.batch > 1
+            else dequantize(batches[0][name], self.graph.spec(name).quant)
+            for name in self.graph.outputs
+        }
+
+    def run_stored(
+        self, feeds: Mapping[str, Array], *, observe: Observe | None = None
+    ) -> dict[str, Array]:
+        """Run one sample on stored (quantized) inputs and return stored outputs."""
+        values: dict[str, Array] = dict(feeds)
+        for name in self.graph.outputs:
+            if self.graph.is_constant(name):
+                values[name] = self.graph.constants[name]
+        for bound in self._nodes:
+            results = bound.step(*(values[name] for name in bound.feeds))
+            for name, value in zip(bound.node.outputs, results, strict=True):
+                values[name] = value
+                if observe:
+                    observe(bound.node, name, value)
+            for name in bound.dead:
+                values.pop(name, None)
+        return {name: values[name] for name in self.graph.outputs}
+
+    def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        unknown = sorted(set(feeds) - set(self.graph.inputs))
+        missing = sorted(set(self.graph.inputs) - set(feeds))
+        if unknown or missing:
+            raise InputError(
+                f"inputs missing: {missing or 'none'}; not in the model: {unknown or 'none'}",
+                where=self.graph.name,
+                rule=f"the inputs are {', '.join(self.graph.inputs)}",
+            )
+        return {name: np.asarray(feeds[name]) for name in self.graph.inputs}
+
+    def _stored_input(self, name: str, value: Array, pass_through: bool) -> list[Array]:
+        """Return one stored array per sample of the batch."""
+        spec, batch = self.graph.spec(name), self.graph.batch
+        shape = (spec.shape[0] * batch, *spec.shape[1:]) if spec.shape else spec.shape
+        if value.shape != shape:
+            raise InputError(
+                f"array of shape {value.shape}",
+                where=f"input {name!r}",
+                rule=f"shape {shape}" + (f" (batch {batch} x {spec.shape})" if batch > 1 else ""),
+            )
+        if pass_through:
+            if value.dtype != spec.dtype.numpy:
+                raise InputError(
+                    f"pass-through array of type {value.dtype}",
+                    where=f"input {name!r}",
+                    rule=f"a pass-through input must already be {spec.dtype.numpy}",
+                )
+        else:
+            real = preprocess(value, self.graph.preprocess.get(name), where=f"input {name!r}")
+            if not np.isfinite(real).all():
+                raise InputError("the array holds NaN or infinity", where=f"input {name!r}")
+            indices = isinstance(spec.quant, Float) and not spec.dtype.is_float
+            value = (
+                real.astype(spec.dtype.numpy) if indices else quantize(real, spec.dtype, spec.quant)
+            )
+        return (
+            [part.reshape(spec.shape) for part in np.split(value, batch)] if batch > 1 else [value]
+        )
+
+
+def preprocess(
+    value: Array, how: Preprocess | None, *, where: str = "input"
+) -> NDArray[np.float32]:
+    """Return reorder -> subtract mean -> divide by std on (N, C, ..) data, in float32.
+
+    Raises
+    ------
+    InputError
+        When the data is not numeric or has no such channels.
+    """
+    if value.dtype.kind not in "buif":
+        raise InputError(
+            f"data of type {value.dtype}", where=where, rule="integers or floating point numbers"
+        )
+    real = value.astype(np.float32)
+    if how is None:
+        return real
+    channels = real.shape[1] if real.ndim > 1 else 0
+    if how.reorder:
+        if channels != len(how.reorder):
+            raise InputError(
+                f"{channels} channels", where=where, rule=f"reorder {how.reorder} needs three"
+            )
+        real = real[:, list(how.reorder)]
+    column = (1, -1, *(1,) * (real.ndim - 2))
+    for numbers, apply in ((how.mean, np.subtract), (how.std, np.divide)):
+        if not numbers:
+            continue
+        if len(numbers) not in (1, channels):
+            raise InputError(
+                f"{channels} channels",
+                where=where,
+                rule=f"{len(numbers)} mean/std values were configured for it",
+            )
+        real = apply(real, np.asarray(numbers, np.float32).reshape(column))
+    return real
