@@ -22,10 +22,14 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
-    from npusim.api import compile, float16, load_model, optimize, quantize
-    from npusim.ir.graph import Graph
-    from npusim.quantize.schemes import Scheme
-    from npusim.runtime.program import Program
+    from npusim.api import compile as compile
+    from npusim.api import float16 as float16
+    from npusim.api import load_model as load_model
+    from npusim.api import optimize as optimize
+    from npusim.api import quantize as quantize
+    from npusim.ir.graph import Graph as Graph
+    from npusim.quantize.schemes import Scheme as Scheme
+    from npusim.runtime.program import Program as Program
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""Look inside a run: layer dumps, metrics and layer-by-layer comparison."""

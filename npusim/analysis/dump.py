@@ -1,0 +1,214 @@
+"""NN_LAYER_DUMP: one text file per executed layer output. Format: docs/dump-format.md."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import ConfigError
+from npusim.ir.graph import Node
+from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
+from npusim.ir.tensor import TensorSpec
+from npusim.quantize.schemes import dequantize
+from npusim.runtime.program import Program
+
+INDEX_NAME = "nn_layer_dump_index.csv"
+INDEX_COLUMNS = (
+    "uid", "layer", "origin", "op", "engine", "tensor", "dtype", "scale", "zero_point", "fl",
+    "shape", "order", "batch", "file",
+)  # fmt: skip
+LAYOUTS = ("NHWC", "NCHW")
+
+# The driver's layer classes. Source: file names in users' scripts and public driver source
+# (ConvolutionReluPoolingLayer2, PoolingLayer2, FullyConnectedReluLayer, TensorTranspose,
+# DeConvolutionLayer); the others follow the same pattern.
+LAYER_CLASSES = {
+    "conv2d": "ConvolutionReluPoolingLayer2",
+    "fc": "FullyConnectedReluLayer",
+    "deconv2d": "DeConvolutionLayer",
+    "pool2d": "PoolingLayer2",
+    "global_pool": "PoolingLayer2",
+    "transpose": "TensorTranspose",
+    "add": "TensorAdd",
+    "sub": "TensorSub",
+    "mul": "TensorMultiply",
+    "div": "TensorDiv",
+    "softmax": "SoftmaxLayer2",
+    "concat": "ConcatLayer",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DumpOptions:
+    """How layer dumps are written.
+
+    Attributes
+    ----------
+    layout : str
+        ``"NHWC"`` (default) or ``"NCHW"``, the driver's own order.
+    number_format : str
+        printf format of one value; empty: at least six decimals and as many more as the exact
+        float32 value needs.
+    """
+
+    layout: str = "NHWC"
+    number_format: str = ""
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise ConfigError(
+                f"dump layout {self.layout!r}",
+                where="NN_LAYER_DUMP_LAYOUT",
+                rule=f"one of {', '.join(LAYOUTS)}",
+            )
+        if self.number_format and not re.fullmatch(
+            r"%[-+ #0]*\d*(\.\d+)?[aefgAEFG]", self.number_format
+        ):
+            raise ConfigError(
+                f"number format {self.number_format!r}",
+                where="NN_LAYER_DUMP_FORMAT",
+                rule="one printf conversion of a floating point number, for example %f or %.9g",
+            )
+
+
+def options_from_environment(environ: Mapping[str, str] = os.environ) -> DumpOptions | None:
+    """Return the options when NN_LAYER_DUMP asks for a dump, else None.
+
+    Reads ``NN_LAYER_DUMP`` (non-zero integer switches on), ``NN_LAYER_DUMP_LAYOUT`` and
+    ``NN_LAYER_DUMP_FORMAT`` at call time.
+    """
+    switch = environ.get("NN_LAYER_DUMP", "").strip()
+    try:
+        wanted = int(switch or 0) != 0
+    except ValueError:
+        raise ConfigError(
+            f"value {switch!r}", where="NN_LAYER_DUMP", rule="an integer; not 0 switches dumps on"
+        ) from None
+    if not wanted:
+        return None
+    return DumpOptions(
+        layout=environ.get("NN_LAYER_DUMP_LAYOUT", "").strip().upper() or "NHWC",
+        number_format=environ.get("NN_LAYER_DUMP_FORMAT", "").strip(),
+    )
+
+
+class LayerDump:
+    """Writes one file per layer output while a program runs; pass ``observe`` to the run.
+
+    Parameters
+    ----------
+    program : Program
+    folder : path
+        Created when missing.
+    options : DumpOptions, optional
+
+    Attributes
+    ----------
+    overwritten : int
+        Files of an earlier dump that were replaced.
+    """
+
+    def __init__(
+        self, program: Program, folder: str | Path, options: DumpOptions | None = None
+    ) -> None:
+        self.graph = program.graph
+        self.folder = Path(folder)
+        self.options = options or DumpOptions()
+        self.overwritten = 0
+        self._rows: list[dict[str, object]] = []
+        self._runs: dict[tuple[int, str], int] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def observe(self, node: Node, tensor: str, value: NDArray[Any]) -> None:
+        """Write one layer output (called by the program for every sample of the batch)."""
+        spec = self.graph.spec(tensor)
+        batch = self._runs.get((node.uid, tensor), 0)
+        self._runs[node.uid, tensor] = batch + 1
+        position = node.outputs.index(tensor)
+        name = file_name(node, spec, batch=batch, output=position)
+        order = self.options.layout if len(spec.shape) == 4 else "memory"
+        if order == "NHWC":
+            value = value.transpose(0, 2, 3, 1)
+        path = self.folder / name
+        self.overwritten += path.exists()
+        _write_whole(path, values_text(value, spec, self.options.number_format))
+        self._rows.append(
+            {
+                "uid": node.uid,
+                "layer": node.name,
+                "origin": " ".join(node.origin),
+                "op": node.op,
+                "engine": node.engine.value if node.engine else "",
+                "tensor": tensor,
+                "dtype": spec.dtype.value,
+                "scale": "" if isinstance(spec.quant, Float) else repr(scale_of(spec.quant)),
+                "zero_point": "" if isinstance(spec.quant, Float) else zero_point_of(spec.quant),
+                "fl": spec.quant.fl if isinstance(spec.quant, DynamicFixedPoint) else "",
+                "shape": "x".join(map(str, value.shape)),
+                "order": order,
+                "batch": batch,
+                "file": name,
+            }
+        )
+
+    def close(self) -> Path:
+        """Write the index file; return its path."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, INDEX_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        path = self.folder / INDEX_NAME
+        _write_whole(path, text.getvalue())
+        return path
+
+
+def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int) -> str:
+    """Return the dump file's name; nothing of the model's own names gets into it.
+
+    Source: name pattern of 1.7 era driver dumps (rknn-api section 10). Tensors of other ranks are
+    described by their sizes in memory order, innermost first.
+    """
+    layer = LAYER_CLASSES.get(node.op) or node.op.title().replace("_", "") + "Layer"
+    sizes = [*reversed(spec.shape[1:]), 1, 1, 1]
+    width, height, depth = sizes[0], sizes[1], int(np.prod(sizes[2:], dtype=np.int64))
+    return (
+        f"NodeID_{node.uid}_{layer}_w_{width}_h_{height}_d_{depth}_batchID_{batch}_out_{output}.txt"
+    )
+
+
+def values_text(value: NDArray[Any], spec: TensorSpec, number_format: str = "") -> str:
+    """Return dequantized values, one a line, in the array's logical order.
+
+    Every distinct stored value is formatted once: a u8 tensor has at most 256 of them.
+    """
+    flat = np.ascontiguousarray(value).reshape(-1)
+    codes = flat.view(np.uint16) if flat.dtype == np.float16 else flat
+    distinct, index = np.unique(codes, return_inverse=True)
+    stored = distinct.view(np.float16) if flat.dtype == np.float16 else distinct
+    real = dequantize(stored, spec.quant)
+    if number_format:
+        words = np.array([number_format % float(v) for v in real] or [""], dtype=object)
+    else:
+        words = np.array([exact_text(v) for v in real] or [""], dtype=object)
+    return "".join(f"{word}\n" for word in words[index])
+
+
+def exact_text(value: np.float32) -> str:
+    """Return a float32 in positional notation: six decimals or as many as it exactly needs."""
+    if not np.isfinite(value):
+        return str(float(value))
+    return np.format_float_positional(value, unique=True, min_digits=6, trim="k")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write under a temporary name, then rename: an interrupted run leaves no half file."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
