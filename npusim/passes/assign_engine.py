@@ -1,0 +1,46 @@
+"""Choose the engine of every node by the table of ``engine_rules``."""
+
+from dataclasses import replace
+
+from npusim.errors import GraphError
+from npusim.ir.graph import Graph, Node
+from npusim.passes.engine_rules import RULES, EngineRule
+from npusim.passes.engine_view import GraphView
+
+
+def engine_rule(node: Node, view: GraphView) -> EngineRule:
+    """Return the first rule of the node's operator that applies.
+
+    Raises
+    ------
+    GraphError
+        When no rule applies; it names the layer, its types and the rules that exist.
+    """
+    rules = RULES.get(node.op, ())
+    for rule in rules:
+        if rule.when(node, view):
+            return rule
+    types = ", ".join(view.graph.spec(name).dtype.value for name in (*node.inputs, *node.outputs))
+    raise GraphError(
+        f"no engine runs {node.op} with types {types}",
+        where=f"layer {node.name!r}",
+        rule="; ".join(f"{rule.engine.value}: {rule.reason}" for rule in rules) or "no rules",
+        remedy="quantize the graph, or convert to float16, before engines are assigned",
+    )
+
+
+def assign_engine(graph: Graph) -> Graph:
+    """Return the graph with ``engine`` and ``reason`` set on every node.
+
+    Raises
+    ------
+    GraphError
+        When a node fits no engine.
+    """
+    view = GraphView(graph)
+    nodes = []
+    for node in graph.nodes:
+        rule = engine_rule(node, view)
+        view.engines[node.name] = rule.engine
+        nodes.append(replace(node, engine=rule.engine, reason=rule.reason))
+    return graph.copy(nodes=tuple(nodes))

@@ -1,0 +1,17 @@
+"""Make the integer requantization of NN and TP nodes visible on the nodes."""
+
+from dataclasses import replace
+
+from npusim.ir.graph import Graph
+from npusim.runtime.requant import requant_of
+
+
+def lower_requant(graph: Graph) -> Graph:
+    """Return the graph with ``requant`` set on every node that has one.
+
+    Engines must be assigned. The numbers are those of ``npusim.runtime.requant``, which the
+    bindings use as well, so what a dump shows is what runs.
+    """
+    return graph.copy(
+        nodes=tuple(replace(node, requant=requant_of(node, graph)) for node in graph.nodes)
+    )
