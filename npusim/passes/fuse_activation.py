@@ -5,11 +5,13 @@ from typing import Any
 
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Engine, Graph
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.passes.rewrite import View, replaced, with_output_of
 
 RELU_CARRIERS = ("conv2d", "deconv2d", "fc")
+SUM_CARRIERS = ("add", "sub")
+SIX = 6.001
 
 
 def fuse_relu(graph: Graph) -> Graph:
@@ -17,7 +19,15 @@ def fuse_relu(graph: Graph) -> Graph:
 
     The NN engine applies relu while it stores, at no cost and with the same result.
     """
-    return _fuse(graph, "relu", Activation.RELU)
+    return _fuse(graph, "relu", Activation.RELU, RELU_CARRIERS)
+
+
+def fuse_sum_relu(graph: Graph) -> Graph:
+    """Fuse relu into a sum that runs on the NN engine; behind a shader sum it stays on TP.
+
+    Source: measured on the vendor's simulator (docs/fidelity.md).
+    """
+    return _fuse(graph, "relu", Activation.RELU, SUM_CARRIERS)
 
 
 def fuse_relu6(graph: Graph) -> Graph:
@@ -26,28 +36,32 @@ def fuse_relu6(graph: Graph) -> Graph:
     Needs a quantized graph. Where the type reaches beyond 6 (fp16, dynamic fixed point with a power
     of two above 6) relu6 stays an activation of its own on TP.
     """
-    return _fuse(graph, "relu6", Activation.RELU6)
+    return _fuse(graph, "relu6", Activation.RELU6, RELU_CARRIERS)
 
 
 def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
+    """Tell whether storing in u8 is the clamp.
+
+    Source: measured on the vendor's simulator (docs/fidelity.md): equal parameters, zero point 0,
+    and a largest value of at most 6 (6.0006 still fuses, 6.01 does not).
+    """
     spec = graph.spec(out)
-    if spec.dtype is DType.F16 or spec.dtype.is_float:
+    if spec.dtype is not DType.U8 or graph.spec(carrier_out).quant != spec.quant:
         return False
-    if graph.spec(carrier_out).quant != spec.quant:
-        return False
-    step = scale_of(spec.quant)
-    return step * (spec.dtype.max - zero_point_of(spec.quant)) <= 6.0 + step / 2
+    return zero_point_of(spec.quant) == 0 and 255 * scale_of(spec.quant) <= SIX
 
 
-def _fuse(graph: Graph, op: str, activation: Activation) -> Graph:
+def _fuse(graph: Graph, op: str, activation: Activation, carriers: tuple[str, ...]) -> Graph:
     for name in [node.name for node in graph.nodes if node.op == op]:
         node = graph.node(name)
         view = View(graph)
-        carrier = view.producer_of(node.inputs[0], *RELU_CARRIERS)
+        carrier = view.producer_of(node.inputs[0], *carriers)
         if carrier is None or not view.is_private(node.inputs[0]):
             continue
         attrs: Any = carrier.attrs
         if attrs.activation is not Activation.NONE:
+            continue
+        if carriers is SUM_CARRIERS and carrier.engine is not Engine.NN:
             continue
         if activation is Activation.RELU6 and not _saturates_at_six(
             graph, node.inputs[0], node.outputs[0]

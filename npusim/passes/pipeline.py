@@ -8,7 +8,7 @@ from npusim.ir.graph import Graph
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
-from npusim.passes.fuse_activation import fuse_relu, fuse_relu6
+from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
 from npusim.passes.lower_requant import lower_requant
 from npusim.passes.simplify_moves import simplify_moves
@@ -25,6 +25,7 @@ FLOAT_PASSES = (
 QUANTIZED_PASSES = (
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
     Step(assign_engine, 0, "the engine decides the rounding"),
+    Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
 
