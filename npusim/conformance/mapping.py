@@ -132,15 +132,9 @@ def _node(
 def _absorb_relu(
     case: GoldenCase, before: Node, op: GoldenOp, tensors: dict[str, TensorSpec]
 ) -> Node:
-    inner, outer = tensors[op.inputs[0]], tensors[op.outputs[0]]
-    if not isinstance(before.attrs, Conv2dAttrs) or (inner.dtype, inner.quant) != (
-        outer.dtype,
-        outer.quant,
-    ):
-        raise InputError(
-            "an absorbed relu must follow a convolution and keep its quantization", where=case.where
-        )
-    del tensors[inner.name]
+    if not isinstance(before.attrs, Conv2dAttrs):
+        raise InputError("an absorbed relu must follow a convolution", where=case.where)
+    del tensors[op.inputs[0]]
     return replace(
         before,
         attrs=replace(before.attrs, activation=Activation.RELU),
@@ -336,8 +330,18 @@ TRANSLATIONS: dict[str, Translate] = {
         NormAttrs(axis=op.attrs["axis"] % len(ifm)),
     ),
 }
-SAME_NAME = ("relu", "relu1", "relu6", "sigmoid", "tanh", "swish", "mish", "abs", "neg", "square")
-SAME_NAME += ("log", "softplus", "exp", "sqrt", "rsqrt", "floor", "prelu")
+SAME_NAME: tuple[str, ...] = (
+    "relu",
+    "relu1",
+    "relu6",
+    "sigmoid",
+    "tanh",
+    "swish",
+    "mish",
+    "abs",
+    "neg",
+)
+SAME_NAME += ("square", "log", "softplus", "exp", "sqrt", "rsqrt", "floor", "prelu")
 TRANSLATIONS |= {kind: _plain(kind) for kind in SAME_NAME}
 TRANSLATIONS |= {
     kind: _plain(kind, EltwiseAttrs()) for kind in ("add", "sub", "mul", "div", "max", "min", "pow")

@@ -24,7 +24,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Node
-from npusim.ir.quant import Affine, AffinePerChannel
+from npusim.ir.quant import Affine, AffinePerChannel, scale_of
 from npusim.passes.engine_view import GraphView
 
 Predicate = Callable[[Node, GraphView], bool]
@@ -245,15 +245,40 @@ def nearest_whole_shrink(node: Node, view: GraphView) -> bool:
     )
 
 
-def add_of_nn_results(node: Node, view: GraphView) -> bool:
-    """Match an add of two hidden results of the NN engine, u8, equal shapes."""
-    a, b = view.ifm(node), view.ifm(node, 1)
+SUMMAND_OPS = frozenset(
+    ("conv2d", "deconv2d", "add", "sub", "pool2d", "relu", "relu1", "relu6", "leaky_relu")
+).union(("sigmoid", "tanh", "hard_swish", "swish", "mish", "elu", "hard_sigmoid", "clip"))
+
+
+def summand(name: str, view: GraphView) -> bool:
+    """Match a hidden tensor written by a convolution, NN sum, max pool or TP activation."""
+    node = view.producers.get(name)
     return (
-        a.dtype is b.dtype is view.ofm(node).dtype is DType.U8
+        node is not None
+        and node.op in SUMMAND_OPS
+        and view.engine_of(name) in (Engine.NN, Engine.TP)
+        and not view.exposed(name)
+    )
+
+
+def sum_scales_fit(node: Node, view: GraphView) -> bool:
+    """Match f16, and u8 scales within a factor of 2, or of 20 when neither is above 1."""
+    if view.ifm(node).dtype is DType.F16:
+        return True
+    scales = [scale_of(view.ifm(node, i).quant) for i in (0, 1)]
+    ratio = max(scales) / min(scales)
+    return ratio < 2 or (max(scales) <= 1 and ratio <= 20)
+
+
+def sum_on_nn(node: Node, view: GraphView) -> bool:
+    """Match an add or sub of two hidden results of one shape, u8 or f16, scales not far apart."""
+    a, b, ofm = view.ifm(node), view.ifm(node, 1), view.ofm(node)
+    return (
+        a.dtype is b.dtype is ofm.dtype
+        and a.dtype in (DType.U8, DType.F16)
         and a.shape == b.shape
-        and all(
-            view.engine_of(name) is Engine.NN and not view.exposed(name) for name in node.inputs
-        )
+        and all(summand(name, view) for name in node.inputs)
+        and sum_scales_fit(node, view)
     )
 
 
@@ -299,8 +324,8 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(SHADER, engine_types, "mean over other axes or sizes"),
     ),
     "add": (
-        EngineRule(NN, add_of_nn_results, "both operands are hidden results of the NN engine"),
-        EngineRule(SHADER, engine_types, "an operand is not a hidden result of the NN engine"),
+        EngineRule(NN, sum_on_nn, "both operands are hidden NN or TP results of near scales"),
+        EngineRule(SHADER, engine_types, "an operand is exposed, constant, moved or far in scale"),
     ),
     "resize": (
         EngineRule(NN, nearest_doubling, "nearest x2 of u8 or i16: convolution and TP reorg"),
@@ -332,8 +357,9 @@ _add(
     EngineRule(TP, engine_types, "data movement is a TP copy"),
     EngineRule(SHADER, always, "types beyond u8, i8, i16, f16 are copied by the shader"),
 )
+RULES["sub"] = RULES["add"]
 _add(
-    "sub mul div max min pow prelu softplus exp sqrt rsqrt floor gelu erf reciprocal softmax "
+    "mul div max min pow prelu softplus exp sqrt rsqrt floor gelu erf reciprocal softmax "
     "log_softmax l2norm batch_norm instance_norm layer_norm matmul gather tile reduce_sum "
     "reduce_max reduce_min reduce_prod",
     EngineRule(SHADER, engine_types, _SHADER_ONLY),
