@@ -22,9 +22,7 @@ def half_to_f32(bits):
     if magnitude < np.uint32(0x0400):
         value = np.float32(np.int32(magnitude)) * np.float32(2.0**-24)
         return np.uint32(np.float32(value).view(np.uint32) | sign).view(np.float32)
-    return np.uint32(
-        ((magnitude << np.uint32(13)) + np.uint32(112 << 23)) | sign
-    ).view(np.float32)
+    return np.uint32(((magnitude << np.uint32(13)) + np.uint32(112 << 23)) | sign).view(np.float32)
 
 
 @primitive

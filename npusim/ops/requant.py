@@ -1,0 +1,146 @@
+"""Accumulator -> output parameters of the NN engine and of its relatives on TP.
+
+Pure functions of quantization parameters: the pass ``lower_requant`` writes their result into the
+graph and the bindings compute the same, so both always agree.
+
+Source: ARITHMETIC_NN sections 1, 2, 4 and 7, measured.
+"""
+
+from dataclasses import dataclass
+from math import floor, frexp, log2, prod
+
+import numpy as np
+
+from npusim.errors import QuantizationError
+from npusim.ir.attrs import Pool2dAttrs, PoolKind
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import (
+    Affine,
+    DynamicFixedPoint,
+    Float,
+    Quant,
+    Requant,
+    Rounding,
+    scale_of,
+    zero_point_of,
+)
+from npusim.ir.tensor import TensorSpec
+
+WEIGHTED_OPS = ("conv2d", "deconv2d", "fc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AverageWeight:
+    """The one weight of an average pool: its stored value and quantization."""
+
+    value: float
+    quant: Quant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddWeights:
+    """The 1x1 convolution that adds two hidden NN results: acc = first*a + second*b + bias.
+
+    Both operands are centred on the zero point of the first.
+    """
+
+    first: int
+    second: int
+    bias: int
+    scale: float
+
+
+def split_scale(scale: np.float32) -> tuple[int, int]:
+    """Return (multiplier, shift): scale = multiplier * 2**-shift, cut to 16 significant bits.
+
+    >>> split_scale(np.float32(0.75))
+    (49152, 16)
+    """
+    mantissa, exponent = frexp(float(scale))
+    return floor(mantissa * 65536), 16 - exponent
+
+
+def nn_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
+    """Return how the NN engine stores ``sum x * w`` in ``ofm``.
+
+    Asymmetric: float32 product of the two input scales, float32 division by the output scale, cut
+    to 16 bits. Dynamic fixed point: a shift. float16: see ``Rounding``.
+    """
+    if isinstance(ifm, Float):
+        return Requant(rounding=Rounding.TRUNCATE_F16)
+    if ofm.dtype is DType.F16:
+        shift = _fraction_bits(ifm) + _fraction_bits(weights)
+        return Requant(shift=shift, rounding=Rounding.NEAREST_F16)
+    if isinstance(ifm, Affine) or isinstance(ofm.quant, Affine):
+        product = np.float32(scale_of(ifm)) * np.float32(scale_of(weights))
+        multiplier, shift = split_scale(product / np.float32(scale_of(ofm.quant)))
+        return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
+    shift = _fraction_bits(ifm) + _fraction_bits(weights) - _fraction_bits(ofm.quant)
+    return Requant(shift=shift)
+
+
+def average_weight(dtype: DType, taps: int) -> AverageWeight:
+    """Return the constant weight with which the NN engine averages ``taps`` values.
+
+    Eight bits even for i16, whose averages are therefore off by up to about 1 %.
+    """
+    if dtype is DType.U8:
+        scale = np.float32(1) / np.float32(255 * taps)
+        return AverageWeight(value=255, quant=Affine(scale=float(scale), zero_point=0))
+    if dtype is DType.F16:
+        return AverageWeight(value=float(np.float16(1 / taps)), quant=Float())
+    fl = 6 + floor(log2(taps))
+    return AverageWeight(value=floor(2.0**fl / taps + 0.5), quant=DynamicFixedPoint(fl=fl))
+
+
+def add_weights(first: TensorSpec, second: TensorSpec) -> AddWeights:
+    """Return the weights of the NN engine's add of two u8 tensors; all steps are float32."""
+    scale_1, scale_2 = np.float32(scale_of(first.quant)), np.float32(scale_of(second.quant))
+    zero_1, zero_2 = zero_point_of(first.quant), zero_point_of(second.quant)
+    ratio = scale_2 / scale_1
+    step = np.maximum(np.float32(1), ratio) / np.float32(255)
+    scale = scale_1 * step
+    return AddWeights(
+        first=int(np.rint(np.float32(1) / step)),
+        second=int(np.rint(ratio / step)),
+        bias=int(np.rint(np.float32(zero_1 - zero_2) * scale_2 / scale)),
+        scale=float(scale),
+    )
+
+
+def requant_of(node: Node, graph: Graph) -> Requant | None:
+    """Return the lowered requantization of a node that accumulates on NN or TP; None for others."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    if node.engine is Engine.TP and isinstance(ifm.quant, Float):
+        accumulates = node.op in WEIGHTED_OPS or _averages(node)
+        return Requant(rounding=Rounding.NEAREST_F16) if accumulates else None
+    if node.engine not in (Engine.NN, Engine.TP):
+        return None
+    if node.op in WEIGHTED_OPS:
+        return nn_requant(ifm.quant, graph.spec(node.inputs[1]).quant, ofm)
+    if _averages(node):
+        return nn_requant(ifm.quant, average_weight(ifm.dtype, _taps(node, ifm)).quant, ofm)
+    if node.op == "add" and node.engine is Engine.NN:
+        weights = add_weights(ifm, graph.spec(node.inputs[1]))
+        multiplier, shift = split_scale(np.float32(weights.scale) / np.float32(scale_of(ofm.quant)))
+        return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
+    return None
+
+
+def _averages(node: Node) -> bool:
+    kind = getattr(node.attrs, "kind", None)
+    return node.op in ("pool2d", "global_pool") and kind is PoolKind.AVG
+
+
+def _taps(node: Node, ifm: TensorSpec) -> int:
+    return prod(node.attrs.kernel if isinstance(node.attrs, Pool2dAttrs) else ifm.shape[2:])
+
+
+def _fraction_bits(quant: Quant) -> int:
+    if isinstance(quant, DynamicFixedPoint):
+        return quant.fl
+    raise QuantizationError(
+        f"{quant} where dynamic fixed point is needed",
+        rule="the NN engine mixes dynamic fixed point with asymmetric only as ifm or ofm",
+    )
