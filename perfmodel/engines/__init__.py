@@ -1,0 +1,1 @@
+"""One cost function per engine of the chip."""

@@ -1,0 +1,1 @@
+"""Machine descriptions (TOML), one per chip; read by ``npusim.perfmodel.machine``."""

@@ -1,0 +1,351 @@
+"""A network's predicted time: per layer, explained, and in total.
+
+Operations follow one another; inside an operation the engines overlap (see the cost functions).
+This is the one place where costs become time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from npusim.errors import MachineError
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph
+from npusim.perfmodel.cost import Bound, Cost, total
+from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.lowering import LoweredLayer, lower
+from npusim.perfmodel.machine import Machine, Profile, load_machine
+from npusim.perfmodel.memory import MemoryUse, memory_use
+from npusim.perfmodel.network import Network, from_graph, images_of
+from npusim.perfmodel.tiling import Tile
+from npusim.perfmodel.workload import NnWork, TpWork, Work
+
+DRIVER_PLAN_BYTES_PER_CYCLE = 3.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationEstimate:
+    """One engine operation. ``cycle_count`` is what the vendor's estimator prints for it.
+
+    The printed count of a TP operation adds up cores that share the work; ``cost.cycles`` is the
+    time. ``tile`` is None outside the NN engine.
+    """
+
+    operation: str
+    engine: Engine
+    cost: Cost
+    cycle_count: float
+    tile: Tile | None = None
+    work: Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerEstimate:
+    """One layer with its operations.
+
+    Attributes
+    ----------
+    name, uid, op
+        The layer, as in the graph.
+    fused : tuple of str
+        Layers that run inside this one.
+    engine : Engine or None
+        Of the operation that takes longest; None for a layer that costs nothing.
+    macs : int
+        Products the model asks for, batch included.
+    time_us, share
+        Microseconds and part of the total.
+    utilisation : float
+        macs over the peak of the cores for this data type in that time.
+    """
+
+    name: str
+    uid: int
+    op: str
+    fused: tuple[str, ...]
+    engine: Engine | None
+    macs: int
+    cost: Cost
+    operations: tuple[OperationEstimate, ...]
+    time_us: float
+    share: float
+    utilisation: float
+    note: str = ""
+
+    @property
+    def layer_id(self) -> str:
+        """Return ``<name>_<uid>``."""
+        return f"{self.name}_{self.uid}"
+
+    @property
+    def bound(self) -> Bound:
+        """Return what limits the layer."""
+        return self.cost.bound
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; every number carries its unit in the key."""
+        traffic = self.cost.traffic
+        return {
+            "name": self.name,
+            "uid": self.uid,
+            "op": self.op,
+            "fused": list(self.fused),
+            "engine": self.engine.value if self.engine else None,
+            "macs": self.macs,
+            "cycles": round(self.cost.cycles),
+            "compute_cycles": round(self.cost.compute_cycles),
+            "time_us": round(self.time_us, 3),
+            "share": round(self.share, 6),
+            "utilisation": round(self.utilisation, 6),
+            "bound": self.bound.value,
+            "bound_cycles": {b.value: round(c) for b, c in self.cost.bound_cycles},
+            "ddr_image_bytes": round(traffic.ddr_image_bytes),
+            "ddr_kernel_bytes": round(traffic.ddr_kernel_bytes),
+            "ddr_command_bytes": round(traffic.ddr_command_bytes),
+            "ddr_write_bytes": round(traffic.ddr_write_bytes),
+            "sram_image_bytes": round(traffic.sram_image_bytes),
+            "sram_kernel_bytes": round(traffic.sram_kernel_bytes),
+            "operations": [
+                {
+                    "operation": o.operation,
+                    "engine": o.engine.value,
+                    "cycle_count": round(o.cycle_count),
+                    "cycles": round(o.cost.cycles),
+                    "bound": o.cost.bound.value,
+                    "tile": [o.tile.width, o.tile.height] if o.tile else None,
+                    "kernels_per_core": o.tile.kernels_per_core if o.tile else None,
+                }
+                for o in self.operations
+            ],
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a network costs on a machine. ``layers`` are in execution order."""
+
+    network: str
+    machine: str
+    machine_title: str
+    profile: str
+    clock_hz: float
+    ddr_bytes_per_s: float
+    batch: int
+    layers: tuple[LayerEstimate, ...]
+    cost: Cost
+    memory: MemoryUse
+    copy_time_us: float
+
+    @property
+    def total_time_us(self) -> float:
+        """Return the time of one run of the NPU (all images of the batch), without host copies."""
+        return self.cost.cycles / self.clock_hz * 1e6
+
+    @property
+    def frames_per_s(self) -> float:
+        """Return images per second of the NPU alone; 0 for an empty network."""
+        return self.batch * 1e6 / self.total_time_us if self.cost.cycles else 0.0
+
+    @property
+    def macs(self) -> int:
+        """Return the products of one run."""
+        return sum(layer.macs for layer in self.layers)
+
+    def by_engine(self) -> dict[str, float]:
+        """Return engine -> microseconds."""
+        times: dict[str, float] = {}
+        for layer in self.layers:
+            for operation in layer.operations:
+                key = operation.engine.value
+                spent = operation.cost.cycles / self.clock_hz * 1e6
+                times[key] = times.get(key, 0.0) + spent
+        return times
+
+    def by_op(self) -> dict[str, float]:
+        """Return operator -> microseconds."""
+        times: dict[str, float] = {}
+        for layer in self.layers:
+            times[layer.op] = times.get(layer.op, 0.0) + layer.time_us
+        return times
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "network": self.network,
+            "machine": self.machine,
+            "profile": self.profile,
+            "clock_mhz": self.clock_hz / 1e6,
+            "ddr_gbps": self.ddr_bytes_per_s / 1e9,
+            "batch": self.batch,
+            "macs": self.macs,
+            "total_cycles": round(self.cost.cycles),
+            "total_time_us": round(self.total_time_us, 3),
+            "copy_time_us": round(self.copy_time_us, 3),
+            "frames_per_s": round(self.frames_per_s, 3),
+            "by_engine_us": {k: round(v, 3) for k, v in self.by_engine().items()},
+            "by_op_us": {k: round(v, 3) for k, v in self.by_op().items()},
+            "memory": self.memory.to_dict(),
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A machine as one estimate uses it."""
+
+    machine: Machine
+    profile: Profile
+    vendor: bool
+    clock_hz: float
+    ddr_bytes_per_s: float
+
+    @property
+    def ddr_bytes_per_cycle(self) -> float:
+        """Return the DDR rate in the NPU's own cycles."""
+        return self.ddr_bytes_per_s / self.clock_hz
+
+
+def estimate(
+    graph: Graph | Network,
+    machine: Machine | str | Path | None = None,
+    *,
+    profile: str = "board",
+    clock_mhz: float | None = None,
+    ddr_gbps: float | None = None,
+    dtype: DType | None = None,
+) -> Estimate:
+    """Predict the time of a network.
+
+    Parameters
+    ----------
+    graph : Graph or Network
+        A graph at any stage (float graphs are priced as float16), or a layer list.
+    machine : Machine, name or path of a TOML file, optional
+        The graph's target by default.
+    profile : {"board", "vendor"}
+        ``board`` predicts silicon; ``vendor`` reproduces the vendor estimator's own counts.
+    clock_mhz : float, optional
+        NPU clock. The DDR rate in bytes per second stays as it is.
+    ddr_gbps : float, optional
+        Sustained DDR rate, 1e9 bytes per second.
+    dtype : DType, optional
+        Price a graph as if its tensors had this type.
+
+    Raises
+    ------
+    MachineError
+        When the machine, the profile or a rate cannot be used.
+    """
+    network = graph if isinstance(graph, Network) else from_graph(graph, dtype)
+    chip = machine if isinstance(machine, Machine) else load_machine(machine or network.target)
+    constants = chip.profile(profile)
+    setting = Setting(
+        machine=chip,
+        profile=constants,
+        vendor=profile == "vendor",
+        clock_hz=_rate(clock_mhz, 1e6, constants.clock_hz, "clock_mhz"),
+        ddr_bytes_per_s=_rate(ddr_gbps, 1e9, constants.ddr_bytes_per_s, "ddr_gbps"),
+    )
+    layers = [_layer_estimate(lowered, network, setting) for lowered in lower(network)]
+    cost = total([layer.cost for layer in layers])
+    return Estimate(
+        network=network.name,
+        machine=chip.name,
+        machine_title=chip.title,
+        profile=profile,
+        clock_hz=setting.clock_hz,
+        ddr_bytes_per_s=setting.ddr_bytes_per_s,
+        batch=network.batch,
+        layers=_with_shares(layers, cost),
+        cost=cost,
+        memory=memory_use(network),
+        copy_time_us=_copy_time_us(network, chip),
+    )
+
+
+def _rate(value: float | None, unit: float, default: float, name: str) -> float:
+    if value is None:
+        return default
+    if not (isinstance(value, int | float) and 0 < value < 1e6):
+        raise MachineError(f"{name} = {value!r}", rule="a positive number below 1e6")
+    return value * unit
+
+
+def _with_shares(layers: Sequence[LayerEstimate], cost: Cost) -> tuple[LayerEstimate, ...]:
+    if not cost.cycles:
+        return tuple(layers)
+    return tuple(replace(x, share=x.cost.cycles / cost.cycles) for x in layers)
+
+
+def _copy_time_us(network: Network, machine: Machine) -> float:
+    if not machine.host.link_bytes_per_s:
+        return 0.0
+    size = sum(network.tensor_bytes(n) for n in (*network.inputs, *network.outputs))
+    return size * network.batch / machine.host.link_bytes_per_s * 1e6
+
+
+def _layer_estimate(lowered: LoweredLayer, network: Network, setting: Setting) -> LayerEstimate:
+    layer = lowered.layer
+    images = network.batch * images_of(network.shapes[layer.outputs[0]])
+    operations = tuple(price(work, setting) for work in lowered.works)
+    cost = total([operation.cost for operation in operations]) * images
+    longest = max(operations, key=lambda o: o.cost.cycles, default=None)
+    macs = layer.macs * network.batch
+    peak = _peak_macs_per_cycle(network.dtypes[layer.outputs[0]], setting)
+    return LayerEstimate(
+        name=layer.name,
+        uid=layer.uid,
+        op=layer.op,
+        fused=tuple(other.name for other in lowered.fused),
+        engine=longest.engine if longest else None,
+        macs=macs,
+        cost=cost,
+        operations=tuple(
+            replace(o, cost=o.cost * images, cycle_count=o.cycle_count * images) for o in operations
+        ),
+        time_us=cost.cycles / setting.clock_hz * 1e6,
+        share=0.0,
+        utilisation=macs / (cost.cycles * peak) if cost.cycles else 0.0,
+        note=lowered.note,
+    )
+
+
+def _peak_macs_per_cycle(dtype: DType, setting: Setting) -> float:
+    engine = setting.machine.nn
+    cores = engine.cores_count if dtype.bits == 8 else setting.profile.cores_16bit_count
+    return cores * engine.lanes_count * engine.depth_products_count
+
+
+def price(work: Work, setting: Setting) -> OperationEstimate:
+    """Return the cost of one engine operation for one image."""
+    machine, rate = setting.machine, setting.ddr_bytes_per_cycle
+    count: float
+    tile = None
+    if isinstance(work, NnWork):
+        # The driver plans with its own rate, whatever the board's memory does.
+        plan_rate = rate if setting.vendor else DRIVER_PLAN_BYTES_PER_CYCLE
+        tile = nn.plan(work, machine, plan_rate)
+        cores = machine.nn.cores_count
+        slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
+        cost = nn.price_tile(work, tile, machine, rate, slow).cost
+        count = cost.cycles
+    elif isinstance(work, TpWork):
+        cost = tp.cost(work, machine, rate)
+        count = cost.cycles * tp.printed_cores(work, machine)
+        cost = cost * setting.profile.tp_time_ratio
+    else:
+        cost = sh.cost(work, machine, setting.profile, rate)
+        count = cost.cycles
+    fixed = setting.profile.operation_cycles
+    if fixed:
+        cost = cost + Cost(cycles=fixed, bound_cycles=((Bound.LAUNCH, fixed),))
+    return OperationEstimate(
+        operation=work.operation,
+        engine=work.engine,
+        cost=cost,
+        cycle_count=count,
+        tile=tile,
+        work=work,
+    )

@@ -1,0 +1,270 @@
+"""Networks without weights: a JSON list of layers, so that a design can be priced before training.
+
+The file is an object with ``name``, ``input`` (N, C, H, W), ``outputs`` and ``layers``; each layer
+has ``name``, ``op``, ``inputs`` (layer names, or ``data``), ``out`` (N, C, H, W) and, where the
+operator has them, ``kernel`` and ``stride`` (a number or a pair), ``pad`` (top, bottom, left,
+right), ``act``, ``kind`` and ``mode``. Optional: ``zero_fraction`` of a layer's weights.
+"""
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from npusim.errors import ModelImportError, NpusimError
+from npusim.ir.attrs import (
+    NO_ATTRS,
+    Activation,
+    Attrs,
+    AxisAttrs,
+    Conv2dAttrs,
+    EltwiseAttrs,
+    FcAttrs,
+    GlobalPoolAttrs,
+    Pool2dAttrs,
+    PoolKind,
+    ReshapeAttrs,
+    ResizeAttrs,
+    ResizeMode,
+)
+from npusim.ir.dtypes import DType
+from npusim.ir.tensor import Shape
+from npusim.ops import op_def
+from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Layer, Network
+
+INPUT = "data"
+_FIELDS = frozenset(
+    ("name", "op", "inputs", "out", "kernel", "stride", "pad", "act", "kind", "mode", "ceil")
+) | {"zero_fraction", "group", "dilation"}
+_FUSABLE = {"relu": Activation.RELU, "relu6": Activation.RELU6}
+
+
+def load_layer_list(path: str | Path, dtype: DType = DType.U8) -> Network:
+    """Read a layer list.
+
+    Parameters
+    ----------
+    path : str or Path
+    dtype : DType
+        Type of feature maps and weights.
+
+    Raises
+    ------
+    ModelImportError
+        When the file cannot be read or a layer does not make sense; file and layer are named.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelImportError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="check the path"
+        ) from error
+    except ValueError as error:
+        raise ModelImportError(f"is not a JSON layer list: {error}", where=str(path)) from error
+    return parse_layer_list(data, dtype, where=str(path))
+
+
+def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer list") -> Network:
+    """Build a network from the parsed content of a layer list."""
+    if not isinstance(data, dict) or not {"name", "input", "outputs", "layers"} <= set(data):
+        raise ModelImportError(
+            "is no layer list", where=where, rule="an object with name, input, outputs and layers"
+        )
+    shapes: dict[str, Shape] = {INPUT: tuple(data["input"])}
+    layers: list[Layer] = []
+    for index, entry in enumerate(data["layers"]):
+        spot = f"{where}, layer {index}"
+        try:
+            layers.extend(_layers(entry, index, shapes, dtype, spot))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ModelImportError(
+                f"cannot be understood: {error!r}", where=spot, rule=str(__doc__).splitlines()[0]
+            ) from error
+    unknown = [name for name in data["outputs"] if name not in shapes]
+    if unknown:
+        raise ModelImportError(f"outputs {unknown} are no layers", where=where)
+    return Network(
+        name=str(data["name"]),
+        layers=tuple(layers),
+        inputs=(INPUT,),
+        outputs=tuple(data["outputs"]),
+        shapes=shapes,
+        dtypes=dict.fromkeys(shapes, dtype),
+    )
+
+
+def _layers(
+    entry: Mapping[str, Any], index: int, shapes: dict[str, Shape], dtype: DType, spot: str
+) -> list[Layer]:
+    if unknown := sorted(set(entry) - _FIELDS):
+        raise ModelImportError(f"unknown fields {unknown}", where=spot)
+    name, kind = str(entry["name"]), str(entry["op"])
+    spot = f"{spot} ({name})"
+    inputs = tuple(str(n) for n in entry["inputs"])
+    missing = [n for n in inputs if n not in shapes]
+    if missing or name in shapes or not inputs:
+        raise ModelImportError(
+            f"inputs {missing} come from no layer before it"
+            if missing
+            else "has no inputs, or a name that is taken",
+            where=spot,
+        )
+    if kind not in _OPS:
+        raise ModelImportError(
+            f"op {kind!r} does not exist", where=spot, rule=f"one of {', '.join(sorted(_OPS))}"
+        )
+    out = tuple(int(n) for n in entry["out"])
+    ifm = shapes[inputs[0]]
+    op, attrs, weight_shape = _OPS[kind](entry, ifm, out)
+    _check(op, attrs, [shapes[n] for n in inputs], weight_shape, out, spot)
+    zeros = float(entry.get("zero_fraction", UNKNOWN_ZERO_FRACTION[dtype.bits]))
+    bias = out[1] * 4 if weight_shape else 0
+    activation = entry.get("act")
+    separate = activation is not None and activation not in _FUSABLE
+    written = f"{name}.linear" if separate else name
+    shapes[written] = out
+    result = [
+        Layer(
+            name=written,
+            uid=index,
+            op=op,
+            inputs=inputs,
+            outputs=(written,),
+            attrs=attrs,
+            weight_shape=weight_shape,
+            constant_bytes=prod(weight_shape) * dtype.itemsize + bias if weight_shape else 0,
+            zero_fraction=zeros if weight_shape else 0.0,
+            macs=prod(out) * prod(weight_shape[1:]) if weight_shape else 0,
+        )
+    ]
+    if separate:
+        shapes[name] = out
+        result.append(
+            Layer(
+                name=name,
+                uid=index,
+                op=_activation_op(str(activation), spot),
+                inputs=(written,),
+                outputs=(name,),
+            )
+        )
+    return result
+
+
+def _check(op: str, attrs: Attrs, ins: list[Shape], weights: Shape, out: Shape, spot: str) -> None:
+    """Compare the stated output with the operator's own shape rule."""
+    shapes = [*ins, weights, (weights[0],)] if weights else ins
+    if op == "fc":
+        shapes[0] = (ins[0][0], prod(ins[0][1:]))
+    try:
+        (expected,) = op_def(op).infer(attrs, shapes)
+    except NpusimError as error:
+        raise ModelImportError(error.what, where=spot, rule=error.rule) from error
+    if expected != out:
+        raise ModelImportError(f"out is {list(out)}, its inputs give {list(expected)}", where=spot)
+
+
+def _pair(value: int | list[int]) -> tuple[int, int]:
+    if isinstance(value, int):
+        return (value, value)
+    height, width = value
+    return (int(height), int(width))
+
+
+def _pads(entry: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    top, bottom, left, right = entry.get("pad", (0, 0, 0, 0))
+    return (int(top), int(bottom), int(left), int(right))
+
+
+Made = tuple[str, Attrs, Shape]
+
+
+def _conv(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    group = ifm[1] if entry["op"] in ("dwconv", "scale") else int(entry.get("group", 1))
+    kernel = _pair(entry.get("kernel", 1))
+    attrs = Conv2dAttrs(
+        stride=_pair(entry.get("stride", 1)),
+        pad=_pads(entry),
+        dilation=_pair(entry.get("dilation", 1)),
+        group=group,
+        activation=_FUSABLE.get(entry.get("act", ""), Activation.NONE),
+    )
+    return "conv2d", attrs, (out[1], ifm[1] // group, *kernel)
+
+
+def _fc(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return "fc", FcAttrs(), (out[1], prod(ifm[1:]))
+
+
+def _window(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    attrs = Pool2dAttrs(
+        kind=PoolKind.MAX if entry["op"] == "maxpool" else PoolKind.AVG,
+        kernel=_pair(entry["kernel"]),
+        stride=_pair(entry["stride"]),
+        pad=_pads(entry),
+        ceil_mode=bool(entry.get("ceil", False)),
+    )
+    return "pool2d", attrs, ()
+
+
+def _global(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return "global_pool", GlobalPoolAttrs(kind=PoolKind.AVG), ()
+
+
+def _binary(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return str(entry["op"]), EltwiseAttrs(), ()
+
+
+def _concat(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return "concat", AxisAttrs(axis=1), ()
+
+
+def _softmax(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return "softmax", AxisAttrs(axis=1), ()
+
+
+def _reshape(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return "reshape", ReshapeAttrs(shape=out), ()
+
+
+def _resize(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    mode = ResizeMode(entry.get("mode", "nearest"))
+    return "resize", ResizeAttrs(size=(out[2], out[3]), mode=mode), ()
+
+
+def _activation(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
+    return _activation_op(str(entry["kind"]), str(entry["name"])), NO_ATTRS, ()
+
+
+def _activation_op(kind: str, spot: str) -> str:
+    op = {"silu": "swish", "leaky": "leaky_relu"}.get(kind, kind)
+    if op not in _ACTIVATION_OPS:
+        raise ModelImportError(
+            f"activation {kind!r} does not exist",
+            where=spot,
+            rule=f"one of {', '.join(_ACTIVATION_OPS)}",
+        )
+    return op
+
+
+_ACTIVATION_OPS = (
+    *("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "swish", "hard_swish", "hard_sigmoid"),
+    *("mish", "elu", "softplus", "gelu"),
+)
+_OPS = {
+    "conv": _conv,
+    "dwconv": _conv,
+    "scale": _conv,
+    "fc": _fc,
+    "maxpool": _window,
+    "avgpool": _window,
+    "gap": _global,
+    "add": _binary,
+    "mul": _binary,
+    "concat": _concat,
+    "softmax": _softmax,
+    "reshape": _reshape,
+    "resize": _resize,
+    "act": _activation,
+}

@@ -1,0 +1,294 @@
+"""Machine descriptions: a chip as data.
+
+A description is a TOML file of sections; every entry is a table with ``value``, ``source`` and
+``confidence``. Units are part of the key. ``extends`` names a base description whose entries hold
+unless they are given again.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from npusim.errors import MachineError
+
+CONFIDENCES = ("measured", "documented", "fitted", "guess")
+UNITS = (
+    "_hz",
+    "_count",
+    "_bits",
+    "_bytes",
+    "_pixels",
+    "_cycles",
+    "_bytes_per_s",
+    "_bytes_per_cycle",
+    "_values_per_cycle",
+    "_cycles_per_byte",
+    "_cycles_per_value",
+    "_cycles_per_tap",
+    "_cycles_per_group",
+    "_ratio",
+)
+PROFILES = ("board", "vendor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a number comes from and how far to trust it (one of ``CONFIDENCES``)."""
+
+    source: str
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NnEngine:
+    """Convolution cores. ``*_cycles_per_group`` lists count kernel widths from 1 upward."""
+
+    cores_count: int
+    lanes_count: int
+    depth_products_count: int
+    accumulator_depth_count: int
+    accumulator_depth_16bit_count: int
+    input_buffer_depth_count: int
+    tile_width_max_pixels: int
+    kernel_max_pixels: int
+    kernels_per_core_max_count: int
+    output_values_per_cycle: float
+    sram_bytes_per_cycle: float
+    zero_run_bits: int
+    launch_cycles: float
+    tile_launch_cycles: float
+    single_tile_cycles_per_group: tuple[float, ...]
+    multi_tile_cycles_per_group: tuple[float, ...]
+    float_cycles_per_group: tuple[float, ...]
+    native_depthwise_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpEngine:
+    """Tensor processor: moves, pools and looks up tables."""
+
+    cores_count: int
+    byte_cycles_per_byte: float
+    launch_cycles: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShaderEngine:
+    """Programmable core that runs what the others cannot."""
+
+    sram_bytes_per_cycle: float
+    launch_cycles: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memories:
+    """On-chip and external memory."""
+
+    vip_sram_bytes: int
+    axi_sram_bytes: int
+    line_bytes: int
+    write_cache_bytes: int
+    ddr_peak_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Link between the host that calls and the NPU; a rate of 0 means shared memory."""
+
+    link_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a prediction stands for: the vendor's estimator or a board."""
+
+    clock_hz: float
+    ddr_bytes_per_s: float
+    cores_16bit_count: int
+    operation_cycles: float
+    tp_time_ratio: float
+    shader_cycles_per_value: float
+    large_pool_cycles_per_tap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One chip. ``provenance`` maps ``section.key`` to source and confidence."""
+
+    name: str
+    title: str
+    nn: NnEngine
+    tp: TpEngine
+    shader: ShaderEngine
+    memory: Memories
+    host: Host
+    board: Profile
+    vendor: Profile
+    provenance: Mapping[str, Provenance] = field(hash=False, compare=False)
+
+    def profile(self, name: str) -> Profile:
+        """Return the constants of ``"board"`` or ``"vendor"``."""
+        if name not in PROFILES:
+            raise MachineError(
+                f"profile {name!r} does not exist", rule=f"one of {', '.join(PROFILES)}"
+            )
+        return self.board if name == "board" else self.vendor
+
+
+_SECTIONS: dict[str, type] = {
+    "nn": NnEngine,
+    "tp": TpEngine,
+    "shader": ShaderEngine,
+    "memory": Memories,
+    "host": Host,
+    "board": Profile,
+    "vendor": Profile,
+}
+_HEAD = ("name", "title", "extends")
+
+
+def machine_names() -> tuple[str, ...]:
+    """Return the names of the bundled descriptions."""
+    folder = files("npusim.perfmodel.machines")
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+@lru_cache(maxsize=32)
+def load_machine(name_or_path: str | Path) -> Machine:
+    """Read a machine description.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A bundled name (``machine_names()``), in any case, or the path of a TOML file.
+
+    Raises
+    ------
+    MachineError
+        When the name is unknown, or the file has unknown, missing or badly typed keys; it names
+        the file and the key.
+    """
+    text, where = _read(name_or_path)
+    return _build(_sections(text, where, ()), where)
+
+
+def parse_machine(text: str, where: str = "machine description") -> Machine:
+    """Build a machine from TOML text; ``where`` names it in errors."""
+    return _build(_sections(text, where, ()), where)
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str]:
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except OSError as error:
+            raise MachineError(
+                f"cannot be read: {error.strerror}", where=str(path), remedy="check the path"
+            ) from error
+    name = str(name_or_path).lower()
+    if name not in machine_names():
+        raise MachineError(
+            f"target {str(name_or_path)!r} is not known",
+            rule=f"one of {', '.join(machine_names())}, or a path that ends in .toml",
+        )
+    file = files("npusim.perfmodel.machines") / f"{name}.toml"
+    return file.read_text(encoding="utf-8"), f"{name}.toml"
+
+
+def _sections(text: str, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MachineError(f"is not valid TOML: {error}", where=where) from error
+    base_name = data.pop("extends", None)
+    base: dict[str, Any] = {}
+    if base_name is not None:
+        if base_name in seen or not isinstance(base_name, str):
+            raise MachineError(f"extends = {base_name!r} leads back to itself", where=where)
+        base = _sections(*_read(base_name), (*seen, base_name))
+    for key in data:
+        if key not in _SECTIONS and key not in _HEAD:
+            raise MachineError(
+                f"unknown section {key!r}", where=where, rule=f"one of {', '.join(_SECTIONS)}"
+            )
+    merged = base | {k: data[k] for k in _HEAD if k in data}
+    for section in _SECTIONS:
+        own = data.get(section, {})
+        if not isinstance(own, dict):
+            raise MachineError(f"{section!r} must be a table", where=where)
+        merged[section] = base.get(section, {}) | own
+    return merged
+
+
+def _build(data: dict[str, Any], where: str) -> Machine:
+    for key in ("name", "title"):
+        if not isinstance(data.get(key), str):
+            raise MachineError(f"{key!r} is missing or no text", where=where)
+    provenance: dict[str, Provenance] = {}
+    built = {
+        section: kind(**_values(section, kind, data[section], where, provenance))
+        for section, kind in _SECTIONS.items()
+    }
+    return Machine(
+        name=data["name"],
+        title=data["title"],
+        provenance=MappingProxyType(provenance),
+        **built,
+    )
+
+
+def _values(
+    section: str,
+    kind: type,
+    entries: Mapping[str, Any],
+    where: str,
+    provenance: dict[str, Provenance],
+) -> dict[str, Any]:
+    wanted = {field.name: field.type for field in fields(kind)}
+    if unknown := sorted(set(entries) - set(wanted)):
+        raise MachineError(
+            f"unknown keys in [{section}]: {', '.join(unknown)}",
+            where=where,
+            rule=f"keys are {', '.join(wanted)}",
+        )
+    if missing := sorted(set(wanted) - set(entries)):
+        raise MachineError(f"[{section}] lacks {', '.join(missing)}", where=where)
+    values = {}
+    for key, entry in entries.items():
+        spot = f"{where} [{section}] {key}"
+        if not isinstance(entry, dict) or set(entry) != {"value", "source", "confidence"}:
+            raise MachineError(
+                "is not a full entry",
+                where=spot,
+                rule="{ value = .., source = .., confidence = .. } and nothing else",
+            )
+        if entry["confidence"] not in CONFIDENCES or not entry["source"]:
+            raise MachineError(
+                f"confidence {entry['confidence']!r}, source {entry['source']!r}",
+                where=spot,
+                rule=f"confidence is one of {', '.join(CONFIDENCES)} and source says where from",
+            )
+        values[key] = _number(entry["value"], wanted[key], spot)
+        provenance[f"{section}.{key}"] = Provenance(
+            source=entry["source"], confidence=entry["confidence"]
+        )
+    return values
+
+
+def _number(value: object, kind: object, spot: str) -> object:
+    if kind is int:
+        valid = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if valid:
+            return value
+    elif kind is float:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return float(value)
+    elif isinstance(value, list) and value and all(isinstance(v, int | float) for v in value):
+        return tuple(float(v) for v in value)
+    raise MachineError(f"value {value!r} does not fit", where=spot, rule=f"{kind} and not negative")

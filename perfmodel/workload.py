@@ -1,0 +1,92 @@
+"""One engine operation, described by shapes only.
+
+Lowering turns a layer into workloads; the cost functions of ``npusim.perfmodel.engines`` price
+them. Sizes are pixels and channels of one image; the batch is applied by the estimate.
+"""
+
+from dataclasses import dataclass
+
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NnWork:
+    """A convolution with stride 1 as the NN cores run it.
+
+    Attributes
+    ----------
+    in_w, in_h, in_c, out_w, out_h, out_c : int
+        Map sizes before fused pooling.
+    final_w, final_h : int
+        Output size after fused pooling.
+    kernel_w, kernel_h : int
+    pool : int
+        Side of the fused pooling window, 1 for none.
+    dtype : DType
+        U8, I8, I16 or F16.
+    zero_fraction : float
+        Share of weights equal to the zero point.
+    depthwise : bool
+        Every output channel reads one input channel; stored dense, filled with zeros.
+    tap_ratio : float
+        Share of taps that are real after space to depth; 0 when the kernel is as the model has it.
+    macs : int
+        Products the layer asks for (not those the engine makes).
+    """
+
+    operation: str = "CONVOLUTION"
+    in_w: int
+    in_h: int
+    in_c: int
+    out_w: int
+    out_h: int
+    out_c: int
+    final_w: int
+    final_h: int
+    kernel_w: int
+    kernel_h: int
+    pool: int = 1
+    dtype: DType
+    zero_fraction: float = 0.0
+    depthwise: bool = False
+    tap_ratio: float = 0.0
+    macs: int = 0
+
+    engine = Engine.NN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TpWork:
+    """A pass over a tensor on the tensor processor.
+
+    ``in_bytes`` and ``out_bytes`` are dense tensor sizes; ``split_count`` is the number of cores
+    the pass can be spread over (6 for most, fewer for fewer channels, 1 for transposes).
+    """
+
+    operation: str
+    in_bytes: int
+    out_bytes: int
+    split_count: int
+    kernel_bytes: int = 0
+    macs: int = 0
+
+    engine = Engine.TP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShaderWork:
+    """An operation on the programmable core. ``taps`` is the work of a window operator."""
+
+    operation: str
+    in_bytes: int
+    out_bytes: int
+    in_values: int
+    out_values: int
+    taps: int = 0
+    macs: int = 0
+
+    engine = Engine.SHADER
+
+
+Work = NnWork | TpWork | ShaderWork

@@ -1,0 +1,38 @@
+"""Read this first: one small network, end to end."""
+
+import pytest
+
+from npusim.ir.graph import Engine
+from npusim.perfmodel.estimate import estimate
+from tests.perfmodel.graphs import GraphBuilder, mobile_block
+
+
+def test_layers_add_up_to_the_total():
+    result = estimate(mobile_block())
+    assert [layer.op for layer in result.layers] == ["conv2d", "conv2d", "conv2d", "global_pool"]
+    assert sum(layer.time_us for layer in result.layers) == pytest.approx(result.total_time_us)
+    assert sum(layer.share for layer in result.layers) == pytest.approx(1.0)
+    assert result.frames_per_s == pytest.approx(1e6 / result.total_time_us)
+    for layer in result.layers:
+        assert sum(c for _, c in layer.cost.bound_cycles) == pytest.approx(layer.cost.cycles)
+
+
+def test_stem_is_reshuffled_then_convolved():
+    stem = estimate(mobile_block()).layers[0]
+    assert [o.engine for o in stem.operations] == [Engine.TP, Engine.NN]
+    assert stem.macs == 32 * 27 * 112 * 112
+
+
+def test_max_pool_runs_inside_the_convolution_before_it():
+    builder = GraphBuilder((1, 8, 32, 32))
+    builder.conv(16, 3)
+    builder.max_pool(2, 2)
+    (layer,) = estimate(builder.graph()).layers
+    assert layer.fused == ("pool2d_1",)
+    assert layer.operations[0].work.final_w == 16
+
+
+def test_batch_multiplies():
+    one, four = estimate(mobile_block()), estimate(mobile_block(batch=4))
+    assert four.total_time_us == pytest.approx(4 * one.total_time_us)
+    assert four.macs == 4 * one.macs
