@@ -40,7 +40,7 @@ class AverageWeight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddWeights:
-    """The 1x1 convolution that adds two hidden NN results: acc = first*a + second*b + bias.
+    """The 1x1 convolution that adds or subtracts two hidden results: first*a + second*b + bias.
 
     Both operands are centred on the zero point of the first.
     """
@@ -94,17 +94,19 @@ def average_weight(dtype: DType, taps: int) -> AverageWeight:
     return AverageWeight(value=floor(2.0**fl / taps + 0.5), quant=DynamicFixedPoint(fl=fl))
 
 
-def add_weights(first: TensorSpec, second: TensorSpec) -> AddWeights:
-    """Return the weights of the NN engine's add of two u8 tensors; all steps are float32."""
+def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False) -> AddWeights:
+    """Return the weights of the NN engine's add or sub of two u8 tensors; steps are float32."""
     scale_1, scale_2 = np.float32(scale_of(first.quant)), np.float32(scale_of(second.quant))
     zero_1, zero_2 = zero_point_of(first.quant), zero_point_of(second.quant)
     ratio = scale_2 / scale_1
-    step = np.maximum(np.float32(1), ratio) / np.float32(255)
+    one = np.float32(1)
+    step = (one + ratio if subtract else np.maximum(one, ratio)) / np.float32(255)
     scale = scale_1 * step
+    sign = -1 if subtract else 1
     return AddWeights(
-        first=int(np.rint(np.float32(1) / step)),
-        second=int(np.rint(ratio / step)),
-        bias=int(np.rint(np.float32(zero_1 - zero_2) * scale_2 / scale)),
+        first=int(np.rint(one / step)),
+        second=sign * int(np.rint(ratio / step)),
+        bias=sign * int(np.rint(np.float32(zero_1 - zero_2) * scale_2 / scale)),
         scale=float(scale),
     )
 
@@ -121,8 +123,10 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
         return nn_requant(ifm.quant, graph.spec(node.inputs[1]).quant, ofm)
     if _averages(node):
         return nn_requant(ifm.quant, average_weight(ifm.dtype, _taps(node, ifm)).quant, ofm)
-    if node.op == "add" and node.engine is Engine.NN:
-        weights = add_weights(ifm, graph.spec(node.inputs[1]))
+    if node.op in ("add", "sub") and node.engine is Engine.NN:
+        if isinstance(ifm.quant, Float):
+            return Requant(rounding=Rounding.TRUNCATE_F16)
+        weights = add_weights(ifm, graph.spec(node.inputs[1]), subtract=node.op == "sub")
         multiplier, shift = split_scale(np.float32(weights.scale) / np.float32(scale_of(ofm.quant)))
         return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
     return None

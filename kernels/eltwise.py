@@ -1,0 +1,146 @@
+"""Binary element-wise arithmetic of the shader and of the NN engine on stored codes.
+
+Numpy only: on 8-bit codes these functions fill the tables of ``lut.map_pairs``. Operands broadcast.
+
+Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.kernels.shader import (
+    F32,
+    LARGEST_F16,
+    Scaling,
+    dequantize,
+    requantize,
+    saturate,
+)
+
+Codes = NDArray[np.generic]
+
+
+def _power(a: F32, b: F32) -> F32:
+    """Return 2**(b * log2 |a|), negative when a < 0 and trunc(b) is odd."""
+    sign = np.where((a < 0) & (np.trunc(b) % 2 != 0), -1.0, 1.0)
+    return (sign * np.exp2(b.astype(np.float64) * np.log2(np.abs(a.astype(np.float64))))).astype(
+        np.float32
+    )
+
+
+FUNCTIONS: Mapping[str, Callable[[F32, F32], F32]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "pow": _power,
+    "prelu": lambda value, slope: np.where(value < 0, value * slope, value),
+}
+
+
+def cut_ratio(numerator: float, denominator: float) -> float:
+    """Return a float32 ratio as 16-bit multiplier and shift, lower bits cut off."""
+    mantissa, exponent = np.frexp(float(np.float32(numerator) / np.float32(denominator)))
+    return float(np.floor(mantissa * 65536) * 2.0 ** (exponent - 16))
+
+
+def _three_u8(
+    op: str, a: Codes, b: Codes, a_scaling: Scaling, b_scaling: Scaling, out_scaling: Scaling
+) -> Codes:
+    """Add, sub, mul, max, min with both operands and the result u8."""
+    zero_point = np.float32(out_scaling[1])
+    a_scale, b_scale, scale = (np.float32(s[0]) for s in (a_scaling, b_scaling, out_scaling))
+    a_steps = a.astype(np.float32) - np.float32(a_scaling[1])
+    b_steps = b.astype(np.float32) - np.float32(b_scaling[1])
+    if op == "mul":
+        return saturate(a_steps * b_steps * (a_scale * b_scale / scale) + zero_point, np.uint8)
+    if op in ("add", "sub"):
+        total = FUNCTIONS[op](a_steps * (a_scale / scale), b_steps * (b_scale / scale))
+        return saturate(total + zero_point, np.uint8)
+    exact = FUNCTIONS[op](
+        a_steps.astype(np.float64) * cut_ratio(a_scaling[0], out_scaling[0]),
+        b_steps.astype(np.float64) * cut_ratio(b_scaling[0], out_scaling[0]),
+    )
+    return saturate(exact + out_scaling[1], np.uint8)
+
+
+def binary(
+    op: str,
+    a: Codes,
+    b: Codes,
+    a_scaling: Scaling,
+    b_scaling: Scaling,
+    dtype: DTypeLike,
+    out_scaling: Scaling,
+) -> Codes:
+    """Apply a function of ``FUNCTIONS`` as the shader does.
+
+    float32 throughout, the zero point is added before the only rounding (ties to even). Infinities
+    saturate; NaN, and in pow infinities too, become code 0.
+    """
+    dtype = np.dtype(dtype)
+    types = {a.dtype, b.dtype, dtype}
+    with np.errstate(all="ignore"):
+        if types == {np.dtype(np.uint8)} and op in ("add", "sub", "mul", "max", "min"):
+            return _three_u8(op, a, b, a_scaling, b_scaling, out_scaling)
+        if types == {np.dtype(np.float16)} and op in ("max", "min"):
+            return FUNCTIONS[op](a, b)
+        if types == {np.dtype(np.float16)} and op == "prelu":
+            return np.where(a < 0, cut_to_f16(a.astype(np.float32) * b.astype(np.float32)), a)
+        value = FUNCTIONS[op](dequantize(a, a_scaling), dequantize(b, b_scaling))
+        if op == "pow" and dtype != np.float16:
+            finite = np.isfinite(value)
+            stored = requantize(np.where(finite, value, np.float32(0)), dtype, out_scaling)
+            return np.where(finite, stored, 0).astype(dtype)
+        return requantize(value, dtype, out_scaling)
+
+
+def cut_to_f16(value: F32) -> NDArray[np.float16]:
+    """Return float32 cut toward zero to float16: saturates at 65504, below 2**-14 gives zero."""
+    limited = np.clip(value, -LARGEST_F16, LARGEST_F16)
+    half = limited.astype(np.float16)
+    bits = half.view(np.uint16) - (np.abs(half.astype(np.float32)) > np.abs(limited))
+    return np.where(bits & 0x7C00, bits, bits & 0x8000).astype(np.uint16).view(np.float16)
+
+
+def rounding_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
+    """Return ``value / 2**shift`` rounded to the nearest integer, ties to even."""
+    if shift <= 0:
+        return value << -shift
+    shift = min(shift, 62)  # |value| < 2**61: beyond, everything rounds to 0 alike
+    quotient = value >> shift
+    rest, half = value - (quotient << shift), 1 << (shift - 1)
+    return quotient + ((rest > half) | ((rest == half) & (quotient & 1 == 1)))
+
+
+def add_on_nn(
+    a: NDArray[np.uint8],
+    b: NDArray[np.uint8],
+    zero_point: int,
+    weights: tuple[int, int],
+    bias: int,
+    multiplier: int,
+    shift: int,
+    out_zero_point: int,
+) -> NDArray[np.uint8]:
+    """Add u8 as the NN engine does: a 1x1 convolution over two channels with 8-bit weights.
+
+    ``sat(rne(acc * multiplier / 2**shift) + out_zero_point)`` with
+    ``acc = (a - zero_point) * weights[0] + (b - zero_point) * weights[1] + bias``.
+    """
+    acc = (a.astype(np.int64) - zero_point) * weights[0]
+    acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
+    steps = rounding_shift(acc * multiplier, shift)
+    return np.clip(steps + out_zero_point, 0, 255).astype(np.uint8)
+
+
+def add_on_nn_f16(
+    a: NDArray[np.float16], b: NDArray[np.float16], subtract: bool
+) -> NDArray[np.float16]:
+    """Add or subtract float16 as the NN engine does: one float32 sum, cut toward zero."""
+    left, right = dequantize(a, (1.0, 0)), dequantize(b, (1.0, 0))
+    return cut_to_f16(left - right if subtract else left + right)

@@ -1,0 +1,108 @@
+"""The shader core on whole arrays: float32 in, float32 out, one rounding at each end.
+
+Numpy only. ``float64 then float32`` stands for a correctly rounded float32 function.
+
+Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from scipy.special import erf
+
+F32 = NDArray[np.float32]
+Scaling = tuple[float, int]  # scale and zero point; (1, 0) for float16
+TINY = np.float32(2.0**-14)
+LARGEST_F16 = np.float32(65504)
+LOG2_E = np.float32(1.442695040888963)
+LN_2 = np.float32(0.6931471805599453)
+ONE = np.float32(1)
+
+
+def dequantize(codes: NDArray[np.generic], scaling: Scaling) -> F32:
+    """Return real values as float32: ``(q - zero_point) * scale``; float16 subnormals become 0."""
+    if codes.dtype == np.float16:
+        value = codes.astype(np.float32)
+        return np.where(np.abs(value) < TINY, np.float32(0), value)
+    scale, zero_point = scaling
+    return (codes.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+
+
+def to_f16(value: F32) -> NDArray[np.float16]:
+    """Round float32 to float16, ties to even; results below 2**-14 become 0."""
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    return np.where(np.abs(half) < np.float16(TINY), np.float16(0), half)
+
+
+def saturate(value: F32, dtype: DTypeLike) -> NDArray[np.generic]:
+    """Round to integers, ties to even, and clamp; NaN becomes code 0."""
+    limits = np.iinfo(np.dtype(dtype))
+    value = np.where(np.isnan(value), np.float32(0), value)
+    if limits.bits > 16:  # not exact in float32; the largest float64 below 2**63 for 64 bits
+        largest = min(float(limits.max), float(np.nextafter(2.0**63, 0)))
+        return np.clip(np.rint(value).astype(np.float64), limits.min, largest).astype(dtype)
+    return np.clip(np.rint(value), limits.min, limits.max).astype(dtype)
+
+
+def requantize(value: F32, dtype: DTypeLike, scaling: Scaling) -> NDArray[np.generic]:
+    """Store float32: ``value * (1 / scale) + zero_point`` in float32, nearest, saturated."""
+    if np.dtype(dtype) == np.float16:
+        return to_f16(value)
+    scale, zero_point = scaling
+    return saturate(value * (ONE / np.float32(scale)) + np.float32(zero_point), dtype)
+
+
+def _f32(value: NDArray[np.floating]) -> F32:
+    return value.astype(np.float32)
+
+
+def exp2(value: F32) -> F32:
+    """Return 2**(value * log2 e), the shader's exponential."""
+    return _f32(np.exp2((value * LOG2_E).astype(np.float64)))
+
+
+def _softplus(value: F32) -> F32:
+    return _f32(np.log2((ONE + exp2(value)).astype(np.float64))) * LN_2
+
+
+def _rsqrt(value: F32) -> F32:
+    return np.where(value == 0, np.float32(np.inf), ONE / np.sqrt(value))
+
+
+def _gelu(value: F32) -> F32:
+    wide = value.astype(np.float64)
+    return _f32(wide * (1 + erf(wide / np.sqrt(2.0))) / 2)
+
+
+UNARY: Mapping[str, Callable[[F32], F32]] = {
+    "softplus": _softplus,
+    "exp": lambda value: _f32(np.exp(value.astype(np.float64))),
+    "sqrt": np.sqrt,
+    "rsqrt": _rsqrt,
+    "floor": np.floor,
+    # the next three were not measured: float32 result of the exact function
+    "erf": lambda value: _f32(erf(value.astype(np.float64))),
+    "gelu": _gelu,
+    "reciprocal": lambda value: ONE / value,
+}
+
+
+def unary(
+    name: str,
+    codes: NDArray[np.generic],
+    scaling: Scaling,
+    dtype: DTypeLike,
+    out_scaling: Scaling,
+) -> NDArray[np.generic]:
+    """Apply a function of ``UNARY`` to codes of any shape.
+
+    Float16 results saturate at +-65504 and NaN becomes -65504, as measured for sqrt and rsqrt.
+    """
+    with np.errstate(all="ignore"):
+        value = UNARY[name](dequantize(codes, scaling))
+    if np.dtype(dtype) == np.float16:
+        value = np.where(np.isnan(value), -LARGEST_F16, value)
+        value = np.clip(value, -LARGEST_F16, LARGEST_F16)
+    return requantize(value, dtype, out_scaling)

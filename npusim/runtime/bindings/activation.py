@@ -1,0 +1,36 @@
+"""Functions of one tensor: TP activations and table lookups, shader functions."""
+
+from dataclasses import asdict
+
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.kernels.activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
+from npusim.kernels.shader import UNARY, unary
+from npusim.runtime.binding import Step, binding
+from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of, table_step
+
+
+@binding(*ACTIVATION_OPS, *TABLE_LOOKUP_OPS, engine=Engine.TP)
+def bind_tp_activation(node: Node, graph: Graph) -> Step:
+    """Tabulate an activation of the TP engine; any pair of element types."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    require_types(node, (ifm, ofm), ENGINE_TYPES)
+    parameters = asdict(node.attrs)
+
+    def function(codes: Array) -> Array:
+        return activate(
+            node.op, parameters, codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)
+        )
+
+    return table_step(function, ifm.dtype.numpy)
+
+
+@binding(*UNARY, engine=Engine.SHADER)
+def bind_shader_function(node: Node, graph: Graph) -> Step:
+    """Tabulate a function of the shader; any pair of element types."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    require_types(node, (ifm, ofm), ENGINE_TYPES)
+
+    def function(codes: Array) -> Array:
+        return unary(node.op, codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm))
+
+    return table_step(function, ifm.dtype.numpy)

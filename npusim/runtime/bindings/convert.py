@@ -1,0 +1,78 @@
+"""Change of element type or quantization: TP copies and shader copies."""
+
+import numpy as np
+
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import Float
+from npusim.ir.tensor import TensorSpec
+from npusim.kernels import shader, tptable
+from npusim.runtime.binding import Step, binding
+from npusim.runtime.codes import (
+    ENGINE_TYPES,
+    Array,
+    Function,
+    require_types,
+    scaling_of,
+    table_step,
+)
+
+
+def tp_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
+    """Return the TP engine's conversion of codes; equal quantization keeps them.
+
+    float16 to float16 still clears subnormals.
+    """
+    if ifm.dtype is not DType.F16 and (ifm.dtype, ifm.quant) == (ofm.dtype, ofm.quant):
+        return lambda codes: codes
+    table = table_step(
+        lambda codes: tptable.convert(codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)),
+        ifm.dtype.numpy,
+    )
+    return lambda codes: table(codes)[0]
+
+
+def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
+    """Return the shader's conversion of codes of any types; equal quantization keeps them.
+
+    float32 to float16 rounds to the nearest value and keeps subnormals; float16 subnormals read as
+    0. Plain integers (indices, truth values) count as real numbers.
+    """
+    if (ifm.dtype, ifm.quant) == (ofm.dtype, ofm.quant):
+        return lambda codes: codes
+
+    def function(codes: Array) -> Array:
+        if ifm.dtype is DType.F32 and ofm.dtype is DType.F16:
+            with np.errstate(over="ignore"):
+                return codes.astype(np.float16)
+        if _is_plain_integer(ifm) and _is_plain_integer(ofm):
+            return codes.astype(ofm.dtype.numpy)  # to BOOL: not zero
+        real: Array = shader.dequantize(codes, scaling_of(ifm))
+        if ofm.dtype is DType.F32:
+            return real
+        return shader.requantize(real, ofm.dtype.numpy, scaling_of(ofm))
+
+    if ifm.dtype in ENGINE_TYPES and ofm.dtype in ENGINE_TYPES:
+        table = table_step(function, ifm.dtype.numpy)
+        return lambda codes: table(codes)[0]
+    return function
+
+
+def _is_plain_integer(spec: TensorSpec) -> bool:
+    return not spec.dtype.is_float and isinstance(spec.quant, Float)
+
+
+@binding("convert", engine=Engine.TP)
+def bind_tp_convert(node: Node, graph: Graph) -> Step:
+    """Bind a TP copy between u8, i8, i16 and f16."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    require_types(node, (ifm, ofm), ENGINE_TYPES)
+    copy = tp_copy(ifm, ofm)
+    return lambda codes: (copy(codes),)
+
+
+@binding("convert", engine=Engine.SHADER)
+def bind_shader_convert(node: Node, graph: Graph) -> Step:
+    """Bind a shader copy between any two types."""
+    copy = shader_copy(graph.spec(node.inputs[0]), graph.spec(node.outputs[0]))
+    return lambda codes: (copy(codes),)

@@ -1,0 +1,190 @@
+"""Binary element-wise operators: shader arithmetic, and add and sub on the NN engine."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from npusim.errors import GraphError
+from npusim.ir.attrs import Activation, EltwiseAttrs
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import scale_of, zero_point_of
+from npusim.ir.tensor import TensorSpec
+from npusim.kernels import eltwise_f16
+from npusim.kernels.eltwise import FUNCTIONS, add_on_nn, add_on_nn_f16, binary
+from npusim.kernels.lut import map_pairs
+from npusim.ops.requant import add_weights, split_scale
+from npusim.runtime.binding import Step, binding
+from npusim.runtime.codes import (
+    ENGINE_TYPES,
+    Array,
+    all_codes,
+    inverse,
+    paired_rows,
+    require_types,
+    scaling_of,
+    table_step,
+    unsigned,
+)
+from npusim.runtime.threads import run_rows
+
+Function = Callable[[Array, Array], Array]
+_HALF_OPERATIONS = {
+    "add": eltwise_f16.ADD,
+    "sub": eltwise_f16.ADD,
+    "mul": eltwise_f16.MULTIPLY,
+    "div": eltwise_f16.DIVIDE,
+}
+
+
+@binding(*FUNCTIONS, engine=Engine.SHADER)
+def bind_on_shader(node: Node, graph: Graph) -> Step:
+    """Bind float32 arithmetic of any element types."""
+    a, b, ofm = _specs(node, graph)
+
+    def function(left: Array, right: Array) -> Array:
+        return binary(
+            node.op, left, right, scaling_of(a), scaling_of(b), ofm.dtype.numpy, scaling_of(ofm)
+        )
+
+    return _bound(node, graph, function, _HALF_OPERATIONS.get(node.op))
+
+
+@binding("add", "sub", engine=Engine.NN)
+def bind_on_nn(node: Node, graph: Graph) -> Step:
+    """Bind an add or sub of two u8 or two float16 results of the NN engine.
+
+    Source: ARITHMETIC_NN.md section 7; sub and float16 measured the same way.
+    """
+    a, b, ofm = _specs(node, graph)
+    subtract = node.op == "sub"
+    if a.dtype is b.dtype is ofm.dtype is DType.F16:
+        return _bound(
+            node,
+            graph,
+            lambda left, right: add_on_nn_f16(left, right, subtract),
+            eltwise_f16.ADD_ON_NN,
+        )
+    if not (a.dtype is b.dtype is ofm.dtype is DType.U8):
+        raise GraphError(
+            f"{a.dtype.value}, {b.dtype.value} -> {ofm.dtype.value}",
+            where=f"layer {node.name!r} ({node.op} on NN)",
+            rule="u8 or f16 throughout; other types add on the shader",
+        )
+    weights = add_weights(a, b, subtract=subtract)
+    multiplier, shift = split_scale(np.float32(weights.scale) / np.float32(scale_of(ofm.quant)))
+
+    def function(left: Array, right: Array) -> Array:
+        return add_on_nn(
+            left,
+            right,
+            zero_point_of(a.quant),
+            (weights.first, weights.second),
+            weights.bias,
+            multiplier,
+            shift,
+            zero_point_of(ofm.quant),
+        )
+
+    return _bound(node, graph, function, None)
+
+
+def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
+    specs = [graph.spec(name) for name in (*node.inputs, *node.outputs)]
+    require_types(node, specs, ENGINE_TYPES)
+    return specs
+
+
+def _bound(node: Node, graph: Graph, function: Function, half_operation: int | None) -> Step:
+    """Return the step of a function of two code arrays, by table where the types allow it."""
+    a, b, ofm = _specs(node, graph)
+    relu = _has_relu(node)
+    if relu:
+        function = _rectified(function, ofm)
+    constants = [graph.constants.get(name) for name in node.inputs]
+    apply = _with_scalar(constants, function, a, b, ofm)
+    if apply is None:
+        if a.dtype.bits == b.dtype.bits == 8:
+            apply = _by_pairs(function, a, b, ofm)
+        elif half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
+            apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
+        else:
+            apply = function
+
+    def step(*activations: Array) -> tuple[Array, ...]:
+        feed = iter(activations)
+        left, right = (next(feed) if value is None else value for value in constants)
+        return (apply(left, right),)
+
+    return step
+
+
+def _has_relu(node: Node) -> bool:
+    activation = node.attrs.activation if isinstance(node.attrs, EltwiseAttrs) else Activation.NONE
+    if activation not in (Activation.NONE, Activation.RELU):
+        raise GraphError(
+            f"{activation.value} is fused into {node.op}",
+            where=f"layer {node.name!r}",
+            rule="only relu fuses into element-wise operators",
+        )
+    return activation is Activation.RELU
+
+
+def _rectified(function: Function, ofm: TensorSpec) -> Function:
+    zero = ofm.dtype.numpy.type(zero_point_of(ofm.quant))
+
+    def rectified(left: Array, right: Array) -> Array:
+        result: Array = np.maximum(function(left, right), zero)
+        return result
+
+    return rectified
+
+
+def _with_scalar(
+    constants: list[Array | None], function: Function, a: TensorSpec, b: TensorSpec, ofm: TensorSpec
+) -> Function | None:
+    """Return a table of one operand when the other is a single known value."""
+    left, right = constants
+    if right is not None and right.size == 1 and a.shape == ofm.shape:
+        scalar = right.reshape(1)
+        table = table_step(lambda codes: function(codes, scalar), a.dtype.numpy)
+        return lambda left, right: table(left)[0]
+    if left is not None and left.size == 1 and b.shape == ofm.shape:
+        scalar = left.reshape(1)
+        table = table_step(lambda codes: function(scalar, codes), b.dtype.numpy)
+        return lambda left, right: table(right)[0]
+    return None
+
+
+def _by_pairs(function: Function, a: TensorSpec, b: TensorSpec, ofm: TensorSpec) -> Function:
+    """Return the function as a table of all pairs of 8-bit codes."""
+    result = function(all_codes(a.dtype.numpy)[:, None], all_codes(b.dtype.numpy)[None, :])
+    table = unsigned(np.ascontiguousarray(result))
+
+    def apply(left: Array, right: Array) -> Array:
+        left, left_rows, right, right_rows, order, length = paired_rows(left, right, ofm.shape)
+        memory = np.empty([ofm.shape[axis] for axis in order], result.dtype)
+        args = unsigned(left), left_rows, unsigned(right), right_rows, table, unsigned(memory)
+        run_rows(
+            lambda start, stop: map_pairs(*args, length, start, stop), left_rows.size, memory.size
+        )
+        return memory.transpose(inverse(order))
+
+    return apply
+
+
+def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...]) -> Function:
+    """Return the compiled float16 loop."""
+
+    def apply(left: Array, right: Array) -> Array:
+        left, left_rows, right, right_rows, order, length = paired_rows(left, right, shape)
+        memory = np.empty([shape[axis] for axis in order], np.float16)
+        args = unsigned(left), left_rows, unsigned(right), right_rows, unsigned(memory), length
+        run_rows(
+            lambda start, stop: eltwise_f16.binary(*args, operation, subtract, relu, start, stop),
+            left_rows.size,
+            memory.size,
+        )
+        return memory.transpose(inverse(order))
+
+    return apply
