@@ -16,6 +16,7 @@ _HOMES = {
     "float16": "npusim.api",
     "compile": "npusim.api",
     "Graph": "npusim.ir.graph",
+    "Preprocess": "npusim.ir.graph",
     "Program": "npusim.runtime.program",
     "Scheme": "npusim.quantize.schemes",
 }
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from npusim.api import optimize as optimize
     from npusim.api import quantize as quantize
     from npusim.ir.graph import Graph as Graph
+    from npusim.ir.graph import Preprocess as Preprocess
     from npusim.quantize.schemes import Scheme as Scheme
     from npusim.runtime.program import Program as Program
 

@@ -92,6 +92,7 @@ def compare_with_source(
     feeds: Mapping[str, NDArray[Any]],
     source: Mapping[str, NDArray[Any]],
     *,
+    preprocessed: bool = False,
     threshold: float = WRONG_BELOW,
 ) -> Comparison:
     """Run a program and compare every layer output with the source's tensor of the same name.
@@ -104,6 +105,8 @@ def compare_with_source(
     source : mapping
         Float tensors of the source model for the same (preprocessed) inputs, by tensor name; see
         ``npusim.analysis.float_runner``.
+    preprocessed : bool
+        Feeds are already reordered and normalised.
     threshold : float
         Cosine below which a layer counts as wrong.
 
@@ -122,7 +125,7 @@ def compare_with_source(
             return
         rows.append(_row(program, node, tensor, value, reference))
 
-    program.run(feeds, observe=observe)
+    program.run(feeds, preprocessed=preprocessed, observe=observe)
     wrong = next((r.layer for r in rows if not r.difference.cosine >= threshold), None)
     first_is_wrong = bool(rows) and wrong == rows[0].layer
     return Comparison(

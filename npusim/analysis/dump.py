@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ConfigError
+from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Node
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
@@ -138,7 +139,8 @@ class LayerDump:
             value = value.transpose(0, 2, 3, 1)
         path = self.folder / name
         self.overwritten += path.exists()
-        _write_whole(path, values_text(value, spec, self.options.number_format))
+        with atomic_write(path) as file:
+            file.write(values_text(value, spec, self.options.number_format).encode())
         self._rows.append(
             {
                 "uid": node.uid,
@@ -165,7 +167,8 @@ class LayerDump:
         writer.writeheader()
         writer.writerows(self._rows)
         path = self.folder / INDEX_NAME
-        _write_whole(path, text.getvalue())
+        with atomic_write(path) as file:
+            file.write(text.getvalue().encode())
         return path
 
 
@@ -205,10 +208,3 @@ def exact_text(value: np.float32) -> str:
     if not np.isfinite(value):
         return str(float(value))
     return np.format_float_positional(value, unique=True, min_digits=6, trim="k")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename: an interrupted run leaves no half file."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -1,0 +1,19 @@
+"""The command line: ``npusim demo | run | quantize | perf | dump | compare | info | ops``.
+
+Exit codes: 0 ok, 1 mismatch, 2 bad input or usage.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    from npusim.cli.app import app
+    from npusim.cli.common import print_error
+    from npusim.errors import NpusimError
+
+    try:
+        app()
+    except NpusimError as error:
+        print_error(error)
+        sys.exit(2)

@@ -60,6 +60,7 @@ class Program:
         feeds: Mapping[str, Array],
         *,
         pass_through: Iterable[str] = (),
+        preprocessed: bool = False,
         observe: Observe | None = None,
     ) -> dict[str, NDArray[np.float32]]:
         """Run the network on real data.
@@ -72,6 +73,8 @@ class Program:
             applied here.
         pass_through : iterable of str
             Inputs whose arrays already hold the stored type.
+        preprocessed : bool
+            Feeds are real values after reorder, mean and std (calibration samples are).
         observe : callable, optional
             Called with (node, tensor name, stored value) for every layer output.
 
@@ -87,7 +90,7 @@ class Program:
         """
         direct = set(pass_through)
         stored = {
-            name: self._stored_input(name, value, name in direct)
+            name: self._stored_input(name, value, name in direct, preprocessed)
             for name, value in self._checked(feeds).items()
         }
         batches = [
@@ -132,7 +135,9 @@ class Program:
             )
         return {name: np.asarray(feeds[name]) for name in self.graph.inputs}
 
-    def _stored_input(self, name: str, value: Array, pass_through: bool) -> list[Array]:
+    def _stored_input(
+        self, name: str, value: Array, pass_through: bool, preprocessed: bool
+    ) -> list[Array]:
         """Return one stored array per sample of the batch."""
         spec, batch = self.graph.spec(name), self.graph.batch
         shape = (spec.shape[0] * batch, *spec.shape[1:]) if spec.shape else spec.shape
@@ -150,7 +155,11 @@ class Program:
                     rule=f"a pass-through input must already be {spec.dtype.numpy}",
                 )
         else:
-            real = preprocess(value, self.graph.preprocess.get(name), where=f"input {name!r}")
+            real = preprocess(
+                value,
+                None if preprocessed else self.graph.preprocess.get(name),
+                where=f"input {name!r}",
+            )
             if not np.isfinite(real).all():
                 raise InputError("the array holds NaN or infinity", where=f"input {name!r}")
             indices = isinstance(spec.quant, Float) and not spec.dtype.is_float

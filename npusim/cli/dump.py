@@ -1,0 +1,45 @@
+"""``npusim dump``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from npusim.analysis.dump import DumpOptions, LayerDump
+from npusim.cli import common
+
+NAME = "dump"
+
+
+def command(
+    model: common.ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
+    inputs: common.InputOption = None,
+    scheme: common.SchemeOption = None,
+    dataset: common.DatasetOption = None,
+    shape: common.ShapeOption = None,
+    mean: common.MeanOption = None,
+    std: common.StdOption = None,
+    reorder: common.ReorderOption = None,
+    layout: Annotated[str, typer.Option(help="NHWC, or NCHW as the driver writes.")] = "NHWC",
+    number_format: Annotated[
+        str, typer.Option("--format", help="printf format; default: exact decimals.")
+    ] = "",
+    level: common.LevelOption = 3,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Write one text file per layer output and an index, as NN_LAYER_DUMP does."""
+    shown = common.console(as_json)
+    options = DumpOptions(layout=layout.upper(), number_format=number_format)
+    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
+    dataset = common.dataset_of(model, dataset)
+    ready = common.quantized(graph, scheme, dataset, level=level, shown=shown)
+    program = common.compiled(ready, level=level, shown=shown)
+    label, feeds = common.sample_of(ready, inputs, dataset)
+    dump = LayerDump(program, output, options)
+    program.run(feeds, preprocessed=True, observe=dump.observe)
+    index = dump.close()
+    if as_json:
+        common.print_json({"folder": str(output), "index": index.name, "sample": label})
+    else:
+        shown.print(f"{label}: {len(program.graph.nodes)} layers in {output}, index {index.name}")

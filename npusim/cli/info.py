@@ -1,0 +1,67 @@
+"""``npusim info``."""
+
+from collections import Counter
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from npusim.cli import common
+from npusim.errors import UnsupportedOpError
+from npusim.ir.graph import Graph
+from npusim.ir.text import tensor_text
+from npusim.ops import node_macs
+
+NAME = "info"
+
+
+def command(
+    model: common.ModelArgument,
+    shape: common.ShapeOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
+    shown = common.console(as_json)
+    try:
+        graph = common.load(model, shape=shape)
+    except UnsupportedOpError as error:
+        if not as_json:
+            raise
+        common.print_json({"model": model, "unsupported": str(error).splitlines()})
+        raise typer.Exit(2) from None
+    facts = describe(graph)
+    if as_json:
+        common.print_json(facts)
+        return
+    table = Table(title=f"{graph.name} ({graph.source.framework} {graph.source.detail})")
+    table.add_column("item")
+    table.add_column("value", overflow="fold")
+    table.add_row("inputs", "\n".join(facts["inputs"]))
+    table.add_row("outputs", "\n".join(facts["outputs"]))
+    table.add_row("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
+    table.add_row("MACs", f"{facts['macs']:,}")
+    table.add_row("parameters", f"{facts['parameters']:,}")
+    table.add_row("unsupported", "nothing")
+    shown.print(table)
+
+
+def describe(graph: Graph) -> dict[str, Any]:
+    """Return what a graph holds as plain values."""
+    macs = sum(
+        node_macs(
+            node,
+            [graph.spec(name).shape for name in node.inputs],
+            graph.spec(node.outputs[0]).shape,
+        )
+        for node in graph.nodes
+    )
+    return {
+        "name": graph.name,
+        "source": graph.source.framework,
+        "inputs": [tensor_text(graph, name) for name in graph.inputs],
+        "outputs": [tensor_text(graph, name) for name in graph.outputs],
+        "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
+        "macs": macs * graph.batch,
+        "parameters": sum(value.size for value in graph.constants.values()),
+        "unsupported": [],
+    }

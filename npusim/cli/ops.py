@@ -1,0 +1,50 @@
+"""``npusim ops``."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from npusim.cli import common
+from npusim.ops import op_def, op_names
+from npusim.passes.engine_rules import RULES
+from npusim.runtime.binding import has_binding
+from npusim.runtime.bindings import load_bindings
+
+NAME = "ops"
+
+
+def command(
+    only: Annotated[str | None, typer.Argument(metavar="[OP]", help="One operator.")] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """List every operator with the engines that run it, when, and what it means."""
+    load_bindings()
+    names = [op_def(only).name] if only else list(op_names())
+    rows = [
+        {
+            "op": name,
+            "summary": op_def(name).summary,
+            "engines": [
+                {"engine": rule.engine.value, "when": rule.reason}
+                for rule in RULES.get(name, ())
+                if has_binding(name, rule.engine)
+            ],
+        }
+        for name in names
+    ]
+    if as_json:
+        common.print_json(rows)
+        return
+    table = Table(title="operators", show_lines=True)
+    for heading in ("op", "meaning", "engine", "when (first match wins)"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        engines: list[dict[str, str]] = row["engines"]  # type: ignore[assignment]
+        table.add_row(
+            str(row["op"]),
+            str(row["summary"]),
+            "\n".join(e["engine"] for e in engines),
+            "\n".join(e["when"] for e in engines),
+        )
+    common.console().print(table)

@@ -1,0 +1,76 @@
+"""A comparison as a terminal table and a verdict in words."""
+
+from rich.table import Table
+
+from npusim.analysis.compare import ComparedLayer, Comparison
+
+
+def comparison_table(comparison: Comparison, *, title: str = "", most: int | None = None) -> Table:
+    """Return one row per compared layer.
+
+    Columns: layer id, operator, engine, type, cosine, largest difference in quantization steps,
+    largest absolute difference, share of saturated elements, source nodes.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    title : str
+    most : int, optional
+        Show only this many layers with the lowest cosine, still in execution order.
+    """
+    rows = list(comparison.layers)
+    if most is not None and len(rows) > most:
+        limit = sorted(row.difference.cosine for row in rows)[most - 1]
+        rows = [row for row in rows if row.difference.cosine <= limit][:most]
+        title = f"{title} (the {most} layers furthest from float)"
+    table = Table(title=title)
+    table.add_column("layer", overflow="fold")
+    for heading in ("op", "engine", "type"):
+        table.add_column(heading)
+    for heading in ("cosine", "max steps", "max abs", "saturated"):
+        table.add_column(heading, justify="right")
+    table.add_column("source nodes", overflow="fold")
+    for row in rows:
+        far = row.difference
+        style = "red" if not far.cosine >= comparison.threshold else ""
+        table.add_row(
+            row.layer,
+            row.op,
+            row.engine,
+            row.dtype,
+            f"{far.cosine:.6f}",
+            "-" if far.max_steps != far.max_steps else f"{far.max_steps:.1f}",
+            f"{far.max_abs:.4g}",
+            f"{(row.saturated_low + row.saturated_high):.1%}",
+            " + ".join(row.origin),
+            style=style,
+        )
+    return table
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return one readable paragraph: is it right, where does it go wrong first, what to do."""
+    if not comparison.layers:
+        return "No layer of the network has a counterpart in the source: nothing was compared."
+    last = comparison.layers[-1]
+    words = [
+        f"{len(comparison.layers)} layers compared; the last has cosine {last.difference.cosine:.6f}."
+    ]
+    if comparison.unmatched:
+        words.append(f"{len(comparison.unmatched)} layers have no counterpart in the source.")
+    if comparison.first_wrong is None:
+        words.append(f"No layer is below {comparison.threshold:g}.")
+    else:
+        words.append(f"The first layer below {comparison.threshold:g} is {comparison.first_wrong}.")
+    costly = comparison.costliest
+    if costly is not None:
+        words.append(f"The largest loss happens in {_described(costly)}.")
+    if comparison.hint:
+        words.append(comparison.hint[0].upper() + comparison.hint[1:] + ".")
+    return " ".join(words)
+
+
+def _described(row: ComparedLayer) -> str:
+    return (
+        f"{row.layer} ({row.op}, {row.dtype} on {row.engine}, cosine {row.difference.cosine:.6f})"
+    )

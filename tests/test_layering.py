@@ -1,0 +1,76 @@
+"""Lower layers never import higher ones."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# layer -> npusim layers it may import besides itself
+ALLOWED = {
+    "errors": set(),
+    "extras": {"errors"},
+    "ir": {"errors"},
+    "ops": {"ir", "errors"},
+    "kernels": set(),
+    "perfmodel": {"ir", "ops", "errors"},
+    "assets": {"errors"},
+    "passes": {"ops", "ir", "errors"},
+    "importers": {"ops", "ir", "errors", "passes"},
+    "runtime": {"kernels", "ops", "ir", "errors", "quantize.schemes"},
+    "quantize": {"runtime", "passes", "ops", "ir", "errors"},
+    "conformance": {"runtime", "passes", "ops", "ir", "errors"},
+    "analysis": {"runtime", "quantize", "ops", "ir", "errors", "extras"},
+    "report": {"analysis", "perfmodel", "ops", "ir", "errors", "extras"},
+    "api": {"importers", "passes", "quantize", "runtime", "ir", "perfmodel", "analysis", "errors"},
+}
+TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything
+
+
+def files():
+    return sorted(
+        path
+        for folder in ("npusim", "kernels", "perfmodel")
+        for path in (ROOT / folder).rglob("*.py")
+        if not any(parent.is_symlink() for parent in path.parents)
+    )
+
+
+def layer_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "npusim" else parts[0]
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_downwards(path):
+    layer = layer_of(path)
+    for name in imports(path):
+        assert not name.startswith(("kernels", "perfmodel")), f"import npusim.{name} instead"
+        if layer in TOP or not name.startswith("npusim."):
+            continue
+        inner = name.removeprefix("npusim.")
+        target = inner.split(".")[0]
+        allowed = ALLOWED[layer] | {layer}
+        assert target in allowed or any(
+            "." in entry and inner.startswith(entry) for entry in allowed
+        ), f"{layer} must not import {name}"
+
+
+def test_kernels_know_only_arrays():
+    # scipy: special functions that make tables when a network is loaded
+    for path in (ROOT / "kernels").glob("*.py"):
+        for name in imports(path):
+            assert name.split(".")[0] in {
+                "collections", "ctypes", "dataclasses", "enum", "functools", "hashlib", "llvmlite",
+                "math", "numba", "numpy", "npusim", "os", "pathlib", "platform", "scipy", "typing",
+                "warnings", "__future__",
+            }, f"{path.name} imports {name}"  # fmt: skip
