@@ -1,0 +1,61 @@
+"""File formats -> float graph. ``load`` picks the importer by the file's suffix."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from npusim.errors import ModelImportError
+from npusim.ir.graph import Graph
+
+__all__ = ["load"]
+
+_OTHER_FORMATS = {
+    ".caffemodel": "Caffe",
+    ".prototxt": "Caffe",
+    ".cfg": "Darknet",
+    ".weights": "Darknet",
+    ".h5": "Keras",
+    ".keras": "Keras",
+    ".json": "MXNet",
+    ".params": "MXNet",
+    ".pb": "TensorFlow",
+    ".pt": "PyTorch",
+    ".pth": "PyTorch",
+    ".tflite": "TensorFlow Lite",
+}
+
+
+def load(
+    path: str | Path,
+    *,
+    inputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model; its suffix decides the importer.
+    inputs, input_shapes, outputs
+        As in ``npusim.importers.onnx.load_onnx``.
+
+    Raises
+    ------
+    ModelImportError
+        When there is no importer for the suffix, or from the importer.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        from npusim.importers.onnx import load_onnx
+
+        return load_onnx(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    framework = _OTHER_FORMATS.get(suffix)
+    known = f"{framework} files" if framework else f"files ending in {suffix or 'nothing'}"
+    raise ModelImportError(
+        f"{known} cannot be imported",
+        where=str(path),
+        rule="the importer is chosen by the suffix; .onnx is the one there is",
+        remedy="export the model to ONNX from its framework and load the .onnx file",
+    )

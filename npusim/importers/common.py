@@ -1,0 +1,269 @@
+"""What every importer shares: size limits, file identity and the growing graph."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import ModelImportError
+from npusim.ir.attrs import NO_ATTRS, Attrs
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph, Node, Source, prune, rename_inputs
+from npusim.ir.tensor import Shape, TensorSpec
+from npusim.ir.verify import verify
+from npusim.ops import infer_shapes
+
+Array = NDArray[Any]
+
+MAX_TENSOR_ELEMENTS = 1 << 28
+MAX_CONSTANT_ELEMENTS = 1 << 30
+MAX_TOTAL_ELEMENTS = 1 << 34
+"""Limits that hold before anything is allocated: one tensor, all constants, all tensors."""
+
+ANY_TYPE = frozenset(
+    [
+        "identity",
+        "reshape",
+        "transpose",
+        "concat",
+        "split",
+        "slice",
+        "pad",
+        "tile",
+        "gather",
+        "depth2space",
+        "space2depth",
+        "convert",
+        "channel_shuffle",
+    ]
+)
+"""Operators that move elements of any type; all others compute on real numbers."""
+
+
+def check_elements(shape: Sequence[int], what: str, where: str) -> int:
+    """Return the number of elements of a shape.
+
+    Raises
+    ------
+    ModelImportError
+        When a size is negative or there are more than ``MAX_TENSOR_ELEMENTS``.
+    """
+    count = prod(int(n) for n in shape)
+    if any(n < 0 for n in shape) or count > MAX_TENSOR_ELEMENTS:
+        raise ModelImportError(
+            f"{what} has the absurd shape {tuple(shape)}",
+            where=where,
+            rule=f"sizes are not negative and a tensor has at most {MAX_TENSOR_ELEMENTS} elements",
+            remedy="check the input shapes and the file",
+        )
+    return count
+
+
+def sha256_of(data: bytes) -> str:
+    """Return the SHA-256 of bytes as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Return the content of a model file, or say why there is none."""
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise ModelImportError("this is a folder", where=str(path), rule="a model is a file")
+        if size > limit:
+            raise ModelImportError(
+                f"the file has {size} bytes", where=str(path), rule=f"at most {limit} bytes"
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        raise ModelImportError(
+            "the model file does not exist", where=str(path), remedy=suggestion(path.name, names)
+        ) from None
+    except OSError as error:
+        raise ModelImportError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the names closest to a misspelt one."""
+    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"did you mean {', '.join(map(repr, close))}?" if close else "check the spelling"
+
+
+@dataclass(slots=True)
+class GraphBuilder:
+    """A graph being built in execution order; shapes come from ``npusim.ops.infer_shapes``."""
+
+    where: str
+    nodes: list[Node] = field(default_factory=list)
+    tensors: dict[str, TensorSpec] = field(default_factory=dict)
+    constants: dict[str, Array] = field(default_factory=dict)
+    layer_names: set[str] = field(default_factory=set)
+    elements: int = 0
+    constant_elements: int = 0
+
+    def _add_spec(self, spec: TensorSpec, what: str) -> None:
+        self.elements += check_elements(spec.shape, what, self.where)
+        if self.elements > MAX_TOTAL_ELEMENTS:
+            raise ModelImportError(
+                f"the tensors up to {spec.name!r} have {self.elements} elements together",
+                where=self.where,
+                rule=f"at most {MAX_TOTAL_ELEMENTS} elements in one network",
+                remedy="check the input shapes",
+            )
+        self.tensors[spec.name] = spec
+
+    def add_input(self, name: str, shape: Shape, dtype: DType = DType.F32) -> None:
+        """Declare a graph input."""
+        self._add_spec(TensorSpec(name=name, shape=shape, dtype=dtype), f"input {name!r}")
+
+    def add_constant(self, name: str, value: Array) -> str:
+        """Keep a constant under a name; floating point values become float32.
+
+        Raises
+        ------
+        ModelImportError
+            When finite values overflow float32, or all constants together are too many.
+        """
+        kept = self.as_constant(name, value)
+        self.constant_elements += kept.size
+        if self.constant_elements > MAX_CONSTANT_ELEMENTS:
+            raise ModelImportError(
+                f"the constants up to {name!r} have {self.constant_elements} elements together",
+                where=self.where,
+                rule=f"at most {MAX_CONSTANT_ELEMENTS} elements of constants",
+            )
+        self._add_spec(
+            TensorSpec(name=name, shape=kept.shape, dtype=DType.of(kept.dtype)),
+            f"constant {name!r}",
+        )
+        self.constants[name] = kept
+        return name
+
+    def as_constant(self, name: str, value: Array) -> Array:
+        """Return a value in the type it has in a float graph."""
+        if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
+            if value.dtype == np.float64 and np.any(np.abs(value) > np.finfo(np.float32).max):
+                finite = value[np.isfinite(value)]
+                if np.any(np.abs(finite) > np.finfo(np.float32).max):
+                    raise ModelImportError(
+                        f"constant {name!r} has values beyond float32",
+                        where=self.where,
+                        rule="double weights become float32",
+                    )
+            return value.astype(np.float32, copy=False)
+        try:
+            DType.of(value.dtype)
+        except KeyError:
+            raise ModelImportError(
+                f"constant {name!r} has element type {value.dtype}",
+                where=self.where,
+                rule=f"element types: {', '.join(d.value for d in DType)}, float64, bfloat16",
+                remedy="export the model in float32",
+            ) from None
+        return value
+
+    def unused_name(self, base: str) -> str:
+        """Return a tensor name that does not exist yet."""
+        name, count = base, 1
+        while name in self.tensors:
+            count += 1
+            name = f"{base}{count}"
+        return name
+
+    def add_node(
+        self,
+        name: str,
+        op: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attrs: Attrs = NO_ATTRS,
+        *,
+        origin: Sequence[str] = (),
+        dtype: DType | None = None,
+    ) -> None:
+        """Append a node; its output shapes and types are derived.
+
+        Parameters
+        ----------
+        name : str
+            Layer name; must be new.
+        dtype : DType, optional
+            Output type where it is not the first input's (argmax, convert).
+
+        Raises
+        ------
+        GraphError, ModelImportError
+            When the shapes do not fit or are absurd.
+        """
+        if name in self.layer_names:
+            raise ModelImportError(f"two layers are called {name!r}", where=self.where)
+        node = Node(
+            name=name,
+            op=op,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            attrs=attrs,
+            origin=tuple(origin),
+        )
+        specs = [self.tensors[i] for i in inputs]
+        shapes = infer_shapes(node, specs)
+        for output, shape in zip(outputs, shapes, strict=True):
+            self._add_spec(
+                TensorSpec(name=output, shape=shape, dtype=dtype or specs[0].dtype),
+                f"output {output!r} of layer {name!r}",
+            )
+        self.layer_names.add(name)
+        self.nodes.append(node)
+
+    def finish(
+        self,
+        name: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        renames: Mapping[str, str],
+        source: Source,
+        notes: Sequence[str] = (),
+    ) -> Graph:
+        """Return the finished, pruned and verified graph.
+
+        Parameters
+        ----------
+        renames : mapping
+            Tensors that take another name (a removed identity in front of an output).
+        """
+        nodes = [
+            replace(
+                rename_inputs(node, renames),
+                outputs=tuple(renames.get(out, out) for out in node.outputs),
+            )
+            for node in self.nodes
+        ]
+        tensors = {
+            renames.get(key, key): replace(spec, name=renames.get(key, key))
+            for key, spec in self.tensors.items()
+        }
+        graph = prune(
+            Graph(
+                name=name,
+                nodes=tuple(nodes),
+                inputs=tuple(inputs),
+                outputs=tuple(outputs),
+                tensors=tensors,
+                constants=dict(self.constants),
+                source=source,
+                notes=tuple(notes),
+            )
+        )
+        last = len(graph.nodes) - 1  # counted from the outputs back, as the vendor's importer does
+        graph = graph.copy(nodes=tuple(replace(n, uid=last - i) for i, n in enumerate(graph.nodes)))
+        verify(graph)
+        return graph

@@ -1,0 +1,29 @@
+"""Element-wise operators of two and more tensors."""
+
+from npusim.importers.onnx_context import Context, OnnxNode, converter
+
+BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow"}
+CHAINED = {"Sum": "add", "Max": "max", "Min": "min", "Mean": "add"}
+
+
+@converter(*BINARY)
+def binary(node: OnnxNode, context: Context) -> None:
+    """Two operands; a constant one stays an input."""
+    context.emit_binary(node, BINARY[node.op_type], node.inputs[0], node.inputs[1])
+
+
+@converter(*CHAINED)
+def chained(node: OnnxNode, context: Context) -> None:
+    """Any number of operands, from the left; all layers keep the node as origin."""
+    op = CHAINED[node.op_type]
+    mean = node.op_type == "Mean" and len(node.inputs) > 1
+    if len(node.inputs) == 1:
+        context.alias(node.outputs[0], node.inputs[0])
+        return
+    out = node.inputs[0]
+    for index, operand in enumerate(node.inputs[1:], start=1):
+        last = index == len(node.inputs) - 1 and not mean
+        out = context.emit_binary(node, op, out, operand, "" if last else f"upto_{index}")
+    if mean:
+        count = context.scalar(node, "count", float(len(node.inputs)))
+        context.emit_binary(node, "div", out, count)
