@@ -1,0 +1,288 @@
+"""npusim's model file: a graph as JSON and its constants as raw arrays, mapped into memory.
+
+Layout, little endian:
+
+====== ===== =======================================================
+offset bytes content
+====== ===== =======================================================
+0      8     magic ``NPUSIM`` 0 1
+8      4     container version
+12     4     zero
+16     8     JSON bytes J
+24     8     data bytes D
+32     32    SHA-256 of the JSON
+64     32    SHA-256 of the data
+96     J     JSON, UTF-8
+..     ..    zeros up to a multiple of 64
+..     D     constants, C order, each on a multiple of 64
+====== ===== =======================================================
+
+The file ends with the data: a longer or shorter one is refused.
+"""
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import ContainerError, GraphError
+from npusim.ir.atomic import atomic_write
+from npusim.ir.codec import CodecError, decode, encode
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph, Node, Preprocess, Source
+from npusim.ir.tensor import TensorSpec
+from npusim.ir.vendor_file import is_vendor_file, refusal
+from npusim.ir.verify import verify
+
+MAGIC = b"NPUSIM\x00\x01"
+VERSION = 1
+ALIGNMENT = 64
+MAX_TENSOR_ELEMENTS = 1 << 28
+_HEAD = struct.Struct("<8sIIQQ32s32s")
+_FOREIGN = (
+    (0, b"PK\x03\x04", "a zip archive (PyTorch, Keras 3 or npz)"),
+    (0, b"\x89HDF", "an HDF5 file (Keras)"),
+    (0, b"\x80", "a pickle (PyTorch weights)"),
+    (0, b"\x93NUMPY", "a numpy array"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"\x08", "a protobuf model (ONNX)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a constant lies in the data block."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = None) -> None:
+    """Write a graph to npusim's model file, completely or not at all.
+
+    Parameters
+    ----------
+    graph : Graph
+        Any stage: float, quantized or lowered.
+    path : path
+        Replaced when it exists.
+    meta : mapping, optional
+        JSON values kept beside the graph; ``read_meta`` returns them.
+
+    Raises
+    ------
+    ContainerError
+        When the file cannot be written.
+    """
+    places: dict[str, _Place] = {}
+    end = 0
+    for name, value in graph.constants.items():
+        offset = _aligned(end)
+        places[name] = _Place(DType.of(value.dtype), tuple(value.shape), offset)
+        end = offset + value.nbytes
+    text = json.dumps(
+        {"graph": _graph_json(graph), "constants": _places_json(places), "meta": dict(meta or {})},
+        ensure_ascii=False,
+        allow_nan=False,
+        separators=(",", ":"),
+    ).encode()
+    data_digest = hashlib.sha256()
+    try:
+        with atomic_write(path) as file:
+            file.write(bytes(_HEAD.size))
+            file.write(text)
+            file.write(bytes(_aligned(file.tell()) - file.tell()))
+            written = 0
+            for name, value in graph.constants.items():
+                raw = np.ascontiguousarray(value)
+                gap = bytes(places[name].offset - written)
+                for part in (gap, raw.reshape(-1).view(np.uint8).data):
+                    file.write(part)
+                    data_digest.update(part)
+                    written += len(part)
+            file.seek(0)
+            head = (MAGIC, VERSION, 0, len(text), end)
+            file.write(_HEAD.pack(*head, hashlib.sha256(text).digest(), data_digest.digest()))
+    except OSError as error:
+        raise ContainerError(
+            f"the model file cannot be written: {error.strerror}",
+            where=str(path),
+            remedy="check that the folder exists and is writable, and the space left on it",
+        ) from error
+
+
+def load(path: str | Path) -> Graph:
+    """Read a graph from npusim's model file; constants are read-only views of the mapped file.
+
+    Raises
+    ------
+    ContainerError
+        When the file is missing, truncated, damaged, of a newer version or not npusim's; it says
+        what the file is.
+    """
+    where = str(path)
+    content, data = _open(path)
+    try:
+        places = {
+            str(name): _Place(
+                DType(entry["dtype"]), tuple(int(n) for n in entry["shape"]), int(entry["offset"])
+            )
+            for name, entry in content["constants"].items()
+        }
+        graph = _graph_from_json(content["graph"])
+    except (CodecError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ContainerError(f"the model description is not valid: {error}", where=where) from error
+    for name, place in places.items():
+        if min((place.offset, *place.shape)) < 0 or place.offset % ALIGNMENT:
+            raise ContainerError(f"constant {name!r} has an impossible place", where=where)
+        if place.offset + place.size_bytes > data.size:
+            raise ContainerError(f"constant {name!r} lies beyond the end", where=where)
+        raw = data[place.offset : place.offset + place.size_bytes]
+        graph.constants[name] = raw.view(place.dtype.numpy).reshape(place.shape)
+    for spec in graph.tensors.values():
+        if spec.elements > MAX_TENSOR_ELEMENTS or min(spec.shape, default=0) < 0:
+            raise ContainerError(
+                f"tensor {spec.name!r} has the absurd shape {spec.shape}",
+                where=where,
+                rule=f"at most {MAX_TENSOR_ELEMENTS} elements",
+            )
+    try:
+        verify(graph)
+    except GraphError as error:
+        raise ContainerError(f"the stored graph is not valid: {error}", where=where) from error
+    return graph
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """Return what ``save`` was given as ``meta``; errors as in ``load``."""
+    content, _ = _open(path)
+    meta = content.get("meta")
+    return dict(meta) if isinstance(meta, dict) else {}
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def _open(path: str | Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """Return the checked JSON and the mapped data block."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD.size)
+            if not head.startswith(MAGIC):
+                raise _foreign(path, head)
+            if len(head) < _HEAD.size:
+                raise ContainerError("the model file is truncated", where=str(path))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise ContainerError(
+            f"the model file cannot be read: {error.strerror}",
+            where=str(path),
+            remedy="check the path; export_rknn writes this file",
+        ) from error
+    _, version, _, json_bytes, data_bytes, json_digest, data_digest = _HEAD.unpack(head)
+    if version > VERSION:
+        raise ContainerError(
+            f"the model file has container version {version}",
+            where=str(path),
+            rule=f"this npusim reads versions up to {VERSION}",
+            remedy="update npusim, or export the model again with this one",
+        )
+    start = _aligned(_HEAD.size + json_bytes)
+    if len(mapped) != start + data_bytes:
+        short = len(mapped) < start + data_bytes
+        raise ContainerError(
+            f"the model file is {'truncated' if short else 'too long'}: {len(mapped)} bytes",
+            where=str(path),
+            rule=f"its header announces {start + data_bytes} bytes",
+            remedy="copy or export it again",
+        )
+    everything = np.frombuffer(mapped, np.uint8)
+    text, data = everything[_HEAD.size : _HEAD.size + json_bytes], everything[start:]
+    for part, digest in ((text, json_digest), (data, data_digest)):
+        if hashlib.sha256(part.data).digest() != digest:
+            raise ContainerError(
+                "the model file is damaged: its checksum does not match",
+                where=str(path),
+                remedy="copy or export it again",
+            )
+    try:
+        content = json.loads(text.tobytes())
+    except (ValueError, RecursionError) as error:
+        raise ContainerError(f"not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(content, dict):
+        raise ContainerError("the model description is not an object", where=str(path))
+    return content, data
+
+
+def _foreign(path: Path, head: bytes) -> ContainerError:
+    if is_vendor_file(head):
+        return refusal(path)
+    if not head:
+        what = "an empty file"
+    elif MAGIC.startswith(head):
+        what = "a truncated npusim model file"
+    else:
+        names = (name for at, magic, name in _FOREIGN if head[at:].startswith(magic))
+        what = next(names, "no model file that npusim knows")
+    return ContainerError(
+        f"this is {what}",
+        where=str(path),
+        rule="load_rknn reads the files that export_rknn wrote",
+        remedy="import source models with load_onnx and build them",
+    )
+
+
+def _places_json(places: Mapping[str, _Place]) -> dict[str, Any]:
+    return {
+        name: {"dtype": place.dtype.value, "shape": list(place.shape), "offset": place.offset}
+        for name, place in places.items()
+    }
+
+
+def _graph_json(graph: Graph) -> dict[str, Any]:
+    return {
+        "name": graph.name,
+        "inputs": encode(graph.inputs),
+        "outputs": encode(graph.outputs),
+        "nodes": encode(graph.nodes),
+        "tensors": [encode(spec) for spec in graph.tensors.values()],
+        "preprocess": {name: encode(how) for name, how in graph.preprocess.items()},
+        "source": encode(graph.source),
+        "target": graph.target,
+        "batch": graph.batch,
+        "notes": encode(graph.notes),
+    }
+
+
+def _graph_from_json(data: Mapping[str, Any]) -> Graph:
+    specs = [decode(TensorSpec, item) for item in data["tensors"]]
+    batch = data["batch"]
+    if type(batch) is not int or batch < 1:
+        raise CodecError(f"batch {batch!r}")
+    return Graph(
+        name=str(data["name"]),
+        nodes=tuple(decode(Node, item) for item in data["nodes"]),
+        inputs=tuple(str(name) for name in data["inputs"]),
+        outputs=tuple(str(name) for name in data["outputs"]),
+        tensors={spec.name: spec for spec in specs},
+        preprocess={str(k): decode(Preprocess, v) for k, v in data["preprocess"].items()},
+        source=decode(Source, data["source"]),
+        target=str(data["target"]),
+        batch=batch,
+        notes=tuple(str(note) for note in data["notes"]),
+    )

@@ -1,0 +1,179 @@
+"""What can be read of the vendor's own ``.rknn`` files: the JSON at their end.
+
+Little endian: ``RKNN``, four zero bytes, u64 container version, u64 data size D, for versions from
+2 with D > 0 a block of 40 bytes, D bytes of data, u64 JSON size, JSON. Encrypted files start with
+``CYPTRKNN``. Source: public readers of the format, verified on published files.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from npusim.errors import ContainerError
+
+PLAIN = b"RKNN"
+ENCRYPTED = b"CYPTRKNN"
+NETWORK_BINARY = b"VPMN"
+_HEAD = struct.Struct("<4sIQQ")
+_U64 = struct.Struct("<Q")
+_EXTRA_BLOCK_BYTES = 40
+MAX_JSON_BYTES = 1 << 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorTensor:
+    """An input or output as the file describes it; ``shape`` in numpy order."""
+
+    direction: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorFile:
+    """The readable part of a vendor file."""
+
+    version: int
+    precompiled: bool
+    config: dict[str, Any]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Return the target platforms in the file, upper case."""
+        found = self.config.get("target_platform") or []
+        names = [found] if isinstance(found, str) else found
+        return tuple(str(name).upper() for name in names)
+
+    def tensors(self) -> tuple[VendorTensor, ...]:
+        """Return the model's inputs, then its outputs."""
+        by_id = {t.get("tensor_id"): t for t in _records(self.config.get("norm_tensor"))}
+        found = []
+        for end in _records(self.config.get("graph")):
+            tensor, place = by_id.get(end.get("right_tensor_id")), end.get("left_tensor_id", 0)
+            if tensor and end.get("left") in ("input", "output") and isinstance(place, int):
+                found.append((end["left"], place, _tensor(end["left"], place, tensor)))
+        return tuple(tensor for _, _, tensor in sorted(found, key=lambda row: row[:2]))
+
+    def table(self) -> str:
+        """Return inputs and outputs, one line each."""
+        return "\n".join(
+            f"    {t.direction:<6} {t.name}: {t.dtype} {list(t.shape)} {t.quantization}".rstrip()
+            for t in self.tensors()
+        )
+
+
+def _records(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _tensor(direction: str, place: int, data: dict[str, Any]) -> VendorTensor:
+    kind, size = data.get("dtype"), data.get("size")
+    kind = kind if isinstance(kind, dict) else {}
+    quantization = ""
+    if kind.get("qnt_type") == "AFFINE_ASYMMETRIC":
+        quantization = f"scale {kind.get('scale')} zero_point {kind.get('zero_point')}"
+    elif kind.get("qnt_type") == "DFP":
+        quantization = f"fl {kind.get('fl')}"
+    sizes = size if isinstance(size, list) else []
+    return VendorTensor(
+        direction=direction,
+        name=str(data.get("url") or f"{direction}_{place}"),
+        shape=tuple(n for n in reversed(sizes) if isinstance(n, int)),
+        dtype=str(kind.get("vx_type", "unknown type")),
+        quantization=quantization,
+    )
+
+
+def is_vendor_file(head: bytes) -> bool:
+    """Tell from a file's first eight bytes whether the vendor's toolkit wrote it."""
+    return head.startswith(PLAIN) or head.startswith(ENCRYPTED)
+
+
+def read_vendor_file(path: str | Path) -> VendorFile:
+    """Read the JSON of a vendor file.
+
+    Raises
+    ------
+    ContainerError
+        When the file is encrypted, damaged or not a vendor file.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            return _read(file, size, str(path))
+    except OSError as error:
+        raise ContainerError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
+    head = file.read(_HEAD.size)
+    if head.startswith(ENCRYPTED):
+        raise ContainerError(
+            "this is an encrypted vendor model; nothing of it can be read",
+            where=where,
+            remedy="load the source model and build it with npusim",
+        )
+    if not head.startswith(PLAIN):
+        raise ContainerError("this is not a vendor model file", where=where)
+    if len(head) < _HEAD.size:
+        raise ContainerError("the vendor model file is truncated", where=where)
+    _, _, version, data_bytes = _HEAD.unpack(head)
+    starts = [_HEAD.size]
+    if version >= 2 and data_bytes:
+        starts.insert(0, _HEAD.size + _EXTRA_BLOCK_BYTES)
+    for start in starts:
+        config = _config_at(file, start + data_bytes, size)
+        if config is not None:
+            file.seek(start)
+            binary = file.read(4) == NETWORK_BINARY
+            return VendorFile(
+                version=version,
+                precompiled=binary or bool(config.get("pre_compile")),
+                config=config,
+            )
+    raise ContainerError(
+        f"the vendor model file (container version {version}) is truncated or damaged",
+        where=where,
+        rule=f"{data_bytes} bytes of data and a JSON description must fit in {size} bytes",
+    )
+
+
+def _config_at(file: BinaryIO, offset: int, size: int) -> dict[str, Any] | None:
+    if offset + _U64.size > size:
+        return None
+    file.seek(offset)
+    (length,) = _U64.unpack(file.read(_U64.size))
+    if length > min(size - offset - _U64.size, MAX_JSON_BYTES):
+        return None
+    try:
+        found = json.loads(file.read(length))
+    except ValueError:  # not JSON, or not UTF-8
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def refusal(path: str | Path) -> ContainerError:
+    """Return the error that explains why a vendor file cannot be simulated."""
+    try:
+        found = read_vendor_file(path)
+    except ContainerError as error:
+        return error
+    kind = "pre-compiled vendor model" if found.precompiled else "vendor model"
+    why = (
+        "a pre-compiled file holds machine code for one driver version instead of the network"
+        if found.precompiled
+        else "npusim loads the files that its own export_rknn wrote"
+    )
+    table = found.table()
+    return ContainerError(
+        f"this is a {kind} (container version {found.version}, target "
+        f"{', '.join(found.targets) or 'not given'})" + (f" with\n{table}" if table else ""),
+        where=str(path),
+        rule=why,
+        remedy="load the source model and build it with npusim",
+    )
