@@ -1,0 +1,93 @@
+"""A small pool of threads for kernels that work on independent rows.
+
+Every kernel writes each output from one row range only, so the results do not depend on the number
+of threads. The number is ``NPUSIM_NUM_THREADS``, by default the processors this process may use.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.errors import ConfigError
+
+RowsCall = Callable[[int, int], object]
+SMALL_WORK = 1 << 20  # multiply-adds (or bytes) that are not worth a second thread
+
+_local = threading.local()
+
+
+@cache
+def thread_count() -> int:
+    """Return how many threads kernels use.
+
+    Raises
+    ------
+    ConfigError
+        When ``NPUSIM_NUM_THREADS`` is not a positive integer.
+    """
+    text = os.environ.get("NPUSIM_NUM_THREADS", "")
+    if not text:
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(
+            f"NPUSIM_NUM_THREADS is {text!r}",
+            rule="a whole number of threads, 1 or more",
+            remedy="unset it to use every processor",
+        )
+    return int(text)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="npusim")
+
+
+def run_rows(call: RowsCall, rows: int, work: int) -> None:
+    """Call ``call(start, stop)`` over ranges that together cover ``rows``.
+
+    Parameters
+    ----------
+    call : callable
+        Processes rows start..stop; must release the interpreter lock to gain anything.
+    rows : int
+        Independent rows.
+    work : int
+        Multiply-adds or bytes of all rows together; small work runs in the calling thread.
+    """
+    parts = min(thread_count(), rows, max(1, work // SMALL_WORK))
+    if parts <= 1:
+        call(0, rows)
+        return
+    bounds = [rows * i // parts for i in range(parts + 1)]
+    others = [_pool().submit(call, bounds[i], bounds[i + 1]) for i in range(1, parts)]
+    try:
+        call(bounds[0], bounds[1])
+    finally:  # the arrays must outlive every thread that writes them
+        errors = [other.exception() for other in others]
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def scratch(key: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Return this thread's flat scratch array of at least ``size`` elements; content is undefined.
+
+    The memory is kept and grows to the largest size asked for; ``key`` separates arrays in use
+    at the same time.
+    """
+    arrays: dict[str, NDArray[Any]] = _local.__dict__
+    found = arrays.get(key)
+    bytes_needed = size * np.dtype(dtype).itemsize
+    if found is None or found.nbytes < bytes_needed:
+        found = arrays[key] = np.empty(bytes_needed, np.uint8)
+    return found[:bytes_needed].view(dtype)
