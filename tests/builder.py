@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from npusim.ir.attrs import NO_ATTRS, Attrs
+from npusim.ir.attrs import Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.ops import infer_shapes
+from npusim.ops import infer_shapes, op_def
 
 
 class Builder:
@@ -33,7 +33,7 @@ class Builder:
         return name
 
     def node(
-        self, op: str, inputs: Sequence[str], output: str, attrs: Attrs = NO_ATTRS, **more: object
+        self, op: str, inputs: Sequence[str], output: str, attrs: Attrs | None = None, **more: object
     ) -> str:
         outputs = (output, *more.pop("outputs", ()))  # type: ignore[misc]
         node = Node(
@@ -41,7 +41,7 @@ class Builder:
             op=op,
             inputs=tuple(inputs),
             outputs=outputs,
-            attrs=attrs,
+            attrs=attrs or op_def(op).attrs(),
             uid=len(self.graph.nodes) + 1,
             origin=(output,),
         )

@@ -1,5 +1,8 @@
 """A graph as text: one line per node, for golden files of passes and bug reports."""
 
+from dataclasses import fields
+from enum import Enum
+
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Quant
 
@@ -31,8 +34,19 @@ def node_text(graph: Graph, node: Node) -> str:
     engine = f"@{node.engine.value}" if node.engine else ""
     ins = ", ".join(tensor_text(graph, n) for n in node.inputs)
     outs = ", ".join(tensor_text(graph, n) for n in node.outputs)
-    attrs = str(node.attrs).partition("(")[2].rstrip(")")
+    attrs = " ".join(
+        f"{field.name}={_value_text(getattr(node.attrs, field.name))}"
+        for field in fields(node.attrs)
+    )
     return f"{node.layer_id} = {node.op}{engine}({attrs}) {ins} -> {outs}"
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def graph_text(graph: Graph) -> str:

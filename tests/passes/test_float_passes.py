@@ -27,7 +27,9 @@ def conv(b: Builder, x: str, out: str, out_c: int = 4, attrs: Conv2dAttrs | None
     in_c = b.graph.spec(x).shape[1]
     attrs = attrs or Conv2dAttrs(pad=(1, 1, 1, 1))
     weights = b.constant(f"{out}.w", RNG.normal(size=(out_c, in_c // attrs.group, 3, 3)))
-    return b.node("conv2d", [x, weights, b.constant(f"{out}.b", RNG.normal(size=out_c))], out, attrs)
+    return b.node(
+        "conv2d", [x, weights, b.constant(f"{out}.b", RNG.normal(size=out_c))], out, attrs
+    )
 
 
 def ops_of(graph: Graph) -> list[str]:
@@ -108,8 +110,11 @@ def test_hard_swish_patterns(form):
             y = b.node("mul", [x, b.node("div", [clipped, six], "gate")], "y")
         else:
             product = b.node("mul", [clipped, x] if form == "swapped" else [x, clipped], "product")
-            y = b.node("mul" if form == "sixth" else "div",
-                       [product, sixth if form == "sixth" else six], "y")
+            y = b.node(
+                "mul" if form == "sixth" else "div",
+                [product, sixth if form == "sixth" else six],
+                "y",
+            )
     graph = b.done(y)
     out = optimize(graph)
     assert ops_of(out) == ["conv2d", "hard_swish"]
@@ -161,8 +166,12 @@ def test_zero_pad_moves_into_the_convolution_and_other_pads_stay():
     assert out.nodes[0].attrs.pad == (1, 2, 0, 3)
     assert_same_values(graph, out)
     b = Builder()
-    padded = b.node("pad", [b.input("x", 1, 3, 5, 5)], "p",
-                    PadAttrs(front=(0, 0, 1, 1), back=(0, 0, 1, 1), value=1.0))
+    padded = b.node(
+        "pad",
+        [b.input("x", 1, 3, 5, 5)],
+        "p",
+        PadAttrs(front=(0, 0, 1, 1), back=(0, 0, 1, 1), value=1.0),
+    )
     assert ops_of(optimize(b.done(conv(b, padded, "y", attrs=Conv2dAttrs())))) == ["pad", "conv2d"]
 
 
@@ -182,6 +191,8 @@ def test_moves_that_cancel_vanish():
 def test_optimize_is_stable():
     b = Builder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
-    graph = b.done(b.node("relu", [b.node("add", [x, b.constant("k", np.ones((4, 1, 1)))], "a")], "y"))
+    graph = b.done(
+        b.node("relu", [b.node("add", [x, b.constant("k", np.ones((4, 1, 1)))], "a")], "y")
+    )
     once = optimize(graph)
     assert graph_text(optimize(once)) == graph_text(once)
