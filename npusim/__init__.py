@@ -18,7 +18,7 @@ _HOMES = {
     "Graph": "npusim.ir.graph",
     "Preprocess": "npusim.ir.graph",
     "Program": "npusim.runtime.program",
-    "Scheme": "npusim.quantize.schemes",
+    "Scheme": "npusim.quantization.schemes",
 }
 __all__ = ["__version__", *_HOMES]
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from npusim.api import quantize as quantize
     from npusim.ir.graph import Graph as Graph
     from npusim.ir.graph import Preprocess as Preprocess
-    from npusim.quantize.schemes import Scheme as Scheme
+    from npusim.quantization.schemes import Scheme as Scheme
     from npusim.runtime.program import Program as Program
 
 

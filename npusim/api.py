@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
-from npusim.quantize.apply import apply_scheme, to_float16
-from npusim.quantize.calibrate import calibrate
-from npusim.quantize.constrain import constrain
-from npusim.quantize.observers import Observer
-from npusim.quantize.schemes import Scheme, scheme_named
+from npusim.quantization.apply import apply_scheme, to_float16
+from npusim.quantization.calibrate import calibrate
+from npusim.quantization.constrain import constrain
+from npusim.quantization.observers import Observer
+from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.runtime.program import Program
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -81,7 +81,7 @@ def quantize(
     if chosen is Scheme.F16:
         return to_float16(graph)
     if isinstance(dataset, str | Path):
-        from npusim.quantize.dataset import open_dataset
+        from npusim.quantization.dataset import open_dataset
 
         dataset = open_dataset(dataset, graph)
     ranges = calibrate(graph, dataset, observer=observer, progress=progress)

@@ -17,12 +17,12 @@ ALLOWED = {
     "assets": {"errors"},
     "passes": {"ops", "ir", "errors"},
     "importers": {"ops", "ir", "errors", "passes"},
-    "runtime": {"kernels", "ops", "ir", "errors", "quantize.schemes"},
-    "quantize": {"runtime", "passes", "ops", "ir", "errors"},
+    "runtime": {"kernels", "ops", "ir", "errors", "quantization.schemes"},
+    "quantization": {"runtime", "passes", "ops", "ir", "errors"},
     "conformance": {"runtime", "passes", "ops", "ir", "errors"},
-    "analysis": {"runtime", "quantize", "ops", "ir", "errors", "extras"},
+    "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
     "report": {"analysis", "perfmodel", "ops", "ir", "errors", "extras"},
-    "api": {"importers", "passes", "quantize", "runtime", "ir", "perfmodel", "analysis", "errors"},
+    "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "analysis", "errors"},
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything
 

@@ -25,7 +25,7 @@ from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Quant
-from npusim.quantize.dataset import open_dataset
+from npusim.quantization.dataset import open_dataset
 from npusim.runtime.program import Program
 
 Array = NDArray[Any]

@@ -12,7 +12,7 @@ from npusim.errors import InputError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import Float, scale_of
-from npusim.quantize.schemes import dequantize
+from npusim.quantization.schemes import dequantize
 from npusim.runtime.program import Program
 
 WRONG_BELOW = 0.98  # cosine; the vendor's trouble-shooting guides draw the line here

@@ -17,7 +17,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Node
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.quantize.schemes import dequantize
+from npusim.quantization.schemes import dequantize
 from npusim.runtime.program import Program
 
 INDEX_NAME = "nn_layer_dump_index.csv"

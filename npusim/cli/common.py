@@ -16,8 +16,8 @@ from npusim.api import compile, float16, load_model, quantize
 from npusim.errors import ConfigError, NpusimError
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Preprocess
-from npusim.quantize.dataset import load_sample, open_dataset
-from npusim.quantize.schemes import Scheme, scheme_named
+from npusim.quantization.dataset import load_sample, open_dataset
+from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.runtime.program import Program
 
 MISMATCH = 1

@@ -20,7 +20,7 @@ from npusim.ir import archive
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.perfmodel.estimate import Estimate, estimate
-from npusim.quantize.dataset import load_sample
+from npusim.quantization.dataset import load_sample
 from npusim.report.compare_table import comparison_table, verdict
 from npusim.report.perf_tables import layer_table
 from npusim.runtime.program import Program

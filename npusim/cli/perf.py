@@ -8,7 +8,7 @@ from npusim.cli import common
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
-from npusim.quantize.schemes import scheme_named
+from npusim.quantization.schemes import scheme_named
 from npusim.report.perf_tables import layer_table
 
 NAME = "perf"

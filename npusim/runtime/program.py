@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from npusim.errors import InputError
 from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float
-from npusim.quantize.schemes import dequantize, quantize
+from npusim.quantization.schemes import dequantize, quantize
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
 

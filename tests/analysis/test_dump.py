@@ -22,7 +22,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
-from npusim.quantize.schemes import dequantize
+from npusim.quantization.schemes import dequantize
 
 
 class Stub:

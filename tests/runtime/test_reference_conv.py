@@ -40,7 +40,7 @@ def conv_by_loops(x, weights, bias, attrs):
 def deconv_by_loops(x, weights, bias, attrs, shape):
     """Every input pixel scatters into the output."""
     x, weights = x.astype(np.float64), weights.astype(np.float64)
-    images, _, in_h, in_w = x.shape
+    _, _, in_h, in_w = x.shape
     out_c, group_c, kernel_h, kernel_w = weights.shape
     out = np.zeros(shape)
     out += bias[:, None, None]

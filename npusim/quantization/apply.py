@@ -11,8 +11,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Float, Quant
 from npusim.passes.rewrite import fresh
-from npusim.quantize.constrain import takes_input_range
-from npusim.quantize.schemes import Range, Scheme, WeightQuantizer, parameters, quantize
+from npusim.quantization.constrain import takes_input_range
+from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters, quantize
 
 WEIGHTED = ("conv2d", "deconv2d", "fc")
 FLOAT_ENDINGS = ("softmax", "log_softmax")

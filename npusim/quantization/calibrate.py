@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from npusim.errors import DatasetError
 from npusim.ir.graph import Graph
-from npusim.quantize.observers import MinMaxObserver, Observer
-from npusim.quantize.schemes import Range
+from npusim.quantization.observers import MinMaxObserver, Observer
+from npusim.quantization.schemes import Range
 from npusim.runtime.reference import Evaluator
 
 Feeds = Mapping[str, NDArray[Any]]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from npusim.errors import ConfigError, QuantizationError
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint
-from npusim.quantize.schemes import (
+from npusim.quantization.schemes import (
     Scheme,
     WeightQuantizer,
     affine_u8,

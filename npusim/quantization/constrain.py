@@ -10,7 +10,7 @@ as well: the vendor's tool forgets it and clips.
 from npusim.ir.attrs import Activation, PoolKind, ResizeMode
 from npusim.ir.graph import Graph, Node
 from npusim.passes.rewrite import View
-from npusim.quantize.schemes import Range
+from npusim.quantization.schemes import Range
 
 MOVES = (
     "identity",

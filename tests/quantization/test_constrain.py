@@ -9,7 +9,7 @@ from npusim.ir.attrs import (
     ResizeAttrs,
     ResizeMode,
 )
-from npusim.quantize.constrain import constrain
+from npusim.quantization.constrain import constrain
 from tests.builder import Builder
 
 

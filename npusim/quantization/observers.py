@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import QuantizationError
-from npusim.quantize.schemes import Range
+from npusim.quantization.schemes import Range
 
 
 class Observer(Protocol):
