@@ -10,14 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from npusim.kernels.shader import (
-    F32,
-    LARGEST_F16,
-    Scaling,
-    dequantize,
-    requantize,
-    saturate,
-)
+from npusim.kernels.nnstore import cut_to_f16, store_integer
+from npusim.kernels.shader import F32, Scaling, dequantize, requantize, saturate
 
 Codes = NDArray[np.generic]
 
@@ -99,24 +93,6 @@ def binary(
         return requantize(value, dtype, out_scaling)
 
 
-def cut_to_f16(value: F32) -> NDArray[np.float16]:
-    """Return float32 cut toward zero to float16: saturates at 65504, below 2**-14 gives zero."""
-    limited = np.clip(value, -LARGEST_F16, LARGEST_F16)
-    half = limited.astype(np.float16)
-    bits = half.view(np.uint16) - (np.abs(half.astype(np.float32)) > np.abs(limited))
-    return np.where(bits & 0x7C00, bits, bits & 0x8000).astype(np.uint16).view(np.float16)
-
-
-def rounding_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
-    """Return ``value / 2**shift`` rounded to the nearest integer, ties to even."""
-    if shift <= 0:
-        return value << -shift
-    shift = min(shift, 62)  # |value| < 2**61: beyond, everything rounds to 0 alike
-    quotient = value >> shift
-    rest, half = value - (quotient << shift), 1 << (shift - 1)
-    return quotient + ((rest > half) | ((rest == half) & (quotient & 1 == 1)))
-
-
 def add_on_nn(
     a: NDArray[np.uint8],
     b: NDArray[np.uint8],
@@ -134,8 +110,7 @@ def add_on_nn(
     """
     acc = (a.astype(np.int64) - zero_point) * weights[0]
     acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
-    steps = rounding_shift(acc * multiplier, shift)
-    return np.clip(steps + out_zero_point, 0, 255).astype(np.uint8)
+    return store_integer(acc, multiplier, shift, out_zero_point, np.uint8)
 
 
 def add_on_nn_f16(

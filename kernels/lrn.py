@@ -1,0 +1,50 @@
+"""Local response normalisation across channels, a TP table operator.
+
+Source: ARITHMETIC_OPS 2, measured.
+"""
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.kernels.tptable import F64, Scaling, lookup, ratio, read, round_tp, store, table
+
+
+def normalizer(scale: float, table_step: float, alpha: float, beta: float, bias: float) -> F64:
+    """Return the table of (bias + alpha * sum of squares)**-beta, 32 segments an octave.
+
+    Its argument is the sum of squared steps times ``table_step``.
+    """
+    return table(
+        lambda total: (bias + alpha * total * scale * scale / table_step) ** -beta, odd=True
+    )
+
+
+def local_response(
+    codes: NDArray[np.generic],
+    scaling: Scaling,
+    size: int,
+    alpha: float,
+    beta: float,
+    bias: float,
+    dtype: DTypeLike,
+    out_scaling: Scaling,
+) -> NDArray[np.generic]:
+    """Normalise (N, C, ..) codes by the squares of ``size`` channels around each.
+
+    ``alpha`` multiplies the sum (not the mean). Sums are rounded to 16 bits after every addition,
+    in channel order. The window reaches (size - 1) // 2 channels back and size // 2 forward.
+    """
+    value = read(codes, scaling[1])
+    table_step = 1.0 if codes.dtype == np.float16 else 2.0**-16
+    squares = round_tp(value * value)
+    channels, back = value.shape[1], (size - 1) // 2
+    total = np.zeros_like(squares)
+    for offset in range(-back, size - back):
+        first, last = max(0, -offset), min(channels, channels - offset)
+        if first < last:
+            part = total[:, first:last] + squares[:, first + offset : last + offset]
+            total[:, first:last] = round_tp(part)
+    entries = normalizer(scaling[0], table_step, alpha, beta, bias)
+    factor = lookup(entries, total * table_step, odd=True)
+    scaled = round_tp(round_tp(value * factor) * ratio(scaling[0], out_scaling[0]))
+    return store(scaled, dtype, out_scaling[1])

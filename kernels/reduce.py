@@ -1,0 +1,84 @@
+"""Reductions, softmax, normalisations and matrix products of the shader, on real float32 values.
+
+Sums are taken in float64 over values in logical order and rounded to float32 once, so results do
+not depend on memory order or threads. Results are real values; ``shader.requantize`` stores them.
+
+Source: ARITHMETIC_OPS 4 and 6, measured.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.kernels.resize import cut_to_half
+from npusim.kernels.shader import F32, TINY, exp2
+
+F64 = NDArray[np.float64]
+Axes = tuple[int, ...]
+
+
+def _wide(value: F32) -> F64:
+    return np.ascontiguousarray(value, np.float64)
+
+
+REDUCTIONS: Mapping[str, Callable[[F64, Axes], F64]] = {
+    "reduce_mean": lambda value, axes: value.mean(axis=axes, keepdims=True),
+    "reduce_sum": lambda value, axes: value.sum(axis=axes, keepdims=True),
+    "reduce_max": lambda value, axes: value.max(axis=axes, keepdims=True),
+    "reduce_min": lambda value, axes: value.min(axis=axes, keepdims=True),
+    "reduce_prod": lambda value, axes: value.prod(axis=axes, keepdims=True),
+}
+
+
+def reduce(op: str, value: F32, axes: Axes) -> F32:
+    """Return a reduction with its axes kept as 1."""
+    return REDUCTIONS[op](_wide(value), axes).astype(np.float32)
+
+
+def sum_in_halves(value: F32, axes: Axes) -> NDArray[np.float16]:
+    """Return float16 sums as the shader makes them over every axis but the last.
+
+    Groups of four, each sum cut to float16: ``t = cut(t + cut(sum of 4))``; axis by axis.
+    """
+    for axis in axes:
+        lines, total = np.moveaxis(_wide(value), axis, 0), np.float64(0.0)
+        for k in range(0, len(lines), 4):
+            total = cut_to_half(total + cut_to_half(lines[k : k + 4].sum(axis=0)))
+        value = np.expand_dims(np.where(np.abs(total) < TINY, 0, total), axis).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return value.astype(np.float16)
+
+
+def softmax(value: F32, axis: int, *, logarithm: bool) -> F32:
+    """Return e / sum e with e = 2**((v - max) * log2 e), or v - max - ln(sum)."""
+    centred = value - value.max(axis=axis, keepdims=True)
+    exponentials = exp2(centred)
+    total = _wide(exponentials).sum(axis=axis, keepdims=True).astype(np.float32)
+    if logarithm:
+        return centred - np.log(total.astype(np.float64)).astype(np.float32)
+    return exponentials / total
+
+
+def l2_normalize(value: F32, axis: int) -> F32:
+    """Return v / sqrt(sum v**2); 0 / 0 is NaN."""
+    wide = _wide(value)
+    with np.errstate(invalid="ignore"):
+        return (wide / np.sqrt((wide * wide).sum(axis=axis, keepdims=True))).astype(np.float32)
+
+
+def normalize(value: F32, mean: F64, variance: F64, epsilon: float, gamma: F64, beta: F64) -> F32:
+    """Return (v - mean) / sqrt(variance + epsilon) * gamma + beta; parameters broadcast."""
+    centred = value.astype(np.float64) - mean
+    return (centred / np.sqrt(variance + epsilon) * gamma + beta).astype(np.float32)
+
+
+def moments(value: F32, axes: Axes) -> tuple[F64, F64]:
+    """Return mean and population variance with the axes kept as 1."""
+    wide = _wide(value)
+    return wide.mean(axis=axes, keepdims=True), wide.var(axis=axes, keepdims=True)
+
+
+def matmul(a: F32, b: F32) -> F32:
+    """Return the matrix product over the last two axes, one rounding."""
+    return np.matmul(_wide(a), _wide(b)).astype(np.float32)

@@ -1,0 +1,112 @@
+"""Reductions, argmax and argmin."""
+
+from math import floor, log2, prod
+from typing import cast
+
+import numpy as np
+
+from npusim.errors import GraphError
+from npusim.ir.attrs import ArgAttrs, ReduceAttrs
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import zero_point_of
+from npusim.ir.tensor import TensorSpec
+from npusim.kernels.nnstore import store_integer
+from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves
+from npusim.kernels.shader import dequantize, requantize
+from npusim.kernels.tptable import round_tp, store
+from npusim.ops.requant import average_weight, nn_requant
+from npusim.runtime.binding import Step, binding
+from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
+
+
+def _specs(node: Node, graph: Graph) -> tuple[TensorSpec, TensorSpec]:
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    require_types(node, (ifm, ofm), ENGINE_TYPES)
+    return ifm, ofm
+
+
+@binding(*REDUCTIONS, engine=Engine.SHADER)
+def bind_on_shader(node: Node, graph: Graph) -> Step:
+    """Bind a float32 reduction; float16 sums over outer axes have an arithmetic of their own."""
+    ifm, ofm = _specs(node, graph)
+    axes = tuple(sorted(cast(ReduceAttrs, node.attrs).axes))
+    in_halves = (
+        node.op == "reduce_sum"
+        and ifm.dtype is ofm.dtype is DType.F16
+        and len(ifm.shape) - 1 not in axes
+    )
+
+    def step(codes: Array) -> tuple[Array, ...]:
+        value = dequantize(codes, scaling_of(ifm))
+        if in_halves:
+            result: Array = sum_in_halves(value, axes)
+        else:
+            result = requantize(reduce(node.op, value, axes), ofm.dtype.numpy, scaling_of(ofm))
+        return (result.reshape(ofm.shape),)
+
+    return step
+
+
+@binding("reduce_mean", engine=Engine.TP)
+def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
+    """Bind a small mean over height and width: a fully connected layer with one 8-bit weight.
+
+    Source: ARITHMETIC_OPS.md section 6.
+    """
+    ifm, ofm = _specs(node, graph)
+    axes = cast(ReduceAttrs, node.attrs).axes
+    count = prod(ifm.shape[axis] for axis in axes)
+    if ofm.dtype is DType.F16:
+        weight = float(np.float16(1 / count))
+    else:
+        fl = min(12, floor(log2(127.5 * count)))
+        weight = float(np.rint(2.0**fl / count)) / 2.0**fl
+    scale, zero_point = scaling_of(ofm)
+
+    def step(codes: Array) -> tuple[Array, ...]:
+        value = dequantize(codes, scaling_of(ifm)).astype(np.float64)
+        total = np.ascontiguousarray(value).sum(axis=axes) * weight
+        stored: Array = store(round_tp(total / scale), ofm.dtype.numpy, zero_point)
+        return (stored.reshape(ofm.shape),)
+
+    return step
+
+
+@binding("reduce_mean", engine=Engine.NN)
+def bind_mean_on_nn(node: Node, graph: Graph) -> Step:
+    """Bind a small u8 mean over height and width: a convolution with one constant weight.
+
+    Source: ARITHMETIC_NN.md section 4, ARITHMETIC_OPS.md section 6.
+    """
+    ifm, ofm = _specs(node, graph)
+    if not (ifm.dtype is ofm.dtype is DType.U8):
+        raise GraphError(
+            f"{ifm.dtype.value} -> {ofm.dtype.value}",
+            where=f"layer {node.name!r} (reduce_mean on NN)",
+            rule="u8 throughout; other types are averaged on TP",
+        )
+    axes = cast(ReduceAttrs, node.attrs).axes
+    weight = average_weight(ifm.dtype, prod(ifm.shape[axis] for axis in axes))
+    requant = nn_requant(ifm.quant, weight.quant, ofm)
+    zero_point = zero_point_of(ifm.quant)
+
+    def step(codes: Array) -> tuple[Array, ...]:
+        acc = (codes.astype(np.int64) - zero_point).sum(axis=axes) * int(weight.value)
+        stored = store_integer(acc, requant.multiplier, requant.shift, requant.zero_point, np.uint8)
+        return (stored.reshape(ofm.shape),)
+
+    return step
+
+
+@binding("argmax", "argmin", engine=Engine.SHADER)
+def bind_arg_extreme(node: Node, graph: Graph) -> Step:
+    """Bind the index of the first extreme, in the output's integer type."""
+    attrs, ofm = cast(ArgAttrs, node.attrs), graph.spec(node.outputs[0])
+    find = np.argmax if node.op == "argmax" else np.argmin
+
+    def step(codes: Array) -> tuple[Array, ...]:
+        index = find(codes, axis=attrs.axis)
+        return (index.astype(ofm.dtype.numpy).reshape(ofm.shape),)
+
+    return step
