@@ -19,10 +19,10 @@ def half_to_f32(bits):
     """
     magnitude = np.uint32(bits & np.uint16(0x7FFF))
     sign = np.uint32(bits & np.uint16(0x8000)) << np.uint32(16)
-    if magnitude < np.uint32(0x0400):
-        value = np.float32(np.int32(magnitude)) * np.float32(2.0**-24)
-        return np.uint32(np.float32(value).view(np.uint32) | sign).view(np.float32)
-    return np.uint32(((magnitude << np.uint32(13)) + np.uint32(112 << 23)) | sign).view(np.float32)
+    normal = (magnitude << np.uint32(13)) + np.uint32(112 << 23)
+    subnormal = np.float32(np.float32(np.int32(magnitude)) * np.float32(2.0**-24)).view(np.uint32)
+    value = normal if magnitude >= np.uint32(0x0400) else subnormal
+    return np.uint32(value | sign).view(np.float32)
 
 
 @primitive

@@ -9,7 +9,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from npusim.kernels.float16 import half_to_f32_flushed
+from npusim.kernels.float16 import half_to_f32, half_to_f32_flushed
 
 
 def as_real(code, flip, zero):
@@ -25,4 +25,18 @@ def _as_real(code, flip, zero):
         return lambda code, flip, zero: half_to_f32_flushed(code)
     if code == types.int16:
         return lambda code, flip, zero: np.float64(code)
+    return None
+
+
+def as_tp_real(code):
+    """Return a code as the TP engine reads it (float32); only callable from compiled code."""
+    raise TypeError("as_tp_real exists in compiled code only")
+
+
+@overload(as_tp_real)
+def _as_tp_real(code):
+    if code == types.uint16:
+        return lambda code: half_to_f32(code)
+    if code == types.int16:
+        return lambda code: np.float32(code)
     return None

@@ -1,0 +1,63 @@
+"""Fully connected work of the TP engine: one output pixel, float32 sums in flat order.
+
+Every product and every sum is rounded to float32; the two are not fused. Products of float16 and
+i8 are exact, those of i16 are not. Source: ARITHMETIC_NN 2, measured.
+"""
+
+import numpy as np
+
+from npusim.kernels._jit import kernel, primitive
+from npusim.kernels.fma_tile import PANEL
+from npusim.kernels.operand import as_tp_real
+
+_STEP = 4  # taps between a load and a store of the sums
+
+
+@primitive
+def add_panels(ifm, weights, acc, start, stop):
+    """Add the products of panels start..stop to their sums, k ascending."""
+    numbers = np.empty(_STEP * PANEL, np.float32)
+    for panel in range(start, stop):
+        at = panel * PANEL
+        for first in range(0, ifm.size, _STEP):
+            taps = min(_STEP, ifm.size - first)
+            for k in range(taps):
+                for j in range(PANEL):
+                    numbers[k * PANEL + j] = as_tp_real(weights[panel, first + k, j])
+            if taps == _STEP:
+                x0, x1, x2, x3 = ifm[first], ifm[first + 1], ifm[first + 2], ifm[first + 3]
+                for j in range(PANEL):
+                    value = acc[at + j] + x0 * numbers[j]
+                    value = value + x1 * numbers[PANEL + j]
+                    value = value + x2 * numbers[2 * PANEL + j]
+                    acc[at + j] = value + x3 * numbers[3 * PANEL + j]
+            else:
+                for k in range(taps):
+                    for j in range(PANEL):
+                        acc[at + j] = acc[at + j] + ifm[first + k] * numbers[k * PANEL + j]
+
+
+_SIGNATURE = "void(f4[::1], Array({}, 3, 'C', readonly=True), f4[::1], i8, i8)"
+
+
+@kernel(_SIGNATURE.format("u2"))
+def fc_tp_f16(ifm, weights, acc, start, stop):
+    """Add ``sum_k ifm[k] * weights[o, k]`` to acc[o], k ascending.
+
+    Parameters
+    ----------
+    ifm : float32 (K,)
+    weights : uint16 (panels, K, PANEL)
+        Halves; subnormals count.
+    acc : float32 (panels * PANEL,)
+        Holds the bias at entry.
+    start, stop : int
+        Range of panels.
+    """
+    add_panels(ifm, weights, acc, start, stop)
+
+
+@kernel(_SIGNATURE.format("i2"))
+def fc_tp_integer(ifm, weights, acc, start, stop):
+    """Add ``sum_k ifm[k] * weights[o, k]`` to acc[o]; weights are int16, see ``fc_tp_f16``."""
+    add_panels(ifm, weights, acc, start, stop)

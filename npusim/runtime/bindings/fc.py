@@ -1,0 +1,137 @@
+"""Fully connected layers: on the NN engine as 1x1 convolutions, on TP in float32."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from npusim.ir.attrs import Activation, Conv2dAttrs, FcAttrs
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.kernels import fc as kernels
+from npusim.kernels.fma_tile import PANEL
+from npusim.kernels.pack import pack_columns, pack_weights
+from npusim.kernels.tptable import nearest_f16, saturate
+from npusim.ops.requant import requant_of
+from npusim.runtime.binding import Step, binding
+from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, Phase, constant
+from npusim.runtime.threads import run_rows
+
+
+@binding("fc", engine=Engine.NN)
+def bind_fc(node: Node, graph: Graph) -> Step:
+    """Run (.., K) x (O, K) as a 1x1 convolution whose pixels are the leading axes."""
+    attrs = node.attrs
+    assert isinstance(attrs, FcAttrs)  # by the operator's definition
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    weights = constant(node, graph, 1)
+    requant = requant_of(node, graph)
+    assert requant is not None  # every fully connected layer of the NN engine has one
+    rows = ifm.elements // weights.shape[1]
+    conv = ConvolutionStep(
+        Convolution(
+            where=f"layer {node.name!r}",
+            ifm=replace(ifm, shape=(1, weights.shape[1], 1, rows)),
+            ofm=replace(ofm, shape=(1, weights.shape[0], 1, rows)),
+            weights=weights[:, :, None, None],
+            weights_quant=graph.spec(node.inputs[1]).quant,
+            bias=constant(node, graph, 2),
+            requant=requant,
+            phases=(Phase(taps=((0, 0),), pad_before=(0, 0), out_size=(1, rows)),),
+            relu=attrs.activation is not Activation.NONE,
+        )
+    )
+
+    def step(ifm: Array) -> tuple[Array, ...]:
+        pixels = np.ascontiguousarray(ifm).reshape(1, 1, rows, -1)
+        (result,) = conv(pixels.transpose(0, 3, 1, 2))
+        return (result.transpose(0, 2, 3, 1).reshape(ofm.shape),)
+
+    return step
+
+
+@binding("fc", "conv2d", engine=Engine.TP)
+def bind_fully_connected(node: Node, graph: Graph) -> Step:
+    """Run a fully connected layer, or a convolution with one output pixel, on the TP engine."""
+    attrs = node.attrs
+    assert isinstance(attrs, FcAttrs | Conv2dAttrs)  # by the operators' definitions
+    weights = constant(node, graph, 1)
+    relu = attrs.activation is not Activation.NONE
+    if isinstance(attrs, Conv2dAttrs) and attrs.group > 1:
+        return own_channel_sums(node, graph, weights, constant(node, graph, 2), relu=relu)
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    flat = weights.reshape(len(weights), -1)
+    halves = ifm.dtype is DType.F16
+    packed = pack_weights(
+        (flat if halves else flat.astype(np.int16))[:, :, None, None],
+        [(0, 0)],
+        groups=1,
+        own_channels=False,
+        channels_outermost=True,
+    ).view(np.uint16 if halves else np.int16)
+    bias = pack_columns(tp_bias(constant(node, graph, 2)), groups=1)
+    kernel = kernels.fc_tp_f16 if halves else kernels.fc_tp_integer
+    store = _store(node, graph, relu=relu)
+
+    def step(ifm: Array) -> tuple[Array, ...]:
+        values = ifm.reshape(-1).astype(np.float32)
+        acc = bias.copy()
+        run_rows(
+            lambda start, stop: kernel(values, packed, acc, start, stop),
+            acc.size // PANEL,
+            packed.size,
+        )
+        return (store(acc[: len(weights)]).reshape(ofm.shape),)
+
+    return step
+
+
+def own_channel_sums(
+    node: Node, graph: Graph, weights: Array, bias: Array, *, relu: bool = False
+) -> Step:
+    """Return the step of a depthwise window over the whole input, one output pixel, on TP.
+
+    Parameters
+    ----------
+    weights : array (O, 1, H, W)
+        O is a multiple of the input's channels.
+    """
+    ofm = graph.spec(node.outputs[0])
+    columns = np.ascontiguousarray(weights.reshape(len(weights), -1).T).astype(np.float32)
+    start = tp_bias(bias)
+    store = _store(node, graph, relu=relu)
+
+    def step(ifm: Array) -> tuple[Array, ...]:
+        values = ifm.reshape(ifm.shape[1], -1).T.astype(np.float32)
+        values = np.repeat(values, len(weights) // ifm.shape[1], axis=1)
+        acc = start
+        for value, column in zip(values, columns, strict=True):
+            acc = acc + value * column
+        return (store(acc).reshape(ofm.shape),)
+
+    return step
+
+
+def tp_bias(bias: Array) -> Array:
+    """Return a bias as the TP engine starts its sums: cut toward zero to 24 significant bits."""
+    if bias.dtype.kind == "f":
+        return bias.astype(np.float32)
+    mantissa, exponent = np.frexp(bias.astype(np.float64))
+    cut: Array = np.ldexp(np.trunc(mantissa * 2.0**24), exponent - 24)
+    return cut.astype(np.float32)
+
+
+def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
+    """Return float32 sums -> stored codes."""
+    dtype = graph.spec(node.outputs[0]).dtype
+    requant = requant_of(node, graph)
+    assert requant is not None  # the TP engine's accumulating operators have one
+    scale = 2.0**-requant.shift
+
+    def store(acc: Array) -> Array:
+        acc = np.maximum(acc, np.float32(0)) if relu else acc
+        if dtype is DType.F16:
+            return nearest_f16(acc.astype(np.float64))
+        return saturate(acc.astype(np.float64) * scale, dtype.numpy)
+
+    return store
