@@ -57,22 +57,22 @@ def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
 
     Source: RKNN-Toolkit logs name this TensorFlow operator; which decoder it used is not settled.
     """
-    real = image.astype(np.float32)
     if image.shape[:2] == (height, width):
-        return real
+        return image.astype(np.float32)
     rows, row_part = _sources(height, image.shape[0])
     cols, col_part = _sources(width, image.shape[1])
     down = np.minimum(rows + 1, image.shape[0] - 1)
     right = np.minimum(cols + 1, image.shape[1] - 1)
     col_part = col_part[None, :, None]
-    upper, lower = real[rows], real[down]
+    upper, lower = image[rows].astype(np.float32), image[down].astype(np.float32)
     top = upper[:, cols] + (upper[:, right] - upper[:, cols]) * col_part
     bottom = lower[:, cols] + (lower[:, right] - lower[:, cols]) * col_part
-    return top + (bottom - top) * row_part[:, None, None]
+    result: NDArray[np.float32] = top + (bottom - top) * row_part[:, None, None]
+    return result
 
 
 def _sources(size: int, in_size: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the first input index and the share of the next one, per output index."""
-    place = np.arange(size, dtype=np.float32) * np.float32(in_size / size)
+    place = np.arange(size, dtype=np.float32) * (np.float32(in_size) / np.float32(size))
     first = np.minimum(np.floor(place).astype(np.intp), in_size - 1)
     return first, (place - first).astype(np.float32)

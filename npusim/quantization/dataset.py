@@ -1,0 +1,258 @@
+"""The calibration list: one sample a line, one file per model input.
+
+A line holds the paths of one sample's files, separated by blanks, in the order of the model's
+inputs; a path with blanks goes in double quotes. Relative paths are looked up beside the list
+first, then in the working directory. Files: ``npusim.quantization.sample_files``.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import DatasetError, InputError
+from npusim.ir.graph import Graph, Preprocess
+from npusim.quantization.sample_files import Misfit, Unusable, check_file, find_file, read_file
+from npusim.runtime.program import preprocess
+
+log = logging.getLogger("npusim")
+
+Array = NDArray[Any]
+ASPECT_CHANGE = 1.1
+SHOWN = 10  # bad lines written out one by one
+_COLUMN = re.compile(r'"([^"]*)"|(\S+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the list that can be used."""
+
+    label: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(slots=True)
+class Dataset:
+    """Samples of a list, read one at a time; made by ``open_dataset``.
+
+    Iterating yields (label, feeds): feeds hold float32 arrays after reorder, mean and std, in the
+    graph's shapes. A file that turns out to be damaged is left out with a warning.
+    """
+
+    path: Path
+    graph: Graph
+    entries: tuple[Entry, ...]
+    limit: int | None = None
+    _warned: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        """Return the number of samples, as far as the files' headers tell."""
+        return min(len(self.entries), self.limit or len(self.entries))
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Array]]]:
+        """Yield (label, feeds) for every sample that can be read."""
+        used = 0
+        reasons: list[str] = []
+        for entry in self.entries:
+            if self.limit and used == self.limit:
+                break
+            try:
+                feeds = {
+                    name: self._load(path, name, entry.label)
+                    for name, path in zip(self.graph.inputs, entry.paths, strict=True)
+                }
+            except Unusable as error:
+                reasons.append(f"{entry.label}: {error}")
+                log.warning("%s; this sample is left out", reasons[-1])
+                continue
+            yield entry.label, feeds
+            used += 1
+        if not used:
+            raise _nothing_left(self.path, reasons)
+
+    def _load(self, path: Path, name: str, label: str) -> Array:
+        spec, how = self.graph.spec(name), self.graph.preprocess.get(name)
+        data, converted = read_file(path, spec)
+        if converted:
+            kind = "grey" if spec.shape[1] == 1 else "red, green, blue"
+            self._warn_once(
+                f"colour {name}", f"{label}: image converted to {kind} for input {name!r}"
+            )
+        where = f"{label} (input {name!r})"
+        if not np.isfinite(data).all():
+            raise DatasetError(
+                "the array holds NaN or infinity",
+                where=where,
+                rule="calibration needs finite samples",
+                remedy="replace this sample",
+            )
+        self._warn_of_scale(name, how, data)
+        if spec.dtype.is_float:
+            try:
+                return np.ascontiguousarray(preprocess(data, how, where=f"input {name!r}"))
+            except InputError as error:
+                raise DatasetError(error.what, where=where, rule=error.rule) from error
+        with np.errstate(invalid="ignore"):
+            integers = np.ascontiguousarray(data.astype(spec.dtype.numpy))
+        if (integers != data).any():
+            raise DatasetError(
+                f"the array holds values that are not {spec.dtype.numpy}",
+                where=where,
+                rule="this input of the model takes integers",
+            )
+        return integers
+
+    def _warn_of_scale(self, name: str, how: Preprocess | None, data: Array) -> None:
+        """Warn of means and stds meant for 0..1 when the samples go up to 255."""
+        if how is None or data.max(initial=0) <= 1:
+            return
+        small_std = bool(how.std) and all(abs(s) < 1 for s in how.std)
+        small_mean = any(how.mean) and all(abs(m) <= 1 for m in how.mean)
+        if small_std or small_mean:
+            self._warn_once(
+                f"scale {name}",
+                f"input {name!r}: mean {how.mean or 0} and std {how.std or 1} look like values for "
+                f"0..1, but the samples go up to {data.max():g}; multiply mean and std by 255",
+            )
+
+    def _warn_once(self, key: str, text: str) -> None:
+        if key not in self._warned:
+            self._warned.add(key)
+            log.warning("%s", text)
+
+
+def open_dataset(path: str | Path, graph: Graph, *, limit: int | None = None) -> Dataset:
+    """Check a calibration list against a model and return its samples.
+
+    Every line is checked before any sample is read: number of columns, suffix, existence and the
+    header of each file. Lines with unusable files are left out with a warning.
+
+    Parameters
+    ----------
+    path : path
+        Text file, UTF-8.
+    graph : Graph
+        The float model: shapes and order of its inputs, ``graph.preprocess``.
+    limit : int, optional
+        Use only so many samples.
+
+    Raises
+    ------
+    DatasetError
+        When the list cannot be read, a line does not fit the model, or no line can be used; the
+        first bad lines are listed with their numbers.
+    """
+    path = Path(path)
+    entries: list[Entry] = []
+    unusable: list[str] = []
+    misfits: list[str] = []
+    stretched: list[str] = []
+    blank = 0
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            blank += 1
+            continue
+        label = f"{path.name}:{number}"
+        try:
+            files = _check_line(line, path.parent, graph, label, stretched)
+        except Unusable as error:
+            unusable.append(f"{label}: {error}")
+        except Misfit as error:
+            misfits.append(f"{label}: {error}")
+        else:
+            entries.append(Entry(" ".join([label, *(file.name for file in files)]), files))
+    if misfits:
+        wanted = ", ".join(f"{name!r} {graph.spec(name).shape}" for name in graph.inputs)
+        raise DatasetError(
+            f"{len(misfits)} lines do not fit the model:\n{_first(misfits)}",
+            where=str(path),
+            rule=f"one file for each input of the model, in this order: {wanted}",
+        )
+    if not entries:
+        raise _nothing_left(path, unusable, blank=blank)
+    _warn_of_lines(path, unusable, stretched, blank)
+    return Dataset(path, graph, tuple(entries), limit)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise DatasetError(
+            "the dataset file does not exist",
+            where=str(path),
+            remedy="write one sample a line, or build with do_quantization=False",
+        ) from None
+    except OSError as error:
+        raise DatasetError(
+            f"the dataset file cannot be read: {error.strerror}", where=str(path)
+        ) from error
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"this is no text file: byte {error.start} is not UTF-8",
+            where=str(path),
+            rule="a dataset file lists paths of images or npy files, one sample a line",
+        ) from error
+    return lines if lines[-1] else lines[:-1]
+
+
+def _check_line(
+    line: str, folder: Path, graph: Graph, label: str, stretched: list[str]
+) -> tuple[Path, ...]:
+    if line.count('"') % 2:
+        raise Unusable("a double quote is not closed")
+    columns = [quoted or plain for quoted, plain in _COLUMN.findall(line)]
+    if len(columns) != len(graph.inputs):
+        raise Misfit(f"{len(columns)} columns, {len(graph.inputs)} expected")
+    files = []
+    for column, name in zip(columns, graph.inputs, strict=True):
+        spec = graph.spec(name)
+        files.append(find_file(column, folder))
+        if (size := check_file(files[-1], spec)) is not None:
+            (in_h, in_w), (height, width) = size, spec.shape[2:]
+            if not 1 / ASPECT_CHANGE <= in_w * height / (in_h * width) <= ASPECT_CHANGE:
+                stretched.append(f"{label}: {in_w}x{in_h} to {width}x{height}")
+    return tuple(files)
+
+
+def _first(reasons: list[str]) -> str:
+    more = len(reasons) - SHOWN
+    shown = [f"    {reason}" for reason in reasons[:SHOWN]]
+    return "\n".join(shown + ([f"    and {more} more"] if more > 0 else []))
+
+
+def _nothing_left(path: Path, reasons: list[str], *, blank: int = 0) -> DatasetError:
+    if reasons:
+        what = f"none of the {len(reasons)} samples can be used:\n{_first(reasons)}"
+    elif blank:
+        what = f"the list has only {blank} blank lines"
+    else:
+        what = "the list is empty"
+    return DatasetError(
+        what,
+        where=str(path),
+        rule="one sample a line: paths of jpg, jpeg, png, bmp or npy files",
+        remedy="correct the list; 200 to 500 samples are usual",
+    )
+
+
+def _warn_of_lines(path: Path, unusable: list[str], stretched: list[str], blank: int) -> None:
+    for reason in unusable[:SHOWN]:
+        log.warning("%s; this line is left out", reason)
+    if len(unusable) > SHOWN:
+        log.warning("%s: %d more lines are left out", path.name, len(unusable) - SHOWN)
+    if blank:
+        log.warning("%s: %d blank lines ignored", path.name, blank)
+    if stretched:
+        log.warning(
+            "%d images change their proportions by more than 10 %% when stretched, the first is %s",
+            len(stretched),
+            stretched[0],
+        )

@@ -1,0 +1,102 @@
+"""One file of a calibration sample: checked by its header first, read later.
+
+jpg, jpeg, png and bmp images are stretched to the input's size; npy arrays have the input's own
+size, feature maps in N, H, W, C order.
+"""
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from npusim.errors import InputError
+from npusim.ir.tensor import TensorSpec
+from npusim.quantization.images import DECODE_ERRORS, SUFFIXES, image_size, read_image, stretch
+from npusim.runtime.feeds import arrange
+
+Array = NDArray[Any]
+KNOWN_SUFFIXES = (*SUFFIXES, ".npy")
+_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+class Unusable(Exception):
+    """A file cannot be read: its line is left out with a warning."""
+
+
+class Misfit(Exception):
+    """A file can never be right for this model: the whole list is refused."""
+
+
+def find_file(name: str, folder: Path) -> Path:
+    """Return the path of a listed file: beside the list, else in the working directory."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in KNOWN_SUFFIXES:
+        known = ", ".join(KNOWN_SUFFIXES)
+        raise Unusable(f"{name} has the suffix {suffix or 'nothing'!r}, not one of {known}")
+    tried = list(dict.fromkeys([folder / name, Path(name)]))
+    try:
+        for path in tried:
+            if path.is_file():
+                return path
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise Unusable(f"{name}: {error.strerror}") from error
+    folders = " and ".join(dict.fromkeys(str(path.parent.absolute()) for path in tried))
+    raise Unusable(f"{name} does not exist; looked in {folders}")
+
+
+def check_file(path: Path, spec: TensorSpec) -> tuple[int, int] | None:
+    """Check a file's header against an input; return (height, width) of an image."""
+    try:
+        if path.suffix.lower() == ".npy":
+            _check_npy(path, spec)
+            return None
+        size = image_size(path)
+    except DECODE_ERRORS as error:
+        raise Unusable(f"{path.name} cannot be read: {error}") from error
+    if len(spec.shape) != 4 or spec.shape[1] not in (1, 3) or spec.shape[0] != 1:
+        raise Misfit(
+            f"{path.name}: an image cannot fill input {spec.name!r} {spec.shape}; give an npy file"
+        )
+    return size
+
+
+def read_file(path: Path, spec: TensorSpec) -> tuple[Array, bool]:
+    """Return raw data in the input's shape, and whether an image changed between grey and colour.
+
+    Raises
+    ------
+    Unusable
+        When the file is damaged.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            data: Array = np.load(path, allow_pickle=False)
+            return arrange(data, spec, where=str(path)), False
+        _, channels, height, width = spec.shape
+        pixels, converted = read_image(path, channels)
+    except DECODE_ERRORS as error:
+        raise Unusable(f"{path.name} cannot be read: {error}") from error
+    return stretch(pixels, height, width).transpose(2, 0, 1)[None], converted
+
+
+def _check_npy(path: Path, spec: TensorSpec) -> None:
+    with path.open("rb") as file:
+        version = npy.read_magic(file)
+        if version not in _NPY_HEADERS:
+            raise ValueError(f"npy version {version}")
+        shape, _, dtype = _NPY_HEADERS[version](file)
+        if dtype.hasobject:
+            raise Misfit(f"{path.name} holds Python objects, not numbers; save a numeric array")
+        if dtype.kind not in "buif":
+            raise Misfit(f"{path.name} holds {dtype}; integers or floats are needed")
+        missing = file.tell() + prod(shape) * dtype.itemsize - path.stat().st_size
+        if missing > 0:
+            raise ValueError(f"it is truncated, {missing} bytes are missing")
+    try:
+        arrange(np.broadcast_to(np.uint8(0), shape), spec, where=path.name)
+    except InputError as error:
+        advice = f"; {error.remedy}" if error.remedy else ""
+        raise Misfit(f"{error.where}: {error.what}; {error.rule}{advice}") from None
