@@ -26,13 +26,13 @@ LIMITS = {
 
 
 def pack_panels(weights: Array) -> Array:
-    """Return (groups, k, out_c) as the flat panels that ``dot_panels`` reads."""
-    groups, depth, out_c = weights.shape
+    """Return (groups, out_c, k) as the flat panels that ``dot_panels`` reads."""
+    groups, out_c, depth = weights.shape
     panels = -(-out_c // PANEL)
-    packed = np.zeros((groups, depth, panels * PANEL), np.float32)
-    packed[:, :, :out_c] = weights
-    packed = packed.reshape(groups, depth, panels, PANEL)
-    return np.ascontiguousarray(packed.transpose(0, 2, 1, 3)).reshape(-1)
+    if out_c % PANEL:
+        weights = np.pad(weights, ((0, 0), (0, panels * PANEL - out_c), (0, 0)))
+    by_panel = weights.reshape(groups, panels, PANEL, depth).swapaxes(2, 3)
+    return np.ascontiguousarray(by_panel).reshape(-1)
 
 
 def product(
@@ -123,9 +123,7 @@ def prepare_conv2d(node: Node, graph: Graph, workers: Workers) -> Step:
     def pack(weights: Array) -> Array:
         if by_channel:
             return np.ascontiguousarray(weights.reshape(out_c, -1).T)
-        moved = weights.reshape(attrs.group, multiplier, group_c, kernel_h, kernel_w)
-        moved = moved.transpose(0, 3, 4, 2, 1)
-        return pack_panels(moved.reshape(attrs.group, -1, multiplier))
+        return pack_panels(weights.transpose(0, 2, 3, 1).reshape(attrs.group, multiplier, -1))
 
     constant = graph.constants.get(node.inputs[1])
     packed = None if constant is None else pack(constant)
@@ -205,7 +203,7 @@ def prepare_deconv2d(node: Node, graph: Graph, workers: Workers) -> Step:
 
     def pack(weights: Array) -> Array:
         moved = weights.reshape(groups, group_out, group_c, kernel_h, kernel_w)
-        return pack_panels(moved.transpose(0, 2, 3, 4, 1).reshape(groups, group_c, columns))
+        return pack_panels(moved.transpose(0, 3, 4, 1, 2).reshape(groups, columns, group_c))
 
     constant = graph.constants.get(node.inputs[1])
     packed = None if constant is None else pack(constant)
@@ -250,10 +248,10 @@ def prepare_fc(node: Node, graph: Graph, workers: Workers) -> Step:
     """Fully connected layer over the last axis."""
     attrs = attributes(node, FcAttrs)
     constant = graph.constants.get(node.inputs[1])
-    packed = None if constant is None else pack_panels(constant.T[None])
+    packed = None if constant is None else pack_panels(constant[None])
 
     def step(ifm: Array, weights: Array, bias: Array) -> tuple[Array, ...]:
-        panels = pack_panels(weights.T[None]) if packed is None else packed
+        panels = pack_panels(weights[None]) if packed is None else packed
         rows = ifm.reshape(-1, ifm.shape[-1])
         ofm = rows_product(rows, panels, np.ascontiguousarray(bias), attrs.activation, workers)
         return (ofm.reshape(*ifm.shape[:-1], -1),)
@@ -276,14 +274,14 @@ def prepare_matmul(node: Node, graph: Graph, workers: Workers) -> Step:
         lead = shape[:-2]
         if right.ndim == 2 or all(n == 1 for n in right.shape[:-2]):
             rows = np.broadcast_to(left, (*lead, *left.shape[-2:])).reshape(-1, left.shape[-1])
-            panels = pack_panels(right.reshape(1, *right.shape[-2:]))
+            panels = pack_panels(right.reshape(1, *right.shape[-2:]).swapaxes(1, 2))
             ofm = rows_product(rows, panels, no_bias, Activation.NONE, workers)
             return (ofm.reshape(shape),)
         ofm = np.empty(shape, np.float32)
         lefts = np.broadcast_to(left, (*lead, *left.shape[-2:]))
         rights = np.broadcast_to(right, (*lead, *right.shape[-2:]))
         for index in np.ndindex(*lead):
-            panels = pack_panels(rights[index][None])
+            panels = pack_panels(rights[index].T[None])
             ofm[index] = rows_product(lefts[index], panels, no_bias, Activation.NONE, workers)
         return (ofm,)
 

@@ -32,7 +32,10 @@ def prepare_batch_norm(node: Node, graph: Graph, workers: Workers) -> Step:
     def step(ifm: Array, gamma: Array, beta: Array, mean: Array, var: Array) -> tuple[Array, ...]:
         along = (-1, *(1,) * (ifm.ndim - 2))
         factor = (gamma / np.sqrt(var + epsilon)).reshape(along)
-        return ((ifm - mean.reshape(along)) * factor + beta.reshape(along),)
+        ofm = ifm - mean.reshape(along)
+        ofm *= factor
+        ofm += beta.reshape(along)
+        return (ofm,)
 
     return step
 

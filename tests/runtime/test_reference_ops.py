@@ -8,6 +8,7 @@ from npusim.errors import GraphError, InputError
 from npusim.ir.attrs import (
     Activation,
     AlphaAttrs,
+    Attrs,
     AxisAttrs,
     Conv2dAttrs,
     Deconv2dAttrs,
@@ -153,7 +154,7 @@ def test_integer_tensors_refuse_float_functions():
 
 def test_wrong_attribute_record_is_named():
     b = Builder()
-    b.node("elu", [b.input("x", 2, 3)], "y")
+    b.node("elu", [b.input("x", 2, 3)], "y", Attrs())
     with pytest.raises(GraphError, match=r"n_y.*\n.*AlphaAttrs"):
         Evaluator(b.done("y"))
     assert run("elu", X, attrs=AlphaAttrs(alpha=1.0)).min() > -1

@@ -1,0 +1,188 @@
+"""Run the source ONNX file in ONNX Runtime with its intermediate values exposed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from numpy.typing import NDArray
+
+from npusim.errors import InputError, ModelImportError
+from npusim.extras import require
+
+Array = NDArray[Any]
+
+
+def run_source_float(
+    path: str | Path,
+    feeds: Mapping[str, Array],
+    *,
+    tensors: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, Array]:
+    """Return values of an ONNX model as ONNX Runtime computes them, without graph rewrites.
+
+    Parameters
+    ----------
+    path : str or Path
+        The model; its external data, if any, lies in the same folder.
+    feeds : mapping of str to array
+        One array per input, after preprocessing, in the model's axis order. Another floating point
+        width than the model's is converted.
+    tensors : sequence of str, optional
+        The values to return besides the model's outputs; by default all intermediate ones. Names
+        that the model does not have are left out.
+    input_shapes : mapping of str to sequence of int, optional
+        Replace the shapes that the model declares, for example of another batch.
+
+    Returns
+    -------
+    dict of str to array
+        Tensors by name, in execution order. Values that are no tensors are left out.
+
+    Raises
+    ------
+    ModelImportError
+        When the file cannot be read or ONNX Runtime refuses or fails to run it.
+    InputError
+        When feeds are missing, unknown, or do not fit the declared shapes and types.
+    MissingExtraError
+        When ONNX Runtime is not installed.
+    """
+    runtime = require("onnxruntime", extra="onnxruntime", purpose="running the source model")
+    where = str(path)
+    model = _read(Path(path))
+    constants = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in constants]
+    _check_names(feeds, [item.name for item in inputs], where)
+    for item in inputs:
+        if input_shapes and item.name in input_shapes:
+            _declare_shape(item, input_shapes[item.name])
+    values = {item.name: _fitting(item, np.asarray(feeds[item.name]), where) for item in inputs}
+    wanted = _expose(model, tensors)
+    del model.graph.value_info[:]  # shapes written for other inputs may contradict the feeds
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        session = runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        results = session.run(wanted, values)
+    except (EncodeError, ValueError) as error:
+        raise ModelImportError(
+            f"the model cannot be handed to ONNX Runtime: {error}",
+            where=where,
+            rule="a model with its weights is at most 2 GiB",
+        ) from error
+    except _runtime_errors(runtime) as error:
+        raise ModelImportError(
+            f"ONNX Runtime: {str(error).strip()}",
+            where=where,
+            rule="the source model must run in ONNX Runtime to be compared with",
+            remedy="python -m pip install -U onnxruntime, or export the model again",
+        ) from error
+    found = dict(zip(wanted, results, strict=True))
+    if tensors is not None:
+        found.update({name: values[name] for name in tensors if name in values})
+    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+
+
+def _runtime_errors(runtime: Any) -> tuple[type[Exception], ...]:
+    """Return the exception classes of ONNX Runtime, which have no common base of their own."""
+    state = runtime.capi.onnxruntime_pybind11_state
+    return tuple(
+        value
+        for value in vars(state).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+    )
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except OSError as error:
+        raise ModelImportError(
+            error.strerror or str(error), where=str(error.filename or path)
+        ) from error
+    except DecodeError as error:
+        raise ModelImportError(
+            "the file is truncated or no ONNX model",
+            where=str(path),
+            remedy="copy or export the model again",
+        ) from error
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise ModelImportError(
+            f"external data cannot be read: {error}",
+            where=str(path),
+            rule="external data lies in the model's folder, complete",
+            remedy="copy the data files with the model",
+        ) from error
+
+
+def _expose(model: onnx.ModelProto, tensors: Sequence[str] | None) -> list[str]:
+    """Make values outputs of the model; return the names of all outputs in execution order."""
+    declared = [item.name for item in model.graph.output]
+    produced = [
+        name
+        for node in model.graph.node
+        if (node.domain, node.op_type) not in (("", "Constant"), ("ai.onnx", "Constant"))
+        for name in node.output
+        if name
+    ]
+    keep = set(declared) | (set(produced) if tensors is None else set(tensors))
+    wanted = [name for name in produced if name in keep]
+    model.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in wanted if name not in declared
+    )
+    return wanted + [name for name in declared if name not in wanted]
+
+
+def _check_names(feeds: Mapping[str, Array], inputs: Sequence[str], where: str) -> None:
+    missing = [name for name in inputs if name not in feeds]
+    extra = [name for name in feeds if name not in inputs]
+    if missing or extra:
+        what = [f"no data for {missing}"] if missing else []
+        what += [f"{extra} are no inputs"] if extra else []
+        raise InputError(
+            "; ".join(what), where=where, rule=f"feeds has one array for each of {list(inputs)}"
+        )
+
+
+def _declare_shape(item: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
+    dims = item.type.tensor_type.shape.dim
+    del dims[:]
+    for size in shape:
+        dims.add().dim_value = int(size)
+
+
+def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
+    """Return the value in the declared element type; check its shape."""
+    at = f"{where}: input {item.name!r}"
+    tensor = item.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    if value.dtype != dtype:
+        if not (np.issubdtype(value.dtype, np.floating) and np.issubdtype(dtype, np.floating)):
+            raise InputError(
+                f"element type {value.dtype}",
+                where=at,
+                rule=f"{dtype} is expected",
+                remedy=f"pass value.astype('{dtype}')",
+            )
+        value = value.astype(dtype)
+    if tensor.HasField("shape"):
+        # a size that is a symbol, missing, or (some exporters) not positive is free
+        sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
+        if len(sizes) != value.ndim or any(
+            size not in (None, given) for size, given in zip(sizes, value.shape, strict=True)
+        ):
+            text = ", ".join("any" if size is None else str(size) for size in sizes)
+            raise InputError(
+                f"shape {value.shape}",
+                where=at,
+                rule=f"({text}) is expected",
+                remedy="resize or transpose the data, or pass input_shapes",
+            )
+    return value
