@@ -1,0 +1,218 @@
+"""Measure real networks: float16 and u8 on the simulated chip against float ONNX Runtime.
+
+    python tools/fetch_models.py && python tools/accuracy.py [--models FOLDER] [--write]
+
+Prints one row per model; ``--write`` renews docs/accuracy.md. Images come from scikit-image,
+scikit-learn, matplotlib and npusim's own assets; calibration and test images are disjoint.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # the other tool; npusim in a bare checkout
+
+import fetch_models
+
+import npusim
+from npusim import assets
+from npusim.analysis.compare import Comparison, compare_with_source
+from npusim.analysis.float_runner import run_source_float
+from npusim.analysis.metrics import cosine
+
+DOCUMENT = HERE.parent / "docs" / "accuracy.md"
+Feeds = dict[str, NDArray[np.float32]]
+
+
+def photographs() -> list[Image.Image]:
+    """Return photographs of three Python packages, in a fixed order."""
+    import matplotlib
+    import skimage.data
+    import sklearn.datasets
+
+    scikit = Path(skimage.data.__file__).parent
+    names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg")
+    names += ("retina.jpg", "motorcycle_left.png", "motorcycle_right.png", "ihc.png")
+    paths = [scikit / name for name in names]
+    paths += [
+        Path(sklearn.datasets.__file__).parent / "images" / n for n in ("china.jpg", "flower.jpg")
+    ]
+    paths.append(Path(matplotlib.__file__).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg")
+    return [Image.open(path).convert("RGB") for path in paths]
+
+
+def pages() -> list[Image.Image]:
+    """Return crops of a photographed page of print, with text of several sizes."""
+    import skimage.data
+
+    page = Image.open(Path(skimage.data.__file__).parent / "page.png").convert("RGB")
+    width, height = page.size
+    boxes = [(0, 0, width, height), (0, 0, width // 2, height), (width // 2, 0, width, height)]
+    boxes += [(x, 0, x + 240, height) for x in range(0, width - 240, 48)]
+    return [page.crop(box) for box in boxes]
+
+
+def text_lines(width: int, height: int) -> list[Image.Image]:
+    """Return the bundled upright text lines on a grey ground of the wanted size."""
+    paths = [path for path, label in assets.test_images() if label == 0]
+    paths += [path for path in assets.calibration_images() if "180" not in path.name]
+    lines = []
+    for path in paths:
+        line = Image.new("RGB", (width, height), (127, 127, 127))
+        line.paste(Image.open(path).convert("RGB"))
+        lines.append(line)
+    return lines
+
+
+def samples(model: Any) -> tuple[list[Feeds], list[Feeds]]:
+    """Return (calibration, test) feeds of a model of the list."""
+    height, width = model.shape[2:] if model.layout == "NCHW" else model.shape[1:3]
+    if "_cls_" in model.file:
+        cut = [Image.open(p) for p in assets.calibration_images()]
+        test = [Image.open(p) for p, _ in assets.test_images()]
+        return [feed(model, i) for i in cut], [feed(model, i) for i in test]
+    if "_rec_" in model.file:
+        images = text_lines(width, height)
+    elif "_det_" in model.file:
+        images = [page.resize((width, height), Image.Resampling.BILINEAR) for page in pages()]
+    else:
+        images = [p.resize((width, height), Image.Resampling.BILINEAR) for p in photographs()]
+    feeds = [feed(model, image) for image in images]
+    return feeds[1::2], feeds[0::2]
+
+
+def feed(model: Any, image: Image.Image) -> Feeds:
+    """Return one preprocessed input."""
+    order = [int(word) for word in model.reorder_channel.split()]
+    pixels = np.asarray(image.convert("RGB"), np.float32)[..., order]
+    pixels = (pixels - np.float32(model.mean)) / np.float32(model.std)
+    if model.layout == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+    return {model.input: np.ascontiguousarray(pixels[None])}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One model in one number format against float.
+
+    Attributes
+    ----------
+    lowest_cosine, mean_cosine : float
+        Over the test images, of the model's outputs.
+    same_top1 : float
+        Share of positions whose largest class is the same; NaN when the output has no classes.
+    comparison : Comparison
+        Layer by layer, first test image.
+    """
+
+    scheme: str
+    lowest_cosine: float
+    mean_cosine: float
+    same_top1: float
+    comparison: Comparison
+    layers: int
+    seconds_per_image: float
+
+
+def measure(path: Path, model: Any, scheme: str) -> Measured:
+    """Run one model in one number format on its test images."""
+    calibration, test = samples(model)
+    graph = npusim.load_model(path, input_shapes={model.input: model.shape})
+    named = [(f"image {i}", feeds) for i, feeds in enumerate(calibration)]
+    program = npusim.compile(npusim.quantize(graph, named, scheme=scheme))
+    cosines, agreements, begin = [], [], 0.0
+    for feeds in test:
+        expected = run_source_float(path, feeds, tensors=list(graph.outputs))
+        start = time.perf_counter()
+        actual = program.run(feeds, preprocessed=True)
+        begin += time.perf_counter() - start
+        for name, value in actual.items():
+            cosines.append(cosine(value, expected[name]))
+            agreements += list(top1_agreement(value, expected[name]))
+    tensors = [name for node in program.graph.nodes for name in node.outputs]
+    source = run_source_float(path, test[0], tensors=tensors)
+    return Measured(
+        scheme=scheme,
+        lowest_cosine=min(cosines),
+        mean_cosine=float(np.mean(cosines)),
+        same_top1=float(np.mean(agreements)) if agreements else float("nan"),
+        comparison=compare_with_source(program, test[0], source, preprocessed=True),
+        layers=len(program.graph.nodes),
+        seconds_per_image=begin / len(test),
+    )
+
+
+def top1_agreement(actual: NDArray[Any], expected: NDArray[Any]) -> Iterator[bool]:
+    """Yield, per position, whether the largest class is the same; nothing for maps.
+
+    Float16 can hold several classes at the same largest value: any of them agrees.
+    """
+    if actual.ndim == 4 and actual.shape[2:] != (1, 1):
+        return
+    classes = actual.shape[1] if actual.ndim == 4 else actual.shape[-1]
+    for got, wanted in zip(actual.reshape(-1, classes), expected.reshape(-1, classes), strict=True):
+        best = wanted == wanted.max()
+        yield bool(got[best].max() == got.max())
+
+
+def row(model: Any, results: dict[str, Measured]) -> str:
+    """Return one row of the table."""
+    f16, u8, name = results["f16"], results["u8"], model.file.removesuffix(".onnx")
+    worst = u8.comparison.costliest
+    costly = (
+        f"`{worst.layer}` ({worst.op}), {worst.difference.cosine:.4f}" if worst is not None else "-"
+    )
+
+    def top1(result: Measured) -> str:
+        return "-" if np.isnan(result.same_top1) else f"{result.same_top1:.1%}"
+
+    return (
+        f"| {name} | {u8.layers} | {f16.lowest_cosine:.6f} | {top1(f16)} "
+        f"| {u8.lowest_cosine:.4f} | {u8.mean_cosine:.4f} | {top1(u8)} | {costly} |"
+    )
+
+
+COLUMNS = (
+    "model", "layers", "f16 cosine, lowest", "f16 same top-1", "u8 cosine, lowest",
+    "u8 cosine, mean", "u8 same top-1", "layer that costs most in u8, its cosine",
+)  # fmt: skip
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table and, on request, renew the document."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", type=Path, default=fetch_models.cache_folder())
+    parser.add_argument("--write", action="store_true", help="renew docs/accuracy.md")
+    parser.add_argument("--only", default="", help="models whose name contains this")
+    options = parser.parse_args(arguments)
+    rows = []
+    for model in fetch_models.load_list()[1]:
+        path = options.models / model.file
+        if options.only not in model.file:
+            continue
+        results = {scheme: measure(path, model, scheme) for scheme in ("f16", "u8")}
+        rows.append(row(model, results))
+        print(rows[-1], flush=True)
+    if options.write:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        before, _, rest = text.partition("<!-- table -->")
+        _, _, after = rest.partition("<!-- end of table -->")
+        table = "\n".join([HEAD, *rows])
+        DOCUMENT.write_text(
+            f"{before}<!-- table -->\n{table}\n<!-- end of table -->{after}", encoding="utf-8"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
