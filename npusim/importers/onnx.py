@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from onnx import GraphProto, NodeProto
+from onnx import GraphProto, NodeProto, checker
 
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers import (
@@ -132,7 +133,10 @@ def load_onnx(
                 f"input {name!r} is {dtype.value} in the file and only cast to float: "
                 "taken as a float input of the same values"
             )
-    _convert_all(cut, opsets_of(model), context, path)
+    rules = type(checker.DEFAULT_CONTEXT)()
+    rules.ir_version = model.ir_version
+    rules.opset_imports = opsets_of(model)
+    _convert_all(cut, rules, context, path)
     renames = _finish_outputs(cut, context)
     return context.builder.finish(
         graph.name or path.stem,
@@ -191,15 +195,16 @@ def _wrap(proto: NodeProto, opsets: dict[str, int], taken: set[str]) -> OnnxNode
     )
 
 
-def _convert_all(cut: Cut, opsets: dict[str, int], context: Context, path: Path) -> None:
+def _convert_all(cut: Cut, rules: Any, context: Context, path: Path) -> None:
     findings: list[Finding] = []
     lost: set[str] = set()  # outputs of unsupported nodes and what depends on them
     taken: set[str] = set()
     for proto in cut.nodes:
-        node = _wrap(proto, opsets, taken)
+        node = _wrap(proto, rules.opset_imports, taken)
         waits = any(name in lost for name in node.inputs)
         try:
             _check_supported(node, context, waits)
+            _check_valid(node, rules)
             if not waits:
                 _convert(node, context, path)
         except UnsupportedForm as form:
@@ -240,6 +245,20 @@ def _check_supported(node: OnnxNode, context: Context, waits: bool) -> None:
     extra = [n for n in node.outputs[1:] if n and n in context.used]
     if extra and not foldable and node.op_type not in SEVERAL_OUTPUTS:
         raise UnsupportedForm(f"its further outputs {extra} are used")
+
+
+def _check_valid(node: OnnxNode, rules: Any) -> None:
+    """Refuse wrong numbers of inputs and outputs and wrong attributes, by the onnx package."""
+    if node.op_type == "Constant":
+        return  # large and read with checks of its own
+    try:
+        checker.check_node(node.proto, rules)
+    except checker.ValidationError as error:
+        raise ModelImportError(
+            f"invalid node: {str(error).splitlines()[0]}",
+            rule=f"{node.op_type} of opset {node.version} as ONNX defines it",
+            remedy="export the model again with a current exporter",
+        ) from None
 
 
 def _convert(node: OnnxNode, context: Context, path: Path) -> None:

@@ -63,7 +63,6 @@ _ADVICE = {
     "MeanVarianceNormalization": "use InstanceNormalization",
     "RMSNormalization": "write it as Mul, ReduceMean, Sqrt, Div and Mul",
     "Attention": "write it as MatMul, Softmax and MatMul",
-    "Conv": "use one or two spatial axes and constant weights",
     "LpPool": "write it as Mul, AveragePool and Sqrt",
     "GlobalLpPool": "write it as Mul, GlobalAveragePool and Sqrt",
     "MaxUnpool": "use Resize (nearest)",
@@ -81,5 +80,7 @@ def advice_for(op_type: str, domain: str) -> str:
         return _ADVICE[op_type]
     if domain:
         return _OTHER_DOMAINS
+    if op_type in convertible_ops():
+        return "use the operator's common form, or " + _CUT
     close = get_close_matches(op_type, convertible_ops(), n=1, cutoff=0.8)
     return f"the nearest supported one is {close[0]}" if close else _CUT

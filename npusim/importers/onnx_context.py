@@ -140,12 +140,9 @@ class Context:
             return tuple(value.shape)
         return self.builder.tensors[self.resolve(name)].shape
 
-    def is_float(self, name: str) -> bool:
-        """Tell whether a tensor holds real numbers."""
-        value = self.values.get(name)
-        if value is not None:
-            return value.dtype.kind == "f" or value.dtype.name == "bfloat16"
-        return self.builder.tensors[self.resolve(name)].dtype.is_float
+    def dtype(self, name: str) -> DType:
+        """Return the type of a tensor in the graph; real numbers are float32."""
+        return self.builder.tensors[self.operand(name)].dtype
 
     def operand(self, name: str) -> str:
         """Return the graph tensor of an ONNX tensor; a known value becomes a constant."""

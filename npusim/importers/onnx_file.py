@@ -89,6 +89,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
+    if not versions and all(n.domain not in STANDARD_DOMAINS for n in model.graph.node):
+        return 0  # every node is of another domain and will be reported
     if not versions:
         raise ModelImportError(
             "the model names no version of the standard operators",

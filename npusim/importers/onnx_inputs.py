@@ -211,10 +211,8 @@ def _refuse_symbolic(sizes: Mapping[str, tuple[int | str, ...] | None], where: s
             continue
         symbols = ", ".join(f"axis {i} is {n!r}" for i, n in enumerate(shape) if isinstance(n, str))
         texts.append(f"{name!r} {_text(shape)}: {symbols}")
-        filled = (
-            str(n if isinstance(n, int) else 1 if i == 0 else 224) for i, n in enumerate(shape)
-        )
-        examples.append(f"{name!r}: ({', '.join(filled)})")
+        filled = (n if isinstance(n, int) else 1 if i == 0 else 224 for i, n in enumerate(shape))
+        examples.append(f"{name!r}: {tuple(filled)}")
     raise ModelImportError(
         f"dynamic input sizes: {'; '.join(texts)}",
         where=where,

@@ -1,5 +1,7 @@
 """Element-wise operators of two and more tensors."""
 
+import numpy as np
+
 from npusim.importers.onnx_context import Context, OnnxNode, converter
 
 BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow"}
@@ -9,7 +11,11 @@ CHAINED = {"Sum": "add", "Max": "max", "Min": "min", "Mean": "add"}
 @converter(*BINARY)
 def binary(node: OnnxNode, context: Context) -> None:
     """Two operands; a constant one stays an input."""
-    context.emit_binary(node, BINARY[node.op_type], node.inputs[0], node.inputs[1])
+    first, second = node.inputs[:2]
+    exponent = context.known(second)
+    if node.op_type == "Pow" and exponent is not None and exponent.dtype.kind in "iu":
+        second = context.constant(f"{second}/float", exponent.astype(np.float32))
+    context.emit_binary(node, BINARY[node.op_type], first, second)
 
 
 @converter(*CHAINED)

@@ -46,6 +46,8 @@ def split(node: OnnxNode, context: Context) -> None:
                 f"axis {axis} of input {shape} does not divide into {parts} equal parts",
                 where=node.where,
             )
+    if 0 in sizes:
+        raise UnsupportedForm(f"sizes {sizes} have an empty part", "split into non-empty parts")
     if len(sizes) != parts:
         raise ModelImportError(f"{len(sizes)} sizes for {parts} outputs", where=node.where)
     outs = [name or context.unused(f"{node.name}/part") for name in node.outputs]

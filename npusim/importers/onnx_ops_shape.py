@@ -102,10 +102,13 @@ def blocks(node: OnnxNode, context: Context) -> None:
         raise UnsupportedForm(
             f"input {context.shape(node.inputs[0])}", "use four axes (N, C, H, W)"
         )
-    block = node.integer("blocksize")
+    block, mode = node.integer("blocksize"), node.text("mode", "DCR").lower()
     if node.op_type == "DepthToSpace":
-        mode = node.text("mode", "DCR").lower()
         context.emit(node, "depth2space", node.inputs[:1], BlockAttrs(block=block, mode=mode))
+    elif mode != "dcr":
+        raise UnsupportedForm(
+            f"mode {mode.upper()}", "use DCR, and permute the channels of the next weights"
+        )
     else:
         context.emit(node, "space2depth", node.inputs[:1], BlockAttrs(block=block))
 

@@ -140,12 +140,12 @@ def cast(node: OnnxNode, context: Context) -> None:
     """Casts between real types vanish; integers become real or wider by ``convert``."""
     source = node.inputs[0]
     if node.op_type == "CastLike":
-        to_float = context.is_float(node.inputs[1])
-        target = (
-            DType.F32
-            if to_float
-            else context.builder.tensors[context.operand(node.inputs[1])].dtype
-        )
+        target = context.dtype(node.inputs[1])
+        to_float = target.is_float
+        value = context.known(source)
+        if value is not None:
+            context.values[node.outputs[0]] = value.astype(target.numpy)
+            return
     else:
         kind = node.integer("to")
         to_float = kind in FLOAT_TYPES
@@ -153,7 +153,7 @@ def cast(node: OnnxNode, context: Context) -> None:
         if found is None:
             raise UnsupportedForm(f"cast to type {TensorProto.DataType.Name(kind)}")
         target = found
-    own = context.builder.tensors[context.resolve(source)].dtype
+    own = context.dtype(source)
     if own is target:
         context.alias(node.outputs[0], source)
     elif own.is_float:
