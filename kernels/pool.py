@@ -1,0 +1,85 @@
+"""Max pooling of stored codes. Padding never wins; a window without inputs gives the lowest code.
+
+Codes are compared through keys whose order as integers is the order of the values, so that one
+loop serves several types:
+
+    8 bit    key = code ^ flip                          flip 128 orders i8 patterns as uint8
+    16 bit   key = code ^ ((code >> 15) & mask)         mask 0x7FFF orders halves as int16
+"""
+
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+from npusim.kernels._jit import kernel, primitive
+
+
+def key_of(code, mask):
+    """Return the key of a code, or the code of a key; only callable from compiled code."""
+    raise TypeError("key_of exists in compiled code only")
+
+
+@overload(key_of)
+def _key_of(code, mask):
+    if code == types.uint8:
+        return lambda code, mask: np.uint8(code ^ np.uint8(mask))
+    return lambda code, mask: np.int16(code ^ ((code >> 15) & np.int16(mask)))
+
+
+@primitive
+def pool_rows(ifm, mask, lowest, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, ofm,
+              start, stop):  # fmt: skip
+    """Pool rows start..stop of all images; ``lowest`` is a key."""
+    in_h, in_w, channels = ifm.shape[1], ifm.shape[2], ifm.shape[3]
+    out_h, out_w = ofm.shape[1], ofm.shape[2]
+    for row in range(start, stop):
+        image = row // out_h
+        y = row - image * out_h
+        top = y * stride_h - pad_top
+        for x in range(out_w):
+            left = x * stride_w - pad_left
+            best = ofm[image, y, x]
+            for c in range(channels):
+                best[c] = lowest
+            for in_y in range(max(top, 0), min(top + kernel_h, in_h)):
+                for in_x in range(max(left, 0), min(left + kernel_w, in_w)):
+                    codes = ifm[image, in_y, in_x]
+                    for c in range(channels):
+                        best[c] = max(best[c], key_of(codes[c], mask))
+            if mask:
+                for c in range(channels):
+                    best[c] = key_of(best[c], mask)
+
+
+_SIGNATURE = (
+    "void(Array({0}, 4, 'C', readonly=True), i8, i8, i8, i8, i8, i8, i8, i8, {0}[:, :, :, ::1],"
+    " i8, i8)"
+)
+
+
+@kernel(_SIGNATURE.format("u1"))
+def max_pool_8bit(
+    ifm, flip, lowest, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, ofm, start, stop
+):
+    """Set ofm to the maximum of each window.
+
+    Parameters
+    ----------
+    ifm, ofm : uint8 (N, H, W, C) and (N, OH, OW, C)
+        Bit patterns of u8 (``flip`` 0) or i8 (``flip`` 128).
+    lowest : int
+        Key of the result of a window without inputs.
+    start, stop : int
+        Range of the N * OH output rows.
+    """
+    pool_rows(ifm, flip, np.uint8(lowest), kernel_h, kernel_w, stride_h, stride_w, pad_top,
+              pad_left, ofm, start, stop)  # fmt: skip
+
+
+@kernel(_SIGNATURE.format("i2"))
+def max_pool_16bit(
+    ifm, mask, lowest, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, ofm, start, stop
+):
+    """Set ofm to the maximum of each window; i16 (``mask`` 0) or halves (``mask`` 0x7FFF)."""
+    pool_rows(ifm, mask, np.int16(lowest), kernel_h, kernel_w, stride_h, stride_w, pad_top,
+              pad_left, ofm, start, stop)  # fmt: skip

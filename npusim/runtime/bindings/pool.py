@@ -1,0 +1,185 @@
+"""Pooling: maximum on TP, averages as constant-weight convolutions (NN, TP) or exact (shader)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.tensor import TensorSpec
+from npusim.kernels import pool as kernels
+from npusim.kernels.pack import accumulation_order
+from npusim.kernels.shader import saturate, to_f16
+from npusim.kernels.tptable import convert
+from npusim.ops.requant import average_weight, requant_of
+from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.fc import own_channel_sums
+from npusim.runtime.codes import scaling_of, table_step
+from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, Phase
+from npusim.runtime.layout import channels_last, from_channels_last
+from npusim.runtime.threads import run_rows
+
+LOWEST_F16_KEY = -0x7C00  # key of -65504, the lowest float16 the engines know
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A pooling window in the terms of both operators."""
+
+    kind: PoolKind
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int, int, int]
+    counts_padding: bool
+
+
+def window_of(node: Node, ifm: TensorSpec) -> Window:
+    """Return the window of a pool2d or global_pool node."""
+    attrs = node.attrs
+    if isinstance(attrs, GlobalPoolAttrs):
+        return Window(attrs.kind, (ifm.shape[2], ifm.shape[3]), (1, 1), (0, 0, 0, 0), True)
+    assert isinstance(attrs, Pool2dAttrs)  # by the operators' definitions
+    return Window(attrs.kind, attrs.kernel, attrs.stride, attrs.pad, attrs.count_include_pad)
+
+
+@binding("pool2d", "global_pool", engine=Engine.NN)
+def bind_nn_pool(node: Node, graph: Graph) -> Step:
+    """Run an average as a depthwise convolution; a fused maximum as on TP (same bits)."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    window = window_of(node, ifm)
+    if window.kind is PoolKind.MAX:
+        return max_step(window, ifm, ofm)
+    average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
+    requant = requant_of(node, graph)
+    assert requant is not None  # every average of the NN engine has one
+    channels = ifm.shape[1]
+    phase = Phase(
+        taps=tuple(accumulation_order(window.kernel, window.stride, (1, 1))),
+        pad_before=(window.pad[0], window.pad[2]),
+        out_size=(ofm.shape[2], ofm.shape[3]),
+    )
+    return ConvolutionStep(
+        Convolution(
+            where=f"layer {node.name!r}",
+            ifm=ifm,
+            ofm=ofm,
+            weights=np.full((channels, 1, *window.kernel), average.value, ifm.dtype.numpy),
+            weights_quant=average.quant,
+            bias=np.zeros(channels, np.int64),
+            requant=requant,
+            phases=(phase,),
+            stride=window.stride,
+            groups=channels,
+        )
+    )
+
+
+@binding("pool2d", "global_pool", engine=Engine.TP)
+def bind_tp_pool(node: Node, graph: Graph) -> Step:
+    """Run a maximum, or an average with one output pixel as a fully connected layer."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    window = window_of(node, ifm)
+    if window.kind is PoolKind.MAX:
+        return max_step(window, ifm, ofm)
+    average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
+    weights = np.full((ifm.shape[1], 1, *window.kernel), average.value, np.float32)
+    return own_channel_sums(node, graph, weights, np.zeros(ifm.shape[1], np.float32))
+
+
+@binding("pool2d", "global_pool", engine=Engine.SHADER)
+def bind_shader_pool(node: Node, graph: Graph) -> Step:
+    """Run a maximum, or an exact average rounded once to nearest."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    window = window_of(node, ifm)
+    return (max_step if window.kind is PoolKind.MAX else mean_step)(window, ifm, ofm)
+
+
+def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
+    """Return the step of a max pool; another quantization or type is a TP conversion behind it."""
+    out_n, out_c, out_h, out_w = ofm.shape
+    in_dtype, out_dtype = ifm.dtype.numpy, ofm.dtype.numpy
+    bits = np.uint8 if in_dtype.itemsize == 1 else np.int16
+    kernel = kernels.max_pool_8bit if bits is np.uint8 else kernels.max_pool_16bit
+    mask, lowest = {
+        DType.U8: (0, 0),
+        DType.I8: (128, 0),
+        DType.I16: (0, -32768),
+        DType.F16: (0x7FFF, LOWEST_F16_KEY),
+    }[ifm.dtype]
+    scaling_in, scaling_out = scaling_of(ifm), scaling_of(ofm)
+    store = table_step(lambda codes: convert(codes, scaling_in, out_dtype, scaling_out), in_dtype)
+    geometry = (*window.kernel, *window.stride, window.pad[0], window.pad[2])
+    work = ofm.elements * window.kernel[0] * window.kernel[1]
+
+    def step(value: Array) -> tuple[Array, ...]:
+        source = channels_last(value).view(bits)
+        result = np.empty((out_n, out_h, out_w, out_c), in_dtype)
+        target = result.view(bits)
+
+        def part(start: int, stop: int) -> None:
+            kernel(source, mask, lowest, *geometry, target, start, stop)
+
+        run_rows(part, out_n * out_h, work)
+        return store(from_channels_last(result))
+
+    return step
+
+
+def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
+    """Return the step of the shader's average: exact sum, one rounding to nearest.
+
+    Source: ARITHMETIC_NN 4 and own measurements of pool2d (stride 3, uncounted padding) and
+    global_pool.
+    """
+    out_n, out_c, out_h, out_w = ofm.shape
+    (scale_in, zero_in), (scale_out, zero_out) = scaling_of(ifm), scaling_of(ofm)
+    factor = scale_in / scale_out
+    rows = [_valid(window, ifm.shape[2], out_h, 0, tap) for tap in range(window.kernel[0])]
+    columns = [_valid(window, ifm.shape[3], out_w, 1, tap) for tap in range(window.kernel[1])]
+    counts = _counts(window, ifm, ofm)[None, :, :, None]
+    whole = ofm.shape[2:] == (1, 1) and window.kernel == ifm.shape[2:] and not any(window.pad)
+
+    def step(value: Array) -> tuple[Array, ...]:
+        source = channels_last(value)
+        if whole:
+            total = source.sum(axis=(1, 2), dtype=np.float64, keepdims=True)
+            total -= float(zero_in) * counts
+        else:
+            total = np.zeros((out_n, out_h, out_w, out_c))
+            for to_y, from_y in rows:
+                for to_x, from_x in columns:
+                    total[:, to_y, to_x] += source[:, from_y, from_x].astype(np.float64) - zero_in
+        mean = total * factor / counts
+        if ofm.dtype is DType.F16:
+            return (from_channels_last(to_f16(mean.astype(np.float32))),)
+        return (from_channels_last(saturate(mean + zero_out, ofm.dtype.numpy)),)
+
+    return step
+
+
+def _valid(window: Window, size: int, out_size: int, axis: int, tap: int) -> tuple[slice, slice]:
+    """Return the outputs whose window has an input at ``tap``, and those inputs, on one axis."""
+    stride, shift = window.stride[axis], tap - window.pad[2 * axis]
+    first = max(0, -(shift // stride)) if shift < 0 else 0
+    count = max(0, min(out_size, (size - 1 - shift) // stride + 1) - first)
+    begin = first * stride + shift
+    end = begin + (count - 1) * stride + 1 if count else begin
+    return slice(first, first + count), slice(begin, end, stride)
+
+
+def _counts(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Array:
+    """Return the divisor of every output pixel: the window, or its inputs only."""
+    divisors = []
+    for axis in range(2):
+        size, out_size, pad = ifm.shape[2 + axis], ofm.shape[2 + axis], window.pad[2 * axis]
+        start = np.arange(out_size) * window.stride[axis] - pad
+        stop = start + window.kernel[axis]
+        if window.counts_padding:  # a window that ceil_mode hangs over the edge counts less
+            stop = np.minimum(stop, size + window.pad[2 * axis + 1])
+        else:
+            start, stop = np.maximum(start, 0), np.minimum(stop, size)
+        divisors.append(np.maximum(stop - start, 1))
+    heights, widths = (divisor.astype(np.float64) for divisor in divisors)
+    counts: Array = heights[:, None] * widths[None, :]
+    return counts
