@@ -1,0 +1,142 @@
+"""The source model in ONNX Runtime with all values exposed."""
+
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from npusim.analysis.float_runner import run_source_float
+from npusim.errors import InputError, MissingExtraError, ModelImportError
+
+pytest.importorskip("onnxruntime")
+
+WEIGHTS = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+X = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+
+
+def model(shape=("n", 4), elem_type=TensorProto.FLOAT, opset=17, more=()):
+    """Return y = -relu(x @ w) with a named value between each."""
+    nodes = [
+        helper.make_node("Constant", [], ["unused"], value_float=1.0),
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Relu", ["m"], ["r"]),
+        helper.make_node("Neg", ["r"], ["y"]),
+        *more,
+    ]
+    dtype = helper.tensor_dtype_to_np_dtype(elem_type)
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("x", elem_type, shape)],
+        [helper.make_tensor_value_info("y", elem_type, (shape[0], 6))],
+        [numpy_helper.from_array(WEIGHTS.astype(dtype), "w")],
+        value_info=[helper.make_tensor_value_info("m", elem_type, (shape[0], 6))],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+@pytest.fixture
+def path(tmp_path):
+    onnx.save(model(), tmp_path / "toy.onnx")
+    return tmp_path / "toy.onnx"
+
+
+def test_every_value_comes_in_execution_order(path):
+    values = run_source_float(path, {"x": X})
+    assert list(values) == ["m", "r", "y"]
+    product = X @ WEIGHTS
+    np.testing.assert_allclose(values["m"], product, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(values["r"], np.maximum(values["m"], 0))
+    np.testing.assert_array_equal(values["y"], -values["r"])
+
+
+def test_named_values_come_with_the_outputs_and_unknown_names_are_left_out(path):
+    assert list(run_source_float(path, {"x": X}, tensors=["r", "nothing"])) == ["r", "y"]
+    values = run_source_float(path, {"x": X}, tensors=["x"])
+    assert list(values) == ["y", "x"]
+    np.testing.assert_array_equal(values["x"], X)
+
+
+def test_declared_shapes_can_be_replaced(tmp_path):
+    onnx.save(model(shape=(1, 4)), tmp_path / "one.onnx")
+    with pytest.raises(InputError, match=r"one\.onnx.*'x'.*\(3, 4\)(.|\n)*\(1, 4\) is expected"):
+        run_source_float(tmp_path / "one.onnx", {"x": X})
+    values = run_source_float(tmp_path / "one.onnx", {"x": X}, input_shapes={"x": (3, 4)})
+    assert values["r"].shape == (3, 6)
+
+
+def test_other_float_widths_are_converted(tmp_path):
+    onnx.save(model(elem_type=TensorProto.DOUBLE), tmp_path / "wide.onnx")
+    values = run_source_float(tmp_path / "wide.onnx", {"x": X})
+    assert values["m"].dtype == np.float64
+    np.testing.assert_allclose(values["m"], X.astype(np.float64) @ WEIGHTS, rtol=1e-12)
+
+
+def test_weights_in_external_files(tmp_path):
+    onnx.save(
+        model(),
+        tmp_path / "toy.onnx",
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=0,
+    )
+    assert (tmp_path / "weights.bin").stat().st_size >= WEIGHTS.nbytes
+    values = run_source_float(tmp_path / "toy.onnx", {"x": X})
+    np.testing.assert_allclose(values["m"], X @ WEIGHTS, rtol=1e-5, atol=1e-6)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ModelImportError, match=r"toy\.onnx|weights\.bin"):
+        run_source_float(tmp_path / "toy.onnx", {"x": X})
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname"])
+def test_external_data_outside_the_folder_is_refused(tmp_path, location):
+    (tmp_path / "secret.bin").write_bytes(WEIGHTS.tobytes())
+    (tmp_path / "inner").mkdir()
+    bad = model()
+    weights = bad.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    entry = weights.external_data.add()
+    entry.key, entry.value = "location", location
+    (tmp_path / "inner" / "toy.onnx").write_bytes(bad.SerializeToString())
+    with pytest.raises(ModelImportError, match="external data"):
+        run_source_float(tmp_path / "inner" / "toy.onnx", {"x": X})
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, r"no data for \['x'\]"),
+        ({"x": X, "w": WEIGHTS}, r"\['w'\] are no inputs"),
+        ({"x": X[0]}, r"\(4,\)(.|\n)*\(any, 4\)"),
+        ({"x": X.astype(np.int32)}, r"int32(.|\n)*astype\('float32'\)"),
+    ],
+)
+def test_wrong_feeds_are_explained(path, feeds, message):
+    with pytest.raises(InputError, match=message):
+        run_source_float(path, feeds)
+
+
+def test_unreadable_files_are_named(tmp_path, path):
+    with pytest.raises(ModelImportError, match=r"none\.onnx: No such file"):
+        run_source_float(tmp_path / "none.onnx", {"x": X})
+    (tmp_path / "cut.onnx").write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ModelImportError, match=r"cut\.onnx: .*truncated"):
+        run_source_float(tmp_path / "cut.onnx", {"x": X})
+
+
+def test_what_onnxruntime_refuses_is_reported_with_the_file(tmp_path):
+    odd = helper.make_node("Unheard", ["y"], ["z"], domain="some.where")
+    bad = model(more=[odd])
+    bad.opset_import.append(helper.make_opsetid("some.where", 1))
+    onnx.save(bad, tmp_path / "odd.onnx")
+    with pytest.raises(ModelImportError, match=r"odd\.onnx: ONNX Runtime(.|\n)*Unheard"):
+        run_source_float(tmp_path / "odd.onnx", {"x": X})
+
+
+def test_missing_onnxruntime_names_the_extra(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"npusim\[onnxruntime\]"):
+        run_source_float(path, {"x": X})
