@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from npusim.kernels.erf import erf
 from npusim.kernels.tptable import (
     F64,
     TINY,
@@ -49,6 +50,11 @@ def _elu(value: F32, alpha: float) -> F32:
     return np.where(value < 0, (_exp(value) - ONE) * np.float32(alpha), value)
 
 
+def _gelu(value: F32) -> F32:
+    half = np.float32(0.5) * value * (ONE + erf(value / np.float32(np.sqrt(2.0))))
+    return np.where(np.isneginf(value), np.float32(0), half)
+
+
 def _hard_sigmoid(value: F32, alpha: float, beta: float) -> F32:
     return np.clip(value * np.float32(alpha) + np.float32(beta), 0, 1)
 
@@ -62,6 +68,8 @@ SINGLE: Mapping[str, Callable[..., F32]] = {
     "square": lambda value: value * value,
     "mish": _mish,
     "elu": _elu,
+    "gelu": _gelu,
+    "reciprocal": lambda value: ONE / (value + np.float32(0)),  # -0 becomes +0: 1 / 0 is +infinity
     "hard_sigmoid": _hard_sigmoid,
     "clip": lambda value, minimum, maximum: np.clip(
         value, np.float32(minimum), np.float32(maximum)
@@ -74,7 +82,7 @@ DOUBLE: Mapping[str, Callable[[F64], F64]] = {
     "neg": lambda value: -value,
     "log": np.log,
 }
-TABLE_LOOKUP_OPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log")
+TABLE_LOOKUP_OPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "reciprocal")
 ACTIVATION_OPS = (
     "relu", "relu1", "relu6", "leaky_relu", "sigmoid", "tanh", "hard_swish", "swish", "abs",
     "square",

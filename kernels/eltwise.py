@@ -17,11 +17,10 @@ Codes = NDArray[np.generic]
 
 
 def _power(a: F32, b: F32) -> F32:
-    """Return 2**(b * log2 |a|), negative when a < 0 and trunc(b) is odd."""
+    """Return 2**(b * log2 |a|), negative when a < 0 and trunc(b) is odd; 0**b is NaN for b <= 0."""
     sign = np.where((a < 0) & (np.trunc(b) % 2 != 0), -1.0, 1.0)
-    return (sign * np.exp2(b.astype(np.float64) * np.log2(np.abs(a.astype(np.float64))))).astype(
-        np.float32
-    )
+    power = sign * np.exp2(b.astype(np.float64) * np.log2(np.abs(a.astype(np.float64))))
+    return np.where((a == 0) & (b <= 0), np.nan, power).astype(np.float32)
 
 
 FUNCTIONS: Mapping[str, Callable[[F32, F32], F32]] = {
@@ -74,7 +73,7 @@ def binary(
     """Apply a function of ``FUNCTIONS`` as the shader does.
 
     float32 throughout, the zero point is added before the only rounding (ties to even). Infinities
-    saturate; NaN, and in pow infinities too, become code 0.
+    saturate; NaN, and in pow infinities too, become code 0 (float16: NaN becomes -infinity).
     """
     dtype = np.dtype(dtype)
     types = {a.dtype, b.dtype, dtype}

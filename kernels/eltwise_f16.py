@@ -12,7 +12,7 @@ ADD, MULTIPLY, DIVIDE, ADD_ON_NN = 0, 1, 2, 3
 def shader_half(value):
     """Return the bits of the half nearest to a float32, ties to even: the shader's store.
 
-    65520 and more give infinity, what rounds to a subnormal gives +0, NaN gives 0x7E00.
+    65520 and more give infinity, what rounds to a subnormal gives +0, NaN -infinity.
     """
     bits = np.float32(value).view(np.uint32)
     magnitude = bits & np.uint32(0x7FFFFFFF)
@@ -20,8 +20,8 @@ def shader_half(value):
     half = ((magnitude + np.uint32(0xFFF) + odd) >> np.uint32(13)) - np.uint32(112 << 10)
     half = half if magnitude >= np.uint32(0x38800000) else np.uint32(0x0400)
     half = half if magnitude < np.uint32(0x477FF000) else np.uint32(0x7C00)
-    half = half if magnitude <= np.uint32(0x7F800000) else np.uint32(0x7E00)
     signed = half | ((bits >> np.uint32(16)) & np.uint32(0x8000))
+    signed = signed if magnitude <= np.uint32(0x7F800000) else np.uint32(0xFC00)
     # 2**-14 - 2**-25 is half way between the largest subnormal and 2**-14, and goes up
     return np.uint16(signed if magnitude >= np.uint32(0x387FE000) else np.uint32(0))
 

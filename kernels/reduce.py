@@ -61,10 +61,10 @@ def softmax(value: F32, axis: int, *, logarithm: bool) -> F32:
 
 
 def l2_normalize(value: F32, axis: int) -> F32:
-    """Return v / sqrt(sum v**2); 0 / 0 is NaN."""
+    """Return v / sqrt(sum v**2); vectors of zeros stay zero."""
     wide = _wide(value)
-    with np.errstate(invalid="ignore"):
-        return (wide / np.sqrt((wide * wide).sum(axis=axis, keepdims=True))).astype(np.float32)
+    length = np.sqrt((wide * wide).sum(axis=axis, keepdims=True))
+    return (wide / np.where(length == 0, 1.0, length)).astype(np.float32)
 
 
 def normalize(value: F32, mean: F64, variance: F64, epsilon: float, gamma: F64, beta: F64) -> F32:

@@ -351,7 +351,10 @@ _add(
     "relu relu1 relu6 leaky_relu sigmoid tanh hard_swish swish abs square",
     EngineRule(TP, engine_types, "TP activation"),
 )
-_add("mish elu hard_sigmoid clip neg log", EngineRule(TP, engine_types, "TP table lookup"))
+_add(
+    "mish elu hard_sigmoid clip neg log gelu reciprocal",
+    EngineRule(TP, engine_types, "TP table lookup"),
+)
 _add(
     "identity reshape transpose concat split slice pad depth2space space2depth channel_shuffle",
     EngineRule(TP, engine_types, "data movement is a TP copy"),
@@ -359,7 +362,7 @@ _add(
 )
 RULES["sub"] = RULES["add"]
 _add(
-    "mul div max min pow prelu softplus exp sqrt rsqrt floor gelu erf reciprocal softmax "
+    "mul div max min pow prelu softplus exp sqrt rsqrt floor erf softmax "
     "log_softmax l2norm batch_norm instance_norm layer_norm matmul gather tile reduce_sum "
     "reduce_max reduce_min reduce_prod",
     EngineRule(SHADER, engine_types, _SHADER_ONLY),

@@ -4,7 +4,7 @@ import numpy as np
 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import Float
+from npusim.ir.quant import Affine, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels import shader, tptable
 from npusim.runtime.binding import Step, binding
@@ -35,21 +35,23 @@ def tp_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
 def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
     """Return the shader's conversion of codes of any types; equal quantization keeps them.
 
-    float32 to float16 rounds to the nearest value and keeps subnormals; float16 subnormals read as
-    0. Plain integers (indices, truth values) count as real numbers.
+    Subnormal float16 values are 0 on either side. Plain integers (indices, truth values) count as
+    real numbers. i8 with a zero point is stored through u8, which decides its ties.
     """
     if (ifm.dtype, ifm.quant) == (ofm.dtype, ofm.quant):
         return lambda codes: codes
 
     def function(codes: Array) -> Array:
-        if ifm.dtype is DType.F32 and ofm.dtype is DType.F16:
-            with np.errstate(over="ignore"):
-                return codes.astype(np.float16)
         if _is_plain_integer(ifm) and _is_plain_integer(ofm):
             return codes.astype(ofm.dtype.numpy)  # to BOOL: not zero
         real: Array = shader.dequantize(codes, scaling_of(ifm))
         if ofm.dtype is DType.F32:
             return real
+        if ofm.dtype is DType.I8 and isinstance(ofm.quant, Affine):
+            scale, zero_point = scaling_of(ofm)
+            shifted: Array = shader.requantize(real, np.uint8, (scale, zero_point + 128))
+            signed: Array = (shifted ^ np.uint8(0x80)).view(np.int8)
+            return signed
         return shader.requantize(real, ofm.dtype.numpy, scaling_of(ofm))
 
     if ifm.dtype in ENGINE_TYPES and ofm.dtype in ENGINE_TYPES:
