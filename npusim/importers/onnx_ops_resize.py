@@ -77,7 +77,9 @@ def _targets(
         if min(given) <= 0:
             raise ModelImportError(f"scales {given}", where=node.where, rule="positive")
         for axis, scale in zip(axes, given, strict=True):
-            sizes[axis], scales[axis] = math.floor(shape[axis] * scale), scale
+            # in float32, as runtimes do: 3 * float32(10 / 3) is 10 there, not 9.9999999
+            product = np.float32(shape[axis]) * np.float32(scale)
+            sizes[axis], scales[axis] = math.floor(product), scale
         return sizes, scales
     targets = dict(zip(axes, wanted or (), strict=True))
     policy = node.text("keep_aspect_ratio_policy", "stretch")
