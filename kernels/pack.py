@@ -51,14 +51,16 @@ class Geometry(NamedTuple):
 
 
 class ConvShape(NamedTuple):
-    """A convolution as its user sees it. Pairs are (height, width)."""
+    """A convolution as its user sees it. Pairs are (height, width).
+
+    ``reach`` is the extent of the kernel window in input pixels; negative ``pad_before`` crops.
+    """
 
     in_c: int
     out_c: int
     out_size: tuple[int, int]
-    kernel: tuple[int, int]
+    reach: tuple[int, int]
     stride: tuple[int, int]
-    dilation: tuple[int, int]
     pad_before: tuple[int, int]
     groups: int
     own_channels: bool
@@ -80,8 +82,7 @@ def plan(shape: ConvShape, *, real_bytes: int, images: int, workers: int) -> Geo
         Threads that units should occupy.
     """
     out_h, out_w = shape.out_size
-    reach_h = (shape.kernel[0] - 1) * shape.dilation[0] + 1
-    reach_w = (shape.kernel[1] - 1) * shape.dilation[1] + 1
+    reach_h, reach_w = shape.reach
     window_w = (out_w - 1) * shape.stride[1] + reach_w
     row_bytes = window_w * shape.in_c * real_bytes
     by_memory = (_WINDOW_BYTES // max(row_bytes, 1) - reach_h) // shape.stride[0] + 1
@@ -130,8 +131,7 @@ def sums_size(geometry: Geometry) -> int:
 
 
 def tap_offsets(
-    taps: Sequence[tuple[int, int]],
-    dilation: tuple[int, int],
+    places: Sequence[tuple[int, int]],
     geometry: Geometry,
     *,
     channels_outermost: bool,
@@ -140,23 +140,20 @@ def tap_offsets(
 
     Parameters
     ----------
-    taps : sequence of (row, column)
-        Kernel positions in the order in which products are added.
-    dilation : (int, int)
+    places : sequence of (row, column)
+        Input pixel of each tap from the window's start, in the order of addition.
     geometry : Geometry
     channels_outermost : bool
         Order of k: (channel, tap), as float16 sums need, or (tap, channel).
     """
-    places = np.array(
-        [(i * dilation[0] * geometry.window_w + j * dilation[1]) * geometry.in_c for i, j in taps],
-        np.int64,
-    )
+    pixels = np.array([y * geometry.window_w + x for y, x in places], np.int64)
+    starts = pixels * geometry.in_c
     if geometry.own_channels:
-        return places
+        return starts
     channels = np.arange(geometry.in_c // geometry.groups, dtype=np.int64)
     if channels_outermost:
-        return (channels[:, None] + places[None, :]).reshape(-1)
-    return (places[:, None] + channels[None, :]).reshape(-1)
+        return (channels[:, None] + starts[None, :]).reshape(-1)
+    return (starts[:, None] + channels[None, :]).reshape(-1)
 
 
 def accumulation_order(

@@ -36,6 +36,8 @@ class Phase:
     ----------
     taps : tuple of (row, column)
         Kernel positions in the order of addition.
+    places : tuple of (row, column)
+        The input pixel each tap reads, from the start of the window.
     pad_before : (int, int)
         Rows above and columns left of the input; negative values crop.
     out_size : (int, int)
@@ -44,10 +46,28 @@ class Phase:
     """
 
     taps: tuple[tuple[int, int], ...]
+    places: tuple[tuple[int, int], ...]
     pad_before: tuple[int, int]
     out_size: tuple[int, int]
     out_step: tuple[int, int] = (1, 1)
     out_start: tuple[int, int] = (0, 0)
+
+
+def plain_phase(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    pad_before: tuple[int, int],
+    out_size: tuple[int, int],
+) -> Phase:
+    """Return the one phase of an ordinary convolution, in the NN engine's order of taps."""
+    taps = tuple(pack.accumulation_order(kernel, stride, dilation))
+    return Phase(
+        taps=taps,
+        places=tuple((i * dilation[0], j * dilation[1]) for i, j in taps),
+        pad_before=pad_before,
+        out_size=out_size,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +98,6 @@ class Convolution:
     requant: Requant
     phases: tuple[Phase, ...]
     stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     relu: bool = False
     scales: NDArray[np.float64] | None = field(default=None)
@@ -134,9 +153,8 @@ class _PackedPhase:
             in_c=out_c if conv.own_channels else conv.ifm.shape[1],
             out_c=out_c,
             out_size=phase.out_size,
-            kernel=(_reach(phase.taps, 0), _reach(phase.taps, 1)),
+            reach=(_reach(phase.places, 0), _reach(phase.places, 1)),
             stride=conv.stride,
-            dilation=conv.dilation,
             pad_before=phase.pad_before,
             groups=groups,
             own_channels=conv.own_channels,
@@ -147,9 +165,7 @@ class _PackedPhase:
             shape, real_bytes=self.real.itemsize, images=images, workers=thread_count()
         )
         self.geometry = np.array(self.plan, np.int64)
-        self.offsets = pack.tap_offsets(
-            phase.taps, conv.dilation, self.plan, channels_outermost=outermost
-        )
+        self.offsets = pack.tap_offsets(phase.places, self.plan, channels_outermost=outermost)
         weights = pack.pack_weights(
             conv.weights,
             phase.taps,
@@ -263,8 +279,8 @@ def _i16_call(conv: Convolution, groups: int) -> KernelCall:
     return call
 
 
-def _reach(taps: tuple[tuple[int, int], ...], axis: int) -> int:
-    return max((tap[axis] for tap in taps), default=0) + 1
+def _reach(places: tuple[tuple[int, int], ...], axis: int) -> int:
+    return max((place[axis] for place in places), default=0) + 1
 
 
 def _flip(dtype: DType) -> int:

@@ -2,10 +2,9 @@
 
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.kernels.pack import accumulation_order
 from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Convolution, ConvolutionStep, Phase, constant
+from npusim.runtime.convolution import Convolution, ConvolutionStep, constant, plain_phase
 
 
 @binding("conv2d", engine=Engine.NN)
@@ -17,10 +16,12 @@ def bind_conv2d(node: Node, graph: Graph) -> Step:
     weights = constant(node, graph, 1)
     requant = requant_of(node, graph)
     assert requant is not None  # every convolution of the NN engine has one
-    phase = Phase(
-        taps=tuple(accumulation_order(weights.shape[2:], attrs.stride, attrs.dilation)),
-        pad_before=(attrs.pad[0], attrs.pad[2]),
-        out_size=(ofm.shape[2], ofm.shape[3]),
+    phase = plain_phase(
+        weights.shape[2:],
+        attrs.stride,
+        attrs.dilation,
+        (attrs.pad[0], attrs.pad[2]),
+        (ofm.shape[2], ofm.shape[3]),
     )
     return ConvolutionStep(
         Convolution(
@@ -33,7 +34,6 @@ def bind_conv2d(node: Node, graph: Graph) -> Step:
             requant=requant,
             phases=(phase,),
             stride=attrs.stride,
-            dilation=attrs.dilation,
             groups=attrs.group,
             relu=attrs.activation is not Activation.NONE,
         )

@@ -14,7 +14,7 @@ from npusim.kernels.pack import pack_columns, pack_weights
 from npusim.kernels.tptable import nearest_f16, saturate
 from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, Phase, constant
+from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, constant, plain_phase
 from npusim.runtime.threads import run_rows
 
 
@@ -37,7 +37,7 @@ def bind_fc(node: Node, graph: Graph) -> Step:
             weights_quant=graph.spec(node.inputs[1]).quant,
             bias=constant(node, graph, 2),
             requant=requant,
-            phases=(Phase(taps=((0, 0),), pad_before=(0, 0), out_size=(1, rows)),),
+            phases=(plain_phase((1, 1), (1, 1), (1, 1), (0, 0), (1, rows)),),
             relu=attrs.activation is not Activation.NONE,
         )
     )

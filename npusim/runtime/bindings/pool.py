@@ -9,14 +9,13 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels import pool as kernels
-from npusim.kernels.pack import accumulation_order
 from npusim.kernels.shader import saturate, to_f16
 from npusim.kernels.tptable import convert
 from npusim.ops.requant import average_weight, requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.codes import scaling_of, table_step
-from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, Phase
+from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, plain_phase
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
 
@@ -54,10 +53,12 @@ def bind_nn_pool(node: Node, graph: Graph) -> Step:
     requant = requant_of(node, graph)
     assert requant is not None  # every average of the NN engine has one
     channels = ifm.shape[1]
-    phase = Phase(
-        taps=tuple(accumulation_order(window.kernel, window.stride, (1, 1))),
-        pad_before=(window.pad[0], window.pad[2]),
-        out_size=(ofm.shape[2], ofm.shape[3]),
+    phase = plain_phase(
+        window.kernel,
+        window.stride,
+        (1, 1),
+        (window.pad[0], window.pad[2]),
+        (ofm.shape[2], ofm.shape[3]),
     )
     return ConvolutionStep(
         Convolution(
