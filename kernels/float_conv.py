@@ -13,7 +13,7 @@ window covers. ``ofm`` is (pixels, out_c).
 import numpy as np
 
 from npusim.kernels._jit import kernel
-from npusim.kernels._tile import LANES, ROWS, multiply_add_tile
+from npusim.kernels.float_tile import LANES, ROWS, multiply_add_tile
 
 BLOCK = 64  # pixels whose inputs stay in the cache while all panels of weights pass by
 

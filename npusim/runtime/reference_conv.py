@@ -12,11 +12,10 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, Conv2dAttrs, Deconv2dAttrs, FcAttrs, MatmulAttrs
 from npusim.ir.graph import Graph, Node
 from npusim.kernels.float_conv import BLOCK, depthwise, dot_panels
+from npusim.kernels.float_tile import LANES
 from npusim.runtime.binding import Step
 from npusim.runtime.layout import from_channels_last
 from npusim.runtime.reference_table import Array, Workers, attributes, reference
-
-PANEL = 16  # output channels that the kernel computes together
 
 LIMITS = {
     Activation.NONE: (-np.inf, np.inf),
@@ -28,10 +27,10 @@ LIMITS = {
 def pack_panels(weights: Array) -> Array:
     """Return (groups, out_c, k) as the flat panels that ``dot_panels`` reads."""
     groups, out_c, depth = weights.shape
-    panels = -(-out_c // PANEL)
-    if out_c % PANEL:
-        weights = np.pad(weights, ((0, 0), (0, panels * PANEL - out_c), (0, 0)))
-    by_panel = weights.reshape(groups, panels, PANEL, depth).swapaxes(2, 3)
+    panels = -(-out_c // LANES)
+    if out_c % LANES:
+        weights = np.pad(weights, ((0, 0), (0, panels * LANES - out_c), (0, 0)))
+    by_panel = weights.reshape(groups, panels, LANES, depth).swapaxes(2, 3)
     return np.ascontiguousarray(by_panel).reshape(-1)
 
 
@@ -50,15 +49,16 @@ def product(
 ) -> Array:
     """Return (pixels, out_c); parameters as in ``dot_panels``."""
     pixels, out_c = images * geometry[3] * geometry[4], bias.shape[0]
-    count = groups * -(-(out_c // groups) // PANEL)
+    count = groups * -(-(out_c // groups) // LANES)
     ofm = np.empty((pixels, out_c), np.float32)
     low, high = (np.float32(limit) for limit in LIMITS[activation])
     starts, sizes = np.array(runs, np.int64), np.array(geometry, np.int64)
-    flat, step = ifm.reshape(-1), runs_step(run_length, groups)
+    flat, group_step = ifm.reshape(-1), run_length if groups > 1 else 0
+    kernel = dot_panels.compile()  # here, lest every thread compiles it
 
     def work(pixel: tuple[int, int], panel: tuple[int, int]) -> None:
-        dot_panels(
-            flat, panels, bias, starts, run_length, sizes, low, high, ofm, groups, step,
+        kernel(
+            flat, panels, bias, starts, run_length, sizes, low, high, ofm, groups, group_step,
             *pixel, *panel,
         )  # fmt: skip
 
@@ -67,11 +67,6 @@ def product(
     else:
         workers.run(lambda begin, end: work((0, pixels), (begin, end)), count, 1)
     return ofm
-
-
-def runs_step(run_length: int, groups: int) -> int:
-    """Return the distance between two groups' inputs."""
-    return run_length if groups > 1 else 0
 
 
 def rows_product(
@@ -179,9 +174,10 @@ def _by_channel(
     low, high = (np.float32(limit) for limit in LIMITS[activation])
     flat, values = canvas.reshape(-1), np.ascontiguousarray(bias)
     starts, sizes = np.array(taps, np.int64), np.array(geometry, np.int64)
+    kernel = depthwise.compile()
 
     def work(begin: int, end: int) -> None:
-        depthwise(flat, weights, values, starts, sizes, low, high, ofm, begin, end)
+        kernel(flat, weights, values, starts, sizes, low, high, ofm, begin, end)
 
     workers.run(work, pixels, BLOCK)
     return ofm
