@@ -37,7 +37,7 @@ from npusim.errors import ContainerError, GraphError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph, Node, Preprocess, Source
+from npusim.ir.graph import Graph, Node, Preprocess, Source, prune
 from npusim.ir.tensor import TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
@@ -45,6 +45,7 @@ from npusim.ir.verify import verify
 MAGIC = b"NPUSIM\x00\x01"
 VERSION = 1
 ALIGNMENT = 64
+SUFFIXES = (".rknn", ".npusim")
 MAX_TENSOR_ELEMENTS = 1 << 28
 _HEAD = struct.Struct("<8sIIQQ32s32s")
 _FOREIGN = (
@@ -76,7 +77,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
     Parameters
     ----------
     graph : Graph
-        Any stage: float, quantized or lowered.
+        Any stage: float, quantized or lowered. What no output needs is left out.
     path : path
         Replaced when it exists.
     meta : mapping, optional
@@ -87,6 +88,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
     ContainerError
         When the file cannot be written.
     """
+    graph = prune(graph)
     places: dict[str, _Place] = {}
     end = 0
     for name, value in graph.constants.items():
@@ -122,6 +124,19 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
             where=str(path),
             remedy="check that the folder exists and is writable, and the space left on it",
         ) from error
+
+
+def is_archive(path: str | Path) -> bool:
+    """Tell whether a file is meant for ``load``: npusim's or the vendor's, or called ``.rknn``."""
+    path = Path(path)
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(MAGIC))
+    except OSError:
+        return False
+    return head == MAGIC or is_vendor_file(head)
 
 
 def load(path: str | Path) -> Graph:

@@ -7,7 +7,7 @@ first, then in the working directory. Files: ``npusim.quantization.sample_files`
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from npusim.errors import DatasetError, InputError
 from npusim.ir.graph import Graph, Preprocess
+from npusim.ir.quant import Float
 from npusim.quantization.sample_files import Misfit, Unusable, check_file, find_file, read_file
 from npusim.runtime.program import preprocess
 
@@ -63,7 +64,7 @@ class Dataset:
                 break
             try:
                 feeds = {
-                    name: self._load(path, name, entry.label)
+                    name: self.load(path, name, entry.label)
                     for name, path in zip(self.graph.inputs, entry.paths, strict=True)
                 }
             except Unusable as error:
@@ -75,7 +76,8 @@ class Dataset:
         if not used:
             raise _nothing_left(self.path, reasons)
 
-    def _load(self, path: Path, name: str, label: str) -> Array:
+    def load(self, path: Path, name: str, label: str) -> Array:
+        """Return the preprocessed content of one checked file for input ``name``."""
         spec, how = self.graph.spec(name), self.graph.preprocess.get(name)
         data, converted = read_file(path, spec)
         if converted:
@@ -92,7 +94,7 @@ class Dataset:
                 remedy="replace this sample",
             )
         self._warn_of_scale(name, how, data)
-        if spec.dtype.is_float:
+        if spec.dtype.is_float or not isinstance(spec.quant, Float):
             try:
                 return np.ascontiguousarray(preprocess(data, how, where=f"input {name!r}"))
             except InputError as error:
@@ -137,7 +139,7 @@ def open_dataset(path: str | Path, graph: Graph, *, limit: int | None = None) ->
     path : path
         Text file, UTF-8.
     graph : Graph
-        The float model: shapes and order of its inputs, ``graph.preprocess``.
+        The model: shapes and order of its inputs, ``graph.preprocess``.
     limit : int, optional
         Use only so many samples.
 
@@ -177,6 +179,41 @@ def open_dataset(path: str | Path, graph: Graph, *, limit: int | None = None) ->
         raise _nothing_left(path, unusable, blank=blank)
     _warn_of_lines(path, unusable, stretched, blank)
     return Dataset(path, graph, tuple(entries), limit)
+
+
+def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
+    """Read one sample from files, as a line of a list would.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        One file per input of the model, in order.
+    graph : Graph
+
+    Returns
+    -------
+    dict
+        Input name -> float32 array after reorder, mean and std, in the graph's shape.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file.
+    """
+    wanted = ", ".join(f"{name!r} {graph.spec(name).shape}" for name in graph.inputs)
+    files = [Path(path) for path in paths]
+    if len(files) != len(graph.inputs):
+        raise DatasetError(f"{len(files)} files are given", rule=f"one per input: {wanted}")
+    source = Dataset(Path(), graph, ())
+    feeds = {}
+    for name, file in zip(graph.inputs, files, strict=True):
+        try:
+            found = find_file(str(file), Path())
+            check_file(found, graph.spec(name))
+            feeds[name] = source.load(found, name, found.name)
+        except (Unusable, Misfit) as error:
+            raise DatasetError(str(error), where=str(file), rule=f"inputs: {wanted}") from error
+    return feeds
 
 
 def _lines(path: Path) -> list[str]:

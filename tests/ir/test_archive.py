@@ -18,7 +18,7 @@ from npusim.errors import ContainerError
 from npusim.ir import archive, attrs
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node, Preprocess, Source, prune
+from npusim.ir.graph import Engine, Graph, Node, Preprocess, Source
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.apply import to_float16
@@ -112,7 +112,7 @@ def test_graph_round_trips(tmp_path_factory, quant, dtype, shape, batch, how, so
         name="g",
         nodes=(Node(name="n", op="add", inputs=("x", "w"), outputs=("y",)),),
         inputs=("x",),
-        outputs=("y", "empty"),
+        outputs=("y", "empty", "transposed"),
         tensors={spec.name: spec for spec in specs},
         constants=constants,
         preprocess={"x": how},
@@ -186,7 +186,7 @@ def test_load_leaves_no_descriptor_behind(stored):
 def test_case_1_10_float16_file_is_half_of_float32(tmp_path):
     graph = weights_graph(np.ones((256, 512), np.float32))
     archive.save(graph, tmp_path / "f32")
-    archive.save(prune(to_float16(graph)), tmp_path / "f16")
+    archive.save(to_float16(graph), tmp_path / "f16")
     ratio = (tmp_path / "f16").stat().st_size / (tmp_path / "f32").stat().st_size
     assert 0.49 < ratio < 0.52
 
@@ -348,6 +348,18 @@ def test_inconsistent_descriptions_are_refused(stored, change, says):
     rewrite(stored, change)
     with pytest.raises(ContainerError, match=says):
         archive.load(stored)
+
+
+def test_is_archive_looks_inside_and_at_the_suffix(stored, tmp_path):
+    other = tmp_path / "model.bin"
+    stored.rename(other)
+    assert archive.is_archive(other)
+    other.write_bytes(b"CYPTRKNN")
+    assert archive.is_archive(other)
+    other.write_bytes(b"\x08\x07")
+    assert not archive.is_archive(other)
+    assert not archive.is_archive(tmp_path)
+    assert archive.is_archive("missing.RKNN")
 
 
 def test_missing_and_unwritable_paths(tmp_path):

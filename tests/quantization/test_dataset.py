@@ -10,9 +10,10 @@ from npusim.errors import DatasetError
 from npusim.ir.attrs import NO_ATTRS
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Preprocess
+from npusim.ir.quant import Affine
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.calibrate import calibrate
-from npusim.quantization.dataset import open_dataset
+from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.quantization.images import stretch
 from tests.builder import Builder
 
@@ -352,7 +353,7 @@ def test_integer_inputs_stay_integers(folder):
 def test_channel_settings_that_do_not_fit_name_the_line(folder):
     image(folder / "a.png")
     graph = model(RGB, in0=Preprocess(mean=(1, 2)))
-    with pytest.raises(DatasetError, match="dataset.txt:1 a.png"):
+    with pytest.raises(DatasetError, match=r"dataset\.txt:1 a\.png"):
         samples(listing(folder, "a.png"), graph)
 
 
@@ -369,3 +370,28 @@ def test_decompression_bombs_are_unusable_files(folder, monkeypatch):
     image(folder / "a.png", 40, 60)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert "cannot be read" in refusal(listing(folder, "a.png"), model(RGB))
+
+
+def test_quantized_models_take_the_same_samples(folder):
+    pixels = image(folder / "a.png")
+    graph = model(RGB)
+    graph.tensors["in0"] = TensorSpec(
+        name="in0", shape=RGB, dtype=DType.U8, quant=Affine(scale=2.0, zero_point=3)
+    )
+    ((_, feeds),) = samples(listing(folder, "a.png"), graph)
+    assert feeds["in0"].dtype == np.float32
+    np.testing.assert_array_equal(feeds["in0"][0].transpose(1, 2, 0), pixels)
+
+
+def test_one_sample_from_files(folder):
+    pixels = image(folder / "a.png")
+    graph = model(RGB, in0=Preprocess(std=(2.0,)))
+    feeds = load_sample([folder / "a.png"], graph)
+    np.testing.assert_array_equal(feeds["in0"][0].transpose(1, 2, 0), pixels / np.float32(2))
+    with pytest.raises(DatasetError, match="2 files are given"):
+        load_sample(["a.png", "b.png"], graph)
+    with pytest.raises(DatasetError, match=r"none\.png does not exist"):
+        load_sample(["none.png"], graph)
+    np.save(folder / "a.npy", np.zeros((3, 4, 6)))
+    with pytest.raises(DatasetError, match="NCHW order"):
+        load_sample([folder / "a.npy"], graph)
