@@ -112,7 +112,8 @@ def depthwise(ifm, weights, bias, taps, geometry, low, high, ofm, pixel_begin, p
             + (pixel - line * out_w) * column_step
         )
         sums = ofm[pixel]
-        sums[:] = bias
+        for channel in range(channels):
+            sums[channel] = bias[channel]
         for tap in range(taps.shape[0]):
             begin = start + taps[tap]
             values = ifm[begin : begin + channels]

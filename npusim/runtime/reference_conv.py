@@ -17,6 +17,8 @@ from npusim.runtime.binding import Step
 from npusim.runtime.layout import from_channels_last
 from npusim.runtime.reference_table import Array, Workers, attributes, reference
 
+WORTH_THREADS = 4_000_000  # multiply-adds; less is done before another thread has woken up
+
 LIMITS = {
     Activation.NONE: (-np.inf, np.inf),
     Activation.RELU: (0.0, np.inf),
@@ -62,7 +64,9 @@ def product(
             *pixel, *panel,
         )  # fmt: skip
 
-    if pixels >= BLOCK * workers.threads:
+    if pixels * out_c * len(runs) * run_length < WORTH_THREADS:
+        work((0, pixels), (0, count))
+    elif pixels >= BLOCK * workers.threads:
         workers.run(lambda begin, end: work((begin, end), (0, count)), pixels, BLOCK)
     else:
         workers.run(lambda begin, end: work((0, pixels), (begin, end)), count, 1)
@@ -179,7 +183,9 @@ def _by_channel(
     def work(begin: int, end: int) -> None:
         kernel(flat, weights, values, starts, sizes, low, high, ofm, begin, end)
 
-    workers.run(work, pixels, BLOCK)
+    # a tap costs several times what a multiply-add of a product costs
+    small = ofm.size * len(taps) * 4 < WORTH_THREADS
+    workers.run(work, pixels, pixels if small else BLOCK)
     return ofm
 
 
