@@ -50,6 +50,18 @@ def sum_in_halves(value: F32, axes: Axes) -> NDArray[np.float16]:
         return value.astype(np.float16)
 
 
+def weighted_sum(value: F32, weight: float) -> F32:
+    """Return the sum over height and width of value * weight as the TP engine's dot product.
+
+    Every product and every sum is rounded to float32, pixels in order. (N, C, H, W) -> (N, C).
+    """
+    lines = value.reshape(*value.shape[:2], -1)
+    total = np.zeros(lines.shape[:2], np.float32)
+    for k in range(lines.shape[2]):
+        total = total + lines[:, :, k] * np.float32(weight)
+    return total
+
+
 def softmax(value: F32, axis: int, *, logarithm: bool) -> F32:
     """Return e / sum e with e = 2**((v - max) * log2 e), or v - max - ln(sum)."""
     centred = value - value.max(axis=axis, keepdims=True)

@@ -9,12 +9,12 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import ArgAttrs, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import zero_point_of
+from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.nnstore import store_integer
-from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves
+from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves, weighted_sum
 from npusim.kernels.shader import dequantize, requantize
-from npusim.kernels.tptable import round_tp, store
+from npusim.kernels.tptable import nearest_f16, saturate
 from npusim.ops.requant import average_weight, nn_requant
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
@@ -52,22 +52,26 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
 def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
     """Bind a small mean over height and width: a fully connected layer with one 8-bit weight.
 
-    Source: ARITHMETIC_OPS.md section 6.
+    Source: ARITHMETIC_OPS.md section 6 for the weight, ARITHMETIC_NN.md section 2 for the sum.
     """
     ifm, ofm = _specs(node, graph)
-    axes = cast(ReduceAttrs, node.attrs).axes
-    count = prod(ifm.shape[axis] for axis in axes)
+    _require_spatial(node, ifm)
+    count = prod(ifm.shape[2:])
+    in_zero_point, (scale, zero_point) = zero_point_of(ifm.quant), scaling_of(ofm)
     if ofm.dtype is DType.F16:
-        weight = float(np.float16(1 / count))
+        weight, factor = float(np.float16(1 / count)), scale_of(ifm.quant)
     else:
         fl = min(12, floor(log2(127.5 * count)))
-        weight = float(np.rint(2.0**fl / count)) / 2.0**fl
-    scale, zero_point = scaling_of(ofm)
+        weight, factor = float(np.rint(2.0**fl / count)), scale_of(ifm.quant) / scale / 2.0**fl
 
     def step(codes: Array) -> tuple[Array, ...]:
-        value = dequantize(codes, scaling_of(ifm)).astype(np.float64)
-        total = np.ascontiguousarray(value).sum(axis=axes) * weight
-        stored: Array = store(round_tp(total / scale), ofm.dtype.numpy, zero_point)
+        value = codes.astype(np.float32) - np.float32(in_zero_point)
+        total = weighted_sum(value, weight).astype(np.float64) * factor
+        stored: Array = (
+            nearest_f16(total)
+            if ofm.dtype is DType.F16
+            else saturate(np.rint(total) + zero_point, ofm.dtype.numpy)
+        )
         return (stored.reshape(ofm.shape),)
 
     return step
@@ -86,17 +90,27 @@ def bind_mean_on_nn(node: Node, graph: Graph) -> Step:
             where=f"layer {node.name!r} (reduce_mean on NN)",
             rule="u8 throughout; other types are averaged on TP",
         )
-    axes = cast(ReduceAttrs, node.attrs).axes
-    weight = average_weight(ifm.dtype, prod(ifm.shape[axis] for axis in axes))
+    _require_spatial(node, ifm)
+    weight = average_weight(ifm.dtype, prod(ifm.shape[2:]))
     requant = nn_requant(ifm.quant, weight.quant, ofm)
     zero_point = zero_point_of(ifm.quant)
 
     def step(codes: Array) -> tuple[Array, ...]:
-        acc = (codes.astype(np.int64) - zero_point).sum(axis=axes) * int(weight.value)
+        acc = (codes.astype(np.int64) - zero_point).sum(axis=(2, 3)) * int(weight.value)
         stored = store_integer(acc, requant.multiplier, requant.shift, requant.zero_point, np.uint8)
         return (stored.reshape(ofm.shape),)
 
     return step
+
+
+def _require_spatial(node: Node, ifm: TensorSpec) -> None:
+    axes = cast(ReduceAttrs, node.attrs).axes
+    if len(ifm.shape) != 4 or sorted(axes) != [2, 3]:
+        raise GraphError(
+            f"mean over axes {axes} of {ifm.shape}",
+            where=f"layer {node.name!r} (reduce_mean)",
+            rule="NN and TP average height and width of a feature map; other means run on SH",
+        )
 
 
 @binding("argmax", "argmin", engine=Engine.SHADER)
