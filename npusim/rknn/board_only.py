@@ -1,0 +1,69 @@
+"""Calls that only mean something to a real board, or to the vendor's own files."""
+
+import os
+from typing import Any
+
+from npusim.errors import ConfigError
+from npusim.rknn.boundary import boundary
+from npusim.rknn.state import OK, RknnState, as_path, failed, nothing
+
+
+class BoardOnly(RknnState):
+    """Pre-compiled, encrypted and synchronised models, firmware, custom operators."""
+
+    @boundary(failed)
+    def export_rknn_precompile_model(self, export_path: Any = None) -> int:
+        """Return -1, or write the plain model when NPUSIM_PRECOMPILE=copy."""
+        if os.environ.get("NPUSIM_PRECOMPILE") != "copy":
+            raise ConfigError(
+                "only a board with the vendor's driver can pre-compile a model",
+                remedy="use export_rknn, or set NPUSIM_PRECOMPILE=copy to write the plain model",
+            )
+        self._log.warning("NPUSIM_PRECOMPILE=copy: the plain model is written, not pre-compiled")
+        self._export(export_path)
+        return OK
+
+    @boundary(failed)
+    def export_rknn_sync_model(
+        self, input_model: Any = None, sync_uids: Any = None, output_model: Any = None
+    ) -> int:
+        """Copy a model file, with the layers after which a board would synchronise."""
+        from npusim.ir import archive
+
+        source, copy = as_path(input_model, "input_model"), as_path(output_model, "output_model")
+        graph, meta = archive.load(source), archive.read_meta(source)
+        uids = [sync_uids] if isinstance(sync_uids, int) else list(sync_uids or ())
+        known = {node.uid for node in graph.nodes}
+        unknown = [uid for uid in uids if uid not in known]
+        if unknown or not uids:
+            raise ConfigError(
+                f"sync_uids {sync_uids!r}", rule=f"uids of layers of the model: {sorted(known)}"
+            )
+        archive.save(graph, copy, meta=meta | {"sync_uids": uids})
+        self._log.warning("sync_uids are stored; the simulator runs all layers in order anyway")
+        return OK
+
+    @boundary(failed)
+    def export_encrypted_rknn_model(
+        self, input_model: Any, output_model: Any = None, crypt_level: int = 1
+    ) -> int:
+        """Return -1: the vendor's encryption is not public."""
+        raise ConfigError(
+            f"{input_model}: npusim cannot encrypt models",
+            rule="the vendor's encryption is not public",
+            remedy="encrypt with the vendor's tool before the model goes to a board",
+        )
+
+    @boundary(nothing)
+    def register_op(self, op_path: Any) -> None:
+        """Say that custom operators are not used: they belong to TensorFlow models."""
+        self._log.warning(
+            f"register_op({op_path!r}) has no effect: custom operators are for TensorFlow models, "
+            "which npusim does not import"
+        )
+
+    @boundary(failed)
+    def load_firmware(self, fw_dir: Any = None) -> int:
+        """Return 0: the simulator has no firmware."""
+        self._log.warning("load_firmware has no effect in the simulator")
+        return OK

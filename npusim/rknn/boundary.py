@@ -1,0 +1,78 @@
+"""The edge between npusim's exceptions and the toolkit's return values."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from threading import RLock
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from npusim.errors import ConfigError
+from npusim.rknn.log import Log
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Guarded(Protocol):
+    """What a class needs for its methods to be boundaries."""
+
+    _log: Log
+    _lock: RLock
+
+
+S = TypeVar("S", bound=Guarded)
+
+
+def boundary(
+    failure: Callable[[], R],
+) -> Callable[[Callable[Concatenate[S, P], R]], Callable[Concatenate[S, P], R]]:
+    """Turn exceptions of a method into a log entry and a return value.
+
+    Calls of one object run one after another. Keywords that the method does not know are named once
+    and ignored. Interrupts pass.
+
+    Parameters
+    ----------
+    failure : callable
+        Makes the value that a failed call returns.
+    """
+
+    def wrap(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+        signature = inspect.signature(method)
+
+        @wraps(method)
+        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            name = f"RKNN.{method.__name__}"
+            with self._lock, self._log.active():
+                try:
+                    known: Any = _known(self._log, name, signature, kwargs)
+                    try:
+                        signature.bind(self, *args, **known)
+                    except TypeError as error:
+                        raise ConfigError(
+                            str(error), rule=f"{method.__name__}{_shown(signature)}"
+                        ) from None
+                    return method(self, *args, **known)
+                except Exception as error:
+                    self._log.failure(error, call=name)
+                    return failure()
+
+        return call
+
+    return wrap
+
+
+def _known(
+    log: Log, name: str, signature: inspect.Signature, keywords: dict[str, Any]
+) -> dict[str, Any]:
+    for key in keywords.keys() - signature.parameters.keys():
+        log.once(f"{name}: there is no parameter {key!r}; it is ignored")
+    return {key: value for key, value in keywords.items() if key in signature.parameters}
+
+
+def _shown(signature: inspect.Signature) -> str:
+    names = [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+        for p in list(signature.parameters.values())[1:]
+    ]
+    return f"({', '.join(names)})"

@@ -1,0 +1,152 @@
+"""The conversion half: source model -> lowered graph -> model file."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from npusim.api import float16, quantize
+from npusim.errors import ConfigError
+from npusim.importers.onnx import load_onnx
+from npusim.ir import archive
+from npusim.ir.graph import Graph
+from npusim.ir.text import quant_text
+from npusim.passes.driver import check
+from npusim.passes.pipeline import lower
+from npusim.quantization.dataset import open_dataset
+from npusim.quantization.observers import MinMaxObserver
+from npusim.rknn.log import Log
+from npusim.rknn.options import Options
+from npusim.rknn.platforms import check_runtime_target, simulated_chip
+
+ADVISED_BATCH = 32
+
+
+def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) -> Graph:
+    """Return the float graph of an ONNX file, with the toolkit's parameters.
+
+    Raises
+    ------
+    ConfigError
+        When a parameter is malformed.
+    ModelImportError
+        From the importer.
+    """
+    names, ends = _names("inputs", inputs), _names("outputs", outputs)
+    sizes = _sizes(input_size_list)
+    if names is not None and sizes is None:
+        raise ConfigError(
+            "inputs is given without input_size_list",
+            rule="one size without batch per input, for example [[3, 224, 224]]",
+        )
+    if names is not None and sizes is not None and len(names) != len(sizes):
+        raise ConfigError(f"{len(names)} inputs and {len(sizes)} sizes", rule="one size per input")
+    return load_onnx(
+        model,
+        inputs=names,
+        input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
+        outputs=ends,
+    )
+
+
+def build(
+    graph: Graph,
+    options: Options,
+    log: Log,
+    *,
+    do_quantization: bool,
+    dataset: Any,
+    batch: Any,
+) -> Graph:
+    """Return the lowered graph of a float graph, under a configuration."""
+    graph = graph.copy(
+        preprocess=options.channels.preprocess(graph),
+        target=simulated_chip(options.targets),
+        batch=_batch(batch, log),
+    )
+    for name, how in graph.preprocess.items():
+        log.info(
+            f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
+            f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
+        )
+    level = options.optimization_level
+    if not do_quantization:
+        log.info("do_quantization=False: weights and activations become float16")
+        return lower(float16(graph, optimization_level=level), level=level)
+    if not isinstance(dataset, str | os.PathLike) or not str(dataset):
+        raise ConfigError(
+            f"dataset {dataset!r}",
+            rule="quantization needs the path of a dataset file, one sample a line",
+            remedy="give dataset='dataset.txt', or build with do_quantization=False",
+        )
+    samples = open_dataset(Path(dataset), graph, limit=options.sample_limit)
+    observer = MinMaxObserver()
+    done = 0
+
+    def progress(count: int, label: str) -> None:
+        nonlocal done
+        done = count
+        log.debug(f"sample {count} of {len(samples)}: {label}")
+
+    quantized = quantize(
+        graph,
+        samples,
+        scheme=options.scheme,
+        optimization_level=level,
+        observer=observer,
+        progress=progress,
+    )
+    log.info(
+        f"{options.scheme.value}: ranges from {done} samples of {dataset}, "
+        f"{-(-done // options.batch_size)} steps of up to {options.batch_size}"
+    )
+    for name, (low, high) in observer.ranges().items():
+        spec = quantized.tensors.get(name)
+        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
+    return lower(quantized, level=level)
+
+
+def _batch(value: Any, log: Log) -> int:
+    if value is None or value == -1:
+        return 1
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"rknn_batch_size {value!r}", rule="-1, or an integer of at least 1")
+    if value >= ADVISED_BATCH:
+        log.warning(f"rknn_batch_size {value}: the vendor advises less than {ADVISED_BATCH}")
+    return value
+
+
+def read_model(path: Path) -> tuple[Graph, dict[str, Any]]:
+    """Return (lowered graph, what was stored beside it) of npusim's model file."""
+    graph = archive.load(path)
+    check_runtime_target(None, graph.target)
+    check(graph)
+    if any(node.engine is None for node in graph.nodes):
+        graph = lower(graph)
+    return graph, archive.read_meta(path)
+
+
+def _names(what: str, value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f"{what} {value!r}", rule="a list of names")
+    return list(names) or None
+
+
+def _sizes(value: Any) -> list[Sequence[int]] | None:
+    if value is None:
+        return None
+    sizes = list(value) if isinstance(value, list | tuple) else None
+    if sizes and all(isinstance(n, int) for n in sizes):
+        sizes = [sizes]  # one input
+    if not sizes or not all(
+        isinstance(size, list | tuple) and all(isinstance(n, int) and n > 0 for n in size)
+        for size in sizes
+    ):
+        raise ConfigError(
+            f"input_size_list {value!r}",
+            rule="one size without batch per input, for example [[3, 224, 224]]",
+        )
+    return sizes

@@ -1,0 +1,81 @@
+"""Target platforms by their toolkit names."""
+
+import os
+from collections.abc import Sequence
+
+from npusim.errors import ConfigError
+
+FAMILY = ("rk1806", "rk1808", "rk3399pro")
+OTHER_FAMILY = ("rv1109", "rv1126")
+SIMULATED = ("rk1808", "rk3399pro")
+
+
+def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the platforms of ``target_platform`` in lower case; the first one is simulated.
+
+    Raises
+    ------
+    ConfigError
+        For unknown names, mixed families and chips that npusim does not simulate.
+    """
+    if value is None:
+        return ("rk1808",)
+    names = [value] if isinstance(value, str) else list(value)
+    targets = tuple(dict.fromkeys(str(name).strip().lower() for name in names))
+    unknown = [name for name in targets if name not in FAMILY + OTHER_FAMILY]
+    if unknown or not targets:
+        raise ConfigError(f"target_platform {value!r}", rule=f"one or more of {', '.join(FAMILY)}")
+    if set(targets) & set(FAMILY) and set(targets) & set(OTHER_FAMILY):
+        raise ConfigError(
+            f"target_platform {value!r} mixes two chip families",
+            rule=f"all of {', '.join(FAMILY)} or all of {', '.join(OTHER_FAMILY)}",
+        )
+    if targets[0] in OTHER_FAMILY:
+        raise ConfigError(
+            f"target_platform {value!r} is not simulated",
+            rule=f"npusim simulates the family {', '.join(FAMILY)}",
+            remedy="choose target_platform='rk1808'",
+        )
+    return targets
+
+
+def simulated_chip(targets: Sequence[str]) -> str:
+    """Return the machine that stands for the platforms: RK1806 is computed as RK1808."""
+    return next((name for name in targets if name in SIMULATED), "rk1808")
+
+
+def check_runtime_target(target: str | None, model_target: str) -> str | None:
+    """Check ``init_runtime``'s target against the model's; return a line to say, if any.
+
+    Raises
+    ------
+    ConfigError
+        When the target is unknown or of another family than the model, or when
+        ``NPUSIM_TARGET=strict`` asks for the board that is not there.
+    """
+    if model_target.lower() not in FAMILY:
+        raise ConfigError(
+            f"the model was built for {model_target}",
+            rule=f"npusim simulates the family {', '.join(FAMILY)}",
+            remedy="build it again with target_platform='rk1808'",
+        )
+    if target is None:
+        return None
+    name = str(target).strip().lower()
+    if name in OTHER_FAMILY:
+        raise ConfigError(
+            f"target {target!r} cannot run this model, which was built for {model_target}",
+            rule=f"the model runs on {', '.join(FAMILY)}",
+            remedy="leave target out to use the simulator",
+        )
+    if name not in FAMILY:
+        raise ConfigError(f"target {target!r}", rule=f"one of {', '.join(FAMILY)}")
+    if os.environ.get("NPUSIM_TARGET") == "strict":
+        raise ConfigError(
+            f"no {target} board is connected",
+            rule="NPUSIM_TARGET=strict asks for real boards, npusim has none",
+            remedy="leave target out, or unset NPUSIM_TARGET",
+        )
+    return (
+        f"target {target}: no board is used, npusim simulates the {model_target} on this computer"
+    )

@@ -1,0 +1,92 @@
+"""What an RKNN object remembers between calls."""
+
+import os
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from npusim.errors import ConfigError, NpusimError
+from npusim.ir.graph import Graph
+from npusim.rknn.log import Log
+from npusim.rknn.options import Options
+
+if TYPE_CHECKING:
+    from npusim.rknn.simulate import Simulation
+
+OK, FAILED = 0, -1
+
+
+def failed() -> int:
+    """Return what a failed call returns that has 0 for success."""
+    return FAILED
+
+
+def nothing() -> Any:
+    """Return what other failed calls return."""
+    return None
+
+
+def as_path(value: Any, what: str) -> Path:
+    """Return a path argument as a Path.
+
+    Raises
+    ------
+    ConfigError
+        When it is no path or empty.
+    """
+    if not isinstance(value, str | os.PathLike) or not str(value):
+        raise ConfigError(f"{what} {value!r}", rule="the path of a file")
+    return Path(value)
+
+
+class RknnState:
+    """Configuration, the source model, the built model and its simulation."""
+
+    def __init__(
+        self,
+        verbose: bool = False,
+        verbose_file: str | os.PathLike[str] | None = None,
+        target: str | None = None,
+        device_id: str | None = None,
+        perf_debug: bool = False,
+        **unknown: Any,
+    ) -> None:
+        self._lock = RLock()
+        self._log = Log(verbose=bool(verbose), file=verbose_file)
+        self._default_target = target
+        self._default_perf_debug = perf_debug
+        self._options = Options()
+        self._config_error: NpusimError | None = None
+        self._source: Graph | None = None
+        self._built: Graph | None = None
+        self._targets: tuple[str, ...] = ()
+        self._simulation: Simulation | None = None
+        for name in unknown:
+            self._log.once(f"RKNN: there is no parameter {name!r}; it is ignored")
+        if device_id is not None:
+            self._log.debug(f"device_id {device_id!r} is not used by the simulator")
+
+    def _start(self) -> None:
+        """Forget the model before another one is loaded."""
+        self._refuse_bad_config()
+        self._source = self._built = self._simulation = None
+
+    def _refuse_bad_config(self) -> None:
+        if self._config_error is not None:
+            raise ConfigError(f"config failed before: {self._config_error}")
+
+    def _running(self) -> "Simulation":
+        if self._simulation is None:
+            raise ConfigError(
+                "the runtime is not initialised", rule="init_runtime must have returned 0"
+            )
+        return self._simulation
+
+    def _export(self, path: Any) -> None:
+        from npusim.ir import archive
+
+        if self._built is None:
+            raise ConfigError("there is no model to export", rule="build must have returned 0")
+        path = as_path(path, "export_path")
+        archive.save(self._built, path, meta={"target_platform": list(self._targets)})
+        self._log.info(f"{path}: {path.stat().st_size} bytes")
