@@ -296,12 +296,15 @@ _REAL_SIGNATURE = (
 )
 
 
-@kernel(_REAL_SIGNATURE.format(code="u2", real="f4", store="boolean"))
-def conv2d_f16(ifm, geometry, offsets, weights, bias, relu, window, chunk, sums, ofm, start, stop):
-    """Convolve float16: float32 sums in the order of ``offsets``, cut toward zero to float16.
+@kernel(_REAL_SIGNATURE.format(code="u2", real="f4", store="boolean, boolean"))
+def conv2d_f16(
+    ifm, geometry, offsets, weights, bias, nearest, relu, window, chunk, sums, ofm, start, stop
+):
+    """Convolve float16: float32 sums in the order of ``offsets``, stored as float16.
 
-    Halves are bit patterns. Parameters as in ``conv2d_8bit``; bias is float32, ``relu`` turns
-    negative results into +0.
+    Halves are bit patterns. Parameters as in ``conv2d_8bit``; bias is float32. ``nearest`` rounds
+    the sums to nearest (shader) instead of cutting them toward zero (NN); ``relu`` turns negative
+    results into +0.
     """
     g = unpack_geometry(geometry)
     starts = np.empty(ROWS, np.int64)
@@ -320,16 +323,17 @@ def conv2d_f16(ifm, geometry, offsets, weights, bias, relu, window, chunk, sums,
             for pixel in range(pixels):
                 y, x = ofm_pixel(pixel, first, g)
                 for j in range(valid):
-                    half = truncate_to_half(sums[pixel * PANEL + j])
+                    value = sums[pixel * PANEL + j]
+                    half = nearest_half(value) if nearest else truncate_to_half(value)
                     half = np.uint16(0) if relu and half >= np.uint16(0x8000) else half
                     ofm[image, y, x, channel + j] = half
 
 
-@kernel(_REAL_SIGNATURE.format(code="i2", real="f8", store="f8, f8, f8"))
+@kernel(_REAL_SIGNATURE.format(code="i2", real="f8", store="f8[::1], f8, f8"))
 def conv2d_i16(
     ifm, geometry, offsets, weights, bias, scale, low, high, window, chunk, sums, ofm, start, stop
 ):
-    """Convolve i16: exact sums, ``clip(rne(acc * scale), low, high)``, scale a power of two.
+    """Convolve i16: exact sums, ``clip(rne(acc * scale[o]), low, high)``.
 
     Parameters as in ``conv2d_8bit``; bias is float64 (a whole number of at most 48 bits).
     """
@@ -350,7 +354,7 @@ def conv2d_i16(
             for pixel in range(pixels):
                 y, x = ofm_pixel(pixel, first, g)
                 for j in range(valid):
-                    value = np.rint(sums[pixel * PANEL + j] * scale)
+                    value = np.rint(sums[pixel * PANEL + j] * scale[panel * PANEL + j])
                     value = value if value > low else low
                     value = value if value < high else high
                     ofm[image, y, x, channel + j] = np.int16(value)

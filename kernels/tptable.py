@@ -2,7 +2,7 @@
 
 Numpy only: these functions fill code tables when a network is loaded. All arithmetic is float64
 rounded to 16 significant bits after each step, which is exact because products of two such numbers
-need 32 bits. ``npusim.kernels.tpfloat`` holds the same rounding for compiled loops.
+need 32 bits.
 
 Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
 """

@@ -289,9 +289,9 @@ _SHADER_ONLY = "always a shader program"
 RULES: dict[str, tuple[EngineRule, ...]] = {
     "conv2d": (
         EngineRule(SHADER, per_channel_weights, "weights with one scale per channel"),
+        EngineRule(TP, conv_is_fc_on_tp, "kernel covers the whole input, batch 1: fully connected"),
         EngineRule(SHADER, large_kernel, "kernel of 15 rows or columns or more"),
         EngineRule(CPU, wide_output, "output type wider than the NN engine stores"),
-        EngineRule(TP, conv_is_fc_on_tp, "kernel covers the whole input, batch 1: fully connected"),
         EngineRule(NN, nn_types, "convolution"),
     ),
     "deconv2d": (

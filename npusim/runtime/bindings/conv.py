@@ -1,21 +1,20 @@
-"""Convolution on the NN engine."""
+"""Convolution on the NN engine and, per channel or with large kernels, on the shader."""
 
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Convolution, ConvolutionStep, constant, plain_phase
+from npusim.runtime.convolution import Convolution, ConvolutionStep, constant, plain_phase, store_of
 
 
 @binding("conv2d", engine=Engine.NN)
+@binding("conv2d", engine=Engine.SHADER)
 def bind_conv2d(node: Node, graph: Graph) -> Step:
     """Pack the weights of a convolution; the fused relu is a clamp of the store."""
     attrs = node.attrs
     assert isinstance(attrs, Conv2dAttrs)  # by the operator's definition
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     weights = constant(node, graph, 1)
-    requant = requant_of(node, graph)
-    assert requant is not None  # every convolution of the NN engine has one
+    requant, scales = store_of(node, graph)
     phase = plain_phase(
         weights.shape[2:],
         attrs.stride,
@@ -32,6 +31,7 @@ def bind_conv2d(node: Node, graph: Graph) -> Step:
             weights_quant=graph.spec(node.inputs[1]).quant,
             bias=constant(node, graph, 2),
             requant=requant,
+            scales=scales,
             phases=(phase,),
             stride=attrs.stride,
             groups=attrs.group,

@@ -1,4 +1,4 @@
-"""Transposed convolution on the NN engine: one plain convolution per phase of the output.
+"""Transposed convolution on NN and shader: one plain convolution per phase of the output.
 
 ``ofm[s * y + i - pad] += ifm[y] * weights[i]``: the outputs of one residue modulo the stride are a
 plain convolution with every s-th kernel row, visited from the last to the first (the order of the
@@ -8,20 +8,19 @@ Source: ARITHMETIC_NN 3, measured.
 
 from npusim.ir.attrs import Activation, Deconv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Convolution, ConvolutionStep, Phase, constant
+from npusim.runtime.convolution import Convolution, ConvolutionStep, Phase, constant, store_of
 
 
 @binding("deconv2d", engine=Engine.NN)
+@binding("deconv2d", engine=Engine.SHADER)
 def bind_deconv2d(node: Node, graph: Graph) -> Step:
     """Pack one sub-kernel per phase."""
     attrs = node.attrs
     assert isinstance(attrs, Deconv2dAttrs)  # by the operator's definition
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     weights = constant(node, graph, 1)
-    requant = requant_of(node, graph)
-    assert requant is not None  # every transposed convolution of the NN engine has one
+    requant, scales = store_of(node, graph)
     pads = (attrs.pad[0], attrs.pad[2])
     rows, columns = (
         [
@@ -54,6 +53,7 @@ def bind_deconv2d(node: Node, graph: Graph) -> Step:
             weights_quant=graph.spec(node.inputs[1]).quant,
             bias=constant(node, graph, 2),
             requant=requant,
+            scales=scales,
             phases=phases,
             groups=attrs.group,
             relu=attrs.activation is not Activation.NONE,

@@ -1,4 +1,4 @@
-"""Fully connected layers: on the NN engine as 1x1 convolutions, on TP in float32."""
+"""Fully connected layers: 1x1 convolutions on NN and shader, float32 sums on TP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,19 +14,26 @@ from npusim.kernels.pack import pack_columns, pack_weights
 from npusim.kernels.tptable import nearest_f16, saturate
 from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, constant, plain_phase
+from npusim.runtime.convolution import (
+    Array,
+    Convolution,
+    ConvolutionStep,
+    constant,
+    plain_phase,
+    store_of,
+)
 from npusim.runtime.threads import run_rows
 
 
 @binding("fc", engine=Engine.NN)
+@binding("fc", engine=Engine.SHADER)
 def bind_fc(node: Node, graph: Graph) -> Step:
     """Run (.., K) x (O, K) as a 1x1 convolution whose pixels are the leading axes."""
     attrs = node.attrs
     assert isinstance(attrs, FcAttrs)  # by the operator's definition
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     weights = constant(node, graph, 1)
-    requant = requant_of(node, graph)
-    assert requant is not None  # every fully connected layer of the NN engine has one
+    requant, scales = store_of(node, graph)
     rows = ifm.elements // weights.shape[1]
     conv = ConvolutionStep(
         Convolution(
@@ -37,6 +44,7 @@ def bind_fc(node: Node, graph: Graph) -> Step:
             weights_quant=graph.spec(node.inputs[1]).quant,
             bias=constant(node, graph, 2),
             requant=requant,
+            scales=scales,
             phases=(plain_phase((1, 1), (1, 1), (1, 1), (0, 0), (1, rows)),),
             relu=attrs.activation is not Activation.NONE,
         )
