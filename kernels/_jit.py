@@ -10,26 +10,30 @@ salted with a digest of all sources in this folder, so any change recompiles.
 """
 
 import hashlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import njit  # noqa: TID251 (the one place that may)
 from numba.core.dispatcher import Dispatcher
+from numba.core.errors import NumbaError
 
 FOLDER = Path(__file__).resolve().parent
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 _KERNELS: dict[str, "Kernel"] = {}
+_COMPILING = threading.RLock()
+_UNCACHED: list[Exception] = []  # why kernels of this process could not be cached
 
 
 @cache
 def sources_digest() -> str:
     """Return a digest of every source file in this folder."""
     digest = hashlib.sha256()
-    for path in sorted(FOLDER.glob("*.py")):
-        digest.update(path.name.encode())
+    for path in sorted(FOLDER.rglob("*.py")):
+        digest.update(str(path.relative_to(FOLDER)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -63,14 +67,27 @@ class Kernel:
 
     def compile(self) -> Dispatcher:
         """Compile, or load from the cache, every signature; return the dispatcher."""
-        if self._dispatcher is None:
-            dispatcher = njit(self.py_func, **_OPTIONS)
+        with _COMPILING:
+            if self._dispatcher is None:
+                self._dispatcher = self._compiled()
+            return self._dispatcher
+
+    def _compiled(self) -> Dispatcher:
+        dispatcher = njit(self.py_func, **_OPTIONS)
+        try:
             _enable_salted_cache(dispatcher)
-            for signature in self.signatures:
-                dispatcher.compile(signature)
-            dispatcher.disable_compile()
-            self._dispatcher = dispatcher
-        return self._dispatcher
+            return self._with_signatures(dispatcher)
+        except NumbaError:
+            raise
+        except Exception as error:  # no place for the cache, a full disk, a damaged cache file
+            _warn_no_cache(error)
+        return self._with_signatures(njit(self.py_func, **_OPTIONS))
+
+    def _with_signatures(self, dispatcher: Dispatcher) -> Dispatcher:
+        for signature in self.signatures:
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
 
     def __call__(self, *args: Any) -> Any:
         """Run the kernel."""
@@ -82,6 +99,8 @@ def kernel(*signatures: str) -> Callable[[Callable[..., Any]], Kernel]:
 
     def wrap(function: Callable[..., Any]) -> Kernel:
         found = Kernel(function, signatures)
+        if found.name in _KERNELS:
+            raise ValueError(f"kernel {found.name} is defined twice")
         _KERNELS[found.name] = found
         return found
 
@@ -96,16 +115,19 @@ def compile_all() -> Iterator[str]:
 
 
 def _enable_salted_cache(dispatcher: Dispatcher) -> None:
-    try:
-        dispatcher.enable_caching()
-    except RuntimeError as error:  # neither the source folder nor the user's cache is writable
+    dispatcher.enable_caching()
+    # Private to Numba: hence the pinned range in pyproject.toml and tests/kernels/test_jit.py.
+    cache_file = dispatcher._cache._cache_file
+    cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
+
+
+def _warn_no_cache(error: Exception) -> None:
+    """Warn, the first time only, that compiled code will not outlive this process."""
+    if not _UNCACHED:
         warnings.warn(
-            f"compiled kernels cannot be kept between runs ({error}); "
+            f"compiled kernels are not kept between runs ({type(error).__name__}: {error}); "
             "set NUMBA_CACHE_DIR to a writable folder",
             RuntimeWarning,
             stacklevel=2,
         )
-        return
-    # Private to Numba: hence the pinned range in pyproject.toml and tests/kernels/test_jit.py.
-    cache_file = dispatcher._cache._cache_file
-    cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
+    _UNCACHED.append(error)
