@@ -93,7 +93,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a sentence with the names closest to a misspelt one."""
-    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    by_case: dict[str, list[str]] = {}
+    for entry in known:
+        by_case.setdefault(entry.lower(), []).append(entry)
+    matches = get_close_matches(name.lower(), list(by_case), n=3, cutoff=0.5)
+    close = [entry for match in matches for entry in by_case[match]]
     return f"did you mean {', '.join(map(repr, close))}?" if close else "check the spelling"
 
 

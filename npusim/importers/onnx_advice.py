@@ -82,5 +82,6 @@ def advice_for(op_type: str, domain: str) -> str:
         return _OTHER_DOMAINS
     if op_type in convertible_ops():
         return "use the operator's common form, or " + _CUT
-    close = get_close_matches(op_type, convertible_ops(), n=1, cutoff=0.8)
-    return f"the nearest supported one is {close[0]}" if close else _CUT
+    known = {name.lower(): name for name in convertible_ops()}
+    close = get_close_matches(op_type.lower(), list(known), n=1, cutoff=0.8)
+    return f"the nearest supported one is {known[close[0]]}" if close else _CUT

@@ -27,6 +27,7 @@ _MAGIC = (
     (0, b"<", "an XML or HTML text (a failed download?)", "download the model again"),
     (0, b"{", "a JSON text", "export the model to ONNX"),
     (0, b"version https://git-lfs", "a git-lfs pointer, not the model", "run git lfs pull"),
+    (0, b"[net]", "a Darknet cfg", "export the model to ONNX"),
     (0, b"name:", "a protobuf text (Caffe?)", "export the model to ONNX"),
     (0, b"layer {", "a protobuf text (Caffe?)", "export the model to ONNX"),
     (0, b"input:", "a protobuf text (Caffe?)", "export the model to ONNX"),

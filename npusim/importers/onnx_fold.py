@@ -177,7 +177,8 @@ def _check_growth(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
 def _evaluate(node: OnnxNode, feeds: dict[str, Array], where: str) -> list[Any]:
     opsets = {"": node.version}
     try:
-        return ReferenceEvaluator(node.proto, opsets=opsets).run(None, feeds)  # type: ignore[return-value]
+        with np.errstate(all="ignore"):  # infinities are values here, not accidents
+            return ReferenceEvaluator(node.proto, opsets=opsets).run(None, feeds)  # type: ignore[return-value]
     except Exception as error:
         # numpy, protobuf and the evaluator's own types; the node and the cause are named
         raise ModelImportError(

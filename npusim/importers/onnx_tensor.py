@@ -1,5 +1,6 @@
 """Weights out of an ONNX file: element types, sizes and external data, checked before use."""
 
+from errno import ENOENT
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -92,6 +93,8 @@ def _external(
     try:
         offset = int(entries.get("offset") or 0)
         length = int(entries.get("length") or expected)
+        if not path.is_file():
+            raise FileNotFoundError(ENOENT, "no such file")
         size = path.stat().st_size
     except ValueError:
         raise ModelImportError(

@@ -1,0 +1,253 @@
+"""Files that are damaged, foreign, too new or hostile: a clear message, nothing else."""
+
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from npusim.errors import ModelImportError, UnsupportedOpError
+from npusim.importers import load
+from npusim.importers.onnx import load_onnx
+
+node = helper.make_node
+RELU = [node("Relu", ["x"], ["y"])]
+
+
+def tensor_info(name, *shape, kind=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def raw_model(nodes, inputs=(), outputs=(), initializers=(), **kwargs):
+    graph = helper.make_graph(list(nodes), "g", list(inputs), list(outputs), list(initializers))
+    kwargs.setdefault("opset_imports", [helper.make_opsetid("", 13)])
+    return helper.make_model(graph, **kwargs)
+
+
+def weighted(tensor):
+    """Return x + w with the given tensor as w."""
+    return raw_model(
+        [node("Add", ["x", "w"], ["y"])], [tensor_info("x", 2)], [tensor_info("y", 2)], [tensor]
+    )
+
+
+@pytest.fixture
+def refused(save):
+    def check(model, *said, **kwargs):
+        path = save(model)
+        with pytest.raises(ModelImportError) as error:
+            load_onnx(path, **kwargs)
+        text = str(error.value)
+        assert str(path) in text
+        for words in said:
+            assert words in text
+        return error.value
+
+    return check
+
+
+def test_missing_file(tmp_path) -> None:
+    (tmp_path / "classifier.onnx").write_bytes(b"")
+    with pytest.raises(ModelImportError, match=r"does not exist[\s\S]*'classifier.onnx'"):
+        load_onnx(tmp_path / "clasifier.onnx")
+    with pytest.raises(ModelImportError, match="does not exist"):
+        load_onnx(tmp_path / "nowhere" / "m.onnx")
+    with pytest.raises(ModelImportError, match="folder"):
+        load_onnx(tmp_path)
+
+
+def test_every_truncation_is_refused(save, tmp_path) -> None:
+    data = save(RELU, {"x": (1, 2)}, ["y"]).read_bytes()
+    path = tmp_path / "cut.onnx"
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(ModelImportError, match=r"cut\.onnx"):
+            load_onnx(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "empty"),
+        (b"not a model at all, just text", "no ONNX model"),
+        (bytes(range(256)), "no ONNX model"),
+        (b"RKNN\0\0\0\0\1\0\0\0", "rknn"),
+        (b"\x1c\0\0\0TFL3\0\0", "TensorFlow Lite"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"PK\x03\x04....", "zip"),
+        (b"\x80\x02}q\0.", "pickle"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs"),
+        (b'name: "net"\nlayer {\n', "Caffe"),
+        (b"[net]\nwidth=416\n", "Darknet"),
+    ],
+)
+def test_foreign_formats_are_recognised(tmp_path, data, said) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    with pytest.raises(ModelImportError, match=said):
+        load_onnx(path)
+
+
+def test_protobuf_of_another_kind(refused, save, tmp_path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(tensor_info("x", 2).SerializeToString())
+    with pytest.raises(ModelImportError, match="ONNX"):
+        load_onnx(path)
+
+
+@pytest.mark.parametrize("suffix", ["tflite", "pb", "pt", "caffemodel", "weights", "h5", "params"])
+def test_other_suffixes_name_the_onnx_route(suffix) -> None:
+    with pytest.raises(ModelImportError, match=r"export the model to ONNX"):
+        load(f"net.{suffix}")
+
+
+def test_versions(refused, save) -> None:
+    """Case B23."""
+    infos = ([tensor_info("x", 2)], [tensor_info("y", 2)])
+    newest = onnx.defs.onnx_opset_version()
+    too_new = raw_model(RELU, *infos, opset_imports=[helper.make_opsetid("", newest + 1)])
+    refused(too_new, f"opset {newest + 1} is too new", "pip install -U onnx")
+    future = raw_model(RELU, *infos)
+    future.ir_version = onnx.IR_VERSION + 1
+    refused(future, f"IR version {onnx.IR_VERSION + 1} is too new")
+    old = raw_model(RELU, *infos, opset_imports=[helper.make_opsetid("", 6)])
+    refused(old, "opset 6 is too old", "version_converter")
+    none = raw_model(RELU, *infos)
+    del none.opset_import[:]
+    refused(none, "names no version")
+    for opset in (7, 17, newest):
+        fine = raw_model(RELU, *infos, opset_imports=[helper.make_opsetid("", opset)])
+        assert load_onnx(save(fine)).nodes[0].op == "relu"
+
+
+def test_empty_graphs(refused) -> None:
+    refused(raw_model([], [tensor_info("x", 2)], [tensor_info("x", 2)]), "no nodes")
+    refused(raw_model(RELU, [tensor_info("x", 2)]), "no outputs")
+
+
+def test_cycle(refused) -> None:
+    nodes = [
+        node("Add", ["x", "b"], ["a"], name="first"),
+        node("Relu", ["a"], ["b"], name="second"),
+    ]
+    refused(raw_model(nodes, [tensor_info("x", 2)], [tensor_info("b", 2)]), "cycle", "second")
+
+
+def test_nodes_out_of_order_are_sorted(save) -> None:
+    nodes = [node("Relu", ["a"], ["y"]), node("Abs", ["x"], ["a"])]
+    graph = load_onnx(save(raw_model(nodes, [tensor_info("x", 2)], [tensor_info("y", 2)])))
+    assert [n.op for n in graph.nodes] == ["abs", "relu"]
+
+
+def test_missing_producer(refused) -> None:
+    nodes = [node("Add", ["x", "ghost"], ["y"], name="adder")]
+    refused(raw_model(nodes, [tensor_info("x", 2)], [tensor_info("y", 2)]), "ghost", "adder")
+    refused(raw_model(RELU, [tensor_info("x", 2)], [tensor_info("z", 2)]), "'z'")
+
+
+def test_duplicate_names(refused) -> None:
+    x, y = tensor_info("x", 2), tensor_info("y", 2)
+    twice = [node("Relu", ["x"], ["y"]), node("Abs", ["x"], ["y"], name="again")]
+    refused(raw_model(twice, [x], [y]), "'y' is written twice", "again")
+    refused(raw_model([node("Relu", ["x"], ["x"])], [x], [x]), "'x' is written twice")
+    refused(raw_model(RELU, [x, x], [y]), "two inputs are called 'x'")
+    refused(raw_model(RELU, [x], [y, y]), "repeat")
+    w = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    model = weighted(w)
+    model.graph.initializer.append(w)
+    refused(model, "two initializers are called 'w'")
+    model.graph.initializer[1].name = ""
+    refused(model, "an initializer has no name")
+
+
+@pytest.mark.parametrize(
+    "shape", [(1 << 40,), (1 << 20, 1 << 20), (1, 3, 1 << 31, 1 << 31), (1 << 62, 1 << 62)]
+)
+def test_absurd_shapes(refused, shape) -> None:
+    refused(raw_model(RELU, [tensor_info("x", *shape)], [tensor_info("y")]), "absurd", "'x'")
+    tensor = TensorProto(dims=shape, data_type=TensorProto.FLOAT, name="w", raw_data=b"1234")
+    refused(weighted(tensor), "absurd", "'w'")
+
+
+def test_absurd_results_and_totals(refused) -> None:
+    wide = node("Conv", ["x", "w"], ["y"], pads=[1 << 20] * 4, name="wide")
+    w = numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
+    refused(raw_model([wide], [tensor_info("x", 1, 1, 2, 2)], [tensor_info("y")], [w]), "absurd")
+    names = ["x"] + [f"t{i}" for i in range(70)]
+    chain = [node("Relu", [a], [b]) for a, b in pairwise(names)]
+    many = raw_model(chain, [tensor_info("x", 1 << 28)], [tensor_info(names[-1])])
+    refused(many, "elements together")
+
+
+def test_data_that_does_not_fit_the_shape(refused) -> None:
+    short = TensorProto(dims=[2], data_type=TensorProto.FLOAT, name="w", raw_data=b"1234")
+    refused(weighted(short), "'w'", "4 bytes", "8 bytes")
+    listed = TensorProto(dims=[2], data_type=TensorProto.FLOAT, name="w", float_data=[1, 2, 3])
+    refused(weighted(listed), "'w'", "3 values")
+    negative = TensorProto(dims=[-2], data_type=TensorProto.FLOAT, name="w")
+    refused(weighted(negative), "'w'", "(-2,)")
+
+
+def test_element_types_without_numbers(refused) -> None:
+    text = helper.make_tensor("w", TensorProto.STRING, [2], [b"a", b"b"])
+    refused(weighted(text), "'w'", "STRING")
+    packed = TensorProto(dims=[2], data_type=TensorProto.INT4, name="w", raw_data=b"1")
+    refused(weighted(packed), "'w'", "INT4")
+    unknown = TensorProto(dims=[2], data_type=77, name="w", raw_data=b"1")
+    refused(weighted(unknown), "'w'", "77")
+    model = raw_model(RELU, [tensor_info("x", 2, kind=TensorProto.STRING)], [tensor_info("y", 2)])
+    refused(model, "'x'", "STRING")
+    constant = [node("Constant", [], ["c"], name="words", value_string="a"), *RELU]
+    model = raw_model(constant, [tensor_info("x", 2)], [tensor_info("y", 2), tensor_info("c")])
+    refused(model, "words")
+
+
+def test_inputs_that_are_no_tensors(refused) -> None:
+    sequence = helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, [2])
+    refused(raw_model(RELU, [sequence], [tensor_info("y", 2)]), "'x'", "sequence")
+
+
+def test_sparse_weights(refused) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    indices = numpy_helper.from_array(np.array([1], np.int64), "i")
+    model = weighted(numpy_helper.from_array(np.ones(2, np.float32), "other"))
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2]))
+    assert isinstance(refused(model, "sparse", "'w'"), UnsupportedOpError)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        node("Conv", ["x"], ["y"], name="bad"),
+        node("Relu", ["x", "x"], ["y"], name="bad"),
+        node("LeakyRelu", ["x"], ["y"], name="bad", alpha="steep"),
+        node("Relu", ["x"], ["y"], name="bad", colour=3),
+        node("Concat", ["x", "x"], ["y"], name="bad"),
+        node("Concat", ["x", "x"], ["y"], name="bad", axis=9),
+        node("Flatten", ["x"], ["y"], name="bad", axis=9),
+        node("Transpose", ["x"], ["y"], name="bad", perm=[0, 0]),
+        node("MaxPool", ["x"], ["y"], name="bad", kernel_shape=[2]),
+        node("MaxPool", ["x"], ["y"], name="bad", kernel_shape=[2, 2], auto_pad="MAYBE"),
+        node("MaxPool", ["x"], ["y"], name="bad", kernel_shape=[9, 9]),
+        node("Conv", ["x", "w"], ["y"], name="bad", group=2),
+        node("Conv", ["x", "w"], ["y"], name="bad", kernel_shape=[5, 5]),
+        node("Gemm", ["x", "w"], ["y"], name="bad"),
+        node("MatMul", ["x", "w"], ["y"], name="bad"),
+        node("Split", ["x"], ["y", "z"], name="bad", axis=1),
+        node("Squeeze", ["x", "one"], ["y"], name="bad"),
+        node("Reshape", ["x", "seven"], ["y"], name="bad"),
+        node("Gather", ["x", "seven"], ["y"], name="bad", axis=1),
+        node("Pad", ["x", "seven"], ["y"], name="bad"),
+        node("Add", ["x", "odd"], ["y"], name="bad"),
+    ],
+)
+def test_invalid_nodes_are_named(refused, wrong) -> None:
+    constants = {
+        "w": np.ones((4, 2, 3, 3), np.float32), "one": np.array([1]), "seven": np.array([7]),
+        "odd": np.ones(11, np.float32),
+    }  # fmt: skip
+    initializers = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    outs = [tensor_info(name) for name in wrong.output]
+    refused(raw_model([wrong], [tensor_info("x", 1, 3, 4, 5)], outs, initializers), "bad")

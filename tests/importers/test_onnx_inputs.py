@@ -1,0 +1,155 @@
+"""Input shapes, symbolic sizes (case B25) and cutting a graph (case B45)."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from npusim.errors import ModelImportError
+from npusim.importers.onnx import load_onnx
+from npusim.runtime.reference import evaluate
+
+node = helper.make_node
+RELU = [node("Relu", ["x"], ["y"])]
+
+
+def shape_of(path, **kwargs):
+    return load_onnx(path, **kwargs).spec("x").shape
+
+
+def test_symbolic_sizes_are_named(save) -> None:
+    path = save([node("Add", ["x", "z"], ["y"])], {"x": ["batch", 3, "height", None], "z": [1]},
+                ["y"])  # fmt: skip
+    with pytest.raises(ModelImportError) as error:
+        load_onnx(path)
+    text = str(error.value)
+    assert "axis 0 is 'batch', axis 2 is 'height', axis 3 is '?'" in text
+    assert "input_shapes={'x': (1, 3, 224, 224)}" in text
+    assert "'z'" not in text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"x": (1, 3, 8, 9)},
+        {"x": [3, 8, 9]},
+        [(1, 3, 8, 9)],
+        [[3, 8, 9]],
+        {"x": (-1 + 2, None, 8, 9)},
+        {"x": (1, -1, np.int64(8), 9)},
+    ],
+)
+def test_shapes_in_all_spellings(save, given) -> None:
+    path = save(RELU, {"x": ["n", 3, "h", "w"]}, ["y"])
+    assert shape_of(path, input_shapes=given) == (1, 3, 8, 9)
+
+
+def test_left_out_batch_is_the_models_own(save) -> None:
+    path = save(RELU, {"x": [4, 3, "h", "w"]}, ["y"])
+    assert shape_of(path, input_shapes={"x": (3, 8, 9)}) == (4, 3, 8, 9)
+
+
+def test_fixed_inputs_need_no_shape(save) -> None:
+    path = save([node("Add", ["x", "z"], ["y"])], {"x": ["n", 3], "z": [1, 3]}, ["y"])
+    graph = load_onnx(path, input_shapes={"x": (2, 3)})
+    assert graph.spec("z").shape == (1, 3)
+
+
+def test_a_symbol_has_one_value(save) -> None:
+    path = save([node("Add", ["x", "z"], ["y"])], {"x": ["n", 3], "z": ["n", 3]}, ["y"])
+    assert load_onnx(path, input_shapes={"x": (2, 3)}).spec("z").shape == (2, 3)
+    with pytest.raises(ModelImportError, match="one symbol has one value"):
+        load_onnx(path, input_shapes={"x": (2, 3), "z": (4, 3)})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"x": (1, 4, 8, 9)}, "contradicts"),
+        ({"x": (1, 3, 8)}, "contradicts"),
+        ({"x": (8, 9)}, "2 sizes"),
+        ({"x": (1, 3, 8, 9, 1)}, "5 sizes"),
+        ({"x": (1, 3, 0, 9)}, "positive"),
+        ({"x": (1, 3, -5, 9)}, "positive"),
+        ({"x": "1x3"}, "positive"),
+        ({"x": 5}, "positive"),
+        ({"X": (1, 3, 8, 9)}, r"'X', which is no input[\s\S]*did you mean 'x'"),
+        ([(1, 3, 8, 9)] * 2, "2 input shapes for 1 inputs"),
+        ({"x": (1, 3, None, 9)}, "axis 2 is 'h'"),
+    ],
+)
+def test_bad_shapes(save, given, said) -> None:
+    path = save(RELU, {"x": ["n", 3, "h", "w"]}, ["y"])
+    with pytest.raises(ModelImportError, match=said):
+        load_onnx(path, input_shapes=given)
+
+
+def test_constants_listed_as_inputs_are_no_inputs(agrees) -> None:
+    graph = agrees([node("Add", ["x", "c"], ["y"])], {"x": (2, 3)}, ["y"],
+                   {"c": np.ones(3, np.float32)}, opset=8, listed=True)  # fmt: skip
+    assert graph.inputs == ("x",)
+    assert graph.is_constant("c")
+
+
+def test_byte_images_that_are_cast_become_float_inputs(save) -> None:
+    path = save([node("Cast", ["x"], ["f"], to=1), node("Relu", ["f"], ["y"])], {"x": (1, 3)},
+                ["y"], types={"x": "uint8"})  # fmt: skip
+    graph = load_onnx(path)
+    assert graph.spec("x").dtype.value == "f32"
+    assert [n.op for n in graph.nodes] == ["relu"]
+    assert "uint8" in graph.notes[0] or "u8" in graph.notes[0]
+
+
+CHAIN = [
+    node("Relu", ["x"], ["a"], name="first"),
+    node("Abs", ["a"], ["b"], name="second"),
+    node("Neg", ["b"], ["c"], name="third"),
+    node("Exp", ["a"], ["d"], name="side"),
+]
+
+
+def cut(save, **kwargs):
+    return load_onnx(save(CHAIN, {"x": (2, 3)}, ["c", "d"]), **kwargs)
+
+
+def test_outputs_cut_the_graph(save) -> None:
+    graph = cut(save, outputs=["b"])
+    assert [n.op for n in graph.nodes] == ["relu", "abs"]
+    assert graph.outputs == ("b",)
+    graph = cut(save, outputs=["d", "b"])
+    assert graph.outputs == ("d", "b")
+    assert cut(save, outputs=["second"]).outputs == ("b",)
+    assert cut(save, outputs=["x", "b"]).outputs == ("x", "b")
+
+
+def test_inputs_cut_the_graph(save) -> None:
+    graph = cut(save, inputs=["b"], outputs=["c"], input_shapes=[(2, 3)])
+    assert [n.op for n in graph.nodes] == ["neg"]
+    x = np.array([[1.0, -2.0, 3.0]] * 2, np.float32)
+    np.testing.assert_array_equal(evaluate(graph, {"b": x})["c"], -x)
+    both = cut(save, inputs=["a"], input_shapes={"a": (2, 3)})
+    assert [n.op for n in both.nodes] == ["abs", "neg", "exp"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"outputs": ["bb"]}, r"'bb' to end at[\s\S]*did you mean 'b'"),
+        ({"inputs": ["zz"]}, "'zz' to begin at"),
+        ({"inputs": ["b"], "outputs": ["c"]}, "'b' has no shape at all"),
+        ({"inputs": ["b"], "outputs": ["d"]}, r"also need the model's inputs \['x'\]"),
+        ({"inputs": ["x", "b"], "outputs": ["d"]}, r"do not depend on \['b'\]"),
+        ({"inputs": ["a", "a"]}, "repeat"),
+        ({"outputs": ["b", "b"]}, "repeat"),
+        ({"outputs": []}, "no outputs"),
+        ({"outputs": "b"}, "a list of names"),
+    ],
+)
+def test_bad_cuts(save, kwargs, said) -> None:
+    with pytest.raises(ModelImportError, match=said):
+        cut(save, **kwargs)
+
+
+def test_unsupported_nodes_outside_the_cut_do_not_matter(save) -> None:
+    nodes = [*CHAIN, node("NonZero", ["c"], ["bad"])]
+    path = save(nodes, {"x": (2, 3)}, ["bad"], types={"bad": "int64"})
+    assert load_onnx(path, outputs=["c"]).outputs == ("c",)

@@ -1,0 +1,118 @@
+"""Unsupported operators are reported all at once, with advice (case B22)."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from npusim.errors import UnsupportedOpError
+from npusim.importers.onnx import load_onnx
+
+node = helper.make_node
+
+
+def message(path):
+    with pytest.raises(UnsupportedOpError) as error:
+        load_onnx(path)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_case_b22_all_at_once(save) -> None:
+    nodes = [
+        node("Selu", ["x"], ["a"], name="one"),
+        node("Relu", ["a"], ["b"], name="fine"),
+        node("Cos", ["b"], ["c"], name="two"),
+        node("MaxPool", ["x"], ["d"], kernel_shape=[2, 2], dilations=[2, 2], name="three"),
+        node("Celu", ["x"], ["e"]),
+    ]
+    text = message(save(nodes, {"x": (1, 3, 8, 8)}, ["c", "d", "e"]))
+    assert "4 unsupported nodes" in text
+    for words in ("'one': Selu (ai.onnx version 13)", "'two': Cos", "'three': MaxPool",
+                  "dilations (2, 2)", "'e': Celu", "Elu and Mul", "npusim ops"):  # fmt: skip
+        assert words in text
+    assert "fine" not in text
+
+
+def test_other_domains_name_domain_and_version(save) -> None:
+    graph = helper.make_graph(
+        [node("FusedConv", ["x"], ["y"], name="fused", domain="com.microsoft")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
+    )  # fmt: skip
+    imports = [helper.make_opsetid("com.microsoft", 1)]
+    text = message(save(helper.make_model(graph, opset_imports=imports)))
+    assert "'fused': FusedConv (com.microsoft version 1)" in text
+    assert "optimised" in text
+
+
+def test_quantized_operators_say_that_the_import_comes_later(save) -> None:
+    constants = {"s": np.float32(0.1), "z": np.uint8(3)}
+    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"], name="enter"),
+             node("DequantizeLinear", ["q", "s", "z"], ["y"], name="leave")]  # fmt: skip
+    text = message(save(nodes, {"x": (2,)}, ["y"], constants))
+    assert "'enter': QuantizeLinear" in text
+    assert "'leave': DequantizeLinear" in text
+    assert "quantized import comes later" in text
+
+
+def test_quantized_weights_are_reported_too(save) -> None:
+    constants = {"q": np.ones(2, np.uint8), "s": np.float32(0.1)}
+    nodes = [node("DequantizeLinear", ["q", "s"], ["w"], name="weights"),
+             node("Mul", ["x", "w"], ["y"])]  # fmt: skip
+    assert "'weights': DequantizeLinear" in message(save(nodes, {"x": (2,)}, ["y"], constants))
+
+
+def test_control_flow_is_named(save) -> None:
+    def branch(op):
+        end = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+        return helper.make_graph([node(op, ["x"], ["r"])], op, [], [end])
+
+    nodes = [node("If", ["c"], ["y"], name="fork", then_branch=branch("Relu"),
+                  else_branch=branch("Neg"))]  # fmt: skip
+    text = message(save(nodes, {"x": (2,)}, ["y"], {"c": np.array(True)}))
+    assert "'fork': If" in text
+    assert "sub-graphs" in text
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape", "said"),
+    [
+        ([node("Conv", ["x", "w"], ["y"])], (1, 2, 4, 4, 4), "3 spatial axes"),
+        ([node("Conv", ["x", "x"], ["y"])], (1, 1, 4, 4), "weights"),
+        ([node("MaxPool", ["x"], ["p", "i"], kernel_shape=[2, 2]), node("Relu", ["p"], ["r"]),
+          node("Cast", ["i"], ["c"], to=1), node("Add", ["r", "c"], ["y"])], (1, 1, 4, 4), "['i']"),
+        ([node("PRelu", ["x", "x"], ["y"])], (1, 4), "the slope"),
+        ([node("Clip", ["x", "x"], ["y"])], (), "lower limit"),
+        ([node("LpNormalization", ["x"], ["y"], p=1)], (2, 3), "p is not 2"),
+        ([node("ArgMax", ["x"], ["i"], select_last_index=1), node("Cast", ["i"], ["y"], to=1)],
+         (2, 3), "select_last_index"),
+        ([node("Cast", ["x"], ["i"], to=TensorProto.INT64), node("Cast", ["i"], ["y"], to=1)],
+         (2,), "fractions"),
+        ([node("ArgMax", ["x"], ["i"]), node("Add", ["i", "i"], ["j"]),
+          node("Cast", ["j"], ["y"], to=1)], (2, 3), "real numbers"),
+        ([node("Dropout", ["x", "half", "true"], ["y"])], (2,), "inference mode"),
+        ([node("Pad", ["x", "one_each"], ["y"], mode="wrap")], (4,), "wrap"),
+        ([node("SpaceToDepth", ["x"], ["y"], blocksize=2)], (1, 4, 4), "axes"),
+    ],
+)  # fmt: skip
+def test_unsupported_forms(save, nodes, shape, said) -> None:
+    constants = {
+        "w": np.ones((2, 2, 1, 1, 1), np.float32), "half": np.float32(0.5), "true": np.array(True),
+        "one_each": np.array([1, 1], np.int64),
+    }  # fmt: skip
+    opset = 19 if "wrap" in str(nodes) else 13
+    assert said in message(save(nodes, {"x": shape}, ["y"], constants, opset=opset))
+
+
+def test_shuffled_case_of_a_known_operator_gets_a_suggestion(save) -> None:
+    graph = helper.make_graph(
+        [node("relu", ["x"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    with pytest.raises(onnx.checker.ValidationError):
+        onnx.checker.check_model(model)
+    text = message(save(model))
+    assert "Relu" in text
