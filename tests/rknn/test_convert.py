@@ -154,7 +154,12 @@ def test_case_B4_values_for_0_to_1_are_suspected(new, convnet, images, capfd):
 
 def test_case_B3_order_of_preprocessing_is_in_the_log(new, convnet, images, capfd):
     load_and_build(
-        new, convnet(), images().path, verbose=True, mean_values=[[1, 2, 3]], reorder_channel="2 1 0"
+        new,
+        convnet(),
+        images().path,
+        verbose=True,
+        mean_values=[[1, 2, 3]],
+        reorder_channel="2 1 0",
     )
     assert "reorder [2, 1, 0], then mean [1.0, 2.0, 3.0], then std 1" in capfd.readouterr().err
 
