@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.nnstore import cut_to_f16, store_integer
 from npusim.kernels.shader import F32, Scaling, dequantize, requantize, saturate
+from npusim.kernels.tptable import TINY, read_f16
 
 Codes = NDArray[np.generic]
 
@@ -115,6 +116,12 @@ def add_on_nn(
 def add_on_nn_f16(
     a: NDArray[np.float16], b: NDArray[np.float16], subtract: bool
 ) -> NDArray[np.float16]:
-    """Add or subtract float16 as the NN engine does: one float32 sum, cut toward zero."""
-    left, right = dequantize(a, (1.0, 0)), dequantize(b, (1.0, 0))
+    """Add or subtract float16 as the NN engine does: one float32 sum, cut toward zero.
+
+    Subnormal operands are 0; exponent 31 is one more binade, as in its convolutions.
+    """
+    left, right = (
+        np.where(np.abs(value) < TINY, 0, value).astype(np.float32)
+        for value in (read_f16(a), read_f16(b))
+    )
     return cut_to_f16(left - right if subtract else left + right)

@@ -9,6 +9,18 @@ ADD, MULTIPLY, DIVIDE, ADD_ON_NN = 0, 1, 2, 3
 
 
 @primitive
+def shader_value(bits):
+    """Return a half as the shader reads it: subnormals are 0, infinity and NaN are themselves."""
+    magnitude = np.uint32(bits & np.uint16(0x7FFF))
+    sign = np.uint32(bits & np.uint16(0x8000)) << np.uint32(16)
+    normal = (magnitude << np.uint32(13)) + np.uint32(112 << 23)
+    normal = normal if magnitude < np.uint32(0x7C00) else normal + np.uint32(112 << 23)
+    return np.uint32((normal if magnitude >= np.uint32(0x0400) else np.uint32(0)) | sign).view(
+        np.float32
+    )
+
+
+@primitive
 def shader_half(value):
     """Return the bits of the half nearest to a float32, ties to even: the shader's store.
 
@@ -34,8 +46,8 @@ def shader_half(value):
 def binary(a, a_rows, b, b_rows, ofm, row_length, operation, negate_b, relu, first, last):
     """Set ``ofm = a (operation) b`` for the rows first <= row < last; rows as in ``lut.map_pairs``.
 
-    One float32 operation. ADD, MULTIPLY, DIVIDE: the shader (infinities are infinities, subnormal
-    operands count as 0, nearest). ADD_ON_NN: cut toward zero. ``relu``: negative results become +0.
+    One float32 operation; subnormal operands are 0. ADD, MULTIPLY, DIVIDE: the shader, nearest.
+    ADD_ON_NN: cut toward zero, no infinities. ``relu``: negative results become +0.
     """
     b_sign = np.uint16(0x8000) if negate_b else np.uint16(0)
     limit = np.uint32(0x8000) if relu else np.uint32(0x10000)
@@ -45,18 +57,18 @@ def binary(a, a_rows, b, b_rows, ofm, row_length, operation, negate_b, relu, fir
         result = ofm[row * row_length : (row + 1) * row_length]
         if operation == ADD:
             for k in range(row_length):
-                x, y = half_to_f32_flushed(left[k]), half_to_f32_flushed(right[k] ^ b_sign)
+                x, y = shader_value(left[k]), shader_value(right[k] ^ b_sign)
                 half = shader_half(x + y)
                 result[k] = half if half < limit else np.uint16(0)
         elif operation == MULTIPLY:
             for k in range(row_length):
-                x, y = half_to_f32_flushed(left[k]), half_to_f32_flushed(right[k] ^ b_sign)
+                x, y = shader_value(left[k]), shader_value(right[k] ^ b_sign)
                 half = shader_half(x * y)
                 result[k] = half if half < limit else np.uint16(0)
         elif operation == DIVIDE:
             for k in range(row_length):
-                x, y = half_to_f32_flushed(left[k]), half_to_f32_flushed(right[k] ^ b_sign)
-                half = shader_half(x / y)
+                x, y = shader_value(left[k]), shader_value(right[k] ^ b_sign)
+                half = shader_half(x / (y + np.float32(0.0)))  # zeros divide as +0
                 result[k] = half if half < limit else np.uint16(0)
         else:
             for k in range(row_length):
