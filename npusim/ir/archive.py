@@ -81,7 +81,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
     path : path
         Replaced when it exists.
     meta : mapping, optional
-        JSON values kept beside the graph; ``read_meta`` returns them.
+        JSON values kept beside the graph; ``load_with_meta`` returns them.
 
     Raises
     ------
@@ -148,6 +148,11 @@ def load(path: str | Path) -> Graph:
         When the file is missing, truncated, damaged, of a newer version or not npusim's; it says
         what the file is.
     """
+    return load_with_meta(path)[0]
+
+
+def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
+    """Return the graph and what ``save`` was given as ``meta``; errors as in ``load``."""
     where = str(path)
     content, data = _open(path)
     try:
@@ -178,14 +183,8 @@ def load(path: str | Path) -> Graph:
         verify(graph)
     except GraphError as error:
         raise ContainerError(f"the stored graph is not valid: {error}", where=where) from error
-    return graph
-
-
-def read_meta(path: str | Path) -> dict[str, Any]:
-    """Return what ``save`` was given as ``meta``; errors as in ``load``."""
-    content, _ = _open(path)
     meta = content.get("meta")
-    return dict(meta) if isinstance(meta, dict) else {}
+    return graph, meta if isinstance(meta, dict) else {}
 
 
 def _aligned(offset: int) -> int:

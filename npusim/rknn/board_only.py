@@ -31,7 +31,7 @@ class BoardOnly(RknnState):
         from npusim.ir import archive
 
         source, copy = as_path(input_model, "input_model"), as_path(output_model, "output_model")
-        graph, meta = archive.load(source), archive.read_meta(source)
+        graph, meta = archive.load_with_meta(source)
         uids = [sync_uids] if isinstance(sync_uids, int) else list(sync_uids or ())
         known = {node.uid for node in graph.nodes}
         unknown = [uid for uid in uids if uid not in known]

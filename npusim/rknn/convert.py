@@ -118,12 +118,12 @@ def _batch(value: Any, log: Log) -> int:
 
 def read_model(path: Path) -> tuple[Graph, dict[str, Any]]:
     """Return (lowered graph, what was stored beside it) of npusim's model file."""
-    graph = archive.load(path)
+    graph, meta = archive.load_with_meta(path)
     check_runtime_target(None, graph.target)
     check(graph)
     if any(node.engine is None for node in graph.nodes):
         graph = lower(graph)
-    return graph, archive.read_meta(path)
+    return graph, meta
 
 
 def _names(what: str, value: Any) -> list[str] | None:

@@ -27,8 +27,7 @@ def stored_targets(path: str | Path) -> tuple[str, ...]:
     """Return the target platforms in a model file of npusim or the vendor."""
     if _is_vendors(path):
         return read_vendor_file(path).targets
-    meta = archive.read_meta(path)
-    return tuple(meta.get("target_platform") or (archive.load(path).target,))
+    return _targets(*archive.load_with_meta(path))
 
 
 def stored_config(path: str | Path) -> OrderedDict[str, Any]:
@@ -38,8 +37,12 @@ def stored_config(path: str | Path) -> OrderedDict[str, Any]:
     """
     if _is_vendors(path):
         return OrderedDict(read_vendor_file(path).config)
-    graph = archive.load(path)
-    return _config(graph, stored_targets(path))
+    graph, meta = archive.load_with_meta(path)
+    return _config(graph, _targets(graph, meta))
+
+
+def _targets(graph: Graph, meta: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(meta.get("target_platform") or (graph.target,))
 
 
 def _is_vendors(path: str | Path) -> bool:

@@ -132,7 +132,7 @@ def test_graph_round_trips(tmp_path_factory, quant, dtype, shape, batch, how, so
         assert found.dtype == value.dtype
         assert found.tobytes() == np.ascontiguousarray(value).tobytes()
         assert found.shape == value.shape
-    assert archive.read_meta(path) == {"targets": ["RK1808"]}
+    assert archive.load_with_meta(path)[1] == {"targets": ["RK1808"]}
 
 
 def weights_graph(weights):

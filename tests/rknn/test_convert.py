@@ -376,7 +376,7 @@ def test_precompiled_sync_and_encrypted_export(new, convnet, work, monkeypatch):
     assert (work / "p.rknn").read_bytes() == (work / "m.rknn").read_bytes()
     uid = built(rknn).nodes[0].uid
     assert rknn.export_rknn_sync_model("m.rknn", [uid], "s.rknn") == 0
-    assert archive.read_meta("s.rknn")["sync_uids"] == [uid]
+    assert archive.load_with_meta("s.rknn")[1]["sync_uids"] == [uid]
     assert rknn.export_rknn_sync_model("m.rknn", [uid + 1000], "t.rknn") == -1
     assert rknn.export_encrypted_rknn_model("m.rknn") == -1
     assert not (work / "t.rknn").exists()
