@@ -1,0 +1,162 @@
+"""Reductions, softmax, normalisations, products and LRN against plain loops."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npusim.kernels.lrn import local_response, normalizer
+from npusim.kernels.reduce import (
+    l2_normalize,
+    matmul,
+    moments,
+    normalize,
+    reduce,
+    softmax,
+    sum_in_halves,
+    weighted_sum,
+)
+from npusim.kernels.tptable import lookup
+from tests.kernels.exact import r16, tp_ratio, tp_store
+
+F = np.float32
+seeds = st.integers(0, 200)
+
+
+def values(seed, shape, spread=2.0):
+    return np.random.default_rng(seed).normal(0, spread, shape).astype(F)
+
+
+@pytest.mark.parametrize("axes", [(1,), (2, 3), (0, 1, 2, 3), (3,)])
+@given(seed=seeds)
+def test_reductions_do_not_depend_on_memory_order(axes, seed):
+    value = values(seed, (2, 3, 4, 5))
+    other = np.ascontiguousarray(value.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    exact = {
+        "reduce_sum": math.fsum,
+        "reduce_mean": lambda v: math.fsum(v) / len(v),
+        "reduce_max": max,
+        "reduce_min": min,
+        "reduce_prod": math.prod,
+    }
+    rest = [axis for axis in range(4) if axis not in axes]
+    lines = value.transpose(*rest, *axes).reshape(*(value.shape[a] for a in rest), -1)
+    for op, function in exact.items():
+        got = reduce(op, value, axes)
+        assert got.dtype == F
+        np.testing.assert_array_equal(got, reduce(op, other, axes))
+        expected = np.apply_along_axis(function, -1, lines.astype(float))
+        np.testing.assert_allclose(got.reshape(expected.shape), expected, rtol=2e-7, atol=1e-12)
+
+
+def cut(value):
+    mantissa, exponent = math.frexp(value)
+    return math.trunc(mantissa * 2048) * 2.0 ** (exponent - 11)
+
+
+@given(seed=seeds, length=st.integers(1, 21))
+def test_float16_sums_run_in_groups_of_four(seed, length):
+    value = values(seed, (1, length, 3, 2)).astype(np.float16).astype(F)
+    got = sum_in_halves(value, (1,))
+    assert got.dtype == np.float16
+    for y in range(3):
+        for x in range(2):
+            total = 0.0
+            for k in range(0, length, 4):
+                group = math.fsum(value[0, k : k + 4, y, x].astype(float))
+                total = cut(total + cut(group))
+            assert got[0, 0, y, x] == (total if abs(total) >= 2.0**-14 else 0)
+
+
+@given(seed=seeds)
+def test_weighted_sum_rounds_every_step(seed):
+    value = values(seed, (1, 2, 4, 3), 1e3)
+    got = weighted_sum(value, 0.1)
+    for c in range(2):
+        total = F(0)
+        for pixel in value[0, c].reshape(-1):
+            total = F(total + F(pixel * F(0.1)))
+        assert got[0, c] == total
+
+
+@pytest.mark.parametrize("logarithm", [False, True])
+@given(seed=seeds)
+def test_softmax(logarithm, seed):
+    value = values(seed, (2, 7, 3), 5.0)
+    got = softmax(value, 1, logarithm=logarithm)
+    shifted = value.astype(float) - value.max(axis=1, keepdims=True)
+    expected = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    if logarithm:
+        np.testing.assert_allclose(got, np.log(expected), rtol=1e-6, atol=2e-6)
+    else:
+        np.testing.assert_allclose(got, expected, rtol=5e-6)
+    np.testing.assert_array_equal(got, softmax(np.asfortranarray(value), 1, logarithm=logarithm))
+
+
+def test_l2_of_zero_stays_zero():
+    value = np.array([[3.0, 0.0], [4.0, 0.0]], F)
+    np.testing.assert_array_equal(l2_normalize(value, 0), np.array([[0.6, 0], [0.8, 0]], F))
+
+
+@given(seed=seeds)
+def test_normalize(seed):
+    value = values(seed, (2, 3, 4, 5))
+    gamma, beta = np.arange(1.0, 4.0).reshape(1, 3, 1, 1), np.arange(3.0).reshape(1, 3, 1, 1)
+    got = normalize(value, *moments(value, (2, 3)), 1e-3, gamma, beta)
+    for n in range(2):
+        for c in range(3):
+            part = value[n, c].astype(float)
+            expected = (part - part.mean()) / math.sqrt(part.var() + 1e-3) * (c + 1) + c
+            np.testing.assert_allclose(got[n, c], expected, rtol=1e-6, atol=1e-6)
+
+
+@given(seed=seeds)
+def test_matmul_rounds_once(seed):
+    a, b = values(seed, (2, 3, 4)), values(seed + 1, (4, 5))
+    got = matmul(a, b)
+    for i in range(3):
+        for j in range(5):
+            exact = sum(
+                Fraction(float(p)) * Fraction(float(q))
+                for p, q in zip(a[1, i], b[:, j], strict=True)
+            )
+            assert got[1, i, j] == pytest.approx(float(exact), rel=6e-8)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16])
+@given(seed=seeds)
+def test_local_response(size, dtype, seed):
+    rng = np.random.default_rng(seed)
+    half = np.dtype(dtype) == np.float16
+    if half:
+        codes = rng.normal(0, 20, (1, 6, 1, 2)).astype(np.float16)
+        scaling, out_scaling = (1.0, 0), (1.0, 0)
+    else:
+        limits = np.iinfo(dtype)
+        codes = rng.integers(limits.min, limits.max + 1, (1, 6, 1, 2)).astype(dtype)
+        scaling, out_scaling = (0.02, 3), (0.015, 9)
+    step = 1.0 if half else 2.0**-16
+    got = local_response(codes, scaling, size, 0.01, 0.75, 1.5, dtype, out_scaling)
+    entries = normalizer(scaling[0], step, 0.01, 0.75, 1.5)
+    factor = tp_ratio(scaling[0], out_scaling[0])
+    for x in range(2):
+        line = [Fraction(float(q)) - scaling[1] for q in codes[0, :, 0, x]]
+        for c, value in enumerate(line):
+            total = Fraction(0)
+            for k in range(c - (size - 1) // 2, c + size // 2 + 1):
+                if 0 <= k < len(line):
+                    total = r16(total + r16(line[k] ** 2))
+            (gain,) = lookup(entries, np.array([float(total * Fraction(step))]), odd=True)
+            product = r16(value * Fraction(float(gain)))
+            assert got[0, c, 0, x] == tp_store(r16(product * factor), dtype, out_scaling[1])
+
+
+def test_the_normalizer_is_the_formula_on_the_grid():
+    entries = normalizer(1.0, 1.0, 0.5, 0.75, 2.0)
+    at = np.array([1.0, 2.0, 48.0])
+    expected = [float(r16(Fraction(float(F((2.0 + 0.5 * v) ** -0.75))))) for v in at]
+    assert lookup(entries, at, odd=True).tolist() == expected
