@@ -1,0 +1,162 @@
+"""Pooling on every engine against windows cut out one by one."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import Affine, DynamicFixedPoint, Float
+from npusim.ir.tensor import TensorSpec
+from npusim.kernels.tptable import convert
+from npusim.ops import infer_shapes
+from npusim.runtime.binding import bind
+from npusim.runtime.bindings import load_bindings
+from npusim.runtime.codes import scaling_of
+from npusim.runtime.layout import from_channels_last
+
+load_bindings()
+QUANTS = {
+    DType.U8: (Affine(scale=0.02, zero_point=117), Affine(scale=0.013, zero_point=90)),
+    DType.I8: (DynamicFixedPoint(fl=5), DynamicFixedPoint(fl=6)),
+    DType.I16: (DynamicFixedPoint(fl=12), DynamicFixedPoint(fl=11)),
+    DType.F16: (Float(), Float()),
+}
+
+
+def pooled(op, engine, attrs, ifm, quants):
+    """Bind and run one pooling layer; return (result, its spec)."""
+    dtype = DType.of(ifm.dtype)
+    x = TensorSpec(name="x", shape=ifm.shape, dtype=dtype, quant=quants[0])
+    node = Node(name="n", op=op, inputs=("x",), outputs=("y",), attrs=attrs, engine=engine)
+    (shape,) = infer_shapes(node, [x])
+    y = TensorSpec(name="y", shape=shape, dtype=dtype, quant=quants[1])
+    graph = Graph(name="g", nodes=(node,), inputs=("x",), outputs=("y",), tensors={"x": x, "y": y})
+    (result,) = bind(node, graph)(ifm)
+    return result, x, y
+
+
+def draw_codes(rng, dtype, shape):
+    if dtype is DType.F16:
+        codes = (rng.standard_normal(shape) * 3).astype(np.float16)
+        return np.where(rng.random(shape) < 0.1, np.float16(-65504), codes)
+    return rng.integers(dtype.min, dtype.max + 1, shape).astype(dtype.numpy)
+
+
+def windows(ifm, attrs, shape):
+    """Yield (output position, codes inside the window) with padding left out."""
+    for n, c, y, x in np.ndindex(shape):
+        top, left = y * attrs.stride[0] - attrs.pad[0], x * attrs.stride[1] - attrs.pad[2]
+        yield (
+            (n, c, y, x),
+            ifm[
+                n,
+                c,
+                max(top, 0) : max(top + attrs.kernel[0], 0),
+                max(left, 0) : max(left + attrs.kernel[1], 0),
+            ],
+        )
+
+
+@st.composite
+def pools(draw, kind):
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    pads = tuple(draw(st.integers(0, min(k - 1, 2))) for k in np.repeat(kernel, 2))
+    attrs = Pool2dAttrs(
+        kind=kind,
+        kernel=kernel,
+        stride=draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        pad=pads,
+        ceil_mode=draw(st.booleans()) if kind is PoolKind.MAX else False,
+        count_include_pad=draw(st.booleans()),
+    )
+    sizes = [draw(st.integers(k, 9)) for k in kernel]
+    shape = (draw(st.integers(1, 2)), *sizes, draw(st.sampled_from([1, 3, 16, 33])))
+    return attrs, shape, draw(st.integers(0, 2**32 - 1)), draw(st.booleans())
+
+
+@pytest.mark.parametrize("dtype", QUANTS)
+@given(data=st.data())
+def test_maximum(dtype, data):
+    attrs, shape, seed, same = data.draw(pools(PoolKind.MAX))
+    ifm = from_channels_last(draw_codes(np.random.default_rng(seed), dtype, shape))
+    quants = QUANTS[dtype][:1] * 2 if same else QUANTS[dtype]
+    result, x, y = pooled("pool2d", Engine.TP, attrs, ifm, quants)
+    best = np.empty(result.shape, ifm.dtype)
+    for at, codes in windows(ifm, attrs, result.shape):
+        lowest = np.float16(-65504) if dtype is DType.F16 else dtype.min
+        best[at] = codes.max() if codes.size else lowest
+    expected = convert(best, scaling_of(x), y.dtype.numpy, scaling_of(y))
+    np.testing.assert_array_equal(result, expected)
+    if same and dtype is not DType.F16:
+        np.testing.assert_array_equal(expected, best)
+
+
+@pytest.mark.parametrize("dtype", QUANTS)
+@given(data=st.data())
+def test_shader_average_is_exact(dtype, data):
+    attrs, shape, seed, _ = data.draw(pools(PoolKind.AVG))
+    ifm = from_channels_last(draw_codes(np.random.default_rng(seed), dtype, shape))
+    result, x, y = pooled("pool2d", Engine.SHADER, attrs, ifm, QUANTS[dtype])
+    (scale_in, zero_in), (scale_out, zero_out) = scaling_of(x), scaling_of(y)
+    for at, codes in windows(ifm, attrs, result.shape):
+        count = codes.size
+        if attrs.count_include_pad:
+            count = attrs.kernel[0] * attrs.kernel[1]
+        total = sum(Fraction(float(code)) - zero_in for code in codes.reshape(-1))
+        mean = total * Fraction(scale_in) / Fraction(scale_out) / max(count, 1)
+        if dtype is DType.F16:
+            assert abs(float(result[at]) - float(mean)) <= max(
+                abs(float(mean)) * 2.0**-10, 2.0**-14
+            )
+        else:
+            exact = min(max(mean + zero_out, dtype.min), dtype.max)
+            assert abs(int(result[at]) - exact) <= Fraction(1, 2) + Fraction(1, 10**9)
+
+
+@pytest.mark.parametrize("dtype", [DType.U8, DType.I8, DType.I16])
+@given(data=st.data())
+def test_nn_average_has_one_eight_bit_weight(dtype, data):
+    attrs, shape, seed, _ = data.draw(pools(PoolKind.AVG))
+    ifm = from_channels_last(draw_codes(np.random.default_rng(seed), dtype, shape))
+    result, x, y = pooled("pool2d", Engine.NN, attrs, ifm, QUANTS[dtype])
+    taps = attrs.kernel[0] * attrs.kernel[1]
+    (scale_in, zero_in), (scale_out, zero_out) = scaling_of(x), scaling_of(y)
+    if dtype is DType.U8:
+        weight = 255
+        product = np.float32(scale_in) * (np.float32(1) / np.float32(255 * taps))
+        scale = Fraction(float(product / np.float32(scale_out)))
+        digits = scale.numerator.bit_length() - 16  # float32 has a power of two below
+        scale = Fraction(scale.numerator >> max(digits, 0) << max(digits, 0), scale.denominator)
+    else:
+        fl = 6 + taps.bit_length() - 1
+        weight = int(2**fl / taps + 0.5)
+        scale = Fraction(scale_in) / 2**fl / Fraction(scale_out)
+    for at, codes in windows(ifm, attrs, result.shape):
+        total = (int(codes.astype(np.int64).sum()) - zero_in * codes.size) * weight
+        code = round(total * scale) + zero_out
+        assert int(result[at]) == min(max(code, dtype.min), dtype.max)
+
+
+@pytest.mark.parametrize("engine", [Engine.NN, Engine.SHADER, Engine.TP])
+def test_global_average_of_a_constant_map_is_the_constant(engine):
+    dtype = DType.F16 if engine is Engine.TP else DType.U8
+    ifm = (
+        np.full((1, 5, 12, 12), 130, np.uint8) if dtype is DType.U8 else np.ones((1, 5, 8, 8), "e")
+    )
+    quants = QUANTS[dtype][:1] * 2
+    result, _, _ = pooled("global_pool", engine, GlobalPoolAttrs(kind=PoolKind.AVG), ifm, quants)
+    assert result.shape == (1, 5, 1, 1)
+    np.testing.assert_array_equal(result, ifm[:, :, :1, :1])
+
+
+def test_global_maximum():
+    ifm = np.random.default_rng(0).integers(-128, 128, (2, 7, 5, 4)).astype(np.int8)
+    quants = QUANTS[DType.I8][:1] * 2
+    attrs = GlobalPoolAttrs(kind=PoolKind.MAX)
+    result, _, _ = pooled("global_pool", Engine.SHADER, attrs, ifm, quants)
+    np.testing.assert_array_equal(result, ifm.max((2, 3), keepdims=True))
