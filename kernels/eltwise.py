@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.nnstore import cut_to_f16, store_integer
 from npusim.kernels.shader import F32, Scaling, dequantize, requantize, saturate
-from npusim.kernels.tptable import TINY, read_f16
+from npusim.kernels.tptable import TINY, nearest_f16, read_f16
 
 Codes = NDArray[np.generic]
 
@@ -111,6 +111,14 @@ def add_on_nn(
     acc = (a.astype(np.int64) - zero_point) * weights[0]
     acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
     return store_integer(acc, multiplier, shift, out_zero_point, np.uint8)
+
+
+def add_on_tp_f16(
+    a: NDArray[np.float16], b: NDArray[np.float16], subtract: bool
+) -> NDArray[np.float16]:
+    """Add or subtract float16 as TP's fully connected layer does: a float32 sum, nearest."""
+    left, right = (read_f16(value).astype(np.float32) for value in (a, b))
+    return nearest_f16((left - right if subtract else left + right).astype(np.float64))
 
 
 def add_on_nn_f16(

@@ -282,6 +282,13 @@ def sum_on_nn(node: Node, view: GraphView) -> bool:
     )
 
 
+def sum_of_one_pixel_f16(node: Node, view: GraphView) -> bool:
+    """Match a sum on the NN engine whose operands are f16 with a single pixel, batch 1."""
+    ifm = view.ifm(node)
+    one_pixel = len(ifm.shape) == 4 and ifm.elements == ifm.shape[1]
+    return ifm.dtype is DType.F16 and one_pixel and sum_on_nn(node, view)
+
+
 # ---- the table ---------------------------------------------------------------------------------
 NN, TP, SHADER, CPU = Engine.NN, Engine.TP, Engine.SHADER, Engine.CPU
 _SHADER_ONLY = "always a shader program"
@@ -324,6 +331,7 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(SHADER, engine_types, "mean over other axes or sizes"),
     ),
     "add": (
+        EngineRule(TP, sum_of_one_pixel_f16, "f16 sum of one pixel each: fully connected"),
         EngineRule(NN, sum_on_nn, "both operands are hidden NN or TP results of near scales"),
         EngineRule(SHADER, engine_types, "an operand is exposed, constant, moved or far in scale"),
     ),

@@ -11,7 +11,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels import eltwise_f16
-from npusim.kernels.eltwise import FUNCTIONS, add_on_nn, add_on_nn_f16, binary
+from npusim.kernels.eltwise import FUNCTIONS, add_on_nn, add_on_nn_f16, add_on_tp_f16, binary
 from npusim.kernels.lut import map_pairs
 from npusim.ops.requant import add_weights, split_scale
 from npusim.runtime.binding import Step, binding
@@ -87,6 +87,18 @@ def bind_on_nn(node: Node, graph: Graph) -> Step:
         )
 
     return _bound(node, graph, function, None)
+
+
+@binding("add", "sub", engine=Engine.TP)
+def bind_on_tp(node: Node, graph: Graph) -> Step:
+    """Bind a float16 add or sub of two single pixels: a fully connected layer.
+
+    Source: measured like ARITHMETIC_NN.md section 2.
+    """
+    specs = _specs(node, graph)
+    require_types(node, specs, (DType.F16,))
+    subtract = node.op == "sub"
+    return _bound(node, graph, lambda left, right: add_on_tp_f16(left, right, subtract), None)
 
 
 def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
