@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
-from npusim.quantization.apply import apply_scheme, to_float16
+from npusim.quantization.apply import apply_scheme
 from npusim.quantization.calibrate import calibrate
 from npusim.quantization.constrain import constrain
+from npusim.quantization.float16 import to_float16
 from npusim.quantization.observers import Observer
 from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.runtime.program import Program

@@ -54,32 +54,6 @@ def apply_scheme(graph: Graph, ranges: dict[str, Range], scheme: Scheme) -> Grap
     return graph.copy(nodes=tuple(nodes))
 
 
-def to_float16(graph: Graph) -> Graph:
-    """Return the graph with float16 activations and weights and float32 biases."""
-    graph = graph.copy()
-    for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
-        spec = graph.spec(name)
-        if spec.dtype is DType.F32:
-            graph.tensors[name] = replace(spec, dtype=DType.F16)
-    nodes = []
-    for node in graph.nodes:
-        inputs = list(node.inputs)
-        for position, name in enumerate(node.inputs):
-            is_bias = node.op in WEIGHTED and position == 2
-            if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
-                value = quantize(graph.constants[name], DType.F16, Float())
-                if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
-                    raise QuantizationError(
-                        f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest "
-                        "float16",
-                        where=f"layer {node.name!r}",
-                        remedy="rescale the layer or quantize the model to integers",
-                    )
-                inputs[position] = _constant(graph, name, value, Float())
-        nodes.append(replace(node, inputs=tuple(inputs)))
-    return graph.copy(nodes=tuple(nodes))
-
-
 def _quantize_constants(graph: Graph, node: Node, quantizer: WeightQuantizer) -> Node:
     """Replace the float constants of a node by quantized ones."""
     inputs = list(node.inputs)
@@ -87,11 +61,11 @@ def _quantize_constants(graph: Graph, node: Node, quantizer: WeightQuantizer) ->
     if node.op in WEIGHTED and graph.is_constant(node.inputs[1]):
         data, weights, bias = node.inputs
         integers, weight_quant = quantizer.weights(graph.constants[weights])
-        inputs[1] = _constant(graph, weights, integers, weight_quant)
+        inputs[1] = stored_constant(graph, weights, integers, weight_quant)
         integers, bias_quant = quantizer.bias(
             graph.constants[bias], graph.spec(data).quant, weight_quant
         )
-        inputs[2] = _constant(graph, bias, integers, bias_quant)
+        inputs[2] = stored_constant(graph, bias, integers, bias_quant)
         return replace(node, inputs=tuple(inputs))
     in_float = all(graph.spec(name).dtype is DType.F16 for name in graph.activations(node))
     for position, name in enumerate(node.inputs):
@@ -100,7 +74,9 @@ def _quantize_constants(graph: Graph, node: Node, quantizer: WeightQuantizer) ->
         value = graph.constants[name]
         if in_float or _is_parameter(node, position):
             dtype = DType.F16 if in_float and not _is_parameter(node, position) else DType.F32
-            inputs[position] = _constant(graph, name, quantize(value, dtype, Float()), Float())
+            inputs[position] = stored_constant(
+                graph, name, quantize(value, dtype, Float()), Float()
+            )
             continue
         if not np.isfinite(value).all():
             raise QuantizationError(
@@ -111,7 +87,7 @@ def _quantize_constants(graph: Graph, node: Node, quantizer: WeightQuantizer) ->
             quant = graph.spec(node.outputs[0]).quant
         else:
             quant = parameters((float(value.min()), float(value.max())), scheme)
-        inputs[position] = _constant(graph, name, quantize(value, scheme.dtype, quant), quant)
+        inputs[position] = stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
     return replace(node, inputs=tuple(inputs))
 
 
@@ -120,7 +96,7 @@ def _is_parameter(node: Node, position: int) -> bool:
     return position > 0 and node.op in ("batch_norm", "instance_norm", "layer_norm")
 
 
-def _constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
+def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
     """Store a converted constant under a name of its own; the float one goes when unused."""
     array = np.ascontiguousarray(value).reshape(value.shape)
     dtype = DType.of(array.dtype)

@@ -21,7 +21,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node, Preprocess, Source
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.apply import to_float16
+from npusim.quantization.float16 import to_float16
 
 RECORDS = sorted(
     (

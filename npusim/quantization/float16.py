@@ -1,0 +1,147 @@
+"""Float graph -> float16 graph, and what float16 weights cannot hold."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import QuantizationError
+from npusim.ir.attrs import Activation, Conv2dAttrs
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph, Node
+from npusim.ir.quant import Float
+from npusim.passes.rewrite import add_constant, fresh
+from npusim.quantization.apply import WEIGHTED, stored_constant
+from npusim.quantization.schemes import quantize
+
+log = logging.getLogger("npusim")
+
+SMALLEST_NORMAL = 2.0**-14
+# Share of the energy that flushed weights may take away: float16's own rounding error, squared.
+TOLERATED_LOSS = 2.0**-22
+LARGEST_LIFT = 14
+
+
+def to_float16(graph: Graph) -> Graph:
+    """Return the graph with float16 activations and weights and float32 biases.
+
+    Raises
+    ------
+    QuantizationError
+        When a constant exceeds the largest float16; it names the layer.
+    """
+    graph = lift_small_weights(graph.copy())
+    for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
+        spec = graph.spec(name)
+        if spec.dtype is DType.F32:
+            graph.tensors[name] = replace(spec, dtype=DType.F16)
+    nodes = []
+    for node in graph.nodes:
+        inputs = list(node.inputs)
+        for position, name in enumerate(node.inputs):
+            is_bias = node.op in WEIGHTED and position == 2
+            if (
+                graph.is_constant(name)
+                and graph.spec(name).dtype is DType.F32
+                and not is_bias
+            ):
+                value = quantize(graph.constants[name], DType.F16, Float())
+                if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
+                    raise QuantizationError(
+                        f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest "
+                        "float16",
+                        where=f"layer {node.name!r}",
+                        remedy="rescale the layer or quantize the model to integers",
+                    )
+                inputs[position] = stored_constant(graph, name, value, Float())
+        nodes.append(replace(node, inputs=tuple(inputs)))
+    return graph.copy(nodes=tuple(nodes))
+
+
+def lift_small_weights(graph: Graph) -> Graph:
+    """Keep convolution weights out of the subnormal range of float16, which the NN engine drops.
+
+    Folding a batch normalisation can push all weights of a channel below 2**-14; the engine reads
+    those as 0 (docs/fidelity.md) and the layer is lost. Such a layer gets its weights and bias
+    times a power of two per channel, and a depthwise 1x1 convolution behind it takes the factor
+    out again: exact, at the price of one more pass. A warning names the layer.
+    """
+    for name in [node.name for node in graph.nodes if node.op in ("conv2d", "deconv2d")]:
+        node = graph.node(name)
+        weights = graph.constants.get(node.inputs[1])
+        if weights is None or graph.spec(node.outputs[0]).dtype is not DType.F32:
+            continue
+        lift = channel_lifts(weights)
+        if lift.any():
+            log.warning(
+                "layer %s: %d of %d output channels have weights below the smallest normal "
+                "float16; they are scaled up by powers of two and a layer behind scales back",
+                node.name,
+                np.count_nonzero(lift),
+                lift.size,
+            )
+            graph = _lifted(graph.copy(), node, lift)
+    return graph
+
+
+def channel_lifts(weights: NDArray[np.generic]) -> NDArray[np.int64]:
+    """Return per output channel the power of two that saves its weights.
+
+    All 0 while the layer as a whole loses nothing that counts: channels that training has switched
+    off have tiny weights in every network.
+    """
+    rows = np.abs(weights.reshape(weights.shape[0], -1).astype(np.float64))
+    energy = (rows * rows).sum(1)
+    lifts = np.zeros(len(rows), np.int64)
+    if _lost(rows).sum() <= TOLERATED_LOSS * energy.sum():
+        return lifts
+    waiting = energy > 0
+    for lift in range(LARGEST_LIFT + 1):
+        saved = _lost(rows * 2.0**lift) <= TOLERATED_LOSS * energy * 4.0**lift
+        lifts[waiting & saved] = lift
+        waiting &= ~saved
+    lifts[waiting] = LARGEST_LIFT
+    return lifts
+
+
+def _lost(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the energy of each row that the NN engine would read as 0."""
+    return np.where(rows < SMALLEST_NORMAL, rows * rows, 0.0).sum(1)
+
+
+def _lifted(graph: Graph, node: Node, lift: NDArray[np.int64]) -> Graph:
+    factor = 2.0**lift
+    weights, bias = (graph.constants[name].astype(np.float64) for name in node.inputs[1:3])
+    column = factor.reshape(-1, *(1,) * (weights.ndim - 1))
+    activation = getattr(node.attrs, "activation", Activation.NONE)
+    (output,) = node.outputs
+    inner = fresh(graph, f"{output}.lifted")
+    graph.tensors[inner] = replace(graph.spec(output), name=inner)
+    first = replace(
+        node,
+        name=f"{node.name}.lifted",
+        inputs=(
+            node.inputs[0],
+            add_constant(graph, f"{node.inputs[1]}.lifted", weights * column),
+            add_constant(graph, f"{node.inputs[2]}.lifted", bias * factor),
+        ),
+        outputs=(inner,),
+        uid=max(n.uid for n in graph.nodes) + 1,
+        attrs=replace(node.attrs, activation=Activation.NONE),  # type: ignore[call-arg]
+    )
+    channels = lift.size
+    back = replace(
+        node,
+        op="conv2d",
+        inputs=(
+            inner,
+            add_constant(graph, f"{node.name}.scale", (1 / factor).reshape(channels, 1, 1, 1)),
+            add_constant(graph, f"{node.name}.zero", np.zeros(channels)),
+        ),
+        attrs=Conv2dAttrs(group=channels, activation=activation),
+    )
+    nodes: list[Node] = []
+    for known in graph.nodes:
+        nodes += [first, back] if known.name == node.name else [known]
+    return graph.copy(nodes=tuple(nodes))
