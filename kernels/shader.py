@@ -52,7 +52,9 @@ def requantize(value: F32, dtype: DTypeLike, scaling: Scaling) -> NDArray[np.gen
     if np.dtype(dtype) == np.float16:
         return to_f16(value)
     scale, zero_point = scaling
-    return saturate(value * (ONE / np.float32(scale)) + np.float32(zero_point), dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities saturate
+        steps = value * (ONE / np.float32(scale)) + np.float32(zero_point)
+    return saturate(steps, dtype)
 
 
 def _f32(value: NDArray[np.floating]) -> F32:

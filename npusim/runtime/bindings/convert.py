@@ -43,10 +43,13 @@ def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
 
     def function(codes: Array) -> Array:
         if _is_plain_integer(ifm) and _is_plain_integer(ofm):
-            return codes.astype(ofm.dtype.numpy)  # to BOOL: not zero
+            return codes.astype(ofm.dtype.numpy)
         real: Array = shader.dequantize(codes, scaling_of(ifm))
         if ofm.dtype is DType.F32:
             return real
+        if ofm.dtype is DType.BOOL:
+            truth: Array = real != 0
+            return truth
         if ofm.dtype is DType.I8 and isinstance(ofm.quant, Affine):
             scale, zero_point = scaling_of(ofm)
             shifted: Array = shader.requantize(real, np.uint8, (scale, zero_point + 128))
