@@ -21,6 +21,7 @@ from npusim.ops import infer_shapes
 
 Array = NDArray[Any]
 
+MAX_AXES = 16
 MAX_TENSOR_ELEMENTS = 1 << 28
 MAX_CONSTANT_ELEMENTS = 1 << 30
 MAX_TOTAL_ELEMENTS = 1 << 34
@@ -52,14 +53,14 @@ def check_elements(shape: Sequence[int], what: str, where: str) -> int:
     Raises
     ------
     ModelImportError
-        When a size is negative or there are more than ``MAX_TENSOR_ELEMENTS``.
+        When a size is negative or there are too many axes or elements.
     """
     count = prod(int(n) for n in shape)
-    if any(n < 0 for n in shape) or count > MAX_TENSOR_ELEMENTS:
+    if any(n < 0 for n in shape) or count > MAX_TENSOR_ELEMENTS or len(shape) > MAX_AXES:
         raise ModelImportError(
             f"{what} has the absurd shape {tuple(shape)}",
             where=where,
-            rule=f"sizes are not negative and a tensor has at most {MAX_TENSOR_ELEMENTS} elements",
+            rule=f"no negative sizes, at most {MAX_AXES} axes and {MAX_TENSOR_ELEMENTS} elements",
             remedy="check the input shapes and the file",
         )
     return count
@@ -198,7 +199,7 @@ class GraphBuilder:
         Parameters
         ----------
         name : str
-            Layer name; must be new.
+            Layer name; the first output's is appended when another layer has it.
         dtype : DType, optional
             Output type where it is not the first input's (argmax, convert).
 
@@ -208,7 +209,7 @@ class GraphBuilder:
             When the shapes do not fit or are absurd.
         """
         if name in self.layer_names:
-            raise ModelImportError(f"two layers are called {name!r}", where=self.where)
+            name = f"{name}@{outputs[0]}"
         node = Node(
             name=name,
             op=op,

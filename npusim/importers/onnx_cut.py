@@ -1,6 +1,6 @@
 """Which nodes of an ONNX graph are needed, in which order, between which tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto
@@ -30,6 +30,18 @@ class Cut:
 def node_name(proto: NodeProto) -> str:
     """Return the node's name, or its first output's when it has none."""
     return str(proto.name) or next((str(o) for o in proto.output if o), "")
+
+
+def names_read(proto: NodeProto) -> Iterator[str]:
+    """Yield the tensors a node reads, those that its sub-graphs take from outside included."""
+    yield from map(str, proto.input)
+    for attribute in proto.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            made = {str(name) for node in inner.node for name in node.output}
+            made.update(str(tensor.name) for tensor in inner.initializer)
+            made.update(str(value.name) for value in inner.input)
+            read = [name for node in inner.node for name in names_read(node)]
+            yield from (n for n in (*read, *(str(o.name) for o in inner.output)) if n not in made)
 
 
 def cut_graph(
@@ -160,10 +172,7 @@ def _needed(
         if name in starts or index is None or index in needed:
             continue
         needed.add(index)
-        pending += [i for i in graph.node[index].input if i]
-        for attribute in graph.node[index].attribute:  # tensors a sub-graph reads from outside
-            for inner in [attribute.g, *attribute.graphs]:
-                pending += [i for n in inner.node for i in n.input if i in producer]
+        pending += [i for i in names_read(graph.node[index]) if i]
     return needed, reached
 
 
@@ -171,7 +180,7 @@ def _ordered(protos: list[NodeProto], known: set[str], where: str) -> tuple[Node
     """Return nodes in execution order; files are nearly always in order already."""
     ready = set(known)
     for proto in protos:
-        if any(name and name not in ready for name in proto.input):
+        if any(name and name not in ready for name in names_read(proto)):
             break
         ready.update(proto.output)
     else:
@@ -180,7 +189,7 @@ def _ordered(protos: list[NodeProto], known: set[str], where: str) -> tuple[Node
         Node(
             name=f"{proto.op_type}_{node_name(proto)}",
             op=str(index),
-            inputs=tuple(n for n in proto.input if n),
+            inputs=tuple(n for n in names_read(proto) if n),
             outputs=tuple(n for n in proto.output if n),
         )
         for index, proto in enumerate(protos)

@@ -7,6 +7,7 @@ from onnx import GraphProto, TensorProto, ValueInfoProto
 
 from npusim.errors import ModelImportError
 from npusim.importers.common import check_elements, suggestion
+from npusim.importers.onnx_tensor import element_type_name
 from npusim.ir.dtypes import DType
 from npusim.ir.tensor import Shape
 
@@ -142,9 +143,9 @@ def _model_type(value: ValueInfoProto | None, name: str, where: str) -> DType:
         return DType.F32
     if kind not in _TYPES:
         raise ModelImportError(
-            f"input {name!r} has element type {TensorProto.DataType.Name(kind)}",
+            f"input {name!r} has element type {element_type_name(kind)}",
             where=where,
-            rule=f"inputs: {', '.join(TensorProto.DataType.Name(t) for t in _TYPES)}",
+            rule=f"inputs: {', '.join(element_type_name(t) for t in _TYPES)}",
             remedy="cut the graph behind it with inputs=",
         )
     return _TYPES[kind]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common import Array
+from npusim.importers.common import Array, check_elements
 from npusim.importers.onnx_context import (
     Context,
     OnnxNode,
@@ -16,6 +16,9 @@ from npusim.importers.onnx_context import (
 )
 from npusim.importers.onnx_window import to_1d, to_2d
 from npusim.ir.attrs import AxisAttrs, Coordinates, ResizeAttrs, ResizeMode
+
+MAX_SIZE = 1 << 16
+"""Largest output along an axis; the coordinates of each are computed here."""
 
 _RULES = {
     "asymmetric": Coordinates.ASYMMETRIC,
@@ -29,6 +32,9 @@ def resize(node: OnnxNode, context: Context) -> None:
     """Resize of the last one or two axes."""
     shape = context.shape(node.inputs[0])
     sizes, scales = _targets(node, context, shape)
+    check_elements(sizes, "the output", node.where)
+    if max(sizes, default=0) > MAX_SIZE:
+        raise UnsupportedForm(f"resize to {tuple(sizes)}", f"at most {MAX_SIZE} along an axis")
     changed = [axis for axis in range(len(shape)) if sizes[axis] != shape[axis]]
     mode = node.text("mode", "nearest")
     if node.integer("antialias", 0) and any(scale < 1 for scale in scales):

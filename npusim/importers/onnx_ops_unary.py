@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from npusim.importers.onnx_context import Context, OnnxNode, UnsupportedForm, converter
+from npusim.importers.onnx_tensor import element_type_name
 from npusim.ir.attrs import AlphaAttrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.dtypes import DType
 
@@ -151,7 +152,7 @@ def cast(node: OnnxNode, context: Context) -> None:
         to_float = kind in FLOAT_TYPES
         found = DType.F32 if to_float else _INTEGER_TYPES.get(kind)
         if found is None:
-            raise UnsupportedForm(f"cast to type {TensorProto.DataType.Name(kind)}")
+            raise UnsupportedForm(f"cast to type {element_type_name(kind)}")
         target = found
     own = context.dtype(source)
     if own is target:

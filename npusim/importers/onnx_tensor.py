@@ -51,11 +51,11 @@ def tensor_value(proto: TensorProto, name: str, model_path: Path) -> Array:
     """
     where = str(model_path)
     if proto.data_type not in _READABLE:
-        kind = _type_name(proto.data_type)
+        kind = element_type_name(proto.data_type)
         raise ModelImportError(
             f"tensor {name!r} has element type {kind}",
             where=where,
-            rule=f"readable: {', '.join(_type_name(t) for t in _READABLE)}",
+            rule=f"readable: {', '.join(element_type_name(t) for t in _READABLE)}",
             remedy="strings and packed types have no counterpart; export the model in float32",
         )
     count = check_elements(proto.dims, f"tensor {name!r}", where)
@@ -78,7 +78,8 @@ def tensor_value(proto: TensorProto, name: str, model_path: Path) -> Array:
     return numpy_helper.to_array(proto)
 
 
-def _type_name(data_type: int) -> str:
+def element_type_name(data_type: int) -> str:
+    """Return the format's word for an element type, its number when the format has none."""
     known = data_type in TensorProto.DataType.values()
     return str(TensorProto.DataType.Name(data_type)) if known else str(data_type)
 

@@ -5,6 +5,8 @@ from itertools import pairwise
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from npusim.errors import ModelImportError, UnsupportedOpError
@@ -30,6 +32,35 @@ def weighted(tensor):
     return raw_model(
         [node("Add", ["x", "w"], ["y"])], [tensor_info("x", 2)], [tensor_info("y", 2)], [tensor]
     )
+
+
+def damaged_model():
+    """Return the bytes of a model with folding, windows and resizing to damage."""
+    constants = {
+        "w": np.ones((2, 2, 3, 3), np.float32), "zero": np.array([0]), "one": np.array([1]),
+        "rest": np.array([-1]), "twice": np.array([1, 1, 2, 2], np.float32),
+        "low": np.float32(0), "high": np.float32(6), "roi": np.zeros(0, np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        node("Clip", ["a", "low", "high"], ["b"]),
+        node("MaxPool", ["b"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Resize", ["p", "roi", "twice"], ["q"], mode="linear"),
+        node("Softmax", ["q"], ["r"], axis=1),
+        node("Slice", ["r", "zero", "one"], ["s"]),
+        node("Shape", ["s"], ["shape"]),
+        node("Gather", ["shape", "zero"], ["batch"]),
+        node("Concat", ["batch", "rest"], ["target"], axis=0),
+        node("Reshape", ["s", "target"], ["y"]),
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+    imports = [helper.make_opsetid("", 11)]
+    model = raw_model(nodes, [tensor_info("x", 1, 2, 6, 6)], [tensor_info("y")], tensors,
+                      opset_imports=imports)  # fmt: skip
+    return model.SerializeToString()
+
+
+DAMAGED = damaged_model()
 
 
 @pytest.fixture
@@ -163,7 +194,8 @@ def test_duplicate_names(refused) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(1 << 40,), (1 << 20, 1 << 20), (1, 3, 1 << 31, 1 << 31), (1 << 62, 1 << 62)]
+    "shape",
+    [(1 << 40,), (1 << 20, 1 << 20), (1, 3, 1 << 31, 1 << 31), (1 << 62, 1 << 62), (1,) * 70],
 )
 def test_absurd_shapes(refused, shape) -> None:
     refused(raw_model(RELU, [tensor_info("x", *shape)], [tensor_info("y")]), "absurd", "'x'")
@@ -251,3 +283,28 @@ def test_invalid_nodes_are_named(refused, wrong) -> None:
     initializers = [numpy_helper.from_array(v, k) for k, v in constants.items()]
     outs = [tensor_info(name) for name in wrong.output]
     refused(raw_model([wrong], [tensor_info("x", 1, 3, 4, 5)], outs, initializers), "bad")
+
+
+def test_names_that_are_no_text(save, tmp_path) -> None:
+    data = save([node("LeakyRelu", ["x"], ["y"], alpha=0.5)], {"x": (2,)}, ["y"]).read_bytes()
+    path = tmp_path / "bytes.onnx"
+    for word in (b"alpha", b"LeakyRelu"):
+        path.write_bytes(data.replace(word, b"\xff" * len(word)))
+        with pytest.raises(ModelImportError, match=r"bytes\.onnx"):
+            load_onnx(path)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_flipped_bytes_never_escape_as_other_errors(tmp_path, changes) -> None:
+    data = bytearray(DAMAGED)
+    for position, value in changes:
+        data[position % len(data)] = value
+    path = tmp_path / "flipped.onnx"
+    path.write_bytes(data)
+    message = ""
+    try:
+        load_onnx(path)
+    except ModelImportError as error:
+        message = str(error)
+    assert not message or "flipped.onnx" in message

@@ -63,16 +63,55 @@ def test_quantized_weights_are_reported_too(save) -> None:
     assert "'weights': DequantizeLinear" in message(save(nodes, {"x": (2,)}, ["y"], constants))
 
 
-def test_control_flow_is_named(save) -> None:
-    def branch(op):
-        end = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
-        return helper.make_graph([node(op, ["x"], ["r"])], op, [], [end])
+def fork(then_nodes, else_nodes):
+    """Return an If of two branches whose result is called r."""
 
-    nodes = [node("If", ["c"], ["y"], name="fork", then_branch=branch("Relu"),
-                  else_branch=branch("Neg"))]  # fmt: skip
-    text = message(save(nodes, {"x": (2,)}, ["y"], {"c": np.array(True)}))
+    def branch(nodes):
+        end = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, "branch", [], [end])
+
+    return node("If", ["c"], ["y"], name="fork", then_branch=branch(then_nodes),
+                else_branch=branch(else_nodes))  # fmt: skip
+
+
+RELU, NEG = node("Relu", ["x"], ["r"]), node("Neg", ["x"], ["r"])
+
+
+def test_control_flow_is_named(save) -> None:
+    nodes = [node("ReduceSum", ["x"], ["s"], keepdims=0), node("Cast", ["s"], ["c"], to=9),
+             fork([RELU], [NEG])]  # fmt: skip
+    text = message(save(nodes, {"x": (2,)}, ["y"]))
     assert "'fork': If" in text
     assert "sub-graphs" in text
+
+
+@pytest.mark.parametrize(("condition", "op"), [(True, "relu"), (False, "neg")])
+def test_a_known_condition_chooses_the_branch(agrees, condition, op) -> None:
+    constants = {"c": np.array(condition)}
+    graph = agrees([fork([RELU], [NEG])], {"x": (2,)}, ["y"], constants)
+    assert [n.op for n in graph.nodes] == [op]
+
+
+def test_squeeze_as_pytorch_exports_it(agrees, save) -> None:
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "axis"], ["size"], axis=0),
+        node("Equal", ["size", "one"], ["c"]),
+        fork([node("Squeeze", ["a", "axes"], ["r"])], [node("Identity", ["a"], ["r"])]),
+        node("Abs", ["x"], ["a"]),
+    ]
+    constants = {"axis": np.array(1), "one": np.array(1), "axes": np.array([1])}
+    graph = agrees([*nodes[:3], nodes[4], nodes[3]], {"x": (2, 1, 3)}, ["y"], constants)
+    assert graph.spec("y").shape == (2, 3)
+    kept = load_onnx(save([*nodes[:3], nodes[4], nodes[3]], {"x": (2, 5, 3)}, ["y"], constants))
+    assert kept.spec("y").shape == (2, 5, 3)
+
+
+def test_unsupported_nodes_of_the_branch_are_named(save) -> None:
+    nodes = [fork([node("Selu", ["x"], ["r"], name="inner")], [NEG]), node("Abs", ["y"], ["z"])]
+    text = message(save(nodes, {"x": (2,)}, ["z"], {"c": np.array(True)}))
+    assert "1 unsupported node:" in text
+    assert "'inner': Selu" in text
 
 
 @pytest.mark.parametrize(
