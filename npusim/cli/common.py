@@ -22,6 +22,7 @@ from npusim.runtime.program import Program
 
 MISMATCH = 1
 BUNDLED = "demo"
+FILE_WIDTH = 160
 
 ModelArgument = Annotated[
     str,
@@ -61,8 +62,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def console(as_json: bool = False) -> Console:
-    """Return the console for text; with JSON, text goes to standard error."""
-    return Console(stderr=as_json, soft_wrap=True)
+    """Return the console for text; with JSON, text goes to standard error.
+
+    Tables need some width: a narrow terminal wraps them, a file gets them whole.
+    """
+    shown = Console(stderr=as_json)
+    shown.width = max(shown.width, 100) if shown.is_terminal else FILE_WIDTH
+    return shown
 
 
 def print_json(value: object) -> None:
@@ -147,7 +153,7 @@ def load(
 def bundled_preprocess() -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
     """Return mean, std and reorder of the bundled classifier."""
     order = tuple(int(word) for word in assets.REORDER_CHANNEL.split())
-    return tuple(assets.MEAN_VALUES[0]), tuple(assets.STD_VALUES[0]), order
+    return tuple(assets.MEAN_VALUES), tuple(assets.STD_VALUES), order
 
 
 def dataset_of(model: str, dataset: Path | None) -> Path | None:

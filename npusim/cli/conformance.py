@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.cli import common
@@ -36,7 +37,7 @@ def command(
             ]
         )
     else:
-        table = Table(title="golden vectors")
+        table = Table(box=SIMPLE_HEAD, title="golden vectors")
         for heading in ("file", "op", "type"):
             table.add_column(heading)
         for heading in ("cases", "elements", "mismatches", "max diff", "granted", "errors"):

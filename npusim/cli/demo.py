@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -134,7 +135,7 @@ def _print(
     times: Estimate,
     output: Path,
 ) -> None:
-    table = Table(title="4. score of the right class")
+    table = Table(box=SIMPLE_HEAD, title="4. score of the right class")
     table.add_column("image")
     table.add_column("label")
     for name in FORMATS:

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.cli import common
@@ -33,7 +34,9 @@ def command(
     if as_json:
         common.print_json(facts)
         return
-    table = Table(title=f"{graph.name} ({graph.source.framework} {graph.source.detail})")
+    table = Table(
+        box=SIMPLE_HEAD, title=f"{graph.name} ({graph.source.framework} {graph.source.detail})"
+    )
     table.add_column("item")
     table.add_column("value", overflow="fold")
     table.add_row("inputs", "\n".join(facts["inputs"]))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.analysis.dump import LayerDump, options_from_environment
@@ -66,7 +67,9 @@ def command(
             }
         )
         return
-    table = Table(title=f"{ready.name} on {label} ({host_s * 1e3:.1f} ms on this computer)")
+    table = Table(
+        box=SIMPLE_HEAD, title=f"{ready.name} on {label} ({host_s * 1e3:.1f} ms on this computer)"
+    )
     for heading in ("output", "shape", "min", "max", f"largest {top} (index: value)"):
         table.add_column(heading)
     for row in rows:

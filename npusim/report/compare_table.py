@@ -1,5 +1,6 @@
 """A comparison as a terminal table and a verdict in words."""
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.analysis.compare import ComparedLayer, Comparison
@@ -23,7 +24,7 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
         limit = sorted(row.difference.cosine for row in rows)[most - 1]
         rows = [row for row in rows if row.difference.cosine <= limit][:most]
         title = f"{title} (the {most} layers furthest from float)"
-    table = Table(title=title)
+    table = Table(box=SIMPLE_HEAD, title=title)
     table.add_column("layer", overflow="fold")
     for heading in ("op", "engine", "type"):
         table.add_column(heading)
