@@ -8,7 +8,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.tensor import Shape
-from npusim.perfmodel.network import Layer, Network
+from npusim.perfmodel.network import VIEW_OPS, Layer, Network
 
 AttrsKind = TypeVar("AttrsKind", bound=Attrs)
 
@@ -20,7 +20,6 @@ class Context:
     network: Network
     producers: dict[str, Layer]
     consumers: dict[str, list[Layer]]
-    on_nn: set[str]  # tensors written by the NN engine
 
     def shape(self, name: str) -> Shape:
         """Return the shape of an activation as N, C, H, W."""
@@ -54,3 +53,16 @@ def attrs_of(layer: Layer, kind: type[AttrsKind]) -> AttrsKind:
 def size_bytes(context: Context, names: tuple[str, ...]) -> int:
     """Return the bytes of activations for one image."""
     return sum(prod(context.shape(name)[1:]) * context.dtype(name).itemsize for name in names)
+
+
+def hidden(context: Context, name: str) -> bool:
+    """Tell whether an activation is a result of its own that stays on the chip's side.
+
+    Graph inputs and outputs, and views of another tensor, are not.
+    """
+    producer = context.producers.get(name)
+    return (
+        producer is not None
+        and producer.op not in (*VIEW_OPS, "split", "slice")
+        and name not in context.network.outputs
+    )

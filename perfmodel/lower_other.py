@@ -15,7 +15,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
-from npusim.perfmodel.context import Context, attrs_of, size_bytes
+from npusim.perfmodel.context import Context, attrs_of, hidden, size_bytes
 from npusim.perfmodel.lower_convolution import convolution
 from npusim.perfmodel.network import Layer
 from npusim.perfmodel.workload import NnWork, ShaderWork, TpWork, Work
@@ -42,9 +42,14 @@ def pooling(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
 
 
 def add(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
-    """Pointwise convolution over both inputs where both come from the NN engine, else shader."""
-    nn_inputs = len(layer.inputs) == 2 and all(name in context.on_nn for name in layer.inputs)
-    if not (layer.engine is Engine.NN or (layer.engine is None and nn_inputs)):
+    """Pointwise convolution over both inputs where both are hidden results, else shader."""
+    summable = (
+        len(set(layer.inputs)) == 2
+        and len({context.network.shapes[name] for name in layer.inputs}) == 1
+        and context.dtype(layer.outputs[0]) in (DType.U8, DType.F16)
+        and all(hidden(context, name) for name in layer.inputs)
+    )
+    if not (layer.engine is Engine.NN or (layer.engine is None and summable)):
         return shader(layer, pool, context)
     _, channels, height, width = context.shape(layer.outputs[0])
     return [
@@ -108,10 +113,10 @@ def resize(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
 
 
 def concat(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
-    """Free where a layer wrote its part in place; a copy for each graph input and view of one."""
+    """Free where a layer wrote its part in place; otherwise a copy of the input."""
     works: list[Work] = []
     for name in layer.inputs:
-        if name in context.producers:
+        if layer.in_place and hidden(context, name):
             continue
         size = size_bytes(context, (name,))
         works.append(

@@ -52,7 +52,7 @@ def lower(network: Network) -> tuple[LoweredLayer, ...]:
     A max pool that the driver fuses into the convolution before it has no entry of its own; it is
     listed in that convolution's ``fused``.
     """
-    context = Context(network, network.producers(), network.consumers(), set())
+    context = Context(network, network.producers(), network.consumers())
     absorbed: set[str] = set()
     lowered = []
     for layer in network.layers:
@@ -62,14 +62,6 @@ def lower(network: Network) -> tuple[LoweredLayer, ...]:
         result = _lower_layer(layer, pool, context)
         if pool is not None:
             absorbed.add(pool.name)
-        if result.works and result.works[-1].engine is Engine.NN:
-            context.on_nn.update((pool or layer).outputs)
-        elif (
-            not result.works
-            and layer.op in (*VIEW_OPS, "concat")
-            and all(name in context.on_nn for name in layer.inputs)
-        ):
-            context.on_nn.update(layer.outputs)
         lowered.append(result)
     return tuple(lowered)
 
@@ -116,6 +108,7 @@ _RULES: dict[str, Rule] = {
     "fc": fully_connected,
     "pool2d": pooling,
     "add": add,
+    "sub": add,
     "resize": resize,
     "concat": concat,
     "split": copies,

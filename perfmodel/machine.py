@@ -62,6 +62,7 @@ class NnEngine:
     zero_run_bits: int
     launch_cycles: float
     tile_launch_cycles: float
+    uncached_write_ratio: float
     single_tile_cycles_per_group: tuple[float, ...]
     multi_tile_cycles_per_group: tuple[float, ...]
     float_cycles_per_group: tuple[float, ...]

@@ -43,6 +43,8 @@ class Layer:
         Share of weights equal to the zero point.
     macs : int
         For the tensors' own batch.
+    in_place : bool
+        Inputs and output share one quantization, so that a concatenation needs no copy.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Layer:
     constant_bytes: int = 0
     zero_fraction: float = 0.0
     macs: int = 0
+    in_place: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +156,14 @@ def _layer(node: Node, graph: Graph, dtype: DType | None) -> Layer:
         weight_shape=weight.shape if weight else (),
         constant_bytes=sum(_constant_bytes(graph.spec(name), dtype) for name in constants),
         zero_fraction=zeros,
+        in_place=_in_place(node, graph),
         macs=node_macs(node, [s.shape for s in specs], graph.spec(node.outputs[0]).shape),
     )
+
+
+def _in_place(node: Node, graph: Graph) -> bool:
+    quants = [graph.spec(name).quant for name in (*graph.activations(node), *node.outputs)]
+    return all(quant == quants[0] for quant in quants)
 
 
 def zero_share(weights: NDArray[np.generic], spec: TensorSpec, dtype: DType | None = None) -> float:

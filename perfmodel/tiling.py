@@ -40,6 +40,12 @@ class Tile:
         """Return the number of tiles."""
         return self.columns * self.rows
 
+    def last_ratio(self, work: NnWork) -> float:
+        """Return the share of the map that the last tile covers."""
+        height = work.out_h - (self.rows - 1) * self.height
+        width = work.out_w - (self.columns - 1) * self.width
+        return height * width / (work.out_h * work.out_w)
+
 
 def interleave(width: int, kernel_w: int, dtype: DType) -> int:
     """Return the interleave mode of a tile width. Source: measured, exact on all table rows."""
@@ -80,16 +86,38 @@ def make_tile(work: NnWork, machine: Machine, width: int, height: int) -> Tile |
 
 
 def legal_tiles(work: NnWork, machine: Machine) -> Iterator[Tile]:
-    """Yield the tiles the driver considers: equal splits of the width, any height that fits."""
-    widest = machine.nn.tile_width_max_pixels // work.dtype.itemsize
-    first = ceil(work.out_w / widest)
-    widths = sorted({ceil(work.out_w / n) for n in range(first, first + 4)})
-    for width in widths:
-        for height in range(1, work.out_h + 1):
-            if work.pool == 2 and (width % 2 or height % 2) and work.out_w > 1:
+    """Yield the tiles the driver considers.
+
+    Widths are equal splits of the map, or those widened so that a tile's input is a multiple of
+    eight pixels; heights are equal splits and the smallest four. Source: measured; 95 % of the
+    tiles in the tables are among them.
+    """
+    for width in _widths(work, machine.nn.tile_width_max_pixels // work.dtype.itemsize):
+        for height in _heights(work, machine.nn.input_buffer_depth_count * 4):
+            if work.pool == 2 and (height % 2 or (width % 2 and width < work.out_w)):
                 continue
             tile = make_tile(work, machine, width, height)
             if tile is not None:
                 yield tile
-            elif height > machine.nn.input_buffer_depth_count * 4:
-                break
+
+
+def _widths(work: NnWork, widest: int) -> list[int]:
+    first = ceil(work.out_w / widest)
+    widths = set()
+    halo = work.kernel_w - 1
+    for columns in range(first, first + 5):
+        even = ceil(work.out_w / columns)
+        widths.add(even)
+        if columns == 1:
+            continue
+        for wide in (ceil((even + halo) / 8) * 8 - halo, ceil(even / 8) * 8):
+            if wide <= widest and ceil(work.out_w / wide) == columns:
+                widths.add(wide)
+    return sorted(widths)
+
+
+def _heights(work: NnWork, tallest: int) -> list[int]:
+    heights = {ceil(work.out_h / rows) for rows in range(1, work.out_h + 1)} | {1, 2, 3, 4}
+    if work.pool == 2:
+        heights |= {height + 1 for height in heights}
+    return sorted(h for h in heights if h <= min(tallest, max(work.out_h, 2)))

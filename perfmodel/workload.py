@@ -55,6 +55,11 @@ class NnWork:
 
     engine = Engine.NN
 
+    @property
+    def pointwise(self) -> bool:
+        """Tell whether the kernel is one pixel."""
+        return self.kernel_w == 1 and self.kernel_h == 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TpWork:

@@ -11,12 +11,8 @@ from math import ceil
 from npusim.errors import MachineError
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
-from npusim.perfmodel.engines.nn_traffic import (
-    image_bytes,
-    kernel_stream_bytes,
-    tile_image_bytes,
-    write_bytes,
-)
+from npusim.perfmodel.engines.nn_traffic import image_bytes, tile_image_bytes, write_bytes
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile, legal_tiles
 from npusim.perfmodel.workload import NnWork
@@ -31,6 +27,7 @@ class NnPlan:
     image_bytes: float
     write_bytes: float
     image_cached: bool
+    write_cached: bool
     cost: Cost
 
 
@@ -90,14 +87,14 @@ def price_tile(
 ) -> NnPlan:
     """Return bytes and cycles of an operation with a given tile."""
     nn, sram = machine.nn, machine.memory.vip_sram_bytes
-    stream = kernel_stream_bytes(work, machine)
+    stream = kernel_stream_bytes(work, tile, machine)
     blocks = tile.superblocks
     cache = tile_image_bytes(work, tile) if blocks > 1 else 0
     cached = cache <= sram
-    kept = min(1.0, (sram - (cache if cached else 0)) / stream)
+    kept = min(1.0, max(0.0, sram - (cache if cached else 0)) / stream)
     kernel = stream * (kept + (1 - kept) * tile.count)
     image = image_bytes(work, tile, machine) * (1 if cached else blocks)
-    write = write_bytes(work, tile, machine)
+    write, fits = write_bytes(work, tile, machine)
     command = 2.0 * machine.memory.line_bytes
     compute = compute_cycles(work, tile, machine, cores_ratio)
     output = work.out_w * work.out_h * work.out_c / nn.output_values_per_cycle
@@ -110,7 +107,7 @@ def price_tile(
         by_bound[bound] = by_bound.get(bound, 0.0) + times[bound] * count
 
     if blocks == 1:
-        ddr, last = (read + write) / bus, write / tile.count / bus
+        ddr, last = (read + write) / bus, write * tile.last_ratio(work) / bus
         if compute / tile.count < last:  # nobody waits for the last tile's write
             ddr -= min(last, ddr / 2)
         sram_time = max(read, write) / width
@@ -156,6 +153,7 @@ def price_tile(
         image_bytes=image,
         write_bytes=write,
         image_cached=cached,
+        write_cached=fits,
         cost=cost,
     )
 
@@ -169,10 +167,14 @@ def plan(work: NnWork, machine: Machine, ddr_bytes_per_cycle: float) -> Tile:
     MachineError
         When no tile fits the accumulators and the input buffer.
     """
+    nn = machine.nn
     best: tuple[float, Tile] | None = None
     for tile in legal_tiles(work, machine):
         priced = price_tile(work, tile, machine, ddr_bytes_per_cycle)
-        score = priced.cost.cycles + machine.nn.tile_launch_cycles * tile.count * tile.superblocks
+        score = priced.cost.cycles + nn.tile_launch_cycles * tile.count * tile.superblocks
+        if not priced.write_cached:
+            dense = work.final_w * work.final_h * work.out_c * work.dtype.itemsize
+            score += nn.uncached_write_ratio * dense / ddr_bytes_per_cycle
         if best is None or score < best[0]:
             best = (score, tile)
     if best is None:

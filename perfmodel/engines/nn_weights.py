@@ -1,0 +1,90 @@
+"""The coefficient stream of the NN cores: zero-run coding and padding.
+
+A code holds one value and the length of the run of zeros before it. The run field has 0 to 5 bits,
+whichever gives the smallest stream. Source: measured; median error below 1 % for kernels larger
+than one pixel, 3 to 4 % for pointwise ones.
+"""
+
+from math import ceil
+
+from npusim.perfmodel.engines.nn_traffic import round_up
+from npusim.perfmodel.machine import Machine
+from npusim.perfmodel.tiling import Tile
+from npusim.perfmodel.workload import NnWork
+
+KERNEL_OVERHEAD_BYTES = 4
+CORE_OVERHEAD_BYTES = 8
+
+
+def kernel_stream_bytes(work: NnWork, tile: Tile, machine: Machine) -> int:
+    """Return the bytes of the coefficients of all cores."""
+    line, cores = machine.memory.line_bytes, machine.nn.cores_count
+    share, rest = divmod(work.out_c, cores)
+    best = None
+    for run_bits in range(machine.nn.zero_run_bits + 1):
+        size = line
+        for kernels, count in ((share + 1, rest), (share, cores - rest)):
+            if count:
+                size += count * round_up(_core_bytes(work, tile, kernels, run_bits), line)
+        best = size if best is None else min(best, size)
+    return best or line
+
+
+def _core_bytes(work: NnWork, tile: Tile, kernels: int, run_bits: int) -> float:
+    codes = 0.0
+    left = kernels
+    while left > 0:
+        group = min(tile.kernels_per_core, left)
+        left -= group
+        codes += group_codes(work, group, 1 << run_bits)
+    bits = codes * (work.dtype.bits + run_bits)
+    return bits / 8 + KERNEL_OVERHEAD_BYTES * kernels + CORE_OVERHEAD_BYTES
+
+
+def group_codes(work: NnWork, kernels: int, reach: int) -> float:
+    """Return the codes of the kernels that a core holds at a time, for runs below ``reach``."""
+    taps = work.kernel_w * work.kernel_h
+    if work.depthwise:
+        return _depthwise_codes(work, kernels, taps, reach)
+    if work.pointwise:  # a run does not leave its input channel
+        return work.in_c * _slice_codes(kernels, work.zero_fraction, reach)
+    zeros = work.zero_fraction
+    trim = 1.0
+    if work.tap_ratio:
+        # Taps that are zero by construction lie in a fixed pattern, a little better than chance.
+        zeros = 1 - (1 - zeros) * work.tap_ratio
+        trim = min(1.0, 0.964 + 0.06 * work.zero_fraction)
+    weights = work.in_c * kernels * taps
+    if zeros >= 1:
+        return weights / reach
+    return trim * weights * (1 - zeros) / (1 - zeros**reach)
+
+
+def _depthwise_codes(work: NnWork, kernels: int, taps: int, reach: int) -> float:
+    """Count the codes of kernels that each use one input channel, all others being zero."""
+    others = ceil((kernels - 1) * taps / reach)
+    empty = ceil(kernels * taps / reach)
+    phases = 1
+    own: float = taps
+    if work.tap_ratio:
+        phases = 4
+        own = _slice_codes(taps, 1 - work.tap_ratio, reach)
+    used = min(kernels * phases, work.in_c)
+    return (work.in_c - used) * empty + used * (own + others)
+
+
+def _slice_codes(length: int, zeros: float, reach: int) -> float:
+    """Return the expected codes of ``length`` weights, zero by chance, whose last run is cut.
+
+    A code starts at position k with probability u(k) = q + zeros**reach * u(k - reach), u(0) = 1,
+    where q is the chance that the weight before it is not zero.
+    """
+    dense = 1 - zeros
+    decay = zeros**reach
+    total, sum_of_powers, power = 0.0, 0.0, 1.0
+    for start in range(0, length, reach):
+        count = min(reach, length - start)
+        total += count * dense * sum_of_powers + power * (1 + (count - 1) * dense)
+        sum_of_powers += power
+        power *= decay
+    return total
