@@ -227,19 +227,27 @@ class RKNN(OtherFrameworks, BoardOnly):
             raise ConfigError(
                 "there is no model to run", rule="init_runtime comes after build or load_rknn"
             )
-        said = check_runtime_target(target or self._default_target, self._built.target)
+        target = target or self._default_target
+        perf_debug = bool(perf_debug or self._default_perf_debug)
+        said = check_runtime_target(target, self._built.target)
         if said:
             self._log.warning(said)
         if device_id is not None:
             self._log.debug(f"device_id {device_id!r} is not used by the simulator")
-        if perf_debug or self._default_perf_debug:
-            self._log.info("perf_debug has no effect: eval_perf always lists all layers")
+        if perf_debug and not target:
+            self._log.warning("perf_debug has no effect: the simulator always lists all layers")
         if rknn2precompile:
             self._log.warning("rknn2precompile=True has no effect in the simulator")
         from npusim.rknn.simulate import Simulation
 
         self._simulation = None
-        self._simulation = Simulation(self._built, self._log, async_mode=bool(async_mode))
+        self._simulation = Simulation(
+            self._built,
+            self._log,
+            async_mode=bool(async_mode),
+            board=bool(target),
+            perf_debug=perf_debug,
+        )
         return OK
 
     @boundary(nothing)
@@ -277,6 +285,40 @@ class RKNN(OtherFrameworks, BoardOnly):
         )
         result = found if outputs is None else fill_destinations(outputs, found)
         return (result, frame) if get_frame_id else result
+
+    @boundary(nothing)
+    def eval_perf(
+        self,
+        inputs: Any = None,
+        data_type: Any = None,
+        data_format: Any = None,
+        is_print: bool = True,
+        loop_cnt: int = 1,
+        export_perf_statistics: bool = False,
+    ) -> dict[str, Any] | None:
+        """Print and return the estimated time of each layer on the NPU, in microseconds.
+
+        Nothing runs: ``inputs`` and ``loop_cnt`` make no difference.
+        """
+        simulation = self._running()
+        if inputs is not None:
+            self._log.once("eval_perf: inputs are not needed; the estimate does not depend on them")
+        if loop_cnt != 1:
+            self._log.once("eval_perf: loop_cnt is ignored; every run of the estimate is the same")
+        if simulation.is_float:
+            self._log.once("eval_perf: the NPU runs float16 models much slower than quantized ones")
+        result, text = simulation.perf(statistics=bool(export_perf_statistics))
+        if is_print:
+            print(text)
+        return result
+
+    @boundary(nothing)
+    def eval_memory(self, is_print: bool = True) -> dict[str, dict[str, int]] | None:
+        """Print and return the memory that a run needs on the chip, in bytes."""
+        result, text = self._running().memory()
+        if is_print:
+            print(text)
+        return result
 
     @boundary(nothing)
     def get_sdk_version(self) -> str | None:

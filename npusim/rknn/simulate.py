@@ -1,5 +1,6 @@
 """The runtime half: a built model ready to run."""
 
+import os
 import time
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.dump import LayerDump, options_from_environment
-from npusim.errors import NpusimError
+from npusim.errors import ConfigError, NpusimError
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.perfmodel.estimate import Estimate, estimate
+from npusim.report.perf_tables import (
+    SIMULATOR_CLOCK_MHZ,
+    Era,
+    board_text,
+    memory_result,
+    memory_text,
+    perf_result,
+    simulator_text,
+)
 from npusim.rknn.log import Log
 from npusim.rknn.user_inputs import parse_feeds
 from npusim.runtime.program import Program
@@ -28,13 +38,27 @@ class Simulation:
     log : Log
     async_mode : bool
         ``infer`` returns the result of the call before; the first call its own.
+    board : bool
+        A board was asked for: reports take the board's layout.
+    perf_debug : bool
+        List all layers in the board's layout.
     """
 
-    def __init__(self, graph: Graph, log: Log, *, async_mode: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        log: Log,
+        *,
+        async_mode: bool = False,
+        board: bool = False,
+        perf_debug: bool = False,
+    ) -> None:
         begin = time.perf_counter()
         self.graph = graph
         self._log = log
         self._async_mode = async_mode
+        self._board = board
+        self._perf_debug = perf_debug
         self._last: tuple[int, list[NDArray[np.float32]]] | None = None
         self._calls = 0
         self.program = Program(graph)
@@ -52,7 +76,25 @@ class Simulation:
     @cached_property
     def estimate(self) -> Estimate:
         """Return the predicted cost; it does not depend on this computer."""
-        return estimate(self.graph)
+        return estimate(self.graph, clock_mhz=None if self._board else SIMULATOR_CLOCK_MHZ)
+
+    @property
+    def is_float(self) -> bool:
+        """Tell whether the model computes in float16."""
+        return all(self.graph.spec(name).dtype.is_float for name in self.graph.inputs)
+
+    def perf(self, *, statistics: bool = False) -> tuple[dict[str, Any], str]:
+        """Return eval_perf's dictionary and table; a board's table when one was asked for."""
+        if self._board:
+            text = board_text(self.estimate, perf_debug=self._perf_debug, statistics=statistics)
+        else:
+            text = simulator_text(self.estimate, _era())
+        return perf_result(self.estimate), text
+
+    def memory(self) -> tuple[dict[str, dict[str, int]], str]:
+        """Return eval_memory's dictionary and table."""
+        weight_bytes = sum(value.nbytes for value in self.graph.constants.values())
+        return memory_result(self.estimate), memory_text(self.estimate, weight_bytes)
 
     def infer(
         self, inputs: Any, *, data_type: Any, data_format: Any, pass_through: Any
@@ -101,3 +143,13 @@ class Simulation:
             self.program.run_stored(feeds)
         except NpusimError as error:
             self._log.debug(f"the run on zeros stopped: {error}")
+
+
+def _era() -> Era:
+    """Return the release whose layouts are printed, from NPUSIM_COMPAT."""
+    wanted = os.environ.get("NPUSIM_COMPAT", "").strip() or Era.FROM_1_7_1.value
+    for era in Era:
+        if era.value == wanted:
+            return era
+    known = ", ".join(era.value for era in Era)
+    raise ConfigError(f"NPUSIM_COMPAT={wanted}", rule=f"one of {known}")

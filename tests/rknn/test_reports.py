@@ -4,9 +4,12 @@ import json
 import struct
 from collections import OrderedDict
 
+import numpy as np
 import pytest
+from onnx import helper
 
 import npusim
+from tests.rknn.conftest import conv_weights, write_onnx
 
 
 def test_list_devices_names_the_simulator(new, capsys):
@@ -79,3 +82,90 @@ def test_model_config_of_a_vendor_file(work, new):
         "filled_target_platform": ["RV1126"],
         "support_target_platform": ["RV1126"],
     }
+
+
+def test_eval_perf_prints_and_returns_the_documented_layout(ready, convnet, capsys):
+    rknn = ready(convnet())
+    capsys.readouterr()
+    result = rknn.eval_perf()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "=" * 72
+    assert lines[1].strip() == "Performance"
+    assert lines[3].split() == ["Layer", "ID", "Name", "Time(us)"]
+    rows = [line.split() for line in lines[4 : 4 + len(result["layers"])]]
+    assert rows == [[k, v["name"], str(v["time"])] for k, v in result["layers"].items()]
+    assert result["layers"]
+    assert result["total_time"] == sum(row["time"] for row in result["layers"].values())
+    assert f"Total Time(us): {result['total_time']}" in lines
+    assert f"FPS(800MHz): {1e6 / result['total_time']:.2f}" in lines
+    assert f"FPS(600MHz): {0.75e6 / result['total_time']:.2f}" in lines
+    assert rknn.eval_perf(is_print=False) == result
+    assert capsys.readouterr().out == ""
+
+
+def test_eval_perf_signatures_of_all_releases(ready, convnet, images, capfd):
+    (picture, *_) = images(1).pixels
+    rknn = ready(convnet())
+    result = rknn.eval_perf(is_print=False)
+    capfd.readouterr()
+    assert rknn.eval_perf([picture], "uint8", "nhwc", False) == result
+    assert rknn.eval_perf(inputs=[picture], is_print=False, loop_cnt=10) == result
+    assert rknn.eval_perf(is_print=False, export_perf_statistics=True) == result
+    text = capfd.readouterr().err
+    assert text.count("inputs are not needed") == 1
+    assert "loop_cnt is ignored" in text
+
+
+def test_layouts_of_the_first_releases_and_of_a_board(ready, new, convnet, monkeypatch, capsys):
+    rknn = ready(convnet())
+    monkeypatch.setenv("NPUSIM_COMPAT", "1.0")
+    capsys.readouterr()
+    rknn.eval_perf()
+    text = capsys.readouterr().out
+    assert text.startswith("=" * 46 + "\n")
+    assert "FPS(600MHz)" not in text
+    monkeypatch.setenv("NPUSIM_COMPAT", "2.0")
+    assert rknn.eval_perf() is None
+    monkeypatch.delenv("NPUSIM_COMPAT")
+    assert rknn.init_runtime(target="rk1808") == 0
+    rknn.eval_perf()
+    assert "Average inference Time(us): " in capsys.readouterr().out
+    assert rknn.init_runtime(target="rk1808", perf_debug=True) == 0
+    rknn.eval_perf(export_perf_statistics=True)
+    text = capsys.readouterr().out
+    assert "Operator" in text
+    assert "Call Number" in text
+
+
+def test_case_B37_perf_debug_changes_nothing_in_the_simulator(ready, convnet, capfd):
+    rknn = ready(convnet())
+    before = rknn.eval_perf(is_print=False)
+    assert rknn.init_runtime(perf_debug=True) == 0
+    assert "perf_debug has no effect" in capfd.readouterr().err
+    assert rknn.eval_perf(is_print=False) == before
+
+
+def test_case_B18_float16_is_slower(ready, work, capfd):
+    np.save(work / "a.npy", np.zeros((32, 32, 64), np.uint8))
+    (work / "list.txt").write_text("a.npy\n")
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], name="c")]
+    shapes = {"x": (1, 64, 32, 32)}, {"y": (1, 128, 30, 30)}
+    path = write_onnx(work / "big.onnx", nodes, *shapes, conv_weights(128, 64))
+    u8 = ready(path, build={"do_quantization": True, "dataset": "list.txt"})
+    quantized = u8.eval_perf(is_print=False)
+    assert "float16" not in capfd.readouterr().err
+    half = ready(path).eval_perf(is_print=False)
+    assert half["total_time"] > 2 * quantized["total_time"]
+    assert "float16 models much slower" in capfd.readouterr().err
+
+
+def test_eval_memory(ready, convnet, capsys):
+    rknn = ready(convnet())
+    result = rknn.eval_memory()
+    text = capsys.readouterr().out
+    assert "Memory Profile Info Dump" in text
+    assert list(result) == ["system_memory", "npu_memory", "total_memory"]
+    for part in result.values():
+        assert 0 < part["maximum_allocation"] <= part["total_allocation"]
+    assert rknn.eval_memory(is_print=False) == result
+    assert capsys.readouterr().out == ""
