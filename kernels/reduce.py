@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.kernels.resize import cut_to_half
-from npusim.kernels.shader import F32, TINY, exp2
+from npusim.kernels.shader import F32, TINY, exp2, to_f16
 
 F64 = NDArray[np.float64]
 Axes = tuple[int, ...]
+_overflows = np.errstate(over="ignore", invalid="ignore")  # infinity and NaN are results
 
 
 def _wide(value: F32) -> F64:
@@ -31,11 +32,13 @@ REDUCTIONS: Mapping[str, Callable[[F64, Axes], F64]] = {
 }
 
 
+@_overflows
 def reduce(op: str, value: F32, axes: Axes) -> F32:
     """Return a reduction with its axes kept as 1."""
     return REDUCTIONS[op](_wide(value), axes).astype(np.float32)
 
 
+@_overflows
 def sum_in_halves(value: F32, axes: Axes) -> NDArray[np.float16]:
     """Return float16 sums as the shader makes them over every axis but the last.
 
@@ -46,10 +49,10 @@ def sum_in_halves(value: F32, axes: Axes) -> NDArray[np.float16]:
         for k in range(0, len(lines), 4):
             total = cut_to_half(total + cut_to_half(lines[k : k + 4].sum(axis=0)))
         value = np.expand_dims(np.where(np.abs(total) < TINY, 0, total), axis).astype(np.float32)
-    with np.errstate(over="ignore"):
-        return value.astype(np.float16)
+    return to_f16(value)
 
 
+@_overflows
 def weighted_sum(value: F32, weight: float) -> F32:
     """Return the sum over height and width of value * weight as the TP engine's dot product.
 
@@ -62,6 +65,7 @@ def weighted_sum(value: F32, weight: float) -> F32:
     return total
 
 
+@_overflows
 def softmax(value: F32, axis: int, *, logarithm: bool) -> F32:
     """Return e / sum e with e = 2**((v - max) * log2 e), or v - max - ln(sum)."""
     centred = value - value.max(axis=axis, keepdims=True)
@@ -72,6 +76,7 @@ def softmax(value: F32, axis: int, *, logarithm: bool) -> F32:
     return exponentials / total
 
 
+@_overflows
 def l2_normalize(value: F32, axis: int) -> F32:
     """Return v / sqrt(sum v**2); vectors of zeros stay zero."""
     wide = _wide(value)
@@ -79,18 +84,21 @@ def l2_normalize(value: F32, axis: int) -> F32:
     return (wide / np.where(length == 0, 1.0, length)).astype(np.float32)
 
 
+@_overflows
 def normalize(value: F32, mean: F64, variance: F64, epsilon: float, gamma: F64, beta: F64) -> F32:
     """Return (v - mean) / sqrt(variance + epsilon) * gamma + beta; parameters broadcast."""
     centred = value.astype(np.float64) - mean
     return (centred / np.sqrt(variance + epsilon) * gamma + beta).astype(np.float32)
 
 
+@_overflows
 def moments(value: F32, axes: Axes) -> tuple[F64, F64]:
     """Return mean and population variance with the axes kept as 1."""
     wide = _wide(value)
     return wide.mean(axis=axes, keepdims=True), wide.var(axis=axes, keepdims=True)
 
 
+@_overflows
 def matmul(a: F32, b: F32) -> F32:
     """Return the matrix product over the last two axes, one rounding."""
     return np.matmul(_wide(a), _wide(b)).astype(np.float32)

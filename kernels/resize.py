@@ -78,6 +78,7 @@ def _neighbours(
     return np.clip(low, 0, in_size - 1), np.clip(low + 1, 0, in_size - 1), weight
 
 
+@np.errstate(over="ignore", invalid="ignore")  # infinity and NaN are results
 def bilinear(
     ifm: Codes,
     size: tuple[int, int],
