@@ -53,10 +53,8 @@ def verdict(comparison: Comparison) -> str:
     """Return one readable paragraph: is it right, where does it go wrong first, what to do."""
     if not comparison.layers:
         return "No layer of the network has a counterpart in the source: nothing was compared."
-    last = comparison.layers[-1]
-    words = [
-        f"{len(comparison.layers)} layers compared; the last has cosine {last.difference.cosine:.6f}."
-    ]
+    last = comparison.layers[-1].difference.cosine
+    words = [f"{len(comparison.layers)} layers compared; the last has cosine {last:.6f}."]
     if comparison.unmatched:
         words.append(f"{len(comparison.unmatched)} layers have no counterpart in the source.")
     if comparison.first_wrong is None:

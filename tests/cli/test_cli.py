@@ -1,0 +1,176 @@
+"""Every command on the bundled model: text, JSON, exit codes, bad input."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from npusim import assets
+from npusim.cli import main
+from npusim.ir import archive
+from npusim.quantization.schemes import dequantize
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Return a function: arguments -> (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["npusim", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return call
+
+
+def test_help_lists_the_commands_and_version_prints(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in ("demo", "run", "quantize", "perf", "dump", "compare", "info", "ops"):
+        assert name in out
+    assert run("--version")[1].strip() == "0.1.0"
+    assert run("no-such-command")[0] == 2
+
+
+def test_info(run):
+    code, out, _ = run("info", "demo", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["unsupported"] == []
+    assert facts["operators"]["conv2d"] == 53
+    assert facts["macs"] > 1e6
+    assert facts["parameters"] > 1e5
+    code, out, _ = run("info", "demo")
+    assert code == 0
+    assert "conv2d x 53" in out
+
+
+def test_ops_lists_engines_with_reasons(run):
+    code, out, _ = run("ops", "--json")
+    rows = {row["op"]: row for row in json.loads(out)}
+    assert code == 0
+    assert {e["engine"] for e in rows["conv2d"]["engines"]} >= {"NN", "TP", "SH"}
+    assert all(row["engines"] for row in rows.values() if row["op"] != "batch_norm")
+    assert run("ops", "conv2d")[0] == 0
+    assert run("ops", "no_such_op")[0] == 2
+
+
+def test_run_u8_and_layer_dump_equals_the_executor(run, monkeypatch, tmp_path):
+    """The issue's own check: the files' content equals the executor's tensors exactly."""
+    monkeypatch.setenv("NN_LAYER_DUMP", "1")
+    code, out, _ = run(
+        "run", assets.model_path(), "--shape", "x=1,3,48,192", "--quantize", "u8",
+        "--dataset", assets.calibration_list(), "--mean", "127.5,127.5,127.5",
+        "--std", "127.5", "--reorder", "2,1,0", "--json",
+    )  # fmt: skip
+    assert code == 0
+    outputs = json.loads(out)["outputs"]
+    assert outputs[0]["shape"] == [1, 2]
+    import npusim
+    from npusim.quantization.dataset import open_dataset
+
+    graph = npusim.load_model(assets.model_path(), input_shapes={"x": (1, 3, 48, 192)})
+    how = npusim.Preprocess(mean=(127.5,) * 3, std=(127.5,) * 3, reorder=(2, 1, 0))
+    graph = graph.copy(preprocess={"x": how})
+    program = npusim.compile(npusim.quantize(graph, assets.calibration_list()))
+    _, feeds = next(iter(open_dataset(assets.calibration_list(), graph)))
+    seen = {}
+    program.run(feeds, preprocessed=True, observe=lambda n, t, v: seen.update({t: np.array(v)}))
+    with open(tmp_path / "nn_layer_dump_index.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["tensor"] for row in rows} == set(seen)
+    for row in rows:
+        spec = program.graph.spec(row["tensor"])
+        value = dequantize(seen[row["tensor"]], spec.quant)
+        if row["order"] == "NHWC":
+            value = value.transpose(0, 2, 3, 1)
+        read = np.loadtxt(tmp_path / row["file"], dtype=np.float32, ndmin=1)
+        assert np.array_equal(read, value.ravel()), row["layer"]
+
+
+def test_without_the_variable_nothing_is_dumped(run, tmp_path):
+    code, out, _ = run("run", "demo", "--input", assets.test_images()[0][0])
+    assert code == 0
+    assert "largest 5" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quantize_then_run_the_stored_model(run, tmp_path):
+    code, out, _ = run("quantize", "demo", "-o", "cls.rknn", "--json")
+    assert code == 0
+    assert json.loads(out)["bytes"] == (tmp_path / "cls.rknn").stat().st_size
+    assert archive.is_archive(tmp_path / "cls.rknn")
+    image = assets.test_images()[0][0]
+    _, stored, _ = run("run", "cls.rknn", "--input", image, "--json")
+    _, direct, _ = run("run", "demo", "--quantize", "u8", "--input", image, "--json")
+    assert json.loads(stored)["outputs"] == json.loads(direct)["outputs"]
+    code, _, err = run("run", "cls.rknn", "--quantize", "u8", "--input", image)
+    assert code == 2
+    assert "already quantized" in err
+    assert run("compare", "cls.rknn")[0] == 2
+
+
+def test_perf_text_and_json(run):
+    code, out, _ = run("perf", "demo", "--json", "--dtype", "u8")
+    report = json.loads(out)
+    assert code == 0
+    assert report["total_time_us"] > 0
+    assert sum(layer["time_us"] for layer in report["layers"]) == pytest.approx(
+        report["total_time_us"], rel=1e-3
+    )
+    code, out, _ = run("perf", "demo", "--profile", "vendor")
+    assert code == 0
+    assert "profile vendor" in out
+    assert run("perf", "demo", "--target", "rk9999")[0] == 2
+
+
+def test_dump_into_a_folder(run, tmp_path):
+    code, _, _ = run("dump", "demo", "-o", "out", "--quantize", "u8", "--layout", "NCHW")
+    assert code == 0
+    assert (tmp_path / "out" / "nn_layer_dump_index.csv").exists()
+    assert run("dump", "demo", "-o", "out2", "--layout", "WHCN")[0] == 2
+
+
+def test_compare_finds_no_wrong_layer_and_a_swapped_mean_is_found(run):
+    code, out, _ = run("compare", "demo", "--quantize", "u8", "--threshold", "0.9", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["first_wrong"] is None
+    assert len(report["layers"]) > 100
+    code, out, _ = run("compare", "demo", "--quantize", "u8", "--threshold", "0.99999")
+    assert code == 1
+    assert "first layer below" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "missing.onnx"), "missing.onnx"),
+        (("run", "demo", "--quantize", "int4"), "int4"),
+        (("run", "demo", "--input", "missing.png"), "missing.png"),
+        (("run", "demo", "--shape", "x"), "--shape"),
+        (("run", "demo", "--mean", "a,b"), "--mean"),
+        (("quantize", "demo", "-o", "no/such/folder/x"), "no/such/folder"),
+    ],
+)
+def test_bad_input_exits_with_2_and_names_the_culprit(run, arguments, words):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_demo_writes_everything_and_is_right(run, tmp_path):
+    code, out, _ = run("demo", "-o", "result", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["right"] == dict.fromkeys(("float", "f16", "u8"), len(assets.test_images()))
+    folder = tmp_path / "result"
+    assert {p.name for p in folder.iterdir()} == {"model_u8.npusim", "report.json", "nn_layer_dump"}
+    assert len(list((folder / "nn_layer_dump").iterdir())) == 111
