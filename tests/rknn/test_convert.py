@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from npusim.api import compile
 from npusim.ir import archive
 from npusim.ir.dtypes import DType
 from npusim.rknn import RKNN
@@ -282,6 +283,10 @@ def test_stored_model_gives_the_same_bits(new, convnet, images, work):
         for pixels in data.pixels:
             (one,), (two,) = rknn.inference([pixels]), again.inference([pixels])
             assert one.tobytes() == two.tobytes()
+        # the typed API lowers once more, which must change nothing
+        program = compile(archive.load(work / f"{number}.rknn"))
+        (three,) = program.run({"x": pixels.transpose(2, 0, 1)[None]}).values()
+        assert three.tobytes() == one.tobytes()
 
 
 def test_calls_in_unusual_orders(new, convnet, images, work):

@@ -2,11 +2,15 @@
 
 import io
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+import npusim
 from npusim.errors import ConfigError
 from npusim.rknn import RKNN
 from npusim.rknn.boundary import boundary
@@ -175,3 +179,31 @@ def test_expected_errors_have_no_traceback(work, capfd):
     log.failure(ConfigError("what", where="where", rule="r", remedy="m"), call="call")
     assert "E call: where: what\nE   Rule: r\nE   Remedy: m\n" in capfd.readouterr().err
     assert "Traceback" not in (work / "npusim_error.log").read_text()
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_case_B19_library_warnings_outside_of_calls(work, configured):
+    """They go where logging sends them, as if no RKNN object existed."""
+    script = (
+        "import logging\n"
+        + ("logging.basicConfig(format='MINE %(message)s')\n" if configured else "")
+        + "from npusim.rknn import RKNN\n"
+        "rknn = RKNN()\n"
+        "logging.getLogger('npusim').warning('outside')\n"
+        "logging.getLogger('npusim').info('quiet')\n"
+        "rknn.load_onnx('missing.onnx')\n"
+    )
+    root = str(Path(npusim.__file__).parent.parent)
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": root},
+        check=True,
+    )
+    lines = found.stderr.splitlines()
+    assert lines[0] == ("MINE outside" if configured else "outside")
+    assert lines[1].startswith("E RKNN.load_onnx: missing.onnx")
+    assert "quiet" not in found.stderr
+    assert found.stdout == ""
