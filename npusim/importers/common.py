@@ -99,7 +99,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         by_case.setdefault(entry.lower(), []).append(entry)
     matches = get_close_matches(name.lower(), list(by_case), n=3, cutoff=0.5)
     close = [entry for match in matches for entry in by_case[match]]
-    return f"did you mean {', '.join(map(repr, close))}?" if close else "check the spelling"
+    if close:
+        return f"did you mean {', '.join(map(repr, close))}?"
+    names = sorted(name for group in by_case.values() for name in group)
+    return f"known: {', '.join(map(repr, names))}" if len(names) <= 8 else "check the spelling"
 
 
 @dataclass(slots=True)
@@ -115,6 +118,8 @@ class GraphBuilder:
     constant_elements: int = 0
 
     def _add_spec(self, spec: TensorSpec, what: str) -> None:
+        if spec.name in self.tensors:
+            raise ModelImportError(f"two tensors are called {spec.name!r}", where=self.where)
         self.elements += check_elements(spec.shape, what, self.where)
         if self.elements > MAX_TOTAL_ELEMENTS:
             raise ModelImportError(
@@ -174,14 +179,6 @@ class GraphBuilder:
                 remedy="export the model in float32",
             ) from None
         return value
-
-    def unused_name(self, base: str) -> str:
-        """Return a tensor name that does not exist yet."""
-        name, count = base, 1
-        while name in self.tensors:
-            count += 1
-            name = f"{base}{count}"
-        return name
 
     def add_node(
         self,

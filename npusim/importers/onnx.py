@@ -20,7 +20,7 @@ from npusim.importers import (
 )
 from npusim.importers.common import GraphBuilder
 from npusim.importers.onnx_context import Context
-from npusim.importers.onnx_cut import Cut, cut_graph, names_read
+from npusim.importers.onnx_cut import Cut, cut_graph, names_of, names_read
 from npusim.importers.onnx_file import opsets_of, read_model, refuse_sparse
 from npusim.importers.onnx_inputs import ShapesLike, input_specs
 from npusim.importers.onnx_tensor import tensor_value
@@ -110,7 +110,8 @@ def _load(
     cut = cut_graph(graph, constants, inputs, outputs, where)
     specs = input_specs(graph, cut.inputs, input_shapes, where)
     used = {name for proto in cut.nodes for name in names_read(proto)} | set(cut.outputs)
-    context = Context(builder=GraphBuilder(where=where), used=used)
+    written = {name for proto in cut.nodes for name in names_of(proto)} | set(cut.inputs)
+    context = Context(builder=GraphBuilder(where=where), used=used, names=written)
     for proto in graph.initializer:
         if proto.name in used:
             context.values[proto.name] = tensor_value(proto, proto.name, path)

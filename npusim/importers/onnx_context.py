@@ -117,10 +117,13 @@ class Context:
         ONNX tensor -> tensor that holds it, for removed nodes.
     used : set
         ONNX tensors that some needed node or an output reads.
+    names : set
+        All tensor names of the file, which invented tensors avoid.
     """
 
     builder: GraphBuilder
     used: set[str]
+    names: set[str]
     values: dict[str, Array] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -160,7 +163,7 @@ class Context:
     def unused(self, base: str) -> str:
         """Return a tensor name that neither the model nor the graph has."""
         name, count = base, 1
-        while name in self.builder.tensors or name in self.used or name in self.values:
+        while name in self.names or name in self.builder.tensors:
             count += 1
             name = f"{base}{count}"
         return name

@@ -44,6 +44,16 @@ def names_read(proto: NodeProto) -> Iterator[str]:
             yield from (n for n in (*read, *(str(o.name) for o in inner.output)) if n not in made)
 
 
+def names_of(proto: NodeProto) -> Iterator[str]:
+    """Yield every tensor name in a node and its sub-graphs."""
+    yield from map(str, (*proto.input, *proto.output))
+    for attribute in proto.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            yield from (str(tensor.name) for tensor in inner.initializer)
+            for node in inner.node:
+                yield from names_of(node)
+
+
 def cut_graph(
     graph: GraphProto,
     constants: set[str],

@@ -138,7 +138,10 @@ def nothing(node: OnnxNode, context: Context) -> None:
 
 @converter("Cast", "CastLike")
 def cast(node: OnnxNode, context: Context) -> None:
-    """Casts between real types vanish; integers become real or wider by ``convert``."""
+    """Casts between real types vanish; integers become real or wider by ``convert``.
+
+    int64 to int32 is allowed too: such tensors are indices, which are far below 2**31.
+    """
     source = node.inputs[0]
     if node.op_type == "CastLike":
         target = context.dtype(node.inputs[1])
@@ -162,7 +165,14 @@ def cast(node: OnnxNode, context: Context) -> None:
             f"cast of real numbers to {target.value} cuts off fractions",
             "remove the cast, or end the graph before it with outputs=",
         )
-    elif not to_float and (target.bits < own.bits or target is DType.U8):
-        raise UnsupportedForm(f"cast of {own.value} to the narrower {target.value}")
+    elif not to_float and not _holds(target, own):
+        raise UnsupportedForm(f"cast of {own.value} to {target.value}, which holds fewer numbers")
     else:
         context.emit(node, "convert", (source,), dtype=target)
+
+
+def _holds(target: DType, own: DType) -> bool:
+    """Tell whether an integer type holds all that another does, or all indices."""
+    if own is DType.BOOL or (own, target) == (DType.I64, DType.I32):
+        return True
+    return target.min <= own.min and own.max <= target.max

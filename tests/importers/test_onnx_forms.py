@@ -272,6 +272,12 @@ def test_index_of_the_extreme(agrees, op_type) -> None:
                types={"y": "int64"})  # fmt: skip
 
 
+def test_casts_of_indices(agrees) -> None:
+    for target in (1, 6):
+        agrees([node("ArgMax", ["x"], ["i"]), node("Cast", ["i"], ["y"], to=target)],
+               {"x": (4, 3)}, ["y"], types={"y": "int32"} if target == 6 else None)  # fmt: skip
+
+
 @pytest.mark.parametrize("op_type", ["Softmax", "LogSoftmax"])
 @pytest.mark.parametrize(
     ("shape", "axis"),

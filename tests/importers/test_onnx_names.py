@@ -82,8 +82,9 @@ def test_invented_names_do_not_collide(agrees) -> None:
     w = np.ones((2, 2, 3), np.float32)
     agrees(
         [node("Relu", ["x"], ["y/to_2d"]), node("Abs", ["y/to_2d"], ["y/bias"]),
-         node("Conv", ["y/bias", "w"], ["y"]), node("Neg", ["y/to_2d"], ["w/2d"])],
-        {"x": (1, 2, 5)}, ["y", "w/2d"], {"w": w},
+         node("Conv", ["y/bias", "w"], ["y"]), node("Neg", ["y/to_2d"], ["w/2d"]),
+         node("Split", ["x"], ["half", "y/in_2d"], axis=1)],
+        {"x": (1, 2, 5)}, ["y", "w/2d", "half"], {"w": w},
     )  # fmt: skip
 
 
