@@ -27,156 +27,111 @@ from npusim.kernels.fma_tile import (
     wide_tile_depthwise,
 )
 from npusim.kernels.operand import as_real
-from npusim.kernels.pack import CHUNK, Geometry
-
-_FIELDS = len(Geometry._fields)
-_ALIGN = 16  # columns are computed in multiples of this
-
-
-@primitive
-def unpack_geometry(g):
-    """Return the int64 vector of a geometry as the record of names."""
-    return Geometry(
-        g[0], g[1], g[2], g[3], g[4], g[5], g[6], g[7], g[8], g[9], g[10], g[11], g[12], g[13],
-        g[14], g[15], g[16], g[17], g[18],
-    )  # fmt: skip
+from npusim.kernels.pack import CHUNK
+from npusim.kernels.store_row import store_row
+from npusim.kernels.units import panel_of, place_pixels, unit_of, unpack_geometry
 
 
 @primitive
 def fill_window(ifm, image, first_row, rows, g, flip, zero, window):
     """Copy ``rows`` padded input rows from ``first_row`` on as real numbers; padding is 0."""
-    in_h, in_w, in_c = ifm.shape[1], ifm.shape[2], g.in_c
+    in_h, in_w = ifm.shape[1], ifm.shape[2]
     left = min(max(g.pad_left, 0), g.window_w)
     right = max(left, min(g.window_w, in_w + g.pad_left))
-    at = 0
-    for row in range(first_row, first_row + rows):
-        if row < 0 or row >= in_h:
-            for i in range(at, at + g.window_w * in_c):
-                window[i] = 0
-        else:
-            for i in range(at, at + left * in_c):
-                window[i] = 0
-            for column in range(left, right):
-                start = at + column * in_c
-                for c in range(in_c):
-                    window[start + c] = as_real(ifm[image, row, column - g.pad_left, c], flip, zero)
-            for i in range(at + right * in_c, at + g.window_w * in_c):
-                window[i] = 0
-        at += g.window_w * in_c
+    for i in range(rows):
+        row = first_row + i
+        line = window[i * g.window_w * g.in_c : (i + 1) * g.window_w * g.in_c]
+        inside = row >= 0 and row < in_h and right > left
+        begin = left * g.in_c if inside else line.size
+        line[:begin] = 0
+        if inside:
+            codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
+            numbers = line[begin : right * g.in_c]
+            for j in range(numbers.size):
+                numbers[j] = as_real(codes[j], flip, zero)
+            line[right * g.in_c :] = 0
 
 
 @primitive
-def multiply_chunk(
-    window, pixels, g, shift, offsets, first, last, chunk, width, lanes, starts, sums
-):
-    """Add taps first..last of all pixels of a block to its sums (pixels, PANEL).
+def read_chunk(weights, flip, zeros, width, chunk):
+    """Set chunk (k, PANEL) to the real values of the first ``width`` columns of weights."""
+    for k in range(weights.shape[0]):
+        codes, numbers = weights[k], chunk[k * PANEL : k * PANEL + width]
+        for j in range(numbers.size):
+            numbers[j] = as_real(codes[j], flip, zeros[j])
 
-    ``pixels`` is the number of output pixels, ``shift`` the first input channel of this panel.
-    """
+
+@primitive
+def multiply_tile(
+    window, in_starts, pixel, shift, offsets, first, last, chunk, width, lanes, own_channels, sums,
+    sums_at,
+):  # fmt: skip
+    """Add the products of taps first..last to ROWS rows of sums (see ``fma_tile``)."""
     wide = VECTORS * lanes
-    for pixel in range(0, pixels, ROWS):
-        for row in range(ROWS):
-            at = min(pixel + row, pixels - 1)  # rows beyond the end repeat the last pixel
-            y = at // g.out_w
-            x = at - y * g.out_w
-            starts[row] = (y * g.stride_h * g.window_w + x * g.stride_w) * g.in_c + shift
-        tile = sums[pixel * PANEL : (pixel + ROWS) * PANEL]
-        column = 0
-        while column < width:
-            if width - column >= wide:
-                if g.own_channels:
-                    wide_tile_depthwise(window, starts, offsets, first, last, chunk, column, tile)
-                else:
-                    wide_tile(window, starts, offsets, first, last, chunk, column, tile)
-                column += wide
+    column = 0
+    while column < width:
+        if width - column >= wide:
+            if own_channels:
+                wide_tile_depthwise(
+                    window, in_starts, pixel, shift, offsets, first, last, chunk, column, sums,
+                    sums_at,
+                )  # fmt: skip
             else:
-                if g.own_channels:
-                    narrow_tile_depthwise(window, starts, offsets, first, last, chunk, column, tile)
-                else:
-                    narrow_tile(window, starts, offsets, first, last, chunk, column, tile)
-                column += lanes
+                wide_tile(
+                    window, in_starts, pixel, shift, offsets, first, last, chunk, column, sums,
+                    sums_at,
+                )  # fmt: skip
+            column += wide
+        else:
+            if own_channels:
+                narrow_tile_depthwise(
+                    window, in_starts, pixel, shift, offsets, first, last, chunk, column, sums,
+                    sums_at,
+                )  # fmt: skip
+            else:
+                narrow_tile(
+                    window, in_starts, pixel, shift, offsets, first, last, chunk, column, sums,
+                    sums_at,
+                )  # fmt: skip
+            column += lanes
 
 
 @primitive
-def unit_of(unit, g):
-    """Return (image, first output row, output rows, share) of a unit."""
-    share = unit % g.shares
-    block = (unit // g.shares) % g.blocks
-    first = block * g.block_h
-    return unit // (g.shares * g.blocks), first, min(g.block_h, g.out_h - first), share
+def add_wrapping(sums, acc):
+    """Add whole float32 numbers to int32 accumulators modulo 2**32."""
+    for j in range(acc.size):
+        acc[j] = np.int32(acc[j] + np.int32(sums[j]))
 
 
 @primitive
-def panel_of(panel, panels, g):
-    """Return (first output channel, valid columns, computed columns, first input channel)."""
-    per_group = panels // g.groups
-    group = panel // per_group
-    inside = (panel - group * per_group) * PANEL
-    group_c = g.out_c // g.groups
-    valid = min(PANEL, group_c - inside)
-    first_in = inside if g.own_channels else group * (g.in_c // g.groups)
-    return (
-        group * group_c + inside,
-        valid,
-        (valid + _ALIGN - 1) // _ALIGN * _ALIGN,
-        first_in,
-    )
+def start_rows(rows, first, values, acc):
+    """Set ``rows`` rows of PANEL numbers, from row ``first`` of acc on, to the same values."""
+    for row in range(first, first + rows):
+        line = acc[row * PANEL : (row + 1) * PANEL]
+        for j in range(PANEL):
+            line[j] = values[j]
 
 
 @primitive
-def ofm_pixel(pixel, first, g):
-    """Return (row, column) in the ofm of a block's output pixel."""
-    y = pixel // g.out_w
-    x = pixel - y * g.out_w
-    return (first + y) * g.out_h_step + g.out_h_start, x * g.out_w_step + g.out_w_start
-
-
-@primitive
-def accumulate_8bit(
-    window, pixels, g, shift, width, offsets, weights, flip, zeros, bias, chunk, starts, sums, acc
+def accumulate_chunk(
+    window, in_starts, pixels, shift, own_channels, offsets, first, last, chunk, width, tile, acc
 ):
-    """Set acc (pixels, PANEL) to bias + sum of products of one panel, modulo 2**32."""
-    for pixel in range(pixels):
-        for j in range(width):
-            acc[pixel * PANEL + j] = bias[j]
-    for first in range(0, offsets.size, CHUNK):
-        last = min(first + CHUNK, offsets.size)
-        for k in range(first, last):
-            for j in range(width):
-                chunk[(k - first) * PANEL + j] = as_real(weights[k, j], flip, zeros[j])
-        for i in range((pixels + ROWS) * PANEL):
-            sums[i] = np.float32(0)
-        multiply_chunk(
-            window, pixels, g, shift, offsets, first, last, chunk, width, LANES_F32, starts, sums
-        )
-        for pixel in range(pixels):
-            for j in range(width):
-                at = pixel * PANEL + j
-                acc[at] = np.int32(acc[at] + np.int32(sums[at]))
-
-
-@primitive
-def accumulate_real(
-    window, pixels, g, shift, width, lanes, offsets, weights, bias, chunk, starts, sums
-):
-    """Set sums (pixels, PANEL) to bias + products of one panel, added one by one in order of k."""
-    for pixel in range(pixels + ROWS):
-        for j in range(width):
-            sums[pixel * PANEL + j] = bias[j]
-    for first in range(0, offsets.size, CHUNK):
-        last = min(first + CHUNK, offsets.size)
-        for k in range(first, last):
-            for j in range(width):
-                chunk[(k - first) * PANEL + j] = as_real(weights[k, j], 0, 0)
-        multiply_chunk(
-            window, pixels, g, shift, offsets, first, last, chunk, width, lanes, starts, sums
-        )
+    """Add the products of taps first..last of all pixels to acc (pixels, PANEL), modulo 2**32."""
+    for pixel in range(0, pixels, ROWS):
+        tile[:] = 0
+        multiply_tile(
+            window, in_starts, pixel, shift, offsets, first, last, chunk, width, LANES_F32,
+            own_channels, tile, 0,
+        )  # fmt: skip
+        for row in range(min(ROWS, pixels - pixel)):
+            at = (pixel + row) * PANEL
+            add_wrapping(tile[row * PANEL : (row + 1) * PANEL], acc[at : at + width])
 
 
 _CODE_SIGNATURE = (
     "void(Array(u1, 4, 'C', readonly=True), i8[::1], i8, f8, i8[::1], "
     "Array(u1, 3, 'C', readonly=True), i8, f4[::1], i4[::1], f8[::1], {store} "
-    "f4[::1], f4[::1], f4[::1], i4[::1], {ofm}[:, :, :, ::1], i8, i8)"
+    "f4[::1], f4[::1], i4[::1], {ofm}[:, :, :, ::1], i8, i8)"
 )
 
 
@@ -197,7 +152,6 @@ def conv2d_8bit(
     high,
     window,
     chunk,
-    sums,
     acc,
     ofm,
     start,
@@ -215,34 +169,51 @@ def conv2d_8bit(
     offsets : int64 (K,)
     weights : uint8 (panels, K, PANEL)
     zero_weights, bias, scale : float32, int32, float64 (panels * PANEL,)
-    window, chunk, sums, acc : scratch
+    window, chunk, acc : scratch
     ofm : uint8 (N, OH, OW, O)
     start, stop : int
         Range of units.
     """
     g = unpack_geometry(geometry)
-    starts = np.empty(ROWS, np.int64)
-    panels = weights.shape[0]
     flip, zero = np.uint8(flip_in), np.float32(zero_in)
+    codes = ofm.reshape(ofm.size)
+    tile = np.empty(ROWS * PANEL, np.float32)
+    in_starts = np.empty(g.block_h * g.out_w + ROWS, np.int64)
+    out_starts = np.empty_like(in_starts)
+    panels, taps = weights.shape[0], offsets.size
+    last_chunk = max(taps - 1, 0) // CHUNK * CHUNK
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
-        pixels = rows * g.out_w
+        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             lane = panel * PANEL
-            accumulate_8bit(
-                window, pixels, g, shift, width, offsets, weights[panel], np.uint8(flip_weights),
-                zero_weights[lane:], bias[lane:], chunk, starts, sums, acc,
-            )  # fmt: skip
-            for pixel in range(pixels):
-                y, x = ofm_pixel(pixel, first, g)
-                for j in range(valid):
-                    value = np.rint(np.float64(acc[pixel * PANEL + j]) * scale[lane + j]) + zero_out
-                    value = value if value > low else low
-                    value = value if value < high else high
-                    ofm[image, y, x, channel + j] = np.uint8(np.int32(value))
+            step = PANEL if last_chunk else 0  # one chunk: all pixels share the row of the bias
+            start_rows(pixels if last_chunk else 1, 0, bias[lane:], acc)
+            for begin in range(0, last_chunk + 1, CHUNK):
+                end = min(begin + CHUNK, taps)
+                read_chunk(
+                    weights[panel, begin:end], np.uint8(flip_weights), zero_weights[lane:], width,
+                    chunk,
+                )  # fmt: skip
+                if begin < last_chunk:
+                    accumulate_chunk(
+                        window, in_starts, pixels, shift, g.own_channels, offsets, begin, end,
+                        chunk, width, tile, acc,
+                    )  # fmt: skip
+            for pixel in range(0, pixels, ROWS):
+                tile[:] = 0
+                multiply_tile(
+                    window, in_starts, pixel, shift, offsets, last_chunk, taps, chunk, width,
+                    LANES_F32, g.own_channels, tile, 0,
+                )  # fmt: skip
+                for row in range(min(ROWS, pixels - pixel)):
+                    store_row(
+                        tile, row * PANEL, acc, (pixel + row) * step, scale, lane, zero_out, low,
+                        high, codes, out_starts[pixel + row] + channel, valid,
+                    )  # fmt: skip
 
 
 @kernel(_CODE_SIGNATURE.format(store="", ofm="u2"))
@@ -259,7 +230,6 @@ def conv2d_8bit_to_half(
     scale,
     window,
     chunk,
-    sums,
     acc,
     ofm,
     start,
@@ -267,26 +237,37 @@ def conv2d_8bit_to_half(
 ):
     """Convolve i8 and store the half nearest to ``acc * scale[o]``; see ``conv2d_8bit``."""
     g = unpack_geometry(geometry)
-    starts = np.empty(ROWS, np.int64)
-    panels = weights.shape[0]
     flip, zero = np.uint8(flip_in), np.float32(zero_in)
+    codes = ofm.reshape(ofm.size)
+    tile = np.empty(ROWS * PANEL, np.float32)
+    in_starts = np.empty(g.block_h * g.out_w + ROWS, np.int64)
+    out_starts = np.empty_like(in_starts)
+    panels, taps = weights.shape[0], offsets.size
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
-        pixels = rows * g.out_w
+        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             lane = panel * PANEL
-            accumulate_8bit(
-                window, pixels, g, shift, width, offsets, weights[panel], np.uint8(flip_weights),
-                zero_weights[lane:], bias[lane:], chunk, starts, sums, acc,
-            )  # fmt: skip
+            start_rows(pixels, 0, bias[lane:], acc)
+            for begin in range(0, taps, CHUNK):
+                end = min(begin + CHUNK, taps)
+                read_chunk(
+                    weights[panel, begin:end], np.uint8(flip_weights), zero_weights[lane:], width,
+                    chunk,
+                )  # fmt: skip
+                accumulate_chunk(
+                    window, in_starts, pixels, shift, g.own_channels, offsets, begin, end, chunk,
+                    width, tile, acc,
+                )  # fmt: skip
             for pixel in range(pixels):
-                y, x = ofm_pixel(pixel, first, g)
+                at = out_starts[pixel] + channel
+                halves = codes[at : at + valid]
                 for j in range(valid):
-                    value = np.float64(acc[pixel * PANEL + j]) * scale[lane + j]
-                    ofm[image, y, x, channel + j] = nearest_half(value)
+                    total = np.float64(acc[pixel * PANEL + j])
+                    halves[j] = nearest_half(total * scale[lane + j])
 
 
 _REAL_SIGNATURE = (
@@ -294,6 +275,23 @@ _REAL_SIGNATURE = (
     "Array({code}, 3, 'C', readonly=True), {real}[::1], {store}, {real}[::1], {real}[::1], "
     "{real}[::1], {code}[:, :, :, ::1], i8, i8)"
 )
+
+
+@primitive
+def accumulate_real(
+    window, in_starts, pixels, shift, own_channels, offsets, weights, bias, width, lanes, chunk,
+    sums,
+):  # fmt: skip
+    """Set sums (pixels, PANEL) to bias + products of one panel, added one by one in order of k."""
+    start_rows(pixels + ROWS - 1, 0, bias, sums)
+    for first in range(0, offsets.size, CHUNK):
+        last = min(first + CHUNK, offsets.size)
+        read_chunk(weights[first:last], 0, bias, width, chunk)
+        for pixel in range(0, pixels, ROWS):
+            multiply_tile(
+                window, in_starts, pixel, shift, offsets, first, last, chunk, width, lanes,
+                own_channels, sums, pixel * PANEL,
+            )  # fmt: skip
 
 
 @kernel(_REAL_SIGNATURE.format(code="u2", real="f4", store="boolean, boolean"))
@@ -307,26 +305,32 @@ def conv2d_f16(
     results into +0.
     """
     g = unpack_geometry(geometry)
-    starts = np.empty(ROWS, np.int64)
+    codes = ofm.reshape(ofm.size)
+    in_starts = np.empty(g.block_h * g.out_w + ROWS, np.int64)
+    out_starts = np.empty_like(in_starts)
     panels = weights.shape[0]
+    largest = np.uint16(0x7FFF if relu else 0xFFFF)
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, 0, 0, window)
-        pixels = rows * g.out_w
+        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             accumulate_real(
-                window, pixels, g, shift, width, LANES_F32, offsets, weights[panel],
-                bias[panel * PANEL :], chunk, starts, sums,
+                window, in_starts, pixels, shift, g.own_channels, offsets, weights[panel],
+                bias[panel * PANEL :], width, LANES_F32, chunk, sums,
             )  # fmt: skip
             for pixel in range(pixels):
-                y, x = ofm_pixel(pixel, first, g)
-                for j in range(valid):
-                    value = sums[pixel * PANEL + j]
-                    half = nearest_half(value) if nearest else truncate_to_half(value)
-                    half = np.uint16(0) if relu and half >= np.uint16(0x8000) else half
-                    ofm[image, y, x, channel + j] = half
+                at = out_starts[pixel] + channel
+                halves, totals = codes[at : at + valid], sums[pixel * PANEL :]
+                if nearest:
+                    for j in range(valid):
+                        halves[j] = nearest_half(totals[j])
+                else:
+                    for j in range(valid):
+                        half = truncate_to_half(totals[j])
+                        halves[j] = half if half <= largest else np.uint16(0)
 
 
 @kernel(_REAL_SIGNATURE.format(code="i2", real="f8", store="f8[::1], f8, f8"))
@@ -338,23 +342,26 @@ def conv2d_i16(
     Parameters as in ``conv2d_8bit``; bias is float64 (a whole number of at most 48 bits).
     """
     g = unpack_geometry(geometry)
-    starts = np.empty(ROWS, np.int64)
+    codes = ofm.reshape(ofm.size)
+    in_starts = np.empty(g.block_h * g.out_w + ROWS, np.int64)
+    out_starts = np.empty_like(in_starts)
     panels = weights.shape[0]
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, 0, 0, window)
-        pixels = rows * g.out_w
+        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             accumulate_real(
-                window, pixels, g, shift, width, LANES_F64, offsets, weights[panel],
-                bias[panel * PANEL :], chunk, starts, sums,
+                window, in_starts, pixels, shift, g.own_channels, offsets, weights[panel],
+                bias[panel * PANEL :], width, LANES_F64, chunk, sums,
             )  # fmt: skip
+            factors = scale[panel * PANEL :]
             for pixel in range(pixels):
-                y, x = ofm_pixel(pixel, first, g)
+                at = out_starts[pixel] + channel
+                out, totals = codes[at : at + valid], sums[pixel * PANEL :]
                 for j in range(valid):
-                    value = np.rint(sums[pixel * PANEL + j] * scale[panel * PANEL + j])
+                    value = np.rint(totals[j] * factors[j])
                     value = value if value > low else low
-                    value = value if value < high else high
-                    ofm[image, y, x, channel + j] = np.int16(value)
+                    out[j] = np.int16(value if value < high else high)

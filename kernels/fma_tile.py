@@ -10,6 +10,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from npusim.kernels.llvm_vectors import F64, Vectors
+
 PANEL = 64  # columns of a packed panel of weights
 ROWS = 6
 
@@ -25,15 +27,6 @@ LANES_F64 = VECTOR_BYTES // 8
 # ROWS x VECTORS sums, one row of weights and a factor fit 32 registers, or 16 when VECTORS is 2
 VECTORS = 2 if VECTOR_BYTES == 32 else 4
 
-_INT = ir.IntType(64)
-
-
-def _splat(builder, scalar, vector):
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, undefined, lanes)
-
 
 def _make_tile(vectors, own_channels):
     """Return an intrinsic for tiles of ROWS x ``vectors`` vectors.
@@ -42,76 +35,61 @@ def _make_tile(vectors, own_channels):
     one.
     """
 
-    def tile(typing_context, ifm, starts, offsets, first, last, weights, column, sums):
+    def tile(
+        typing_context, ifm, starts, pixel, shift, offsets, first, last, weights, column, sums,
+        sums_at,
+    ):  # fmt: skip
         def generate(context, builder, signature, arguments):
-            def data(position):
-                array_type = signature.args[position]
-                return context.make_array(array_type)(context, builder, arguments[position]).data
-
-            def number(value):
-                return ir.Constant(_INT, value)
-
+            v = Vectors(context, builder, signature, arguments)
+            _, _, pixel, shift, _, first, last, _, column, _, sums_at = arguments
             scalar = context.get_data_type(signature.args[0].dtype)
-            lanes = VECTOR_BYTES // (8 if isinstance(scalar, ir.DoubleType) else 4)
+            lanes = LANES_F64 if scalar == F64 else LANES_F32
             vector = ir.VectorType(scalar, lanes)
-            suffix = "f64" if isinstance(scalar, ir.DoubleType) else "f32"
-            multiply_add = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fmuladd.v{lanes}{suffix}",
-            )
-
-            def load(base, position):
-                place = builder.bitcast(builder.gep(base, [position]), vector.as_pointer())
-                return builder.load(place, align=scalar_bytes)
-
-            scalar_bytes = 8 if isinstance(scalar, ir.DoubleType) else 4
-            ifm_data, starts_data, offsets_data = data(0), data(1), data(2)
-            begin, end, column_at = arguments[3], arguments[4], arguments[6]
-            panel = builder.gep(data(5), [column_at])
-            sums_at = builder.gep(data(7), [column_at])
+            name = f"llvm.fmuladd.v{lanes}{'f64' if scalar == F64 else 'f32'}"
+            multiply_add = v.function(name, vector, [vector] * 3)
+            starts = v.at(v.data(1), pixel)
+            offsets = v.at(v.data(4), first)
+            panel = v.at(v.data(7), column)
+            sums = v.at(v.data(9), builder.add(sums_at, column))
+            base = v.at(v.data(0), builder.add(shift, column) if own_channels else shift)
             rows, chains = [], []
             for row in range(ROWS):
-                start = builder.load(builder.gep(starts_data, [number(row)]))
-                if own_channels:
-                    start = builder.add(start, column_at)
-                rows.append(builder.gep(ifm_data, [start]))
-                chains.append([])
-                for j in range(vectors):
-                    chain = cgutils.alloca_once(builder, vector)
-                    at = number(row * PANEL + j * lanes)
-                    builder.store(load(sums_at, at), chain)
-                    chains[row].append(chain)
-            with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
-                line = builder.gep(panel, [builder.mul(loop.index, number(PANEL))])
-                columns = [load(line, number(j * lanes)) for j in range(vectors)]
-                offset = builder.load(builder.gep(offsets_data, [builder.add(begin, loop.index)]))
+                rows.append(v.at(base, builder.load(v.at(starts, v.number(row)))))
+                chains.append([cgutils.alloca_once(builder, vector) for _ in range(vectors)])
+                for j, chain in enumerate(chains[row]):
+                    begin = v.at(sums, v.number(row * PANEL + j * lanes))
+                    builder.store(v.load(begin, scalar, lanes), chain)
+            with cgutils.for_range(builder, builder.sub(last, first)) as loop:
+                line = v.at(panel, builder.mul(loop.index, v.number(PANEL)))
+                columns = [
+                    v.load(v.at(line, v.number(j * lanes)), scalar, lanes) for j in range(vectors)
+                ]
+                offset = builder.load(v.at(offsets, loop.index))
                 for row in range(ROWS):
-                    place = builder.gep(rows[row], [offset])
-                    shared = None if own_channels else _splat(builder, builder.load(place), vector)
-                    for j in range(vectors):
-                        factor = load(place, number(j * lanes)) if own_channels else shared
-                        chain = chains[row][j]
-                        total = builder.call(
-                            multiply_add, [factor, columns[j], builder.load(chain)]
-                        )
-                        builder.store(total, chain)
+                    place = v.at(rows[row], offset)
+                    shared = None if own_channels else v.splat(builder.load(place), lanes)
+                    for j, chain in enumerate(chains[row]):
+                        factor = shared or v.load(v.at(place, v.number(j * lanes)), scalar, lanes)
+                        arguments = [factor, columns[j], builder.load(chain)]
+                        builder.store(builder.call(multiply_add, arguments), chain)
             for row in range(ROWS):
-                for j in range(vectors):
-                    at = builder.gep(sums_at, [number(row * PANEL + j * lanes)])
-                    place = builder.bitcast(at, vector.as_pointer())
-                    builder.store(builder.load(chains[row][j]), place, align=scalar_bytes)
+                for j, chain in enumerate(chains[row]):
+                    place = v.at(sums, v.number(row * PANEL + j * lanes))
+                    v.store(builder.load(chain), place)
             return context.get_dummy_value()
 
-        return types.void(ifm, starts, offsets, first, last, weights, column, sums), generate
+        arguments = (
+            ifm, starts, pixel, shift, offsets, first, last, weights, column, sums, sums_at,
+        )  # fmt: skip
+        return types.void(*arguments), generate
 
     return intrinsic(tile)
 
 
-# sums[r, column + j] += sum over first <= k < last of
-#   ifm[starts[r] + offsets[k]] * weights[k - first, column + j]             (shared channels)
-#   ifm[starts[r] + offsets[k] + column + j] * weights[k - first, column + j]   (own channels)
-# with sums (ROWS, PANEL) and weights (.., PANEL), all arrays flat, starts and offsets int64.
+# for r in ROWS rows and the tile's columns j from ``column`` on:
+#   sums[sums_at + r * PANEL + j] += sum over first <= k < last of
+#       ifm[starts[pixel + r] + shift + offsets[k]] * weights[(k - first) * PANEL + j]
+# and for depthwise tiles ifm[.. + j]. All arrays are flat; starts and offsets are int64.
 wide_tile = _make_tile(VECTORS, own_channels=False)
 narrow_tile = _make_tile(1, own_channels=False)
 wide_tile_depthwise = _make_tile(VECTORS, own_channels=True)

@@ -25,8 +25,8 @@ _BLOCK_PIXELS = 384
 class Geometry(NamedTuple):
     """What a convolution kernel needs to know, all plain integers.
 
-    ``out_*_step`` and ``out_*_start`` place the outputs in a larger map (one phase of a transposed
-    convolution); ``own_channels`` is 1 for depthwise.
+    ``out_*_step`` and ``out_*_start`` place the ``out_h x out_w`` outputs in an ofm of
+    ``ofm_h x ofm_w`` (one phase of a transposed convolution); ``own_channels`` is 1 for depthwise.
     """
 
     in_c: int
@@ -43,6 +43,8 @@ class Geometry(NamedTuple):
     out_w_step: int
     out_h_start: int
     out_w_start: int
+    ofm_h: int
+    ofm_w: int
     groups: int
     own_channels: int
     block_h: int
@@ -59,6 +61,7 @@ class ConvShape(NamedTuple):
     in_c: int
     out_c: int
     out_size: tuple[int, int]
+    ofm_size: tuple[int, int]
     reach: tuple[int, int]
     stride: tuple[int, int]
     pad_before: tuple[int, int]
@@ -107,6 +110,8 @@ def plan(shape: ConvShape, *, real_bytes: int, images: int, workers: int) -> Geo
         out_w_step=shape.out_step[1],
         out_h_start=shape.out_start[0],
         out_w_start=shape.out_start[1],
+        ofm_h=shape.ofm_size[0],
+        ofm_w=shape.ofm_size[1],
         groups=shape.groups,
         own_channels=int(shape.own_channels),
         block_h=block_h,

@@ -118,7 +118,7 @@ class Convolution:
         return self.groups > 1 and self.weights.shape[1] == 1
 
 
-# arrays of scratch numbers: window, chunk of weights, sums
+# scratch: window, chunk of weights, accumulators
 Scratch = tuple[Array, Array, Array]
 
 
@@ -159,10 +159,12 @@ class _PackedPhase:
         groups = 1 if conv.own_channels else conv.groups
         outermost = conv.ifm.dtype is DType.F16
         self.real = np.dtype(np.float64 if conv.ifm.dtype is DType.I16 else np.float32)
+        self.acc = np.dtype(np.int32) if conv.ifm.dtype in EIGHT_BIT else self.real
         shape = pack.ConvShape(
             in_c=out_c if conv.own_channels else conv.ifm.shape[1],
             out_c=out_c,
             out_size=phase.out_size,
+            ofm_size=(conv.ofm.shape[2], conv.ofm.shape[3]),
             reach=(_reach(phase.places, 0), _reach(phase.places, 1)),
             stride=conv.stride,
             pad_before=phase.pad_before,
@@ -195,7 +197,7 @@ class _PackedPhase:
             numbers = (
                 scratch("window", pack.window_size(self.plan), self.real),
                 scratch("chunk", pack.CHUNK * PANEL, self.real),
-                scratch("sums", pack.sums_size(self.plan), self.real),
+                scratch("acc", pack.sums_size(self.plan), self.acc),
             )
             self._call(self, ifm, numbers, ofm, start, stop)
 
@@ -235,10 +237,9 @@ def _eight_bit_call(conv: Convolution, groups: int) -> KernelCall:
         def call_half(
             packed: _PackedPhase, ifm: Array, numbers: Scratch, ofm: Array, start: int, stop: int
         ) -> None:
-            acc = scratch("acc", numbers[2].size, np.int32)
             kernels.conv2d_8bit_to_half(
                 ifm, packed.geometry, flip_in, zero_in, packed.offsets, packed.weights,
-                flip_weights, zero_weights, bias, scale, *numbers, acc, ofm, start, stop,
+                flip_weights, zero_weights, bias, scale, *numbers, ofm, start, stop,
             )  # fmt: skip
 
         return call_half
@@ -248,10 +249,9 @@ def _eight_bit_call(conv: Convolution, groups: int) -> KernelCall:
     def call(
         packed: _PackedPhase, ifm: Array, numbers: Scratch, ofm: Array, start: int, stop: int
     ) -> None:
-        acc = scratch("acc", numbers[2].size, np.int32)
         kernels.conv2d_8bit(
             ifm, packed.geometry, flip_in, zero_in, packed.offsets, packed.weights, flip_weights,
-            zero_weights, bias, scale, zero_out, low, high, *numbers, acc, ofm, start, stop,
+            zero_weights, bias, scale, zero_out, low, high, *numbers, ofm, start, stop,
         )  # fmt: skip
 
     return call

@@ -1,0 +1,91 @@
+"""Short names for the LLVM vector code that the register tiles are written in."""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+F32, F64 = ir.FloatType(), ir.DoubleType()
+_BYTES = {F32: 4, F64: 8, I8: 1, I16: 2, I32: 4, I64: 8}
+
+
+class Vectors:
+    """Vectors of a fixed number of lanes, built at the builder's position.
+
+    Parameters
+    ----------
+    context, builder, signature, arguments
+        As Numba hands them to the code generator of an intrinsic.
+    """
+
+    def __init__(self, context, builder, signature, arguments):
+        self.context, self.builder = context, builder
+        self.signature, self.arguments = signature, arguments
+
+    def data(self, position):
+        """Return the data pointer of an array argument."""
+        array_type = self.signature.args[position]
+        array = self.context.make_array(array_type)(
+            self.context, self.builder, self.arguments[position]
+        )
+        return array.data
+
+    def number(self, value, kind=I64):
+        """Return a constant."""
+        return ir.Constant(kind, value)
+
+    def splat(self, scalar, lanes):
+        """Return a vector whose lanes all hold a scalar."""
+        vector = ir.VectorType(scalar.type, lanes)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+        return self.builder.shuffle_vector(first, undefined, zeros)
+
+    def constant(self, value, kind, lanes):
+        """Return a vector of one constant."""
+        return ir.Constant(ir.VectorType(kind, lanes), [value] * lanes)
+
+    def at(self, pointer, position):
+        """Return the address of an element."""
+        return self.builder.gep(pointer, [position])
+
+    def load(self, pointer, kind, lanes):
+        """Load unaligned lanes of an element type from an address."""
+        place = self.builder.bitcast(pointer, ir.VectorType(kind, lanes).as_pointer())
+        return self.builder.load(place, align=1)
+
+    def store(self, value, pointer):
+        """Store lanes at an unaligned address."""
+        place = self.builder.bitcast(pointer, value.type.as_pointer())
+        self.builder.store(value, place, align=1)
+
+    def store_first(self, value, pointer, count):
+        """Store the first ``count`` lanes only."""
+        lanes = value.type.count
+        numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
+        mask = self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
+        place = self.builder.bitcast(pointer, value.type.as_pointer())
+        function = self.function(
+            f"llvm.masked.store.v{lanes}i{value.type.element.width}.p0",
+            ir.VoidType(),
+            [value.type, place.type, I32, mask.type],
+        )
+        self.builder.call(function, [value, place, self.number(1, I32), mask])
+
+    def function(self, name, result, arguments):
+        """Return a declared function of the module."""
+        return cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(result, arguments), name
+        )
+
+    def unary(self, name, value):
+        """Call an LLVM intrinsic of one vector, for example ``llvm.roundeven``."""
+        letter = "f32" if value.type.element == F32 else "f64"
+        function = self.function(f"{name}.v{value.type.count}{letter}", value.type, [value.type])
+        return self.builder.call(function, [value])
+
+    def clamp(self, value, low, high):
+        """Return ordered floats limited to [low, high] lane by lane."""
+        builder = self.builder
+        value = builder.select(builder.fcmp_ordered(">", value, low), value, low)
+        return builder.select(builder.fcmp_ordered("<", value, high), value, high)
