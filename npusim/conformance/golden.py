@@ -70,7 +70,7 @@ def read_golden(path: str | Path) -> Iterator[GoldenCase]:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             cases = json.loads(str(stored["meta"]))
             for index, record in enumerate(cases):
                 yield _case(path.name, index, record, stored)

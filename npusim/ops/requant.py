@@ -90,8 +90,8 @@ def average_weight(dtype: DType, taps: int) -> AverageWeight:
         return AverageWeight(value=255, quant=Affine(scale=float(scale), zero_point=0))
     if dtype is DType.F16:
         return AverageWeight(value=float(np.float16(1 / taps)), quant=Float())
-    fl = 6 + floor(log2(taps))
-    return AverageWeight(value=floor(2.0**fl / taps + 0.5), quant=DynamicFixedPoint(fl=fl))
+    fl = min(12, floor(log2(127.5 * taps)))  # the most fraction bits with which it fits 8 bits
+    return AverageWeight(value=round(2.0**fl / taps), quant=DynamicFixedPoint(fl=fl))
 
 
 def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False) -> AddWeights:

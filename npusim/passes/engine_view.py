@@ -42,3 +42,12 @@ class GraphView:
     def only_consumer(self, name: str) -> bool:
         """Tell whether exactly one node reads a tensor and the graph does not expose it."""
         return len(self.consumers[name]) == 1 and not self.exposed(name)
+
+    def aliases(self, name: str) -> tuple[str, ...]:
+        """Return the tensors that share a tensor's memory through reshapes, itself included."""
+        while (node := self.producers.get(name)) is not None and node.op == "reshape":
+            name = node.inputs[0]
+        found = [name]
+        for alias in found:
+            found += [node.outputs[0] for node in self.consumers[alias] if node.op == "reshape"]
+        return tuple(found)

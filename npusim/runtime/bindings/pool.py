@@ -11,7 +11,7 @@ from npusim.ir.tensor import TensorSpec
 from npusim.kernels import pool as kernels
 from npusim.kernels.shader import saturate, to_f16
 from npusim.kernels.tptable import convert
-from npusim.ops.requant import average_weight, requant_of
+from npusim.ops.requant import average_weight, nn_requant
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.codes import scaling_of, table_step
@@ -49,9 +49,15 @@ def bind_nn_pool(node: Node, graph: Graph) -> Step:
     window = window_of(node, ifm)
     if window.kind is PoolKind.MAX:
         return max_step(window, ifm, ofm)
+    return average_on_nn(f"layer {node.name!r}", window, ifm, ofm)
+
+
+def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
+    """Return the step of an average as a depthwise convolution with one constant weight.
+
+    Source: ARITHMETIC_NN.md section 4.
+    """
     average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
-    requant = requant_of(node, graph)
-    assert requant is not None  # every average of the NN engine has one
     channels = ifm.shape[1]
     phase = plain_phase(
         window.kernel,
@@ -62,13 +68,13 @@ def bind_nn_pool(node: Node, graph: Graph) -> Step:
     )
     return ConvolutionStep(
         Convolution(
-            where=f"layer {node.name!r}",
+            where=where,
             ifm=ifm,
             ofm=ofm,
             weights=np.full((channels, 1, *window.kernel), average.value, ifm.dtype.numpy),
             weights_quant=average.quant,
             bias=np.zeros(channels, np.int64),
-            requant=requant,
+            requant=nn_requant(ifm.quant, average.quant, ofm),
             phases=(phase,),
             stride=window.stride,
             groups=channels,
@@ -99,7 +105,7 @@ def bind_shader_pool(node: Node, graph: Graph) -> Step:
 def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     """Return the step of a max pool; another quantization or type is a TP conversion behind it."""
     out_n, out_c, out_h, out_w = ofm.shape
-    in_dtype, out_dtype = ifm.dtype.numpy, ofm.dtype.numpy
+    in_dtype = ifm.dtype.numpy
     bits = np.uint8 if in_dtype.itemsize == 1 else np.int16
     kernel = kernels.max_pool_8bit if bits is np.uint8 else kernels.max_pool_16bit
     mask, lowest = {
@@ -108,8 +114,7 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
         DType.I16: (0, -32768),
         DType.F16: (0x7FFF, LOWEST_F16_KEY),
     }[ifm.dtype]
-    scaling_in, scaling_out = scaling_of(ifm), scaling_of(ofm)
-    store = table_step(lambda codes: convert(codes, scaling_in, out_dtype, scaling_out), in_dtype)
+    store = tp_copy(ifm, ofm)
     geometry = (*window.kernel, *window.stride, window.pad[0], window.pad[2])
     work = ofm.elements * window.kernel[0] * window.kernel[1]
 
@@ -122,7 +127,7 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
             kernel(source, mask, lowest, *geometry, target, start, stop)
 
         run_rows(part, out_n * out_h, work)
-        return store(from_channels_last(result))
+        return (store(from_channels_last(result)),)
 
     return step
 

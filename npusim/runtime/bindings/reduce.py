@@ -1,22 +1,22 @@
 """Reductions, argmax and argmin."""
 
+from dataclasses import replace
 from math import floor, log2, prod
 from typing import cast
 
 import numpy as np
 
 from npusim.errors import GraphError
-from npusim.ir.attrs import ArgAttrs, ReduceAttrs
+from npusim.ir.attrs import ArgAttrs, PoolKind, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.nnstore import store_integer
 from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves, weighted_sum
 from npusim.kernels.shader import dequantize, requantize
-from npusim.kernels.tptable import nearest_f16, saturate
-from npusim.ops.requant import average_weight, nn_requant
+from npusim.kernels.tptable import nearest_f16, read, saturate
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.pool import Window, average_on_nn
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 
 
@@ -65,7 +65,7 @@ def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
         weight, factor = float(np.rint(2.0**fl / count)), scale_of(ifm.quant) / scale / 2.0**fl
 
     def step(codes: Array) -> tuple[Array, ...]:
-        value = codes.astype(np.float32) - np.float32(in_zero_point)
+        value = read(codes, in_zero_point).astype(np.float32)
         total = weighted_sum(value, weight).astype(np.float64) * factor
         stored: Array = (
             nearest_f16(total)
@@ -79,28 +79,16 @@ def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
 
 @binding("reduce_mean", engine=Engine.NN)
 def bind_mean_on_nn(node: Node, graph: Graph) -> Step:
-    """Bind a small u8 mean over height and width: a convolution with one constant weight.
+    """Bind a small mean over height and width: a convolution with one constant weight.
 
     Source: ARITHMETIC_NN.md section 4, ARITHMETIC_OPS.md section 6.
     """
     ifm, ofm = _specs(node, graph)
-    if not (ifm.dtype is ofm.dtype is DType.U8):
-        raise GraphError(
-            f"{ifm.dtype.value} -> {ofm.dtype.value}",
-            where=f"layer {node.name!r} (reduce_mean on NN)",
-            rule="u8 throughout; other types are averaged on TP",
-        )
     _require_spatial(node, ifm)
-    weight = average_weight(ifm.dtype, prod(ifm.shape[2:]))
-    requant = nn_requant(ifm.quant, weight.quant, ofm)
-    zero_point = zero_point_of(ifm.quant)
-
-    def step(codes: Array) -> tuple[Array, ...]:
-        acc = (codes.astype(np.int64) - zero_point).sum(axis=(2, 3)) * int(weight.value)
-        stored = store_integer(acc, requant.multiplier, requant.shift, requant.zero_point, np.uint8)
-        return (stored.reshape(ofm.shape),)
-
-    return step
+    pixel = replace(ofm, shape=(*ifm.shape[:2], 1, 1))
+    window = Window(PoolKind.AVG, (ifm.shape[2], ifm.shape[3]), (1, 1), (0, 0, 0, 0), True)
+    average = average_on_nn(f"layer {node.name!r}", window, ifm, pixel)
+    return lambda codes: (average(codes)[0].reshape(ofm.shape),)
 
 
 def _require_spatial(node: Node, ifm: TensorSpec) -> None:

@@ -133,8 +133,8 @@ def test_nn_average_has_one_eight_bit_weight(dtype, data):
         digits = scale.numerator.bit_length() - 16  # float32 has a power of two below
         scale = Fraction(scale.numerator >> max(digits, 0) << max(digits, 0), scale.denominator)
     else:
-        fl = 6 + taps.bit_length() - 1
-        weight = int(2**fl / taps + 0.5)
+        fl = max(n for n in range(13) if round(Fraction(2**n, taps)) <= 127)
+        weight = round(Fraction(2**fl, taps))
         scale = Fraction(scale_in) / 2**fl / Fraction(scale_out)
     for at, codes in windows(ifm, attrs, result.shape):
         total = (int(codes.astype(np.int64).sum()) - zero_in * codes.size) * weight
