@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_model": "npusim.api",
-    "optimize": "npusim.api",
+    "optimize": "npusim.passes.pipeline",
     "quantize": "npusim.api",
     "float16": "npusim.api",
     "compile": "npusim.api",
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from npusim.api import compile as compile
     from npusim.api import float16 as float16
     from npusim.api import load_model as load_model
-    from npusim.api import optimize as optimize
     from npusim.api import quantize as quantize
     from npusim.ir.graph import Graph as Graph
     from npusim.ir.graph import Preprocess as Preprocess
+    from npusim.passes.pipeline import optimize as optimize
     from npusim.quantization.schemes import Scheme as Scheme
     from npusim.runtime.program import Program as Program
 

@@ -33,9 +33,14 @@ class Builder:
         return name
 
     def node(
-        self, op: str, inputs: Sequence[str], output: str, attrs: Attrs | None = None, **more: object
+        self,
+        op: str,
+        inputs: Sequence[str],
+        output: str,
+        attrs: Attrs | None = None,
+        others: Sequence[str] = (),
     ) -> str:
-        outputs = (output, *more.pop("outputs", ()))  # type: ignore[misc]
+        outputs = (output, *others)
         node = Node(
             name=f"n_{output}",
             op=op,

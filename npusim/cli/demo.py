@@ -58,7 +58,7 @@ def command(
     first = load_sample([assets.test_images()[0][0]], graph)
     comparison = _dump_and_compare(programs["u8"], graph, first, output / "nn_layer_dump")
     times = estimate(programs["u8"].graph)
-    report = {
+    report: dict[str, Any] = {
         "images": rows,
         "right": {name: _right(rows, name) for name in FORMATS},
         "comparison": common.finite(comparison.to_dict()),
@@ -67,7 +67,7 @@ def command(
     }
     with atomic_write(output / "report.json") as file:
         file.write(json.dumps(report, indent=1).encode())
-    passed = all(report["right"][name] == len(rows) for name in FORMATS)  # type: ignore[index]
+    passed = all(report["right"][name] == len(rows) for name in FORMATS)
     if as_json:
         common.print_json(report)
     else:

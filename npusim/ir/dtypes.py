@@ -1,6 +1,7 @@
 """Element types of the chip."""
 
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,7 +20,7 @@ class DType(Enum):
     BOOL = "bool"
 
     @property
-    def numpy(self) -> np.dtype:  # type: ignore[type-arg]
+    def numpy(self) -> np.dtype[Any]:
         """Return the numpy type."""
         return _NUMPY[self]
 
@@ -54,7 +55,7 @@ class DType(Enum):
         return _FROM_NUMPY[np.dtype(dtype)]
 
 
-_NUMPY = {
+_NUMPY: dict[DType, np.dtype[Any]] = {
     DType.U8: np.dtype(np.uint8),
     DType.I8: np.dtype(np.int8),
     DType.I16: np.dtype(np.int16),
@@ -64,4 +65,4 @@ _NUMPY = {
     DType.F32: np.dtype(np.float32),
     DType.BOOL: np.dtype(np.bool_),
 }
-_FROM_NUMPY = {v: k for k, v in _NUMPY.items()}
+_FROM_NUMPY: dict[np.dtype[Any], DType] = {v: k for k, v in _NUMPY.items()}

@@ -1,4 +1,4 @@
-"""Operators that move elements: reshape, transpose, concat, split, slice, pad, resize and others."""
+"""Operators that move elements: reshape, transpose, concat, split, slice, pad, resize, .."""
 
 from collections.abc import Sequence
 from math import prod
@@ -29,7 +29,7 @@ def identity(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 
 @register("reshape", ReshapeAttrs, "same elements in order, another shape")
 def reshape(attrs: ReshapeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """Number of elements is kept."""
+    """Keep the number of elements."""
     if prod(ins[0]) != prod(attrs.shape):
         raise GraphError(
             f"{ins[0]} has {prod(ins[0])} elements, target {attrs.shape} has {prod(attrs.shape)}"
@@ -82,7 +82,7 @@ def slice_(attrs: SliceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 
 @register("pad", PadAttrs, "adds constant, edge or mirrored elements")
 def pad(attrs: PadAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """front + size + back on every axis."""
+    """Give front + size + back on every axis."""
     (ifm,) = ins
     if not len(ifm) == len(attrs.front) == len(attrs.back):
         raise GraphError(f"front {attrs.front} and back {attrs.back} must name every axis of {ifm}")
@@ -131,7 +131,7 @@ def channel_shuffle(attrs: GroupAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...
 
 @register("tile", TileAttrs, "repeats a tensor along its axes")
 def tile(attrs: TileAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """size * repeats on every axis."""
+    """Give size * repeats on every axis."""
     if len(attrs.repeats) != len(ins[0]):
         raise GraphError(f"repeats {attrs.repeats} must name every axis of {ins[0]}")
     return (tuple(n * r for n, r in zip(ins[0], attrs.repeats, strict=True)),)
@@ -139,6 +139,6 @@ def tile(attrs: TileAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 
 @register("gather", AxisAttrs, "picks entries along an axis by index", inputs=2)
 def gather(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """data, indices."""
+    """Replace the axis of the data by the axes of the indices."""
     data, indices = ins
     return ((*data[: attrs.axis], *indices, *data[attrs.axis + 1 :]),)

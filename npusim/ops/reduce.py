@@ -21,7 +21,7 @@ for _name in REDUCE_OPS:
 
 
 def arg_extreme(attrs: ArgAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """The axis becomes 1 or vanishes."""
+    """Make the axis 1, or drop it."""
     return reduced(ReduceAttrs(axes=(attrs.axis,), keepdims=attrs.keepdims), ins)
 
 

@@ -107,7 +107,8 @@ def channel_lifts(weights: NDArray[np.generic]) -> NDArray[np.int64]:
 
 def _lost(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the energy of each row that the NN engine would read as 0."""
-    return np.where(rows < SMALLEST_NORMAL, rows * rows, 0.0).sum(1)
+    lost: NDArray[np.float64] = np.where(rows < SMALLEST_NORMAL, rows * rows, 0.0).sum(1)
+    return lost
 
 
 def _lifted(graph: Graph, node: Node, lift: NDArray[np.int64]) -> Graph:

@@ -183,7 +183,7 @@ def memory_text(estimate: Estimate, model_bytes: int) -> str:
     for title, key in MEMORY_TITLES:
         lines.append(f"{title}:")
         for name, value in result[key].items():
-            lines.append(f"    {name.replace('_', ' ')} : {value / mebi:.2f} MiB")
+            lines.append(f"    {name.replace('_', ' '):<18} : {value / mebi:.2f} MiB")
     lines += [
         "INFO: When evaluating memory usage, the size of the model itself",
         f"      ({model_bytes / mebi:.2f} MiB) has to be added as well.",

@@ -29,7 +29,7 @@ def half(value: Fraction) -> Fraction:
     """Return the float16 the TP engine stores: nearest, saturated, below 2**-14 zero."""
     value = max(-LARGEST_HALF, min(LARGEST_HALF, value))
     if abs(value) < TINY:
-        return Fraction(round(value * 2**24), 2**24) if round(abs(value) * 2**24) == 1024 else 0
+        return Fraction(round(value * 2**24) if round(abs(value) * 2**24) == 1024 else 0, 2**24)
     return significant(value, 11)
 
 

@@ -55,11 +55,11 @@ def reference_sums(conv: Convolution, ifm: np.ndarray, pads, dilation) -> np.nda
     out_c, group_c, *kernel = conv.weights.shape
     _, _, out_h, out_w = conv.ofm.shape
     if conv.ifm.dtype is DType.F16:
-        x, w, dtype = value_f16(ifm), value_f16(conv.weights), np.float32
+        x, w, dtype = value_f16(ifm), value_f16(conv.weights), DType.F32.numpy
     else:
         x = ifm.astype(np.int64) - zero_point_of(conv.ifm.quant)
         w = conv.weights.astype(np.int64) - zero_point_of(conv.weights_quant)
-        dtype = np.int64
+        dtype = DType.I64.numpy
     padded = np.pad(x, ((0, 0), (0, 0), pads[:2], pads[2:]))
     sums = np.zeros((n, out_c, out_h, out_w), dtype)
     for o in range(out_c):
