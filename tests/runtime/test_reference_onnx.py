@@ -51,7 +51,7 @@ def by_npusim(case: Case, expected: list, *, threads=None) -> list:
         )
     names += [b.constant(f"c{i}", value) for i, value in enumerate(case.constants)]
     outputs = [f"y{i}" for i in range(case.outputs)]
-    b.node(case.op, names, outputs[0], case.attrs, outputs=outputs[1:])
+    b.node(case.op, names, outputs[0], case.attrs, others=outputs[1:])
     for name, value in zip(outputs, expected, strict=True):
         b.graph.tensors[name] = TensorSpec(
             name=name, shape=b.graph.tensors[name].shape, dtype=DType.of(value.dtype)
