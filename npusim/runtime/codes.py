@@ -4,8 +4,12 @@ Element-wise operators never change the memory order: they run over the memory a
 feature maps usually is N, H, W, C.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,6 +26,7 @@ from npusim.runtime.threads import run_rows
 Array = NDArray[Any]
 Function = Callable[[Array], Array]  # codes -> codes
 Offsets = NDArray[np.int64]
+_TABLES: WeakValueDictionary[Hashable, Array] = WeakValueDictionary()
 ENGINE_TYPES = (DType.U8, DType.I8, DType.I16, DType.F16)
 
 
@@ -46,84 +51,117 @@ def all_codes(dtype: DTypeLike) -> Array:
     return np.arange(1 << bits, dtype=f"u{bits // 8}").view(dtype)
 
 
-def table_step(function: Function, dtype: DTypeLike) -> Step:
+def code_table(key: Hashable, codes: Array, function: Function) -> Array:
+    """Return the function's results on ``codes`` as flat unsigned bit patterns.
+
+    Equal tables of different layers are one array while any of them lives: float16 layers with the
+    same activation share 128 KiB of cache. ``key`` says what the function is, completely.
+    """
+    key = (key, codes.dtype.str, codes.shape)
+    table = _TABLES.get(key)
+    if table is None:
+        table = _TABLES[key] = unsigned(np.ascontiguousarray(function(codes)))
+        table.flags.writeable = False
+    return table
+
+
+def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike) -> Step:
     """Return a step that applies a function of single codes through a table of all codes.
 
     Parameters
     ----------
+    key : hashable
+        Names the function with all its parameters.
     function : callable
-        Codes (flat, of ``dtype``) -> codes of an 8-bit or 16-bit type.
-    dtype : numpy type
-        8-bit or 16-bit input type.
+        Codes (flat, of type ``ifm``) -> codes of type ``ofm``.
+    ifm, ofm : numpy type
+        8-bit or 16-bit types.
     """
-    codes = all_codes(dtype)
-    result = function(codes)
-    table = unsigned(np.ascontiguousarray(result))
-    identity = result.dtype == codes.dtype and np.array_equal(table, unsigned(codes))
+    codes = all_codes(ifm)
+    table = code_table(key, codes, function)
+    identity = np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes))
 
-    def step(ifm: Array) -> tuple[Array, ...]:
+    def step(value: Array) -> tuple[Array, ...]:
         if identity:
-            return (ifm,)
-        order = memory_order(ifm)
-        memory = np.ascontiguousarray(ifm.transpose(order))
-        ofm = np.empty(memory.shape, result.dtype)
-        source, target = unsigned(memory), unsigned(ofm)
+            return (value,)
+        order = memory_order(value)
+        memory = np.ascontiguousarray(value.transpose(order))
+        result = np.empty(memory.shape, ofm)
+        source, target = unsigned(memory), unsigned(result)
         run_rows(
-            lambda start, stop: map_codes(source, table, target, start, stop), ofm.size, ofm.size
+            lambda start, stop: map_codes(source, table, target, start, stop),
+            source.size,
+            source.size,
         )
-        return (ofm.transpose(inverse(order)),)
+        return (result.transpose(inverse(order)),)
 
     return step
 
 
-def paired_rows(
-    a: Array, b: Array, shape: tuple[int, ...]
-) -> tuple[Array, Offsets, Array, Offsets, tuple[int, ...], int]:
-    """Lay two broadcasting operands out as rows of contiguous memory.
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """How two broadcasting operands lie as rows of contiguous memory.
 
-    Returns
-    -------
-    a, a_rows, b, b_rows
-        Flat contiguous memory of each operand and where each row of the result starts in it.
+    Attributes
+    ----------
     order : tuple of int
         Memory order of the result: that of the operand that has the result's shape.
+    spread : tuple of (tuple of int or None)
+        For each operand, the shape (in memory order) to spread it to first, if it cannot be read
+        as rows as it is.
+    rows : tuple of int64 arrays
+        For each operand, where each row of the result starts in it.
     row_length : int
         Elements of a row.
     """
-    a = a.reshape((1,) * (len(shape) - a.ndim) + a.shape) if a.ndim < len(shape) else a
-    b = b.reshape((1,) * (len(shape) - b.ndim) + b.shape) if b.ndim < len(shape) else b
-    if a.shape != shape and b.shape != shape:
-        a = np.broadcast_to(a, shape)
-    order = memory_order(a if a.shape == shape else b)
+
+    order: tuple[int, ...]
+    spread: tuple[tuple[int, ...] | None, ...]
+    rows: tuple[Offsets, ...]
+    row_length: int
+
+    def flat(self, position: int, value: Array) -> Array:
+        """Return an operand's memory, flat; copies only what does not lie in order."""
+        memory = value.reshape((1,) * (len(self.order) - value.ndim) + value.shape)
+        memory = memory.transpose(self.order)
+        spread = self.spread[position]
+        if spread is not None:
+            memory = np.broadcast_to(memory, spread)
+        return np.ascontiguousarray(memory).reshape(-1)
+
+
+def row_plan(a: Array, b: Array, shape: tuple[int, ...]) -> RowPlan:
+    """Return the rows of two operands that broadcast to ``shape``."""
+    lead = a if a.shape == shape or b.shape != shape else b
+    order = memory_order(lead) if lead.shape == shape else tuple(range(len(shape)))
+    return _row_plan(a.shape, b.shape, shape, order)
+
+
+@lru_cache(maxsize=1024)
+def _row_plan(
+    a: tuple[int, ...], b: tuple[int, ...], shape: tuple[int, ...], order: tuple[int, ...]
+) -> RowPlan:
     sizes = tuple(shape[axis] for axis in order)
-    memories = [np.ascontiguousarray(v.transpose(order)) for v in (a, b)]
-    # an operand that is constant along the innermost axis cannot be read as rows
-    memories = [
-        np.ascontiguousarray(np.broadcast_to(m, (*m.shape[:-1], sizes[-1])))
-        if sizes and m.shape[-1] != sizes[-1]
-        else m
-        for m in memories
-    ]
+    own, spread = [], []
+    for operand in (a, b):
+        padded = (1,) * (len(shape) - len(operand)) + operand
+        memory = tuple(padded[axis] for axis in order)
+        # an operand that is constant along the innermost axis cannot be read as rows
+        wider = (*memory[:-1], sizes[-1]) if sizes and memory[-1] != sizes[-1] else None
+        own.append(wider or memory)
+        spread.append(wider)
     split = max(len(sizes) - 1, 0)  # axes from here on form a row
-    while split > 0 and all(m.shape[split - 1] == sizes[split - 1] for m in memories):
+    while split > 0 and all(memory[split - 1] == sizes[split - 1] for memory in own):
         split -= 1
-    while split < len(sizes) - 1 and np.prod(sizes[:split]) < 8:
+    while split < len(sizes) - 1 and prod(sizes[:split]) < 8:
         split += 1  # enough rows to share between threads
-    starts = [_row_starts(m.shape[:split], sizes[:split], m.shape[split:]) for m in memories]
-    row_length = int(np.prod(sizes[split:]))
-    return (
-        memories[0].reshape(-1),
-        starts[0],
-        memories[1].reshape(-1),
-        starts[1],
-        order,
-        row_length,
-    )
+    rows = tuple(_row_starts(memory[:split], sizes[:split], memory[split:]) for memory in own)
+    return RowPlan(order, tuple(spread), rows, prod(sizes[split:]))
 
 
 def _row_starts(own: Sequence[int], full: Sequence[int], row: Sequence[int]) -> Offsets:
     """Return the first element of every row of the broadcast, in the operand's own memory."""
-    starts = np.arange(int(np.prod(own)), dtype=np.int64).reshape(own) * int(np.prod(row))
+    starts = np.arange(prod(own), dtype=np.int64).reshape(own) * prod(row)
     return np.ascontiguousarray(np.broadcast_to(starts, full)).reshape(-1)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.tensor import TensorSpec
 from npusim.kernels.activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
 from npusim.kernels.shader import UNARY, unary
 from npusim.runtime.binding import Step, binding
@@ -21,7 +22,7 @@ def bind_tp_activation(node: Node, graph: Graph) -> Step:
             node.op, parameters, codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)
         )
 
-    return table_step(function, ifm.dtype.numpy)
+    return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
 
 
 @binding(*UNARY, engine=Engine.SHADER)
@@ -33,4 +34,8 @@ def bind_shader_function(node: Node, graph: Graph) -> Step:
     def function(codes: Array) -> Array:
         return unary(node.op, codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm))
 
-    return table_step(function, ifm.dtype.numpy)
+    return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
+
+
+def _key(node: Node, ifm: TensorSpec, ofm: TensorSpec) -> tuple[object, ...]:
+    return node.op, node.engine, node.attrs, ifm.quant, ofm.dtype, ofm.quant

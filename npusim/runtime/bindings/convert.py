@@ -26,8 +26,10 @@ def tp_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
     if ifm.dtype is not DType.F16 and (ifm.dtype, ifm.quant) == (ofm.dtype, ofm.quant):
         return lambda codes: codes
     table = table_step(
+        ("tp copy", ifm.quant, ofm.dtype, ofm.quant),
         lambda codes: tptable.convert(codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)),
         ifm.dtype.numpy,
+        ofm.dtype.numpy,
     )
     return lambda codes: table(codes)[0]
 
@@ -58,7 +60,12 @@ def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
         return shader.requantize(real, ofm.dtype.numpy, scaling_of(ofm))
 
     if ifm.dtype in ENGINE_TYPES and ofm.dtype in ENGINE_TYPES:
-        table = table_step(function, ifm.dtype.numpy)
+        table = table_step(
+            ("shader copy", ifm.quant, ofm.dtype, ofm.quant),
+            function,
+            ifm.dtype.numpy,
+            ofm.dtype.numpy,
+        )
         return lambda codes: table(codes)[0]
     return function
 

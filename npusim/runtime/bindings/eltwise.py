@@ -1,6 +1,6 @@
 """Binary element-wise operators: shader arithmetic, and add and sub on the NN engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,9 +19,10 @@ from npusim.runtime.codes import (
     ENGINE_TYPES,
     Array,
     all_codes,
+    code_table,
     inverse,
-    paired_rows,
     require_types,
+    row_plan,
     scaling_of,
     table_step,
     unsigned,
@@ -114,10 +115,10 @@ def _bound(node: Node, graph: Graph, function: Function, half_operation: int | N
     if relu:
         function = _rectified(function, ofm)
     constants = [graph.constants.get(name) for name in node.inputs]
-    apply = _with_scalar(constants, function, a, b, ofm)
+    apply = _with_scalar(node, (a, b, ofm), constants, function)
     if apply is None:
         if a.dtype.bits == b.dtype.bits == 8:
-            apply = _by_pairs(function, a, b, ofm)
+            apply = _by_pairs(node, (a, b, ofm), function)
         elif half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
             apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
         else:
@@ -152,35 +153,50 @@ def _rectified(function: Function, ofm: TensorSpec) -> Function:
     return rectified
 
 
+def _key(node: Node, specs: Sequence[TensorSpec]) -> tuple[object, ...]:
+    a, b, ofm = specs
+    return node.op, node.engine, node.attrs, a.quant, b.quant, ofm.dtype, ofm.quant
+
+
 def _with_scalar(
-    constants: list[Array | None], function: Function, a: TensorSpec, b: TensorSpec, ofm: TensorSpec
+    node: Node, specs: Sequence[TensorSpec], constants: list[Array | None], function: Function
 ) -> Function | None:
     """Return a table of one operand when the other is a single known value."""
-    left, right = constants
-    if right is not None and right.size == 1 and a.shape == ofm.shape:
-        scalar = right.reshape(1)
-        table = table_step(lambda codes: function(codes, scalar), a.dtype.numpy)
-        return lambda left, right: table(left)[0]
-    if left is not None and left.size == 1 and b.shape == ofm.shape:
-        scalar = left.reshape(1)
-        table = table_step(lambda codes: function(scalar, codes), b.dtype.numpy)
-        return lambda left, right: table(right)[0]
-    return None
+    for position in (0, 1):
+        known, ifm = constants[position], specs[1 - position]
+        if known is not None and known.size == 1 and ifm.shape == specs[2].shape:
+            break
+    else:
+        return None
+    scalar = known.reshape(1)
+    table = table_step(
+        (_key(node, specs), position, scalar.dtype.str, scalar.tobytes()),
+        lambda codes: function(scalar, codes) if position == 0 else function(codes, scalar),
+        ifm.dtype.numpy,
+        specs[2].dtype.numpy,
+    )
+    return lambda left, right: table(right if position == 0 else left)[0]
 
 
-def _by_pairs(function: Function, a: TensorSpec, b: TensorSpec, ofm: TensorSpec) -> Function:
+def _by_pairs(node: Node, specs: Sequence[TensorSpec], function: Function) -> Function:
     """Return the function as a table of all pairs of 8-bit codes."""
-    result = function(all_codes(a.dtype.numpy)[:, None], all_codes(b.dtype.numpy)[None, :])
-    table = unsigned(np.ascontiguousarray(result))
+    a, b, ofm = specs
+    others = all_codes(b.dtype.numpy)[None, :]
+    table = code_table(
+        (_key(node, specs), b.dtype),
+        all_codes(a.dtype.numpy)[:, None],
+        lambda codes: function(codes, others),
+    )
 
     def apply(left: Array, right: Array) -> Array:
-        left, left_rows, right, right_rows, order, length = paired_rows(left, right, ofm.shape)
-        memory = np.empty([ofm.shape[axis] for axis in order], result.dtype)
-        args = unsigned(left), left_rows, unsigned(right), right_rows, table, unsigned(memory)
+        plan = row_plan(left, right, ofm.shape)
+        memory = np.empty([ofm.shape[axis] for axis in plan.order], ofm.dtype.numpy)
+        operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
+        arguments = *operands, plan.rows[1], table, unsigned(memory), plan.row_length
         run_rows(
-            lambda start, stop: map_pairs(*args, length, start, stop), left_rows.size, memory.size
+            lambda start, stop: map_pairs(*arguments, start, stop), plan.rows[0].size, memory.size
         )
-        return memory.transpose(inverse(order))
+        return memory.transpose(inverse(plan.order))
 
     return apply
 
@@ -189,14 +205,17 @@ def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...
     """Return the compiled float16 loop."""
 
     def apply(left: Array, right: Array) -> Array:
-        left, left_rows, right, right_rows, order, length = paired_rows(left, right, shape)
-        memory = np.empty([shape[axis] for axis in order], np.float16)
-        args = unsigned(left), left_rows, unsigned(right), right_rows, unsigned(memory), length
+        plan = row_plan(left, right, shape)
+        memory = np.empty([shape[axis] for axis in plan.order], np.float16)
+        operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
+        arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
         run_rows(
-            lambda start, stop: eltwise_f16.binary(*args, operation, subtract, relu, start, stop),
-            left_rows.size,
+            lambda start, stop: eltwise_f16.binary(
+                *arguments, operation, subtract, relu, start, stop
+            ),
+            plan.rows[0].size,
             memory.size,
         )
-        return memory.transpose(inverse(order))
+        return memory.transpose(inverse(plan.order))
 
     return apply

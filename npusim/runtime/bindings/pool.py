@@ -10,11 +10,11 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels import pool as kernels
 from npusim.kernels.shader import saturate, to_f16
-from npusim.kernels.tptable import convert
 from npusim.ops.requant import average_weight, nn_requant
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
-from npusim.runtime.codes import scaling_of, table_step
+from npusim.runtime.codes import scaling_of
 from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, plain_phase
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
