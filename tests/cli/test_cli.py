@@ -147,6 +147,24 @@ def test_compare_finds_no_wrong_layer_and_a_swapped_mean_is_found(run):
     assert "first layer below" in out
 
 
+def test_case_2_1_wrong_channel_order_gives_the_preprocessing_hint(run, tmp_path):
+    rng = np.random.default_rng(3)
+    pixels = np.zeros((1, 48, 192, 3), np.uint8)
+    pixels[..., 0] = rng.integers(0, 256, (1, 48, 192))  # red only: order matters
+    np.save(tmp_path / "image.npy", pixels[0])
+    right = (pixels.transpose(0, 3, 1, 2)[:, ::-1].astype(np.float32) - 127.5) / 127.5
+    np.save(tmp_path / "source.npy", right)
+    files = ("--input", "image.npy", "--source-input", "source.npy", "--quantize", "u8")
+    assert "reorder_channel" not in run("compare", "demo", *files)[1]
+    code, out, _ = run(
+        "compare", "demo", *files, "--mean", "127.5", "--std", "127.5", "--reorder", "0,1,2"
+    )
+    assert code == 1
+    assert "reorder_channel" in out
+    np.save(tmp_path / "source.npy", right[:, :, :10])
+    assert run("compare", "demo", *files)[0] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
