@@ -59,7 +59,7 @@ def signed_with_zero_point(node: Node, view: GraphView) -> bool:
 
 
 def nn_types(node: Node, view: GraphView) -> bool:
-    """Match the pairs of input and output type that the NN engine can do."""
+    """Match u8 to u8 or i8, i8 to i8 or f16, i16 to i16 and f16 to f16."""
     return (view.ifm(node).dtype, view.ofm(node).dtype) in NN_TYPE_PAIRS
 
 
@@ -144,7 +144,10 @@ def max_pool(node: Node, view: GraphView) -> bool:
 
 
 def max_pool_fused(node: Node, view: GraphView) -> bool:
-    """Match a 2x2 max pool of stride 2 that alone reads a convolution of the NN engine."""
+    """Match an unpadded 2x2 max pool of stride 2 that alone reads a sum or convolution on NN.
+
+    u8, i8 or f16; the quantization is kept.
+    """
     attrs, ifm = _pool(node), view.ifm(node)
     before = view.producers.get(ifm.name)
     return (
@@ -154,7 +157,7 @@ def max_pool_fused(node: Node, view: GraphView) -> bool:
         and ifm.dtype in (DType.U8, DType.I8, DType.F16)
         and _same(ifm, view.ofm(node))
         and before is not None
-        and before.op == "conv2d"
+        and before.op in ("conv2d", "add", "sub")
         and view.engine_of(ifm.name) is Engine.NN
         and view.only_consumer(ifm.name)
     )

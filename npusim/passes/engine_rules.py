@@ -57,7 +57,7 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(NN, when.nn_types, "as a convolution: u8, one result, batch or wide bias"),
     ),
     "pool2d": (
-        EngineRule(NN, when.max_pool_fused, "2x2 max pool of stride 2 fused into the convolution"),
+        EngineRule(NN, when.max_pool_fused, "2x2 max pool of stride 2 fused into the layer before"),
         EngineRule(TP, when.max_pool_on_tp, "max pool of 2x2 or 3x3, or a chain of them"),
         EngineRule(SHADER, when.max_pool, "max pool with another window, stride or padding"),
         EngineRule(SHADER, when.average_without_padding, "padding does not count in the divisor"),
