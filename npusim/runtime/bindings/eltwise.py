@@ -109,20 +109,23 @@ def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
 
 
 def _bound(node: Node, graph: Graph, function: Function, half_operation: int | None) -> Step:
-    """Return the step of a function of two code arrays, by table where the types allow it."""
+    """Return the step of a function of two code arrays, by table where the types allow it.
+
+    float16 computes: a table of 128 KiB for every scalar would not stay in the cache.
+    """
     a, b, ofm = _specs(node, graph)
     relu = _has_relu(node)
     if relu:
         function = _rectified(function, ofm)
     constants = [graph.constants.get(name) for name in node.inputs]
-    apply = _with_scalar(node, (a, b, ofm), constants, function)
-    if apply is None:
-        if a.dtype.bits == b.dtype.bits == 8:
-            apply = _by_pairs(node, (a, b, ofm), function)
-        elif half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
-            apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
-        else:
-            apply = function
+    if half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
+        apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
+    else:
+        apply = _with_scalar(node, (a, b, ofm), constants, function) or (
+            _by_pairs(node, (a, b, ofm), function)
+            if a.dtype.bits == b.dtype.bits == 8
+            else function
+        )
 
     def step(*activations: Array) -> tuple[Array, ...]:
         feed = iter(activations)
