@@ -111,7 +111,7 @@ def _matmul_macs(attrs: MatmulAttrs, ins: Sequence[Shape], out: Shape) -> int:
 @register(
     "matmul",
     MatmulAttrs,
-    "product of two activations",
+    "product of two activations (i16 with b transposed: the chip's sums wrap, not modelled)",
     inputs=2,
     macs=_matmul_macs,  # type: ignore[arg-type]
 )

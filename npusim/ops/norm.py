@@ -23,7 +23,12 @@ def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (ins[0],)
 
 
-@register("layer_norm", NormAttrs, "normalises over the axes from ``axis`` on", inputs=3)
+@register(
+    "layer_norm",
+    NormAttrs,
+    "normalises over the axes from ``axis`` on (i8: the chip's kernel leaves rows 0, not modelled)",
+    inputs=3,
+)
 def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """ifm, gamma, beta."""
     return (ins[0],)

@@ -28,7 +28,7 @@ UNARY_OPS: dict[str, tuple[type[Attrs], str]] = {
     "clip": (ClipAttrs, "clip(x, minimum, maximum)"),
     "softplus": (Attrs, "log(1 + exp(x))"),
     "gelu": (Attrs, "x * (1 + erf(x / sqrt(2))) / 2"),
-    "erf": (Attrs, "error function"),
+    "erf": (Attrs, "error function (measured inside gelu only, not on its own)"),
     "abs": (Attrs, "absolute value"),
     "neg": (Attrs, "-x"),
     "exp": (Attrs, "exponential"),
@@ -44,7 +44,12 @@ for _name, (_attrs, _summary) in UNARY_OPS.items():
     register(_name, _attrs, _summary)(same)
 
 
-@register("prelu", Attrs, "x for x >= 0, slope * x below, slope per channel", inputs=2)
+@register(
+    "prelu",
+    Attrs,
+    "x for x >= 0, slope * x below, slope per channel (measured for u8 and f16 only)",
+    inputs=2,
+)
 def prelu(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Slope must broadcast to the input without growing it."""
     ifm, slope = ins
