@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import njit  # noqa: TID251 (the one place that may)
+from llvmlite import binding
+from numba import config, njit  # noqa: TID251 (the one place that may)
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import NumbaError
 
@@ -52,9 +53,15 @@ class Kernel:
         The kernel's own Python text, for tests.
     """
 
-    def __init__(self, function: Callable[..., Any], signatures: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signatures: tuple[str, ...],
+        features: tuple[str, ...] = (),
+    ) -> None:
         self.py_func = function
         self.signatures = signatures
+        self.features = features
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
@@ -65,8 +72,15 @@ class Kernel:
         """Tell whether machine code is loaded."""
         return self._dispatcher is not None
 
+    @property
+    def is_available(self) -> bool:
+        """Tell whether code for this processor may use the instructions the kernel needs."""
+        return target_has(self.features)
+
     def compile(self) -> Dispatcher:
         """Compile, or load from the cache, every signature; return the dispatcher."""
+        if not self.is_available:  # LLVM would end the process
+            raise RuntimeError(f"kernel {self.name} needs {', '.join(self.features)}")
         with _COMPILING:
             if self._dispatcher is None:
                 self._dispatcher = self._compiled()
@@ -94,11 +108,25 @@ class Kernel:
         return (self._dispatcher or self.compile())(*args)
 
 
-def kernel(*signatures: str) -> Callable[[Callable[..., Any]], Kernel]:
-    """Make the decorated function an entry point with the given Numba signatures."""
+def target_has(features: tuple[str, ...]) -> bool:
+    """Tell whether Numba compiles for a processor with these LLVM features."""
+    if config.CPU_NAME or config.CPU_FEATURES:  # the user asked for other code than the host's
+        chosen = (config.CPU_FEATURES or "").split(",")
+        return all(f"+{name}" in chosen for name in features)
+    host = binding.get_host_cpu_features()
+    return all(host.get(name) for name in features)
+
+
+def kernel(
+    *signatures: str, features: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Make the decorated function an entry point with the given Numba signatures.
+
+    ``features`` are LLVM's names of the processor features it cannot do without.
+    """
 
     def wrap(function: Callable[..., Any]) -> Kernel:
-        found = Kernel(function, signatures)
+        found = Kernel(function, signatures, features)
         if found.name in _KERNELS:
             raise ValueError(f"kernel {found.name} is defined twice")
         _KERNELS[found.name] = found
@@ -110,8 +138,9 @@ def kernel(*signatures: str) -> Callable[[Callable[..., Any]], Kernel]:
 def compile_all() -> Iterator[str]:
     """Compile every kernel of the modules imported so far; yield the name before each."""
     for name, found in sorted(_KERNELS.items()):
-        yield name
-        found.compile()
+        if found.is_available:
+            yield name
+            found.compile()
 
 
 def _enable_salted_cache(dispatcher: Dispatcher) -> None:

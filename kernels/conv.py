@@ -186,7 +186,7 @@ def conv2d_8bit(
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
-        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
+        pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             lane = panel * PANEL
@@ -247,7 +247,7 @@ def conv2d_8bit_to_half(
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
-        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
+        pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             lane = panel * PANEL
@@ -314,7 +314,7 @@ def conv2d_f16(
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, 0, 0, window)
-        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
+        pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             accumulate_real(
@@ -350,7 +350,7 @@ def conv2d_i16(
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
         fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, 0, 0, window)
-        pixels = place_pixels(image, first, rows, g, in_starts, out_starts)
+        pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
             accumulate_real(

@@ -4,7 +4,7 @@ See ``npusim.kernels.pack`` for the terms.
 """
 
 from npusim.kernels._jit import primitive
-from npusim.kernels.fma_tile import PANEL, ROWS
+from npusim.kernels.fma_tile import PANEL
 from npusim.kernels.pack import Geometry
 
 _ALIGN = 16  # columns are computed in multiples of this
@@ -42,10 +42,10 @@ def panel_of(panel, panels, g):
 
 
 @primitive
-def place_pixels(image, first, rows, g, in_starts, out_starts):
+def place_pixels(image, first, rows, g, tile_rows, in_starts, out_starts):
     """Set where each output pixel of a unit reads in the window and writes in the flat ofm.
 
-    ROWS - 1 more entries repeat the last pixel, so that every tile is whole.
+    ``tile_rows - 1`` more entries repeat the last pixel, so that every tile is whole.
     """
     pixel = 0
     for y in range(rows):
@@ -55,7 +55,7 @@ def place_pixels(image, first, rows, g, in_starts, out_starts):
             column = x * g.out_w_step + g.out_w_start
             out_starts[pixel] = (out_row * g.ofm_w + column) * g.out_c
             pixel += 1
-    for more in range(pixel, pixel + ROWS - 1):
+    for more in range(pixel, pixel + tile_rows - 1):
         in_starts[more] = in_starts[pixel - 1]
         out_starts[more] = out_starts[pixel - 1]
     return pixel

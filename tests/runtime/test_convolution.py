@@ -13,12 +13,22 @@ from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant, zero_point_
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels import pack
 from npusim.ops.requant import nn_requant
-from npusim.runtime import threads
-from npusim.runtime.convolution import Convolution, ConvolutionStep, plain_phase
+from npusim.runtime import isa, threads
+from npusim.runtime.convolution import Convolution, plain_phase
+from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.layout import from_channels_last
 
 CHANNELS = (1, 2, 3, 4, 5, 16, 17, 40)
 OUT_CHANNELS = (1, 3, 15, 16, 17, 64, 65, 130)
+
+
+@pytest.fixture(params=isa.available())
+def path(request, monkeypatch):
+    """Run on every kind of machine code that this processor has."""
+    monkeypatch.setenv("NPUSIM_ISA", request.param)
+    isa.selected.cache_clear()
+    yield request.param
+    isa.selected.cache_clear()
 
 
 @pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
@@ -215,9 +225,7 @@ def convolutions(draw, pair, depthwise):
     return conv, from_channels_last(memory), pads, dilation
 
 
-@pytest.mark.parametrize("depthwise", [False, True], ids=["dense", "depthwise"])
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair[0].value}-{pair[1].value}")
-def test_equals_exact_arithmetic(workers, pair, depthwise):
+def check_against_reference(pair, depthwise):
     @given(convolutions(pair, depthwise))
     def check(drawn):
         conv, ifm, pads, dilation = drawn
@@ -228,6 +236,20 @@ def test_equals_exact_arithmetic(workers, pair, depthwise):
         np.testing.assert_array_equal(actual, expected)
 
     check()
+
+
+@pytest.mark.parametrize("depthwise", [False, True], ids=["dense", "depthwise"])
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair[0].value}-{pair[1].value}")
+def test_equals_exact_arithmetic(workers, monkeypatch, pair, depthwise):
+    monkeypatch.setenv("NPUSIM_ISA", "portable")
+    isa.selected.cache_clear()
+    check_against_reference(pair, depthwise)
+    isa.selected.cache_clear()
+
+
+@pytest.mark.parametrize("pair", PAIRS[:3], ids=lambda pair: f"{pair[0].value}-{pair[1].value}")
+def test_every_path_equals_exact_arithmetic(workers, path, pair):
+    check_against_reference(pair, depthwise=False)
 
 
 def test_accumulator_wraps_at_32_bits():

@@ -3,7 +3,8 @@
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Convolution, ConvolutionStep, constant, plain_phase, store_of
+from npusim.runtime.convolution import Convolution, constant, plain_phase, store_of
+from npusim.runtime.convolution_step import ConvolutionStep
 
 
 @binding("conv2d", engine=Engine.NN)

@@ -9,7 +9,8 @@ Source: ARITHMETIC_NN 3, measured.
 from npusim.ir.attrs import Activation, Deconv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.convolution import Convolution, ConvolutionStep, Phase, constant, store_of
+from npusim.runtime.convolution import Convolution, Phase, constant, store_of
+from npusim.runtime.convolution_step import ConvolutionStep
 
 
 @binding("deconv2d", engine=Engine.NN)

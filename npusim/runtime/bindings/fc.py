@@ -17,11 +17,11 @@ from npusim.runtime.binding import Step, binding
 from npusim.runtime.convolution import (
     Array,
     Convolution,
-    ConvolutionStep,
     constant,
     plain_phase,
     store_of,
 )
+from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.threads import run_rows
 
 
@@ -68,15 +68,9 @@ def bind_fully_connected(node: Node, graph: Graph) -> Step:
     if isinstance(attrs, Conv2dAttrs) and attrs.group > 1:
         return own_channel_sums(node, graph, weights, constant(node, graph, 2), relu=relu)
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
-    flat = weights.reshape(len(weights), -1)
     halves = ifm.dtype is DType.F16
-    packed = pack_weights(
-        (flat if halves else flat.astype(np.int16))[:, :, None, None],
-        [(0, 0)],
-        groups=1,
-        own_channels=False,
-        channels_outermost=True,
-    ).view(np.uint16 if halves else np.int16)
+    flat = weights.reshape(1, len(weights), -1)
+    packed = pack_weights(flat.view(np.uint16) if halves else flat.astype(np.int16))
     bias = pack_columns(tp_bias(constant(node, graph, 2)), groups=1)
     kernel = kernels.fc_tp_f16 if halves else kernels.fc_tp_integer
     store = _store(node, graph, relu=relu)

@@ -15,7 +15,8 @@ from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.codes import scaling_of
-from npusim.runtime.convolution import Array, Convolution, ConvolutionStep, plain_phase
+from npusim.runtime.convolution import Array, Convolution, plain_phase
+from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
 
