@@ -329,7 +329,7 @@ def price(work: Work, setting: Setting) -> OperationEstimate:
         tile = nn.plan(work, machine, plan_rate)
         cores = machine.nn.cores_count
         slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
-        cost = nn.price_tile(work, tile, machine, rate, slow).cost
+        cost = nn.price_tile(work, tile, machine, rate, slow)
         count = cost.cycles
     elif isinstance(work, TpWork):
         cost = tp.cost(work, machine, rate)

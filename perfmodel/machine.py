@@ -61,6 +61,9 @@ class NnEngine:
     sram_bytes_per_cycle: float
     zero_run_bits: int
     launch_cycles: float
+    superblock_cycles: float
+    partial_superblock_cycles: float
+    handover_cycles: float
     tile_launch_cycles: float
     uncached_write_ratio: float
     single_tile_cycles_per_group: tuple[float, ...]

@@ -39,10 +39,16 @@ def _exact_bytes(size: int, start: int, step: int, line: int) -> float:
 def input_rows(work: NnWork, height: int) -> int:
     """Return the input rows that all row tiles read, halo included, edges clipped."""
     pad = max(0, (work.out_h - 1 + work.kernel_h - work.in_h) // 2)
-    total = 0
-    for top in range(0, work.out_h, height):
-        last = min(work.in_h, top + min(height, work.out_h - top) - pad + work.kernel_h - 1)
-        total += last - max(0, top - pad)
+    halo = work.kernel_h - 1
+    tiles = -(-work.out_h // height)
+    total = work.out_h + tiles * halo
+    for top in range(0, min(pad, work.out_h), height):  # tiles that begin above the map
+        total -= pad - top
+    for index in range(tiles - 1, -1, -1):  # tiles that end below it
+        over = min(work.out_h, (index + 1) * height) - pad + halo - work.in_h
+        if over <= 0:
+            break
+        total -= over
     return total
 
 
