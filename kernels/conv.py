@@ -112,22 +112,6 @@ def start_rows(rows, first, values, acc):
             line[j] = values[j]
 
 
-@primitive
-def accumulate_chunk(
-    window, in_starts, pixels, shift, own_channels, offsets, first, last, chunk, width, tile, acc
-):
-    """Add the products of taps first..last of all pixels to acc (pixels, PANEL), modulo 2**32."""
-    for pixel in range(0, pixels, ROWS):
-        tile[:] = 0
-        multiply_tile(
-            window, in_starts, pixel, shift, offsets, first, last, chunk, width, LANES_F32,
-            own_channels, tile, 0,
-        )  # fmt: skip
-        for row in range(min(ROWS, pixels - pixel)):
-            at = (pixel + row) * PANEL
-            add_wrapping(tile[row * PANEL : (row + 1) * PANEL], acc[at : at + width])
-
-
 _CODE_SIGNATURE = (
     "void(Array(u1, 4, 'C', readonly=True), i8[::1], i8, f8, i8[::1], "
     "Array(u1, 3, 'C', readonly=True), i8, f4[::1], i4[::1], f8[::1], {store} "
@@ -198,22 +182,24 @@ def conv2d_8bit(
                     weights[panel, begin:end], np.uint8(flip_weights), zero_weights[lane:], width,
                     chunk,
                 )  # fmt: skip
-                if begin < last_chunk:
-                    accumulate_chunk(
-                        window, in_starts, pixels, shift, g.own_channels, offsets, begin, end,
-                        chunk, width, tile, acc,
+                for pixel in range(0, pixels, ROWS):
+                    tile[:] = 0
+                    multiply_tile(
+                        window, in_starts, pixel, shift, offsets, begin, end, chunk, width,
+                        LANES_F32, g.own_channels, tile, 0,
                     )  # fmt: skip
-            for pixel in range(0, pixels, ROWS):
-                tile[:] = 0
-                multiply_tile(
-                    window, in_starts, pixel, shift, offsets, last_chunk, taps, chunk, width,
-                    LANES_F32, g.own_channels, tile, 0,
-                )  # fmt: skip
-                for row in range(min(ROWS, pixels - pixel)):
-                    store_row(
-                        tile, row * PANEL, acc, (pixel + row) * step, scale, lane, zero_out, low,
-                        high, codes, out_starts[pixel + row] + channel, valid,
-                    )  # fmt: skip
+                    for row in range(min(ROWS, pixels - pixel)):
+                        if begin < last_chunk:
+                            at = (pixel + row) * PANEL
+                            add_wrapping(
+                                tile[row * PANEL : row * PANEL + width], acc[at : at + width]
+                            )
+                        else:
+                            store_row(
+                                tile, row * PANEL, acc, (pixel + row) * step, scale, lane,
+                                zero_out, low, high, codes, out_starts[pixel + row] + channel,
+                                valid,
+                            )  # fmt: skip
 
 
 @kernel(_CODE_SIGNATURE.format(store="", ofm="u2"))
@@ -258,10 +244,15 @@ def conv2d_8bit_to_half(
                     weights[panel, begin:end], np.uint8(flip_weights), zero_weights[lane:], width,
                     chunk,
                 )  # fmt: skip
-                accumulate_chunk(
-                    window, in_starts, pixels, shift, g.own_channels, offsets, begin, end, chunk,
-                    width, tile, acc,
-                )  # fmt: skip
+                for pixel in range(0, pixels, ROWS):
+                    tile[:] = 0
+                    multiply_tile(
+                        window, in_starts, pixel, shift, offsets, begin, end, chunk, width,
+                        LANES_F32, g.own_channels, tile, 0,
+                    )  # fmt: skip
+                    for row in range(min(ROWS, pixels - pixel)):
+                        at = (pixel + row) * PANEL
+                        add_wrapping(tile[row * PANEL : row * PANEL + width], acc[at : at + width])
             for pixel in range(pixels):
                 at = out_starts[pixel] + channel
                 halves = codes[at : at + valid]
