@@ -78,7 +78,8 @@ def convolution(layer: Layer, pool: Layer | None, context: Context) -> list[Work
             operation="RESHUFFLE",
             in_bytes=in_w * in_h * in_c * dtype.itemsize,
             out_bytes=map_w * map_h * in_c * phases * dtype.itemsize,
-            split_count=in_c,
+            channels=in_c,
+            pixels=in_w * in_h,
         ),
         replace(
             work,
@@ -125,7 +126,16 @@ def deconvolution(layer: Layer, pool: Layer | None, context: Context) -> list[Wo
     if phases == 1:
         return [work]
     size = out_c * out_h * out_w * dtype.itemsize
-    return [work, TpWork(operation="REORG2", in_bytes=size, out_bytes=size, split_count=out_c)]
+    return [
+        work,
+        TpWork(
+            operation="REORG2",
+            in_bytes=size,
+            out_bytes=size,
+            channels=out_c * phases,
+            pixels=map_w * map_h,
+        ),
+    ]
 
 
 def fully_connected(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
@@ -139,7 +149,8 @@ def fully_connected(layer: Layer, pool: Layer | None, context: Context) -> list[
                 operation="FULLYCONNECTED",
                 in_bytes=in_c * rows * dtype.itemsize,
                 out_bytes=out_c * rows * dtype.itemsize,
-                split_count=out_c,
+                channels=in_c,
+                pixels=rows,
                 kernel_bytes=in_c * out_c * dtype.itemsize,
                 macs=layer.macs,
             )

@@ -28,7 +28,7 @@ def pooling(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     if attrs.kind is PoolKind.MAX:
         if max(attrs.kernel) > 3 and layer.engine is not Engine.TP:
             return shader(layer, pool, context)
-        return [_move("POOLING", layer, context, channels)]
+        return [_move("POOLING", layer, context)]
     conv = Layer(
         name=layer.name,
         uid=layer.uid,
@@ -70,18 +70,32 @@ def add(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     ]
 
 
-def _move(operation: str, layer: Layer, context: Context, split_count: int) -> TpWork:
+def _move(operation: str, layer: Layer, context: Context) -> TpWork:
+    _, channels, height, width = context.shape(layer.inputs[0])
     return TpWork(
         operation=operation,
         in_bytes=size_bytes(context, layer.inputs[:1]),
         out_bytes=size_bytes(context, layer.outputs[:1]),
-        split_count=split_count,
+        channels=channels,
+        pixels=height * width,
+    )
+
+
+def _copy(operation: str, name: str, context: Context) -> TpWork:
+    _, channels, height, width = context.shape(name)
+    size = size_bytes(context, (name,))
+    return TpWork(
+        operation=operation,
+        in_bytes=size,
+        out_bytes=size,
+        channels=channels,
+        pixels=height * width,
     )
 
 
 def activation(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     """One table pass."""
-    return [_move("ACTIVATION", layer, context, context.shape(layer.inputs[0])[1])]
+    return [_move("ACTIVATION", layer, context)]
 
 
 def resize(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
@@ -108,7 +122,13 @@ def resize(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
             dtype=dtype,
             zero_fraction=1 - 1 / (4 * channels),
         ),
-        TpWork(operation="REORG2", in_bytes=size, out_bytes=size, split_count=channels),
+        TpWork(
+            operation="REORG2",
+            in_bytes=size,
+            out_bytes=size,
+            channels=4 * channels,
+            pixels=in_w * in_h,
+        ),
     ]
 
 
@@ -118,32 +138,13 @@ def concat(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     for name in layer.inputs:
         if layer.in_place and hidden(context, name):
             continue
-        size = size_bytes(context, (name,))
-        works.append(
-            TpWork(
-                operation="CONCAT_INDEFINITE",
-                in_bytes=size,
-                out_bytes=size,
-                split_count=context.shape(name)[1],
-            )
-        )
+        works.append(_copy("CONCAT_INDEFINITE", name, context))
     return works
 
 
 def copies(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     """One copy per output. Source: measured for slices that feed convolutions."""
-    works: list[Work] = []
-    for name in layer.outputs:
-        size = size_bytes(context, (name,))
-        works.append(
-            TpWork(
-                operation="TENSOR_COPY",
-                in_bytes=size,
-                out_bytes=size,
-                split_count=context.shape(name)[1],
-            )
-        )
-    return works
+    return [_copy("TENSOR_COPY", name, context) for name in layer.outputs]
 
 
 def transpose(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
@@ -153,12 +154,12 @@ def transpose(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     moved = [axis for axis in attrs.perm if shape[axis] > 1]
     if moved == sorted(moved):
         return []
-    return [_move("TENSOR_TRANS", layer, context, 1)]
+    return [_move("TENSOR_TRANS", layer, context)]
 
 
 def reorganise(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     """One pass between channels and pixels."""
-    return [_move("REORG2", layer, context, context.shape(layer.inputs[0])[1])]
+    return [_move("REORG2", layer, context)]
 
 
 def shader(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
@@ -170,9 +171,9 @@ def shader(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
     return [
         ShaderWork(
             operation=layer.op.upper(),
-            in_bytes=size_bytes(context, layer.inputs),
+            in_bytes=size_bytes(context, layer.inputs[:1]),
             out_bytes=size_bytes(context, layer.outputs),
-            in_values=sum(prod(context.shape(name)[1:]) for name in layer.inputs),
+            in_values=prod(context.shape(layer.inputs[0])[1:]),
             out_values=out_values,
             taps=taps,
             macs=layer.macs,

@@ -87,6 +87,8 @@ def fused_pool(layer: Layer, context: Context) -> Layer | None:
 
 
 def _lower_layer(layer: Layer, pool: Layer | None, context: Context) -> LoweredLayer:
+    if not layer.inputs:
+        return LoweredLayer(layer=layer, works=(), note="constant")
     rule = _RULES.get(layer.op)
     note = ""
     if rule is None:

@@ -27,7 +27,6 @@ UNITS = (
     "_bytes_per_s",
     "_bytes_per_cycle",
     "_values_per_cycle",
-    "_cycles_per_byte",
     "_cycles_per_value",
     "_cycles_per_tap",
     "_cycles_per_group",
@@ -77,8 +76,10 @@ class TpEngine:
     """Tensor processor: moves, pools and looks up tables."""
 
     cores_count: int
-    byte_cycles_per_byte: float
+    bytes_per_cycle: float
+    command_bytes: int
     launch_cycles: float
+    serial_launch_cycles: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

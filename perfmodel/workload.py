@@ -65,14 +65,15 @@ class NnWork:
 class TpWork:
     """A pass over a tensor on the tensor processor.
 
-    ``in_bytes`` and ``out_bytes`` are dense tensor sizes; ``split_count`` is the number of cores
-    the pass can be spread over (6 for most, fewer for fewer channels, 1 for transposes).
+    ``in_bytes`` and ``out_bytes`` are dense tensor sizes; ``channels`` and ``pixels`` of the input
+    decide over how many cores the pass is spread.
     """
 
     operation: str
     in_bytes: int
     out_bytes: int
-    split_count: int
+    channels: int
+    pixels: int
     kernel_bytes: int = 0
     macs: int = 0
 
@@ -81,7 +82,11 @@ class TpWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShaderWork:
-    """An operation on the programmable core. ``taps`` is the work of a window operator."""
+    """An operation on the programmable core.
+
+    ``in_bytes`` and ``in_values`` are of the first operand, as the estimator counts them; ``taps``
+    is the work of a window operator.
+    """
 
     operation: str
     in_bytes: int

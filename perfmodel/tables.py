@@ -1,0 +1,228 @@
+"""How well the model agrees with reference tables: vendor estimates and published board times.
+
+``layers.csv(.gz)``: one row per operation of single layers, from the vendor's estimator.
+``networks.csv(.gz)``: the same for whole networks. ``boards.csv``: published times. The model sees
+shapes, zero fraction and DDR rate only; the vendor's tiles and bytes are what it is compared with.
+"""
+
+import csv
+import gzip
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from npusim.errors import ModelImportError
+from npusim.ir.dtypes import DType
+from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.estimate import estimate
+from npusim.perfmodel.layer_list import load_layer_list
+from npusim.perfmodel.machine import Machine, load_machine
+from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION
+from npusim.perfmodel.workload import NnWork, ShaderWork, TpWork
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupError:
+    """Relative errors of a group of rows; ``bias`` is the mean of predicted/reference - 1."""
+
+    table: str
+    group: str
+    rows: int
+    median_error: float
+    p95_error: float
+    bias: float
+
+    def to_dict(self) -> Row:
+        """Return plain values."""
+        return asdict(self)
+
+
+def group_error(table: str, group: str, ratios: Iterable[float]) -> GroupError:
+    """Summarise predicted/reference ratios."""
+    signed = [ratio - 1 for ratio in ratios]
+    sizes = sorted(abs(error) for error in signed)
+    count = len(sizes)
+    return GroupError(
+        table=table,
+        group=group,
+        rows=count,
+        median_error=sizes[count // 2],
+        p95_error=sizes[min(count - 1, int(0.95 * count))],
+        bias=sum(signed) / count,
+    )
+
+
+def read_rows(path: str | Path) -> Iterator[Row]:
+    """Yield the rows of a csv file, gzipped or not, with numbers as numbers."""
+    path = Path(path)
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                yield {key: _number(value) for key, value in row.items()}
+    except OSError as error:
+        raise ModelImportError(f"cannot be read: {error}", where=str(path)) from error
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        return text
+
+
+DEPTHWISE_KINDS = ("dwconv", "avgpool")
+
+
+def nn_work(row: Row) -> NnWork:
+    """Return the NN operation of a row of ``layers.csv``."""
+    dtype = DType(row["dtype"])
+    zeros = float(row["zero_frac"])
+    zeros += (1 - zeros) * UNKNOWN_ZERO_FRACTION[dtype.bits]
+    strided = row["stride"] == 2 and row["kx"] != row["k"] and row["kind"] in _STRIDED_KINDS
+    if row["kind"] == "resize":
+        zeros = 1 - 1 / row["out_z"]
+    return _nn_work(
+        row,
+        dtype,
+        zeros,
+        depthwise=row["kind"] in DEPTHWISE_KINDS,
+        tap_ratio=(row["k"] / (2 * row["kx"])) ** 2 if strided else 0.0,
+    )
+
+
+_STRIDED_KINDS = ("conv", *DEPTHWISE_KINDS)
+
+
+def _nn_work(row: Row, dtype: DType, zeros: float, *, depthwise: bool, tap_ratio: float) -> NnWork:
+    return NnWork(
+        in_w=row["in_x"],
+        in_h=row["in_y"],
+        in_c=row["in_z"],
+        out_w=row["out_x"],
+        out_h=row["out_y"],
+        out_c=row["out_z"],
+        final_w=row["final_x"],
+        final_h=row["final_y"],
+        kernel_w=row["kx"],
+        kernel_h=row["ky"],
+        pool=max(1, row["pool"] or 1),
+        dtype=dtype,
+        zero_fraction=zeros,
+        depthwise=depthwise,
+        tap_ratio=tap_ratio,
+    )
+
+
+def row_bytes(row: Row, side: str, dtype: DType) -> int:
+    """Return the dense size of a row's ``in`` or ``out`` tensor."""
+    size: int = row[f"{side}_x"] * row[f"{side}_y"] * row[f"{side}_z"]
+    return size * dtype.itemsize
+
+
+def tp_cycle_count(row: Row, dtype: DType, machine: Machine) -> float:
+    """Return the count the estimator prints for a TP row."""
+    fully = row["operation"] == "FULLYCONNECTED"
+    work = TpWork(
+        operation=row["operation"],
+        in_bytes=row_bytes(row, "in", dtype),
+        out_bytes=row_bytes(row, "out", dtype),
+        channels=machine.tp.cores_count if fully else row["in_z"],
+        pixels=row["in_x"] * row["in_y"],
+        kernel_bytes=row["in_x"] * row["out_x"] * dtype.itemsize if fully else 0,
+    )
+    return tp.cost(work, machine, row["ddr_bw"]).cycles * tp.printed_cores(work, machine)
+
+
+def sh_cycle_count(row: Row, dtype: DType, machine: Machine) -> float:
+    """Return the count the estimator prints for a shader row."""
+    work = ShaderWork(
+        operation=row["operation"],
+        in_bytes=row_bytes(row, "in", dtype),
+        out_bytes=row_bytes(row, "out", dtype),
+        in_values=0,
+        out_values=0,
+    )
+    return sh.cost(work, machine, machine.vendor, row["ddr_bw"]).cycles
+
+
+def layer_errors(path: str | Path, machine: Machine | None = None) -> list[GroupError]:
+    """Return the errors on a table of single layers, by group.
+
+    Groups: nn8, nn16, tp (without fully connected passes), tp_fc, sh; nn8_ddr and nn16_ddr are the
+    bytes of the NN rows.
+    """
+    machine = machine or load_machine("rk1808")
+    ratios: dict[str, list[float]] = {}
+    for row in read_rows(path):
+        dtype = DType(row["dtype"])
+        if row["target"] == "NN":
+            if row["operation"] != "CONVOLUTION":
+                continue
+            work = nn_work(row)
+            tile = nn.plan(work, machine, float(row["ddr_bw"]))
+            cost = nn.price_tile(work, tile, machine, float(row["ddr_bw"]))
+            group = "nn8" if dtype.bits == 8 else "nn16"
+            ratios.setdefault(group, []).append(cost.cycles / row["cycles"])
+            ratios.setdefault(f"{group}_ddr", []).append(
+                cost.traffic.ddr_bytes / (row["read"] + row["write"])
+            )
+        elif row["target"] == "TP":
+            group = "tp_fc" if row["operation"] == "FULLYCONNECTED" else "tp"
+            count = tp_cycle_count(row, dtype, machine)
+            ratios.setdefault(group, []).append(count / row["cycles"])
+        elif row["target"] == "SH":
+            count = sh_cycle_count(row, dtype, machine)
+            ratios.setdefault("sh", []).append(count / row["cycles"])
+    return [group_error("layers", group, ratios[group]) for group in sorted(ratios)]
+
+
+def network_errors(
+    path: str | Path, lists: str | Path, machine: Machine | None = None
+) -> list[GroupError]:
+    """Return the errors of whole networks: the sum NN + TP/6, per network and DDR rate.
+
+    ``lists`` is the folder of layer lists; each network is lowered from its list, so that the
+    lowering is compared too.
+    """
+    machine = machine or load_machine("rk1808")
+    sums: dict[tuple[str, float], float] = {}
+    for row in read_rows(path):
+        key = (row["network"], float(row["ddr_bw"]))
+        weight = {"NN": 1.0, "TP": 1 / machine.tp.cores_count}.get(row["target"], 0.0)
+        sums[key] = sums.get(key, 0.0) + weight * row["cycles"]
+    ratios: dict[str, list[float]] = {}
+    for (name, rate), reference in sorted(sums.items()):
+        network = load_layer_list(Path(lists) / f"{name}.json")
+        result = estimate(
+            network, machine, profile="vendor", ddr_gbps=rate * machine.vendor.clock_hz / 1e9
+        )
+        found = sum(
+            operation.cycle_count / (1 if operation.engine.value == "NN" else 6)
+            for layer in result.layers
+            for operation in layer.operations
+            if operation.engine.value in ("NN", "TP")
+        )
+        ratios.setdefault(f"{name}@{machine.name}", []).append(found / reference)
+        ratios.setdefault("all", []).append(found / reference)
+    return [group_error("networks", group, ratios[group]) for group in sorted(ratios)]
+
+
+def board_errors(path: str | Path, lists: str | Path | None = None) -> list[GroupError]:
+    """Return the errors against published board times, one row per network and target, and all.
+
+    ``lists`` is the folder that the paths in the table start from, by default its own.
+    """
+    base = Path(lists) if lists is not None else Path(path).parent
+    ratios: dict[str, list[float]] = {}
+    for row in read_rows(path):
+        network = load_layer_list(base / row["network"], DType(row["dtype"]))
+        result = estimate(network, row["target"], clock_mhz=float(row["clock_mhz"]))
+        ratio = result.total_time_us / 1e3 / row["ms"]
+        name = f"{Path(row['network']).stem}@{row['target']}"
+        ratios.setdefault(name, []).append(ratio)
+        ratios.setdefault("all", []).append(ratio)
+    return [group_error("boards", group, ratios[group]) for group in ratios]
