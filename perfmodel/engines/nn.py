@@ -11,7 +11,7 @@ from math import ceil
 
 from npusim.errors import MachineError
 from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
-from npusim.perfmodel.engines.nn_steps import kernel_time, tile_sizes
+from npusim.perfmodel.engines.nn_steps import channels_per_kernel, kernel_time, tile_sizes
 from npusim.perfmodel.engines.nn_traffic import image_bytes, tile_image_bytes, write_bytes
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
@@ -111,9 +111,10 @@ def _core_cycles(
         per_group = 0.0  # products of 8-bit pointwise kernels hide behind feeding and output
     cores = machine.nn.cores_count
     kernels = ceil(channels / cores)
-    products = ceil(height / tile.interleave) * per_group * kernels * work.in_c
+    depth = channels_per_kernel(work, machine)
+    products = ceil(height / tile.interleave) * per_group * kernels * depth
     partial = height != min(tile.height, work.out_h)
-    decode = 0.0 if partial and tile.count > 1 else time.decode * channels / cores * work.in_c
+    decode = 0.0 if partial and tile.count > 1 else time.decode * channels / cores * depth
     return products, decode
 
 

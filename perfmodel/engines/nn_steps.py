@@ -42,6 +42,11 @@ def skip_ratio(zero_rows: float) -> float:
     return full + full * zero_rows**2 + full * zero_rows**7 / (1 - zero_rows**6)
 
 
+def channels_per_kernel(work: NnWork, machine: Machine) -> int:
+    """Return the input channels that a kernel goes through: one where depthwise is native."""
+    return 1 if work.depthwise and machine.nn.native_depthwise_count else work.in_c
+
+
 @lru_cache(maxsize=4096)
 def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     """Return the cycles of a kernel on one input channel."""
@@ -53,7 +58,7 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     if work.tap_ratio:
         taps *= work.tap_ratio
         trim = 0.94 if side == 2 else max(work.tap_ratio, 0.8)
-    if work.depthwise:
+    if work.depthwise and not machine.nn.native_depthwise_count:
         zero_rows = 1 - (1 - zero_rows) / work.in_c
         taps /= work.in_c
     skip = 1.0 if side == 1 else skip_ratio(zero_rows)

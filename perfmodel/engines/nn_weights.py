@@ -33,25 +33,31 @@ def _stream_bytes(work: NnWork, together: int, machine: Machine) -> int:
         size = line
         for kernels, count in ((share + 1, rest), (share, cores - rest)):
             if count:
-                size += count * round_up(_core_bytes(work, together, kernels, run_bits), line)
+                size += count * round_up(
+                    _core_bytes(work, together, kernels, run_bits, machine), line
+                )
         best = size if best is None else min(best, size)
     return best or line
 
 
-def _core_bytes(work: NnWork, together: int, kernels: int, run_bits: int) -> float:
+def _core_bytes(
+    work: NnWork, together: int, kernels: int, run_bits: int, machine: Machine
+) -> float:
     codes = 0.0
     left = kernels
     while left > 0:
         group = min(together, left) if together else left
         left -= group
-        codes += group_codes(work, group, 1 << run_bits)
+        codes += group_codes(work, group, 1 << run_bits, machine)
     bits = codes * (work.dtype.bits + run_bits)
     return bits / 8 + KERNEL_OVERHEAD_BYTES * kernels + CORE_OVERHEAD_BYTES
 
 
-def group_codes(work: NnWork, kernels: int, reach: int) -> float:
+def group_codes(work: NnWork, kernels: int, reach: int, machine: Machine) -> float:
     """Return the codes of the kernels that a core holds at a time, for runs below ``reach``."""
     taps = work.kernel_w * work.kernel_h
+    if work.depthwise and machine.nn.native_depthwise_count:
+        return float(kernels * taps)
     if work.depthwise:
         return _depthwise_codes(work, kernels, taps, reach)
     if work.pointwise:  # a run does not leave its input channel
