@@ -1,7 +1,8 @@
 """Reductions, softmax, normalisations and matrix products of the shader, on real float32 values.
 
-Sums are taken in float64 over values in logical order and rounded to float32 once, so results do
-not depend on memory order or threads. Results are real values; ``shader.requantize`` stores them.
+Unless said otherwise sums are taken in float64 over values in logical order and rounded to float32
+once: results do not depend on memory order or threads. They are real values, which
+``shader.requantize`` stores.
 
 Source: ARITHMETIC_OPS 4 and 6, measured.
 """
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.kernels.resize import cut_to_half
-from npusim.kernels.shader import F32, TINY, exp2, to_f16
+from npusim.kernels.shader import F32, LOG2_E, TINY, dequantize, to_f16
 
 F64 = NDArray[np.float64]
 Axes = tuple[int, ...]
@@ -65,14 +66,36 @@ def weighted_sum(value: F32, weight: float) -> F32:
     return total
 
 
+def _shader_sum(value: F32, axis: int) -> F32:
+    """Sum as the shader's softmax does: float32 chains, in groups of four on the innermost axis."""
+    lines = np.moveaxis(value, axis, -1)
+    if axis == value.ndim - 1:
+        groups = -(-lines.shape[-1] // 4)
+        padded = np.zeros((*lines.shape[:-1], groups * 4))
+        padded[..., : lines.shape[-1]] = lines
+        lines = padded.reshape(*lines.shape[:-1], groups, 4).sum(axis=-1).astype(np.float32)
+    # accumulate adds strictly one after the other
+    total = np.add.accumulate(lines, axis=-1, dtype=np.float32)[..., -1]
+    return np.expand_dims(total, axis)
+
+
 @_overflows
-def softmax(value: F32, axis: int, *, logarithm: bool) -> F32:
-    """Return e / sum e with e = 2**((v - max) * log2 e), or v - max - ln(sum)."""
-    centred = value - value.max(axis=axis, keepdims=True)
-    exponentials = exp2(centred)
-    total = _wide(exponentials).sum(axis=axis, keepdims=True).astype(np.float32)
+def softmax(
+    codes: NDArray[np.generic], scaling: tuple[float, int], axis: int, *, logarithm: bool
+) -> F32:
+    """Return e / sum e with e = 2**((q - max q) * f32(scale * log2 e)), or its logarithm.
+
+    The logarithm is ``v - max - ln(sum)``. Subnormal float16 are 0.
+    """
+    if codes.dtype == np.float16:
+        codes = dequantize(codes, scaling)
+    steps = codes.astype(np.float32)
+    steps = steps - steps.max(axis=axis, keepdims=True)
+    scale = np.float32(scaling[0])
+    exponentials = np.exp2((steps * (scale * LOG2_E)).astype(np.float64)).astype(np.float32)
+    total = _shader_sum(exponentials, axis)
     if logarithm:
-        return centred - np.log(total.astype(np.float64)).astype(np.float32)
+        return steps * scale - np.log(total.astype(np.float64)).astype(np.float32)
     return exponentials / total
 
 

@@ -82,18 +82,30 @@ def test_weighted_sum_rounds_every_step(seed):
         assert got[0, c] == total
 
 
+@pytest.mark.parametrize("axis", [1, 2])
 @pytest.mark.parametrize("logarithm", [False, True])
-@given(seed=seeds)
-def test_softmax(logarithm, seed):
-    value = values(seed, (2, 7, 3), 5.0)
-    got = softmax(value, 1, logarithm=logarithm)
-    shifted = value.astype(float) - value.max(axis=1, keepdims=True)
-    expected = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-    if logarithm:
-        np.testing.assert_allclose(got, np.log(expected), rtol=1e-6, atol=2e-6)
-    else:
-        np.testing.assert_allclose(got, expected, rtol=5e-6)
-    np.testing.assert_array_equal(got, softmax(np.asfortranarray(value), 1, logarithm=logarithm))
+@given(seed=seeds, length=st.integers(1, 11))
+def test_softmax(axis, logarithm, seed, length):
+    shape = (2, length, 3) if axis == 1 else (2, 3, length)
+    codes = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+    got = softmax(codes, (0.04, 9), axis, logarithm=logarithm)
+    other = np.ascontiguousarray(codes.T).T
+    np.testing.assert_array_equal(got, softmax(other, (0.04, 9), axis, logarithm=logarithm))
+    factor = F(F(0.04) * F(math.log2(math.e)))
+    for i in range(2):
+        for j in range(3):
+            line = np.moveaxis(codes, axis, -1)[i, j].astype(int)
+            steps = [F(q - line.max()) for q in line]
+            raised = [F(2.0 ** float(F(d * factor))) for d in steps]
+            total = F(0)
+            for k in range(0, length, 1 if axis == 1 else 4):
+                group = raised[k : k + (1 if axis == 1 else 4)]
+                total = F(total + F(math.fsum(map(float, group))))
+            if logarithm:
+                wanted = [F(F(d * F(0.04)) - F(math.log(float(total)))) for d in steps]
+            else:
+                wanted = [e / total for e in raised]
+            assert np.moveaxis(got, axis, -1)[i, j].tolist() == [float(w) for w in wanted]
 
 
 def test_l2_of_zero_stays_zero():

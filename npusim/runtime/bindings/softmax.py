@@ -5,7 +5,7 @@ from typing import cast
 from npusim.ir.attrs import AxisAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.kernels.reduce import softmax
-from npusim.kernels.shader import dequantize, requantize
+from npusim.kernels.shader import requantize
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 
@@ -18,7 +18,7 @@ def bind_softmax(node: Node, graph: Graph) -> Step:
     axis, logarithm = cast(AxisAttrs, node.attrs).axis, node.op == "log_softmax"
 
     def step(codes: Array) -> tuple[Array, ...]:
-        real = softmax(dequantize(codes, scaling_of(ifm)), axis, logarithm=logarithm)
+        real = softmax(codes, scaling_of(ifm), axis, logarithm=logarithm)
         return (requantize(real, ofm.dtype.numpy, scaling_of(ofm)),)
 
     return step
