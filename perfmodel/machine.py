@@ -26,7 +26,6 @@ UNITS = (
     "_cycles",
     "_bytes_per_s",
     "_bytes_per_cycle",
-    "_values_per_cycle",
     "_cycles_per_value",
     "_cycles_per_tap",
     "_cycles_per_group",
@@ -48,6 +47,7 @@ class NnEngine:
     """Convolution cores. ``*_cycles_per_group`` lists count kernel widths from 1 upward."""
 
     cores_count: int
+    planned_cores_16bit_count: int
     lanes_count: int
     depth_products_count: int
     accumulator_depth_count: int
@@ -56,7 +56,8 @@ class NnEngine:
     tile_width_max_pixels: int
     kernel_max_pixels: int
     kernels_per_core_max_count: int
-    output_values_per_cycle: float
+    output_bytes_per_cycle: float
+    pointwise_16bit_cycles_per_group: float
     sram_bytes_per_cycle: float
     zero_run_bits: int
     launch_cycles: float

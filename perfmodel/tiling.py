@@ -57,6 +57,12 @@ def interleave(width: int, kernel_w: int, dtype: DType) -> int:
     return 2 if width <= 32 and reach <= 36 else 1
 
 
+def planned_cores(work: NnWork, machine: Machine) -> int:
+    """Return over how many cores the driver spreads the kernels."""
+    nn = machine.nn
+    return nn.cores_count if work.dtype.bits == 8 else nn.planned_cores_16bit_count
+
+
 def make_tile(work: NnWork, machine: Machine, width: int, height: int) -> Tile | None:
     """Return the tile of the given size, or None when the accumulators cannot hold it.
 
@@ -69,17 +75,18 @@ def make_tile(work: NnWork, machine: Machine, width: int, height: int) -> Tile |
     depth = (
         nn.accumulator_depth_16bit_count if work.dtype is DType.I16 else nn.accumulator_depth_count
     )
-    kernels = ceil(work.out_c / nn.cores_count)
+    kernels = ceil(work.out_c / planned_cores(work, machine))
     most = min(depth * mode // max(height, mode), kernels, nn.kernels_per_core_max_count)
     if most < 1:
         return None
-    superblocks = ceil(kernels / most)
+    per_core = ceil(kernels / ceil(kernels / most))
     return Tile(
         width=width,
         height=height,
         interleave=mode,
-        kernels_per_core=ceil(kernels / superblocks),
-        superblocks=superblocks,
+        kernels_per_core=per_core,
+        # The estimator counts passes as if all cores took part, for 16 bits too.
+        superblocks=ceil(ceil(work.out_c / nn.cores_count) / per_core),
         columns=ceil(work.out_w / width),
         rows=ceil(work.out_h / height),
     )

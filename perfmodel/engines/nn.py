@@ -42,15 +42,14 @@ class TileBytes:
         return self.kernel + self.image + self.write + self.command
 
 
-def tile_bytes(work: NnWork, tile: Tile, machine: Machine) -> TileBytes:
-    """Return the bytes of an operation with a given tile.
+def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
+    """Return the bytes of an operation with a given tile and coefficient stream.
 
     With several superblocks the tile's image stays in on-chip memory if it fits; the coefficients
     take what is left, and the part that does not fit is read again for every tile.
     """
     sram = machine.memory.vip_sram_bytes
     blocks = tile.superblocks
-    stream = kernel_stream_bytes(work, tile, machine)
     held = tile_image_bytes(work, tile) if blocks > 1 else 0
     cached = held <= sram
     kept = min(1.0, (sram - (held if cached else 0)) / stream)
@@ -92,38 +91,49 @@ def time_tile(
     ``slowdown`` multiplies the work of the cores: cores the estimator assumes over cores there are.
     """
     bus = min(bytes_per_cycle, machine.nn.sram_bytes_per_cycle)
+    cores = _Cores(work, tile, machine, slowdown)
     clockwork = _Clockwork()
     clockwork.add(Bound.LAUNCH, machine.nn.launch_cycles)
     if tile.superblocks == 1:
-        _one_superblock(work, tile, moved, machine, bus, slowdown, clockwork)
+        _one_superblock(work, tile, moved, machine, bus, cores, clockwork)
     else:
-        _superblocks(work, tile, moved, machine, bus, slowdown, clockwork)
+        _superblocks(work, tile, moved, machine, bus, cores, clockwork)
     return sum(clockwork.by_bound.values()), clockwork
 
 
-def _core_cycles(
-    work: NnWork, tile: Tile, machine: Machine, channels: float, height: int
-) -> tuple[float, float]:
-    """Return the cycles of products and of decoding for one tile of one superblock."""
-    time = kernel_time(work, machine)
-    per_group = time.single if tile.count == 1 else time.multiple
-    if tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8:
-        per_group = 0.0  # products of 8-bit pointwise kernels hide behind feeding and output
-    cores = machine.nn.cores_count
-    kernels = ceil(channels / cores)
-    depth = channels_per_kernel(work, machine)
-    products = ceil(height / tile.interleave) * per_group * kernels * depth
-    partial = height != min(tile.height, work.out_h)
-    decode = 0.0 if partial and tile.count > 1 else time.decode * channels / cores * depth
-    return products, decode
+class _Cores:
+    """Cycles of products and of decoding for a tile of one superblock."""
+
+    __slots__ = ("count", "decode", "full_height", "interleave", "per_group", "several")
+
+    def __init__(self, work: NnWork, tile: Tile, machine: Machine, slowdown: float) -> None:
+        time = kernel_time(work, machine)
+        depth = channels_per_kernel(work, machine) * slowdown
+        self.count = machine.nn.cores_count
+        self.interleave = tile.interleave
+        self.several = tile.count > 1
+        self.full_height = min(tile.height, work.out_h)
+        self.per_group = (time.multiple if self.several else time.single) * depth
+        if tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8:
+            self.per_group = 0.0  # products of 8-bit pointwise kernels hide behind the feed
+        self.decode = time.decode * depth / self.count
+
+    def cycles(self, channels: float, height: int) -> tuple[float, float]:
+        """Return (products, decoding) of ``channels`` outputs in a tile of ``height`` rows."""
+        kernels = ceil(channels / self.count)
+        products = ceil(height / self.interleave) * self.per_group * kernels
+        if self.several and height != self.full_height:
+            return products, 0.0
+        return products, self.decode * channels
 
 
-def _remainder(work: NnWork, tile: Tile, channels: float) -> float:
+def _remainder(work: NnWork, tile: Tile, machine: Machine, channels: float) -> float:
     """Return the extra output time of a map that the tile does not divide."""
     height = work.out_h - (tile.rows - 1) * tile.height
     width = work.out_w - (tile.columns - 1) * tile.width
     uneven = (tile.rows > 1 and height != tile.height) or (tile.columns > 1 and width != tile.width)
-    return channels * height * (ceil(width / 8) - 1) if uneven else 0.0
+    row = ceil(width * work.dtype.itemsize / machine.nn.output_bytes_per_cycle)
+    return channels * height * (row - 1) if uneven else 0.0
 
 
 def _one_superblock(
@@ -132,22 +142,24 @@ def _one_superblock(
     moved: TileBytes,
     machine: Machine,
     bus: float,
-    slowdown: float,
+    cores: _Cores,
     clockwork: _Clockwork,
 ) -> None:
-    nn = machine.nn
+    nn, size = machine.nn, work.dtype.itemsize
     pixels = work.out_w * work.out_h
     stages: dict[Bound, float] = {}
     inner, outer, bound = 0.0, 0.0, Bound.COMPUTE
     for height, width, count in tile_sizes(work, tile):
-        products, decode = _core_cycles(work, tile, machine, work.out_c, height)
-        products, decode = products * slowdown, decode * slowdown
+        products, decode = cores.cycles(work.out_c, height)
         feed = moved.image * height * width / pixels / nn.sram_bytes_per_cycle
         inner = max(products, decode, feed)
         bound = (
             Bound.COMPUTE if inner == products else Bound.DECODE if inner == decode else Bound.SRAM
         )
-        out = work.out_c * height * ceil(width / nn.output_values_per_cycle) + nn.handover_cycles
+        out = (
+            work.out_c * height * ceil(width * size / nn.output_bytes_per_cycle)
+            + nn.handover_cycles
+        )
         outer = max(inner, out)
         held = bound if inner >= out else Bound.OUTPUT
         stages[held] = stages.get(held, 0.0) + count * outer
@@ -160,7 +172,7 @@ def _one_superblock(
         stages = {Bound.DDR: bus_cycles}
     for key, cycles in stages.items():
         clockwork.add(key, cycles)
-    clockwork.add(Bound.OUTPUT, _remainder(work, tile, work.out_c))
+    clockwork.add(Bound.OUTPUT, _remainder(work, tile, machine, work.out_c))
 
 
 def _superblocks(
@@ -169,10 +181,10 @@ def _superblocks(
     moved: TileBytes,
     machine: Machine,
     bus: float,
-    slowdown: float,
+    cores: _Cores,
     clockwork: _Clockwork,
 ) -> None:
-    nn = machine.nn
+    nn, size = machine.nn, work.dtype.itemsize
     blocks = tile.superblocks
     pixels = work.out_w * work.out_h
     shares = _channels(work, tile, nn.cores_count)
@@ -191,30 +203,35 @@ def _superblocks(
                 continue
             stream = min(moved.stream, moved.kernel) if first_tile else again
             before = 0.0 if first_tile else shares[-1]
-            for index, channels in enumerate(shares):
+            for channels, times_over, first in _runs(shares):
                 part = channels / work.out_c
-                products, decode = _core_cycles(work, tile, machine, channels, height)
-                products, decode = products * slowdown, decode * slowdown
+                products, decode = cores.cycles(channels, height)
                 image = moved.image * area
                 if not moved.image_cached:
                     image /= blocks
-                elif index:
+                elif not first:
                     image = 0.0
+                out = before * height * ceil(width * size / nn.output_bytes_per_cycle)
+                written = moved.write * area * before / work.out_c
                 times = {
                     Bound.COMPUTE: products,
                     Bound.DECODE: decode,
                     Bound.SRAM: image / nn.sram_bytes_per_cycle if image else sram_feed,
-                    Bound.OUTPUT: before * height * ceil(width / nn.output_values_per_cycle)
-                    + nn.handover_cycles,
-                    Bound.DDR: (stream * part + image + moved.write * area * before / work.out_c)
-                    / bus,
+                    Bound.OUTPUT: out + nn.handover_cycles,
+                    Bound.DDR: (stream * part + image + written) / bus,
                 }
                 bound = max(times, key=times.__getitem__)
-                clockwork.add(bound, repeat * times[bound])
-                clockwork.compute += repeat * max(products, decode)
+                clockwork.add(bound, repeat * times_over * times[bound])
+                clockwork.compute += repeat * times_over * max(products, decode)
                 before = channels
             first_tile = False
-    clockwork.add(Bound.OUTPUT, _remainder(work, tile, shares[-1]))
+    clockwork.add(Bound.OUTPUT, _remainder(work, tile, machine, shares[-1]))
+
+
+def _runs(shares: list[float]) -> list[tuple[float, int, bool]]:
+    """Return (channels, how often, whether first) with equal superblocks in the middle joined."""
+    middle = [(shares[1], len(shares) - 2, False)] if len(shares) > 2 else []
+    return [(shares[0], 1, True), *middle, (shares[-1], 1, False)]
 
 
 def _channels(work: NnWork, tile: Tile, cores: int) -> list[float]:
@@ -234,7 +251,7 @@ def price_tile(
     slowdown: float = 1.0,
 ) -> Cost:
     """Return cycles and bytes of an operation with a given tile."""
-    moved = tile_bytes(work, tile, machine)
+    moved = tile_bytes(work, tile, machine, kernel_stream_bytes(work, tile, machine))
     cycles, clockwork = time_tile(work, tile, moved, machine, bytes_per_cycle, slowdown)
     blocks = tile.superblocks
     return Cost(
@@ -268,9 +285,14 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     nn = machine.nn
     bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
     dense = work.final_w * work.final_h * work.out_c * work.dtype.itemsize
+    streams: dict[int, int] = {}
     best: tuple[float, Tile] | None = None
     for tile in legal_tiles(work, machine):
-        moved = tile_bytes(work, tile, machine)
+        stream = streams.get(tile.kernels_per_core)
+        if stream is None:
+            stream = kernel_stream_bytes(work, tile, machine)
+            streams[tile.kernels_per_core] = stream
+        moved = tile_bytes(work, tile, machine, stream)
         penalty = nn.tile_launch_cycles * tile.count * tile.superblocks
         if not moved.write_cached:
             penalty += nn.uncached_write_ratio * dense / bus

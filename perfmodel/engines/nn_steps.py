@@ -1,7 +1,7 @@
 """How long the NN cores work on one tile, without memory: multiply, decode, hand over.
 
 A tile needs the longest of: products (groups of output rows, ``cycles_per_group`` each), decoding
-(one coefficient per cycle and core) and feeding from on-chip memory. Its output leaves eight values
+(one coefficient per cycle and core) and feeding from on-chip memory. Its output leaves eight bytes
 per cycle, row by row, while the next tile is computed. Source: measured on single tiles and on
 sequences of tiles; exact where nothing is said.
 """
@@ -52,7 +52,7 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     """Return the cycles of a kernel on one input channel."""
     nn = machine.nn
     side = max(work.kernel_w, work.kernel_h)
-    taps = work.kernel_w * work.kernel_h * (1 - work.zero_fraction)
+    taps = work.kernel_h * _kept_taps(work.kernel_w, work.zero_fraction, nn.depth_products_count)
     zero_rows = work.zero_fraction ** min(work.kernel_w, nn.depth_products_count)
     trim = 1.0
     if work.tap_ratio:
@@ -63,18 +63,27 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
         taps /= work.in_c
     skip = 1.0 if side == 1 else skip_ratio(zero_rows)
     if work.dtype is DType.F16:
-        share = 0.2 if work.depthwise else max(1 - work.zero_fraction, 0.25)
+        share = 0.1 if work.depthwise else max(1 - work.zero_fraction, 0.15)
         cycles = _of_size(nn.float_cycles_per_group, side) * share * trim
         return KernelTime(single=cycles, multiple=cycles, decode=taps)
     if work.kernel_w != work.kernel_h:
         rows = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
         cycles = rows * (1.2 if work.kernel_w % 3 == 2 else 1.0) * skip * trim
         return KernelTime(single=cycles, multiple=cycles, decode=taps)
+    if work.pointwise and work.dtype is DType.I16:
+        cycles = nn.pointwise_16bit_cycles_per_group
+        return KernelTime(single=cycles, multiple=cycles, decode=taps)
     return KernelTime(
         single=_of_size(nn.single_tile_cycles_per_group, side) * skip * trim,
         multiple=_of_size(nn.multi_tile_cycles_per_group, side) * skip * trim,
         decode=taps,
     )
+
+
+def _kept_taps(width: int, zeros: float, group: int) -> float:
+    """Return the coefficients of a kernel row that are not in an all-zero group."""
+    groups, rest = divmod(width, group)
+    return groups * group * (1 - zeros**group) + rest * (1 - zeros**rest)
 
 
 def _of_size(table: tuple[float, ...], side: int) -> float:

@@ -71,8 +71,8 @@ def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
         return round_up(
             aligned_bytes(part, gcd(part, plane), line) * rows / reach * work.in_c, line
         )
-    if tile.columns == 1 and row in (line // 4, line // 2):
-        return row * rows * work.in_c  # rows that never straddle a line are fetched together
+    if tile.columns == 1 and row in (line // 4, line // 2) and row * tile.height % line == 0:
+        return row * rows * work.in_c  # rows that fill lines together are fetched together
     if tile.columns == 1:
         per_row: float = aligned_bytes(row, row, line)
     elif work.pointwise or gcd(row, line) < line // 4:
@@ -127,6 +127,8 @@ def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool
     capacity = machine.memory.write_cache_bytes / line
     dense = work.final_w * work.final_h * work.out_c * pitch
     rounded = dense if size > 1 else aligned_bytes(dense, dense, line)
+    if size > 1 and columns > 1:  # a row of a column takes a line at least
+        rounded = columns * max(part, line) * work.final_h * work.out_c
     if cached_lines < capacity / 2:
         return rounded, True
     if cached_lines < capacity:

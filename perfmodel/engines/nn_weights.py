@@ -10,10 +10,10 @@ from math import ceil
 
 from npusim.perfmodel.engines.nn_traffic import round_up
 from npusim.perfmodel.machine import Machine
-from npusim.perfmodel.tiling import Tile
+from npusim.perfmodel.tiling import Tile, planned_cores
 from npusim.perfmodel.workload import NnWork
 
-KERNEL_OVERHEAD_BYTES = 4
+KERNEL_OVERHEAD_BYTES = {8: 4, 16: 6}
 CORE_OVERHEAD_BYTES = 8
 
 
@@ -26,7 +26,7 @@ def kernel_stream_bytes(work: NnWork, tile: Tile, machine: Machine) -> int:
 @lru_cache(maxsize=8192)
 def _stream_bytes(work: NnWork, together: int, machine: Machine) -> int:
     """Return the stream for ``together`` kernels per core and superblock; 0: it does not matter."""
-    line, cores = machine.memory.line_bytes, machine.nn.cores_count
+    line, cores = machine.memory.line_bytes, planned_cores(work, machine)
     share, rest = divmod(work.out_c, cores)
     best = None
     for run_bits in range(machine.nn.zero_run_bits + 1):
@@ -50,7 +50,7 @@ def _core_bytes(
         left -= group
         codes += group_codes(work, group, 1 << run_bits, machine)
     bits = codes * (work.dtype.bits + run_bits)
-    return bits / 8 + KERNEL_OVERHEAD_BYTES * kernels + CORE_OVERHEAD_BYTES
+    return bits / 8 + KERNEL_OVERHEAD_BYTES[work.dtype.bits] * kernels + CORE_OVERHEAD_BYTES
 
 
 def group_codes(work: NnWork, kernels: int, reach: int, machine: Machine) -> float:
