@@ -34,7 +34,6 @@ ONE = [
     (TP, "lrn", LrnAttrs(size=3)),
     (TP, "sigmoid", NO_ATTRS),
     (TP, "gelu", NO_ATTRS),
-    (TP, "reduce_mean", ReduceAttrs(axes=(2, 3))),
     (TP, "transpose", TransposeAttrs(perm=(0, 2, 3, 1))),
     (TP, "convert", NO_ATTRS),
 ]
