@@ -3,9 +3,8 @@
 from llvmlite import ir
 from numba.core import cgutils
 
-I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
-_BYTES = {F32: 4, F64: 8, I8: 1, I16: 2, I32: 4, I64: 8}
 
 
 class Vectors:
@@ -28,6 +27,14 @@ class Vectors:
             self.context, self.builder, self.arguments[position]
         )
         return array.data
+
+    def size(self, position):
+        """Return the length of a one-dimensional array argument."""
+        array_type = self.signature.args[position]
+        array = self.context.make_array(array_type)(
+            self.context, self.builder, self.arguments[position]
+        )
+        return self.builder.extract_value(array.shape, 0)
 
     def number(self, value, kind=I64):
         """Return a constant."""
@@ -59,11 +66,18 @@ class Vectors:
         place = self.builder.bitcast(pointer, value.type.as_pointer())
         self.builder.store(value, place, align=1)
 
+    def first_lanes(self, count, lanes):
+        """Return the mask of the first ``count`` (any positive number) of up to 64 lanes."""
+        builder = self.builder
+        limit = self.number(lanes)
+        count = builder.select(builder.icmp_signed("<", count, limit), count, limit)
+        numbers = ir.Constant(ir.VectorType(I8, lanes), list(range(lanes)))
+        return builder.icmp_signed("<", numbers, self.splat(builder.trunc(count, I8), lanes))
+
     def store_first(self, value, pointer, count):
         """Store the first ``count`` lanes only."""
         lanes = value.type.count
-        numbers = ir.Constant(ir.VectorType(I64, lanes), list(range(lanes)))
-        mask = self.builder.icmp_signed("<", numbers, self.splat(count, lanes))
+        mask = self.first_lanes(count, lanes)
         place = self.builder.bitcast(pointer, value.type.as_pointer())
         function = self.function(
             f"llvm.masked.store.v{lanes}i{value.type.element.width}.p0",

@@ -6,7 +6,7 @@
     sum (x - zx)(w' - zw') = sum x w'  -  zw' sum x  +  (K zx zw' - zx sum w')
 
 where the last bracket is one constant per output channel, folded into the bias, and ``sum x`` one
-number per output pixel. The store follows on the registers: ``clip(rne(acc * scale) + zero_out)``.
+number per output pixel. The store follows on the registers (``x86_store``).
 
 Taps come four at a time: ``offsets`` holds the byte offset of each group of four inputs that lie
 side by side, runs that are no multiple of four end in zero weights. Depthwise work has no such
@@ -20,35 +20,13 @@ from numba.extending import intrinsic
 
 from npusim.kernels._jit import kernel, primitive
 from npusim.kernels.fma_tile import PANEL
-from npusim.kernels.llvm_vectors import F64, I8, I32, I64, Vectors
+from npusim.kernels.llvm_vectors import I8, I32, Vectors
 from npusim.kernels.pack import TILE_ROWS
 from npusim.kernels.units import panel_of, place_pixels, unit_of, unpack_geometry
+from npusim.kernels.x86_store import LANES, V16I32, V64I8, Store, dot, scales_at
 
 FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
-LANES = 16
 _BYTES = 4 * PANEL  # of packed weights per group of four taps
-_V16I32, _V64I8 = ir.VectorType(I32, LANES), ir.VectorType(I8, 64)
-_V8F64, _V8I32, _V16F64 = ir.VectorType(F64, 8), ir.VectorType(I32, 8), ir.VectorType(F64, LANES)
-_LARGE = 2.0**31 - 1024  # doubles from here on would not fit the conversion to int32
-
-
-def _dot(v, acc, unsigned, signed):
-    """Return acc + the sums of four products of bytes in every 32-bit lane."""
-    function = v.function("llvm.x86.avx512.vpdpbusd.512", _V16I32, [_V16I32, _V64I8, _V64I8])
-    return v.builder.call(function, [acc, unsigned, signed])
-
-
-def _nearest(v, reals):
-    """Return 16 doubles as int32, nearest, ties to even."""
-    function = v.function("llvm.x86.avx512.mask.cvtpd2dq.512", _V8I32, [_V8F64, _V8I32, I8, I32])
-    undefined = ir.Constant(_V16F64, ir.Undefined)
-    halves = []
-    for first in (0, 8):
-        lanes = ir.Constant(_V8I32, list(range(first, first + 8)))
-        half = v.builder.shuffle_vector(reals, undefined, lanes)
-        arguments = [half, ir.Constant(_V8I32, [0] * 8), v.number(-1, I8), v.number(4, I32)]
-        halves.append(v.builder.call(function, arguments))
-    return v.builder.shuffle_vector(*halves, ir.Constant(_V16I32, list(range(LANES))))
 
 
 def _make_tile(rows, vectors):
@@ -56,19 +34,16 @@ def _make_tile(rows, vectors):
 
     def tile(
         typing_context, source, in_starts, pixel, row_terms, offsets, weights, weights_at, starts,
-        scale, column_at, zero_out, low, high, codes, out_starts, channel, valid,
+        scale, column_at, zero_out, low, flip, codes, out_starts, channel, valid,
     ):  # fmt: skip
         def generate(context, builder, signature, arguments):
             v = Vectors(context, builder, signature, arguments)
-            (source, _, pixel, _, _, _, weights_at, _, _, column_at, zero_out, low, high, _, _,
+            (source, _, pixel, _, _, _, weights_at, _, _, column_at, zero_out, low, flip, _, _,
              channel, valid) = arguments  # fmt: skip
             base = builder.inttoptr(source, I8.as_pointer())
             in_starts, row_terms = v.at(v.data(1), pixel), v.at(v.data(3), pixel)
             offsets, weights = v.data(4), v.at(v.data(5), weights_at)
             starts, scale = v.at(v.data(7), column_at), v.at(v.data(8), column_at)
-            taps = cgutils.unpack_tuple(
-                builder, context.make_array(signature.args[4])(context, builder, arguments[4]).shape
-            )[0]
             places, acc = [], []
             columns = [
                 v.load(v.at(starts, v.number(LANES * j)), I32, LANES) for j in range(vectors)
@@ -77,48 +52,31 @@ def _make_tile(rows, vectors):
                 at = v.number(row)
                 places.append(v.at(base, builder.load(v.at(in_starts, at))))
                 term = v.splat(builder.load(v.at(row_terms, at)), LANES)
-                acc.append([cgutils.alloca_once(builder, _V16I32) for _ in range(vectors)])
+                acc.append([cgutils.alloca_once(builder, V16I32) for _ in range(vectors)])
                 for column, cell in zip(columns, acc[row], strict=True):
                     builder.store(builder.add(column, term), cell)
-            with cgutils.for_range(builder, taps) as loop:
+            with cgutils.for_range(builder, v.size(4)) as loop:
                 line = v.at(weights, builder.mul(loop.index, v.number(_BYTES)))
                 factors = [v.load(v.at(line, v.number(64 * j)), I8, 64) for j in range(vectors)]
                 offset = builder.load(v.at(offsets, loop.index))
                 for row in range(rows):
                     place = builder.bitcast(v.at(places[row], offset), I32.as_pointer())
                     four = v.splat(builder.load(place, align=1), LANES)
-                    four = builder.bitcast(four, _V64I8)
+                    four = builder.bitcast(four, V64I8)
                     for factor, cell in zip(factors, acc[row], strict=True):
-                        builder.store(_dot(v, builder.load(cell), four, factor), cell)
+                        builder.store(dot(v, builder.load(cell), four, factor), cell)
             codes, out_starts = v.at(v.data(13), channel), v.at(v.data(14), pixel)
-            zero = builder.trunc(zero_out, I32)
-            limits = [v.splat(builder.sub(builder.trunc(x, I32), zero), LANES) for x in (low, high)]
-            zero = v.splat(zero, LANES)
-            large = v.constant(_LARGE, F64, LANES)
-            for j in range(vectors):
-                factor = v.load(v.at(scale, v.number(LANES * j)), F64, LANES)
-                for row in range(rows):
-                    scaled = builder.fmul(
-                        builder.sitofp(builder.load(acc[row][j]), _V16F64), factor
-                    )
-                    below = builder.fcmp_ordered("<", scaled, large)
-                    code = _nearest(v, builder.select(below, scaled, large))
-                    low_enough = builder.icmp_signed(">", code, limits[0])
-                    code = builder.select(low_enough, code, limits[0])
-                    high_enough = builder.icmp_signed("<", code, limits[1])
-                    code = builder.add(builder.select(high_enough, code, limits[1]), zero)
-                    out = v.at(codes, builder.load(v.at(out_starts, v.number(row))))
-                    out = v.at(out, v.number(LANES * j))
-                    code = builder.trunc(code, ir.VectorType(I8, LANES))
-                    if j < vectors - 1:
-                        v.store(code, out)
-                    else:
-                        v.store_first(code, out, builder.sub(valid, v.number(LANES * j)))
+            store = Store(v, zero_out, low, flip)
+            scales = [scales_at(v, v.at(scale, v.number(LANES * j))) for j in range(vectors)]
+            for row in range(rows):
+                out = v.at(codes, builder.load(v.at(out_starts, v.number(row))))
+                sums = [builder.load(cell) for cell in acc[row]]
+                v.store_first(store.codes(sums, scales), out, valid)
             return context.get_dummy_value()
 
         arguments = (
             source, in_starts, pixel, row_terms, offsets, weights, weights_at, starts, scale,
-            column_at, zero_out, low, high, codes, out_starts, channel, valid,
+            column_at, zero_out, low, flip, codes, out_starts, channel, valid,
         )  # fmt: skip
         return types.void(*arguments), generate
 
@@ -138,30 +96,26 @@ def _sum_runs(typing_context, source, starts, lengths):
     def generate(context, builder, signature, arguments):
         v = Vectors(context, builder, signature, arguments)
         base = builder.inttoptr(arguments[0], I8.as_pointer())
-        array = context.make_array(signature.args[1])(context, builder, arguments[1])
-        count = cgutils.unpack_tuple(builder, array.shape)[0]
         starts, lengths = v.data(1), v.data(2)
-        total = cgutils.alloca_once_value(builder, ir.Constant(_V16I32, [0] * LANES))
-        ones = ir.Constant(_V64I8, [1] * 64)
-        numbers = ir.Constant(ir.VectorType(I64, 64), list(range(64)))
+        total = cgutils.alloca_once_value(builder, ir.Constant(V16I32, [0] * LANES))
+        ones = ir.Constant(V64I8, [1] * 64)
         load = v.function(
             "llvm.masked.load.v64i8.p0",
-            _V64I8,
-            [_V64I8.as_pointer(), I32, ir.VectorType(ir.IntType(1), 64), _V64I8],
+            V64I8,
+            [V64I8.as_pointer(), I32, ir.VectorType(ir.IntType(1), 64), V64I8],
         )
-        with cgutils.for_range(builder, count) as loop:
+        with cgutils.for_range(builder, v.size(1)) as loop:
             place = v.at(base, builder.load(v.at(starts, loop.index)))
             length = builder.load(v.at(lengths, loop.index))
             blocks = builder.sdiv(builder.add(length, v.number(63)), v.number(64))
             with cgutils.for_range(builder, blocks) as block:
                 done = builder.mul(block.index, v.number(64))
-                left = v.splat(builder.sub(length, done), 64)
-                mask = builder.icmp_signed("<", numbers, left)
-                pointer = builder.bitcast(v.at(place, done), _V64I8.as_pointer())
-                zeros = ir.Constant(_V64I8, [0] * 64)
+                mask = v.first_lanes(builder.sub(length, done), 64)
+                pointer = builder.bitcast(v.at(place, done), V64I8.as_pointer())
+                zeros = ir.Constant(V64I8, [0] * 64)
                 read = builder.call(load, [pointer, v.number(1, I32), mask, zeros])
-                builder.store(_dot(v, builder.load(total), read, ones), total)
-        reduce = v.function("llvm.vector.reduce.add.v16i32", I32, [_V16I32])
+                builder.store(dot(v, builder.load(total), read, ones), total)
+        reduce = v.function("llvm.vector.reduce.add.v16i32", I32, [V16I32])
         return builder.call(reduce, [builder.load(total)])
 
     return types.int32(source, starts, lengths), generate
@@ -208,7 +162,7 @@ def conv2d_8bit(
     scale,
     zero_out,
     low,
-    high,
+    flip_out,
     window,
     row_terms,
     ofm,
@@ -230,6 +184,10 @@ def conv2d_8bit(
         The bytes a window covers, for the sum of inputs.
     column_starts : int32 (panels * PANEL,)
         Bias and zero-point constant of each output channel.
+    scale : float64 (panels * PANEL,)
+        Below ``x86_store.LARGEST_SCALE``.
+    zero_out, low, flip_out : int
+        The store in terms of u8 codes; ``flip_out`` 128 turns them into i8 patterns.
     window : uint8 scratch
     row_terms : int32 scratch (pixels + TILE_ROWS,)
     """
@@ -264,27 +222,27 @@ def conv2d_8bit(
                 for pixel in range(0, pixels, 6):
                     _tile_64(
                         source + shift, in_starts, pixel, row_terms, offsets, weights, at,
-                        column_starts, scale, lane, zero_out, low, high, codes, out_starts,
+                        column_starts, scale, lane, zero_out, low, flip_out, codes, out_starts,
                         channel, valid,
                     )  # fmt: skip
             elif width == 48:
                 for pixel in range(0, pixels, 8):
                     _tile_48(
                         source + shift, in_starts, pixel, row_terms, offsets, weights, at,
-                        column_starts, scale, lane, zero_out, low, high, codes, out_starts,
+                        column_starts, scale, lane, zero_out, low, flip_out, codes, out_starts,
                         channel, valid,
                     )  # fmt: skip
             elif width == 32:
                 for pixel in range(0, pixels, 12):
                     _tile_32(
                         source + shift, in_starts, pixel, row_terms, offsets, weights, at,
-                        column_starts, scale, lane, zero_out, low, high, codes, out_starts,
+                        column_starts, scale, lane, zero_out, low, flip_out, codes, out_starts,
                         channel, valid,
                     )  # fmt: skip
             else:
                 for pixel in range(0, pixels, 12):
                     _tile_16(
                         source + shift, in_starts, pixel, row_terms, offsets, weights, at,
-                        column_starts, scale, lane, zero_out, low, high, codes, out_starts,
+                        column_starts, scale, lane, zero_out, low, flip_out, codes, out_starts,
                         channel, valid,
                     )  # fmt: skip

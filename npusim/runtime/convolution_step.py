@@ -1,7 +1,7 @@
 """Convolutions ready to run: packed once for the chosen machine code, then called with maps."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,17 @@ from npusim.errors import GraphError
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import AffinePerChannel, Quant, Rounding, zero_point_of
 from npusim.kernels import conv as portable
-from npusim.kernels import pack, x86_vnni
+from npusim.kernels import pack, x86_depthwise, x86_vnni
 from npusim.kernels.fma_tile import PANEL
+from npusim.kernels.pack_depthwise import (
+    BLOCK,
+    LARGEST_PERIOD,
+    grid_of,
+    in_lanes,
+    pack_depthwise,
+    period_of,
+)
+from npusim.kernels.x86_store import LARGEST_SCALE
 from npusim.runtime import isa
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.layout import channels_last, from_channels_last
@@ -83,9 +92,11 @@ class _Layout:
 def _bind_phase(conv: Convolution, phase: Phase) -> Run:
     pair = (conv.ifm.dtype, conv.ofm.dtype)
     if pair[0] in EIGHT_BIT and pair[1] in EIGHT_BIT:
-        uniform = len(set(_zero_points(conv).tolist())) == 1
-        if isa.selected() == isa.AVX512_VNNI and uniform and not conv.own_channels:
-            return _vnni(conv, phase)
+        if isa.selected() == isa.AVX512_VNNI and _scales(conv).max() < LARGEST_SCALE:
+            if conv.own_channels and _fits_depthwise(conv, phase):
+                return _vnni_depthwise(conv, phase)
+            if not conv.own_channels and len(set(_zero_points(conv).tolist())) == 1:
+                return _vnni(conv, phase)
         return _eight_bit(conv, phase)
     if pair[0] in EIGHT_BIT and pair[1] is DType.F16:
         return _eight_bit_to_half(conv, phase)
@@ -179,7 +190,7 @@ def _eight_bit_constants(conv: Convolution, layout: _Layout) -> tuple[Any, ...]:
 def _vnni(conv: Convolution, phase: Phase) -> Run:
     layout = _layout(conv, phase, np.uint8)
     plan, offsets = layout.plan, layout.offsets
-    flip_in = _flip(conv.ifm.dtype)
+    flip_in, flip_out = _flip(conv.ifm.dtype), _flip(conv.ofm.dtype)
     runs = pack.byte_runs(offsets)
     direct = False
     if flip_in == 0 and _reads_inside(conv, phase):  # no window: read the input where it lies
@@ -208,14 +219,65 @@ def _vnni(conv: Convolution, phase: Phase) -> Run:
         runs.lengths,
         pack.pack_columns(_wrapped(starts), groups=layout.groups),
         pack.pack_columns(_scales(conv), groups=layout.groups),
-        conv.requant.zero_point,
-        *_limits(conv),
+        conv.requant.zero_point + flip_out,
+        _limits(conv)[0] + flip_out,
+        flip_out,
     )
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
         window = scratch("window", 0 if direct else pack.window_size(plan), np.uint8)
         terms = scratch("terms", pack.block_pixels(plan), np.int32)
         x86_vnni.conv2d_8bit(ifm, *constants, window, terms, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _fits_depthwise(conv: Convolution, phase: Phase) -> bool:
+    """Tell whether ``x86_depthwise`` can do it: whole rows, some taps, weights that stay small."""
+    small = period_of(conv.weights.shape[0]) <= LARGEST_PERIOD
+    return phase.out_step == (1, 1) and bool(phase.places) and small
+
+
+def _vnni_depthwise(conv: Convolution, phase: Phase) -> Run:
+    layout = _layout(conv, phase, np.uint32)
+    plan = layout.plan._replace(shares=1)
+    layout = replace(layout, plan=plan)
+    grid = grid_of(phase.places)
+    flip_in, flip_out = _flip(conv.ifm.dtype), _flip(conv.ofm.dtype)
+    weights = layout.weights[0].astype(np.int64) - _zero_points(conv)[:, None]
+    packed, fours = pack_depthwise(weights, grid)
+    groups = -(-grid.columns // 4)
+    line_bytes = 4 * -(-plan.out_w * plan.in_c // BLOCK) * BLOCK
+    row_offsets = (fours[:, 0] * grid.row_step * groups + fours[:, 1]) * line_bytes
+    zero_in = zero_point_of(conv.ifm.quant) + flip_in
+    starts = _wrapped(conv.bias.astype(np.int64) - zero_in * weights.sum(axis=1))
+    stride = conv.stride[1]
+    # a row, the columns that its last group of four reaches beyond it, and two blocks
+    line_size = (plan.window_w + 4 * groups * grid.column_step) * plan.in_c + 2 * BLOCK
+    columns = np.arange(4 * groups) * grid.column_step
+    phases = columns % stride + 1 if stride > 1 else columns * 0
+    columns = phases * line_size + columns // stride * plan.in_c
+    constants = (
+        np.array(plan, np.int64),
+        flip_in,
+        zero_in,
+        columns.reshape(groups, 4),
+        line_size,
+        line_bytes,
+        row_offsets,
+        packed.reshape(-1),
+        in_lanes(starts),
+        in_lanes(_scales(conv)),
+        conv.requant.zero_point + flip_out,
+        _limits(conv)[0] + flip_out,
+        flip_out,
+    )
+    fours_size = plan.window_h * groups * line_bytes
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        line = scratch("line", (stride + 1) * line_size, np.uint8)
+        window = scratch("window", fours_size, np.uint8)
+        x86_depthwise.depthwise_8bit(ifm, *constants, line, window, ofm, start, stop)
 
     return layout.run(part)
 

@@ -248,8 +248,9 @@ def test_equals_exact_arithmetic(workers, monkeypatch, pair, depthwise):
 
 
 @pytest.mark.parametrize("pair", PAIRS[:3], ids=lambda pair: f"{pair[0].value}-{pair[1].value}")
-def test_every_path_equals_exact_arithmetic(workers, path, pair):
-    check_against_reference(pair, depthwise=False)
+@pytest.mark.parametrize("depthwise", [False, True], ids=["dense", "depthwise"])
+def test_every_path_equals_exact_arithmetic(workers, path, pair, depthwise):
+    check_against_reference(pair, depthwise)
 
 
 def test_accumulator_wraps_at_32_bits():
