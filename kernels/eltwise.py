@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from npusim.kernels.fc import store_affine
 from npusim.kernels.nnstore import cut_to_f16, store_integer
 from npusim.kernels.shader import F32, Scaling, dequantize, requantize, saturate
 from npusim.kernels.tptable import TINY, nearest_f16, read_f16
@@ -111,6 +112,25 @@ def add_on_nn(
     acc = (a.astype(np.int64) - zero_point) * weights[0]
     acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
     return store_integer(acc, multiplier, shift, out_zero_point, np.uint8)
+
+
+def add_on_tp(
+    a: NDArray[np.uint8],
+    b: NDArray[np.uint8],
+    zero_point: int,
+    weights: tuple[int, int],
+    bias: int,
+    multiplier: int,
+    shift: int,
+    out_zero_point: int,
+) -> NDArray[np.uint8]:
+    """Add u8 as TP's fully connected layer does: the sum of ``add_on_nn``, stored as there."""
+    acc = (a.astype(np.int64) - zero_point) * weights[0]
+    acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
+    stored: NDArray[np.uint8] = store_affine(
+        acc.astype(np.float32), multiplier, shift, out_zero_point, np.uint8
+    )
+    return stored
 
 
 def add_on_tp_f16(

@@ -3,7 +3,7 @@
 Pure functions of quantization parameters: the pass ``lower_requant`` writes their result into the
 graph and the bindings compute the same, so both always agree.
 
-Source: ARITHMETIC_NN sections 1, 2, 4 and 7, measured.
+Source: ARITHMETIC_NN sections 1, 2, 4 and 7, measured; u8 on TP measured the same way.
 """
 
 from dataclasses import dataclass
@@ -61,6 +61,45 @@ def split_scale(scale: np.float32) -> tuple[int, int]:
     return floor(mantissa * 65536), 16 - exponent
 
 
+def nearest_scale(scale: np.float32) -> tuple[int, int]:
+    """Return (multiplier, shift): scale to the nearest 16 significant bits, ties to even.
+
+    >>> nearest_scale(np.float32(0.75))
+    (49152, 16)
+    """
+    mantissa, exponent = frexp(float(scale))
+    return round(mantissa * 65536), 16 - exponent
+
+
+def _float32_scale(ifm: Quant, weights: Quant, ofm: TensorSpec) -> np.float32:
+    """Return si * sw / so as the driver has it: float32 product, then float32 division."""
+    product = np.float32(scale_of(ifm)) * np.float32(scale_of(weights))
+    return np.float32(product / np.float32(scale_of(ofm.quant)))
+
+
+def tp_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
+    """Return how the TP engine's fully connected layer stores ``sum x * w`` in ``ofm``.
+
+    Asymmetric (input zero point 0): scale to the nearest 16 bits, ties broken after the zero point
+    is added. Dynamic fixed point: a shift, as on NN. float16: nearest.
+    """
+    if isinstance(ifm, Float):
+        return Requant(rounding=Rounding.NEAREST_F16)
+    if not isinstance(ifm, Affine):
+        return nn_requant(ifm, weights, ofm)
+    return _tp_affine(_float32_scale(ifm, weights, ofm), ofm)
+
+
+def _tp_affine(scale: np.float32, ofm: TensorSpec) -> Requant:
+    multiplier, shift = nearest_scale(scale)
+    return Requant(
+        multiplier=multiplier,
+        shift=shift,
+        zero_point=zero_point_of(ofm.quant),
+        rounding=Rounding.HALF_EVEN_AFTER_ZERO_POINT,
+    )
+
+
 def nn_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
     """Return how the NN engine stores ``sum x * w`` in ``ofm``.
 
@@ -73,8 +112,7 @@ def nn_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
         shift = _fraction_bits(ifm) + _fraction_bits(weights)
         return Requant(shift=shift, rounding=Rounding.NEAREST_F16)
     if isinstance(ifm, Affine) or isinstance(ofm.quant, Affine):
-        product = np.float32(scale_of(ifm)) * np.float32(scale_of(weights))
-        multiplier, shift = split_scale(product / np.float32(scale_of(ofm.quant)))
+        multiplier, shift = split_scale(_float32_scale(ifm, weights, ofm))
         return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
     shift = _fraction_bits(ifm) + _fraction_bits(weights) - _fraction_bits(ofm.quant)
     return Requant(shift=shift)
@@ -114,27 +152,31 @@ def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False
 def requant_of(node: Node, graph: Graph) -> Requant | None:
     """Return the lowered requantization of a node that accumulates on NN or TP; None for others."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
-    if node.engine is Engine.TP and isinstance(ifm.quant, Float):
-        accumulates = node.op in WEIGHTED_OPS or _averages(node)
-        return Requant(rounding=Rounding.NEAREST_F16) if accumulates else None
     if node.engine not in (Engine.NN, Engine.TP):
         return None
+    on_nn = node.engine is Engine.NN
+    stored = nn_requant if on_nn else tp_requant
     if node.op in WEIGHTED_OPS:
-        return nn_requant(ifm.quant, graph.spec(node.inputs[1]).quant, ofm)
+        return stored(ifm.quant, graph.spec(node.inputs[1]).quant, ofm)
     if _averages(node):
-        return nn_requant(ifm.quant, average_weight(ifm.dtype, _taps(node, ifm)).quant, ofm)
-    if node.op in ("add", "sub") and node.engine is Engine.NN:
+        return stored(ifm.quant, average_weight(ifm.dtype, _taps(node, ifm)).quant, ofm)
+    if node.op in ("add", "sub"):
         if isinstance(ifm.quant, Float):
-            return Requant(rounding=Rounding.TRUNCATE_F16)
+            return Requant(rounding=Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
         weights = add_weights(ifm, graph.spec(node.inputs[1]), subtract=node.op == "sub")
-        multiplier, shift = split_scale(np.float32(weights.scale) / np.float32(scale_of(ofm.quant)))
+        scale = np.float32(weights.scale) / np.float32(scale_of(ofm.quant))
+        if not on_nn:
+            return _tp_affine(scale, ofm)
+        multiplier, shift = split_scale(scale)
         return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
     return None
 
 
 def _averages(node: Node) -> bool:
     kind = getattr(node.attrs, "kind", None)
-    return node.op in ("pool2d", "global_pool") and kind is PoolKind.AVG
+    return node.op == "reduce_mean" or (
+        node.op in ("pool2d", "global_pool") and kind is PoolKind.AVG
+    )
 
 
 def _taps(node: Node, ifm: TensorSpec) -> int:

@@ -22,7 +22,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Node
-from npusim.ir.quant import Affine, AffinePerChannel, scale_of
+from npusim.ir.quant import Affine, AffinePerChannel, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.engine_view import GraphView
 
@@ -77,11 +77,13 @@ def _same(first: TensorSpec, second: TensorSpec) -> bool:
 
 # ---- fully connected ---------------------------------------------------------------------------
 def _fully_connected_types(ifm: TensorSpec, ofm: TensorSpec) -> bool:
-    """Tell whether TP's fully connected layer takes the types: not u8, no change, no zero point."""
+    """Tell whether TP's fully connected layer takes the types: no change, no input zero point."""
+    signed_affine = ifm.dtype is DType.I8 and isinstance(ifm.quant, Affine)  # done as u8
     return (
-        ifm.dtype in (DType.I8, DType.I16, DType.F16)
+        ifm.dtype in ENGINE_TYPES
         and ofm.dtype is ifm.dtype
-        and not isinstance(ifm.quant, Affine)
+        and not signed_affine
+        and zero_point_of(ifm.quant) == 0
     )
 
 
@@ -93,7 +95,7 @@ def _bias_in_32_bits(node: Node, view: GraphView) -> bool:
 
 
 def fc_on_tp(node: Node, view: GraphView) -> bool:
-    """Match i8, i16, f16 of batch 1 with more than one result and a bias within 32 bits."""
+    """Match batch 1 with no input zero point, several results and a bias within 32 bits."""
     ifm, ofm = view.ifm(node), view.ofm(node)
     return (
         prod(ifm.shape[:-1]) == 1
@@ -104,7 +106,10 @@ def fc_on_tp(node: Node, view: GraphView) -> bool:
 
 
 def conv_is_fc_on_tp(node: Node, view: GraphView) -> bool:
-    """Match a kernel over the whole unpadded input, stride 1, as a fully connected layer of TP."""
+    """Match a kernel over the whole unpadded input with stride 1, ungrouped or depthwise.
+
+    Batch 1, no input zero point, several results and a bias within 32 bits.
+    """
     attrs = node.attrs
     assert isinstance(attrs, Conv2dAttrs)  # by the operator's definition
     ifm, weights, ofm = view.ifm(node), view.ifm(node, 1), view.ofm(node)
@@ -194,7 +199,7 @@ def average_window_on_nn(node: Node, view: GraphView) -> bool:
 
 
 def average_is_fc_on_tp(node: Node, view: GraphView) -> bool:
-    """Match stride 1 over the whole input of batch 1 and several channels of i8, i16 or f16."""
+    """Match stride 1 over the whole input, batch 1, several channels, no input zero point."""
     attrs, ifm = _pool(node), view.ifm(node)
     return (
         ifm.shape[0] == 1
@@ -249,7 +254,7 @@ def small_spatial_mean(node: Node, view: GraphView) -> bool:
 
 
 def small_spatial_mean_on_tp(node: Node, view: GraphView) -> bool:
-    """Match a small mean over height and width of i8, i16 or f16, batch 1, several channels."""
+    """Match such a mean with batch 1, several channels and no input zero point."""
     ifm = view.ifm(node)
     return (
         small_spatial_mean(node, view)
@@ -326,13 +331,13 @@ def sum_on_nn(node: Node, view: GraphView) -> bool:
     )
 
 
-def sum_of_one_pixel_f16(node: Node, view: GraphView) -> bool:
-    """Match such a sum of f16 with a single pixel, batch 1 and several channels."""
+def sum_of_one_pixel(node: Node, view: GraphView) -> bool:
+    """Match such a sum of one pixel, batch 1, several channels, the first without zero point."""
     ifm = view.ifm(node)
     return (
-        ifm.dtype is DType.F16
-        and len(ifm.shape) == 4
+        len(ifm.shape) == 4
         and ifm.elements == ifm.shape[1] > 1
+        and _fully_connected_types(ifm, view.ofm(node))
         and sum_on_nn(node, view)
     )
 

@@ -28,7 +28,7 @@ _PER_CHANNEL = EngineRule(SHADER, when.per_channel_weights, "weights with one sc
 _SHADER_ONLY = EngineRule(SHADER, when.engine_types, "always a shader program")
 _OTHER_TYPES = EngineRule(SHADER, when.always, "types other than u8, i8, i16 and f16")
 _SUM = (
-    EngineRule(TP, when.sum_of_one_pixel_f16, "f16 sum of one pixel each: fully connected"),
+    EngineRule(TP, when.sum_of_one_pixel, "sum of one pixel each: fully connected"),
     EngineRule(NN, when.sum_on_nn, "sum of two hidden results as a convolution over both"),
     EngineRule(
         SHADER,
@@ -41,7 +41,9 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
     "conv2d": (
         _PER_CHANNEL,
         EngineRule(
-            TP, when.conv_is_fc_on_tp, "i8, i16 or f16 kernel over the whole input: fully connected"
+            TP,
+            when.conv_is_fc_on_tp,
+            "kernel over the whole input, no input zero point: fully connected",
         ),
         EngineRule(SHADER, when.large_kernel, "kernel of 12 rows or columns or more"),
         EngineRule(CPU, when.wide_output, "output type wider than the NN engine stores"),
@@ -53,8 +55,10 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
     ),
     "fc": (
         _PER_CHANNEL,
-        EngineRule(TP, when.fc_on_tp, "fully connected layer of i8, i16 or f16, batch 1"),
-        EngineRule(NN, when.nn_types, "as a convolution: u8, one result, batch or wide bias"),
+        EngineRule(TP, when.fc_on_tp, "fully connected layer, no input zero point, batch 1"),
+        EngineRule(
+            NN, when.nn_types, "as a convolution: input zero point, one result, batch or wide bias"
+        ),
     ),
     "pool2d": (
         EngineRule(NN, when.max_pool_fused, "2x2 max pool of stride 2 fused into the layer before"),
@@ -65,7 +69,7 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(
             TP,
             when.average_is_fc_on_tp,
-            "i8, i16 or f16 average of the whole input: fully connected",
+            "average of the whole input, no input zero point: fully connected",
         ),
         EngineRule(
             NN, when.average_window_on_nn, "average as a depthwise convolution with one weight"
@@ -82,7 +86,7 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(
             TP,
             when.small_spatial_mean_on_tp,
-            "i8, i16 or f16 mean over height and width that fit 11x11: fully connected",
+            "mean over height and width that fit 11x11, no input zero point: fully connected",
         ),
         EngineRule(
             NN,

@@ -22,12 +22,12 @@ QUANT: dict[DType, Quant] = {
 class Net:
     """A network of one element type, built node by node."""
 
-    def __init__(self, dtype: DType, shape=(1, 8, 12, 12)) -> None:
+    def __init__(self, dtype: DType, shape=(1, 8, 12, 12), *, quant=None) -> None:
         self.dtype = dtype
         self.tensors: dict[str, TensorSpec] = {}
         self.nodes: list[Node] = []
         self.constants: dict[str, NDArray[np.generic]] = {}
-        self.x = self.tensor("x", shape)
+        self.x = self.tensor("x", shape, quant)
 
     def tensor(self, name, shape, quant=None, dtype=None):
         dtype = dtype or self.dtype

@@ -238,6 +238,25 @@ def test_a_bias_beyond_32_bits_moves_an_i16_layer_to_the_nn_engine():
         assert net.engine() is engine
 
 
+@pytest.mark.parametrize(("zero_point", "engine"), [(0, TP), (1, NN), (255, NN)])
+def test_u8_is_fully_connected_on_tp_only_without_an_input_zero_point(zero_point, engine):
+    quant = Affine(scale=0.05, zero_point=zero_point)
+    net = Net(U8, shape=(1, 30), quant=quant)
+    bias = net.tensor("b", (4,), Float(), DType.I32)
+    net.op("fc", net.x, net.tensor("w", (4, 30)), bias, attrs=FcAttrs())
+    assert net.engine() is engine
+    net = Net(U8, shape=(1, 4, 7, 7), quant=quant)
+    window = Pool2dAttrs(kind=PoolKind.AVG, kernel=(7, 7))
+    net.op("pool2d", net.x, attrs=window)
+    assert net.engine() is engine
+    net = Net(U8, shape=(1, 4, 7, 7), quant=quant)
+    net.op("reduce_mean", net.x, attrs=ReduceAttrs(axes=(2, 3)))
+    assert net.engine() is engine
+    net = Net(U8, shape=(1, 4, 1, 1))
+    net.op("add", net.conv(net.x, quant=quant), net.conv(net.x))
+    assert net.engine() is engine
+
+
 # ---- sums --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("op", ["add", "sub"])
 @pytest.mark.parametrize("dtype", [U8, F16])

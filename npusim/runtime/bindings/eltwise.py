@@ -8,12 +8,19 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import scale_of, zero_point_of
+from npusim.ir.quant import zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels import eltwise_f16
-from npusim.kernels.eltwise import FUNCTIONS, add_on_nn, add_on_nn_f16, add_on_tp_f16, binary
+from npusim.kernels.eltwise import (
+    FUNCTIONS,
+    add_on_nn,
+    add_on_nn_f16,
+    add_on_tp,
+    add_on_tp_f16,
+    binary,
+)
 from npusim.kernels.lut import map_pairs
-from npusim.ops.requant import add_weights, split_scale
+from npusim.ops.requant import add_weights, requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import (
     ENGINE_TYPES,
@@ -52,54 +59,42 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
 
 
 @binding("add", "sub", engine=Engine.NN)
-def bind_on_nn(node: Node, graph: Graph) -> Step:
-    """Bind an add or sub of two u8 or two float16 results of the NN engine.
+@binding("add", "sub", engine=Engine.TP)
+def bind_as_layer(node: Node, graph: Graph) -> Step:
+    """Bind a sum of two hidden u8 or float16 results: a convolution, or for one pixel on TP.
 
-    Source: ARITHMETIC_NN.md section 7; sub and float16 measured the same way.
+    Source: ARITHMETIC_NN.md sections 2 and 7; sub and float16 measured the same way.
     """
     a, b, ofm = _specs(node, graph)
-    subtract = node.op == "sub"
+    subtract, on_nn = node.op == "sub", node.engine is Engine.NN
     if a.dtype is b.dtype is ofm.dtype is DType.F16:
-        return _bound(
-            node,
-            graph,
-            lambda left, right: add_on_nn_f16(left, right, subtract),
-            eltwise_f16.ADD_ON_NN,
-        )
+        if on_nn:
+            half = eltwise_f16.ADD_ON_NN
+            return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
+        return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract), None)
     if not (a.dtype is b.dtype is ofm.dtype is DType.U8):
         raise GraphError(
             f"{a.dtype.value}, {b.dtype.value} -> {ofm.dtype.value}",
-            where=f"layer {node.name!r} ({node.op} on NN)",
+            where=f"layer {node.name!r} ({node.op} on {'NN' if on_nn else 'TP'})",
             rule="u8 or f16 throughout; other types add on the shader",
         )
-    weights = add_weights(a, b, subtract=subtract)
-    multiplier, shift = split_scale(np.float32(weights.scale) / np.float32(scale_of(ofm.quant)))
+    weights, requant = add_weights(a, b, subtract=subtract), requant_of(node, graph)
+    assert requant is not None  # every sum on NN and TP has one
+    add = add_on_nn if on_nn else add_on_tp
 
     def function(left: Array, right: Array) -> Array:
-        return add_on_nn(
+        return add(
             left,
             right,
             zero_point_of(a.quant),
             (weights.first, weights.second),
             weights.bias,
-            multiplier,
-            shift,
-            zero_point_of(ofm.quant),
+            requant.multiplier,
+            requant.shift,
+            requant.zero_point,
         )
 
     return _bound(node, graph, function, None)
-
-
-@binding("add", "sub", engine=Engine.TP)
-def bind_on_tp(node: Node, graph: Graph) -> Step:
-    """Bind a float16 add or sub of two single pixels: a fully connected layer.
-
-    Source: measured like ARITHMETIC_NN.md section 2.
-    """
-    specs = _specs(node, graph)
-    require_types(node, specs, (DType.F16,))
-    subtract = node.op == "sub"
-    return _bound(node, graph, lambda left, right: add_on_tp_f16(left, right, subtract), None)
 
 
 def _specs(node: Node, graph: Graph) -> list[TensorSpec]:

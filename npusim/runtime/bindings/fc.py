@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, Conv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import Affine, zero_point_of
 from npusim.kernels import fc as kernels
 from npusim.kernels.fma_tile import PANEL
 from npusim.kernels.pack import pack_columns, pack_weights
@@ -63,7 +65,7 @@ def bind_fully_connected(node: Node, graph: Graph) -> Step:
     """Run a fully connected layer, or a convolution with one output pixel, on the TP engine."""
     attrs = node.attrs
     assert isinstance(attrs, FcAttrs | Conv2dAttrs)  # by the operators' definitions
-    weights = constant(node, graph, 1)
+    weights = _centred(node, graph)
     relu = attrs.activation is not Activation.NONE
     if isinstance(attrs, Conv2dAttrs) and attrs.group > 1:
         return own_channel_sums(node, graph, weights, constant(node, graph, 2), relu=relu)
@@ -86,6 +88,13 @@ def bind_fully_connected(node: Node, graph: Graph) -> Step:
         return (store(acc[: len(weights)]).reshape(ofm.shape),)
 
     return step
+
+
+def _centred(node: Node, graph: Graph) -> Array:
+    """Return the weights, integers without their zero point."""
+    weights = constant(node, graph, 1)
+    zero_point = zero_point_of(graph.spec(node.inputs[1]).quant)
+    return weights if weights.dtype == np.float16 else weights.astype(np.int16) - zero_point
 
 
 def own_channel_sums(
@@ -125,15 +134,23 @@ def tp_bias(bias: Array) -> Array:
 
 def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
     """Return float32 sums -> stored codes."""
-    dtype = graph.spec(node.outputs[0]).dtype
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    if zero_point_of(ifm.quant) or ifm.dtype is not ofm.dtype:
+        raise GraphError(
+            f"{ifm.dtype.value} with zero point {zero_point_of(ifm.quant)} -> {ofm.dtype.value}",
+            where=f"layer {node.name!r} ({node.op} on TP)",
+            rule="the TP engine's fully connected layer keeps the type and has no input zero point",
+        )
     requant = requant_of(node, graph)
     assert requant is not None  # the TP engine's accumulating operators have one
-    scale = 2.0**-requant.shift
 
     def store(acc: Array) -> Array:
         acc = np.maximum(acc, np.float32(0)) if relu else acc
-        if dtype is DType.F16:
+        if ofm.dtype is DType.F16:
             return nearest_f16(acc.astype(np.float64))
-        return saturate(acc.astype(np.float64) * scale, dtype.numpy)
+        if isinstance(ofm.quant, Affine):
+            affine = requant.multiplier, requant.shift, requant.zero_point
+            return kernels.store_affine(acc, *affine, ofm.dtype.numpy)
+        return saturate(acc.astype(np.float64) * 2.0**-requant.shift, ofm.dtype.numpy)
 
     return store

@@ -1,7 +1,7 @@
 """Reductions, argmax and argmin."""
 
 from dataclasses import replace
-from math import floor, log2, prod
+from math import prod
 from typing import cast
 
 import numpy as np
@@ -10,12 +10,12 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import ArgAttrs, PoolKind, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves, weighted_sum
+from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves
 from npusim.kernels.shader import dequantize, requantize
-from npusim.kernels.tptable import nearest_f16, read, saturate
+from npusim.ops.requant import average_weight
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.pool import Window, average_on_nn
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 
@@ -50,31 +50,20 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
 
 @binding("reduce_mean", engine=Engine.TP)
 def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
-    """Bind a small mean over height and width: a fully connected layer with one 8-bit weight.
+    """Bind a small mean over height and width: a fully connected layer with one constant weight.
 
     Source: ARITHMETIC_OPS.md section 6 for the weight, ARITHMETIC_NN.md section 2 for the sum.
     """
-    ifm, ofm = _specs(node, graph)
+    ifm, _ = _specs(node, graph)
     _require_spatial(node, ifm)
-    count = prod(ifm.shape[2:])
-    in_zero_point, (scale, zero_point) = zero_point_of(ifm.quant), scaling_of(ofm)
-    if ofm.dtype is DType.F16:
-        weight, factor = float(np.float16(1 / count)), scale_of(ifm.quant)
-    else:
-        fl = min(12, floor(log2(127.5 * count)))
-        weight, factor = float(np.rint(2.0**fl / count)), scale_of(ifm.quant) / scale / 2.0**fl
-
-    def step(codes: Array) -> tuple[Array, ...]:
-        value = read(codes, in_zero_point).astype(np.float32)
-        total = weighted_sum(value, weight).astype(np.float64) * factor
-        stored: Array = (
-            nearest_f16(total)
-            if ofm.dtype is DType.F16
-            else saturate(np.rint(total) + zero_point, ofm.dtype.numpy)
-        )
-        return (stored.reshape(ofm.shape),)
-
-    return step
+    channels, *window = ifm.shape[1:]
+    weight = average_weight(ifm.dtype, prod(window)).value
+    return own_channel_sums(
+        node,
+        graph,
+        np.full((channels, 1, *window), weight, np.float32),
+        np.zeros(channels, np.float32),
+    )
 
 
 @binding("reduce_mean", engine=Engine.NN)
