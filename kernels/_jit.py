@@ -108,13 +108,22 @@ class Kernel:
         return (self._dispatcher or self.compile())(*args)
 
 
-def target_has(features: tuple[str, ...]) -> bool:
-    """Tell whether Numba compiles for a processor with these LLVM features."""
+@cache
+def target_features() -> frozenset[str]:
+    """Return LLVM's names of the features of the processor that Numba compiles for."""
     if config.CPU_NAME or config.CPU_FEATURES:  # the user asked for other code than the host's
         chosen = (config.CPU_FEATURES or "").split(",")
-        return all(f"+{name}" in chosen for name in features)
-    host = binding.get_host_cpu_features()
-    return all(host.get(name) for name in features)
+        return frozenset(name[1:] for name in chosen if name.startswith("+"))
+    try:
+        host = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM cannot tell on this system
+        return frozenset()
+    return frozenset(name for name, present in host.items() if present)
+
+
+def target_has(features: tuple[str, ...]) -> bool:
+    """Tell whether Numba compiles for a processor with these LLVM features."""
+    return target_features().issuperset(features)
 
 
 def kernel(

@@ -6,26 +6,23 @@ needs. ``llvm.fmuladd`` may or may not fuse: every product that npusim forms wit
 the bits are the same.
 """
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from npusim.kernels._jit import target_features
 from npusim.kernels.llvm_vectors import F64, Vectors
 
 PANEL = 64  # columns of a packed panel of weights
 ROWS = 6
 
 
-def _vector_bytes() -> int:
-    features = binding.get_host_cpu_features()
-    return 64 if features.get("avx512f") else 32 if features.get("avx") else 16
-
-
-VECTOR_BYTES = _vector_bytes()
+_FEATURES = target_features()
+VECTOR_BYTES = 64 if "avx512f" in _FEATURES else 32 if "avx" in _FEATURES else 16
 LANES_F32 = VECTOR_BYTES // 4
 LANES_F64 = VECTOR_BYTES // 8
 # ROWS x VECTORS sums, one row of weights and a factor fit 32 registers, or 16 when VECTORS is 2
-VECTORS = 2 if VECTOR_BYTES == 32 else 4
+VECTORS = 4 if VECTOR_BYTES == 64 or "neon" in _FEATURES else 2
 
 
 def _make_tile(vectors, own_channels):

@@ -58,10 +58,13 @@ class ConvolutionStep:
         memory = channels_last(ifm)
         if self._repeats > 1:
             memory = np.repeat(memory, self._repeats, axis=3)
-        ofm = np.empty(self._out_shape, self._out_dtype)
+        ofm = self._new_ofm()
         for run in self._runs:
             run(memory.view(self._in_codes), ofm.view(self._out_codes))
         return (from_channels_last(ofm),)
+
+    def _new_ofm(self) -> Array:
+        return np.empty(self._out_shape, self._out_dtype)
 
 
 @dataclass(frozen=True, slots=True)
