@@ -2,11 +2,12 @@
 
 The documents of the measured arithmetic state, for every operator, mismatches out of elements
 compared. Where that is 0, nothing is granted. Elsewhere the same share of the elements compared is
-granted, rounded up, each off by at most ``max_diff``.
+granted, and three standard deviations of such a count (other data meets other ties), each element
+off by at most ``max_diff``.
 """
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Allowance:
         """Return how many of ``elements`` may differ."""
         if self.max_diff is None:
             return elements
-        return ceil(self.mismatches * elements / self.elements)
+        expected = self.mismatches * elements / self.elements
+        return ceil(expected + 3 * sqrt(expected))
 
 
 NOTHING = Allowance(0, 1, 0, "exact")

@@ -32,13 +32,19 @@ FILES = [
 RECORDED_PER_BATCH = ("reduce.npz", "resize.npz")
 
 
+HELPERS = {"TP:reshuffle", "TP:upsample", "TP:tensor_trans", "TP:reorg2"}  # part of an NN operation
+
+
 def recorded_engines(engines: tuple[str, ...], nodes: int) -> list[str]:
     """Return one engine per node from the driver's list.
 
-    An NN operation may be surrounded by TP reshuffles, TP upsampling and shader copies; in fused
-    cases what TP ran behind it by itself is named.
+    An NN operation may be surrounded by TP rearrangements and shader copies, and one per sample or
+    group; in cases of two nodes what TP ran behind the first by itself is named.
     """
-    units = [engine.partition(":")[0] for engine in engines]
+    units = [engine.partition(":")[0] for engine in engines if engine not in HELPERS]
+    if nodes > 2:
+        return units
+    units = units or ["TP"]
     first = next(unit for unit in ("NN", "TP", "SH") if unit in units)
     behind = {"TP:activation", "TP:pooling"}.intersection(engines)
     return [first] if nodes == 1 else [first, "TP" if behind else first]

@@ -1,0 +1,276 @@
+"""Record golden vectors for what the shared set does not show, from the chip vendor's simulator.
+
+    python tools/record_golden.py ORACLE_FOLDER [--to tests/golden] [--seed 1]
+
+ORACLE_FOLDER holds ``oracle.py`` (a harness round the vendor's simulator, set up beforehand). Files
+``measured/*.npz`` and their entries of ``manifest.json`` are written in the common golden format.
+Developer's tool; tests only read the files.
+"""
+
+import argparse
+import hashlib
+import importlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+Array = NDArray[Any]
+f32 = np.float32
+
+
+class Case:
+    """A graph under construction, with its inputs."""
+
+    def __init__(self, oracle: Any, name: str, rng: np.random.Generator) -> None:
+        self.oracle, self.name, self.rng = oracle, name, rng
+        self.graph, self.feeds = oracle.Graph(), {}
+
+    def input(self, name: str, dtype: str, value: Array, q: Any = None) -> str:
+        """Add an input."""
+        self.graph.input(name, value.shape, dtype, q)
+        self.feeds[name] = value
+        return name
+
+    def data(self, dtype: str, shape: tuple[int, ...], high: int | None = None) -> Array:
+        """Return random codes over the whole type, or from 0 below ``high``; f16: normal."""
+        if dtype == "f16":
+            return (self.rng.standard_normal(shape) * 2).astype(np.float16)
+        info = np.iinfo({"u8": np.uint8, "i8": np.int8, "i16": np.int16}[dtype])
+        low, high = (info.min, info.max + 1) if high is None else (0, high)
+        return self.rng.integers(low, high, shape).astype(info.dtype)
+
+    def op(self, kind: str, inputs: list[str], output: str, **attrs: Any) -> None:
+        """Add an operation."""
+        self.graph.op(kind, inputs, [output], **attrs)
+
+    def record(self, runner: Any) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Run the graph; return its meta record and its arrays."""
+        results, trace, _ = runner.run_log(self.graph, self.feeds)
+        tensors, arrays = {}, dict(self.feeds) | results
+        for name, tensor in self.graph.tensors.items():
+            q = tensor["q"] and list(tensor["q"])
+            kept = ("role", "dtype")
+            tensors[name] = {key: tensor[key] for key in kept} | {"shape": tensor["shape"], "q": q}
+            if tensor["role"] == "const":
+                arrays[name] = tensor["data"]
+        engines = [f"{t['target']}:{t['kernel'] or t['operation'].lower()}" for t in trace]
+        meta = {"name": self.name, "tensors": tensors, "ops": self.graph.ops, "engines": engines}
+        return meta, arrays
+
+
+Cases = Iterator[Case]
+New = Callable[[str], Case]
+
+
+def weighted_u8(
+    case: Case, weights_shape: tuple[int, ...], x: Array, *, zero_point: int = 0, wide: bool = False
+) -> tuple[list[str], Any]:
+    """Add x, weights and a bias that puts results near ties; return input names, output q."""
+    rng, q = case.rng, case.oracle.asym
+    in_q = q(rng.uniform(0.003, 0.05), zero_point)
+    weights_q = q(rng.uniform(0.003, 0.03), int(rng.integers(80, 180)))
+    bias_scale = float(f32(f32(in_q[1]) * f32(weights_q[1])))
+    out_q = q(bias_scale * (2.0**30 / 200 if wide else 10 ** rng.uniform(1.5, 3.2)), 120)
+    weights = case.data("u8", weights_shape)
+    flat = weights.reshape(len(weights), -1).astype(np.int64) - weights_q[2]
+    core = (flat * (x.reshape(-1).astype(np.int64) - zero_point)).sum(axis=1)
+    scale = bias_scale / out_q[1]
+    wanted = (rng.integers(-100, 120, len(core)) + 0.5) / scale
+    wanted += rng.standard_normal(len(core)) * (40 if wide else 0.002 / scale)
+    case.input("x", "u8", x, in_q)
+    case.graph.const("w", weights, weights_q)
+    case.graph.const("b", (np.rint(wanted) - core).astype(np.int32), q(bias_scale))
+    return ["x", "w", "b"], out_q
+
+
+def fully_connected_u8(new: New) -> Cases:
+    """u8 without an input zero point: ties, wide sums, relu, windows; and what stays on NN."""
+    for name, units, inputs, options in [
+        ("ties", 900, 16, {}),
+        ("ties", 900, 33, {}),
+        ("sums beyond 24 bits", 200, 400, {"wide": True}),
+        ("one result", 1, 200, {}),
+        ("input zero point", 300, 16, {"zero_point": 9}),
+    ]:
+        case = new(name)
+        names, q = weighted_u8(case, (units, inputs), case.data("u8", (1, inputs)), **options)
+        case.graph.output("y", (1, units), "u8", q)
+        case.op("fc", names, "y", axis=1, units=units)
+        yield case
+    case = new("kernel over the input, relu")
+    names, q = weighted_u8(case, (300, 4, 5, 5), case.data("u8", (1, 4, 5, 5)))
+    case.graph.tensor("t", (1, 300, 1, 1), "u8", q)
+    case.graph.output("y", (1, 300, 1, 1), "u8", q)
+    case.op("conv2d", names, "t")
+    case.op("relu", ["t"], "y")
+    yield case
+    case = new("kernel over the input, stride 2")
+    names, q = weighted_u8(case, (60, 4, 5, 5), case.data("u8", (1, 4, 5, 5)))
+    case.graph.output("y", (1, 60, 1, 1), "u8", q)
+    case.op("conv2d", names, "y", stride=[2, 2])
+    yield case
+
+
+def one_result_f16(new: New) -> Cases:
+    """Fully connected float16 with one result, or stride 2: sums of the NN engine."""
+    for inputs in (50, 200, 333):
+        case = new("one result")
+        case.input("x", "f16", case.data("f16", (1, inputs)))
+        case.graph.const("w", case.data("f16", (1, inputs)))
+        case.graph.const("b", case.rng.standard_normal(1).astype(f32))
+        case.graph.output("y", (1, 1), "f16")
+        case.op("fc", ["x", "w", "b"], "y", axis=1, units=1)
+        yield case
+    case = new("kernel over the input, stride 2")
+    case.input("x", "f16", case.data("f16", (1, 12, 5, 5)))
+    case.graph.const("w", case.data("f16", (60, 12, 5, 5)))
+    case.graph.const("b", case.rng.standard_normal(60).astype(f32))
+    case.graph.output("y", (1, 60, 1, 1), "f16")
+    case.op("conv2d", ["x", "w", "b"], "y", stride=[2, 2])
+    yield case
+
+
+def means(new: New) -> Cases:
+    """Means and averages of whole maps on NN and TP."""
+    forms: list[tuple[str, str, tuple[int, ...], int]] = [
+        ("reduce_mean", "u8", (1, 200, 3, 24), 0),
+        ("reduce_mean", "u8", (1, 60, 3, 24), 7),
+        ("reduce_mean", "u8", (1, 60, 11, 10), 0),
+        ("reduce_mean", "f16", (1, 60, 7, 7), 0),
+        ("reduce_mean", "f16", (1, 1, 7, 7), 0),
+        ("reduce_mean", "i8", (1, 60, 4, 12), 0),
+        ("pool2d", "u8", (1, 200, 7, 7), 0),
+        ("pool2d", "f16", (1, 1, 7, 7), 0),
+        ("globalpool", "u8", (1, 60, 2, 2), 0),
+        ("globalpool", "u8", (1, 20, 12, 20), 5),
+        ("globalpool", "f16", (1, 60, 2, 2), 0),
+        ("globalpool", "f16", (1, 20, 12, 20), 0),
+    ]
+    for kind, dtype, shape, zero_point in forms:
+        case = new(f"{kind} {dtype}")
+        size = list(shape[2:])
+        attrs: dict[str, Any] = {
+            "reduce_mean": {"axis": [2, 3], "keep": 1},
+            "pool2d": {"type": "avg", "ksize": size, "stride": [1, 1]},
+            "globalpool": {"type": "avg", "insize": size},
+        }[kind]
+        in_q, out_q = quants(case, dtype, zero_point)
+        case.input("x", dtype, case.data(dtype, shape), in_q)
+        case.graph.output("y", (*shape[:2], 1, 1), dtype, out_q)
+        case.op(kind, ["x"], "y", **attrs)
+        yield case
+
+
+def quants(case: Case, dtype: str, zero_point: int) -> tuple[Any, Any]:
+    """Return quantizations of an input and of a finer output."""
+    asym, dfp = case.oracle.asym, case.oracle.dfp
+    if dtype == "u8":
+        scale = case.rng.uniform(0.01, 0.05)
+        return asym(scale, zero_point), asym(scale * case.rng.uniform(0.55, 0.7), 11)
+    return {"i8": (dfp(4), dfp(5)), "i16": (dfp(9), dfp(10)), "f16": (None, None)}[dtype]
+
+
+def oblong_averages(new: New) -> Cases:
+    """Averages of i8 and i16 over windows that are not square: the 8-bit weight."""
+    for dtype in ("i8", "i16"):
+        for height, width in ((3, 1), (2, 3), (7, 1), (4, 3), (11, 1)):
+            case = new(f"{dtype} {height}x{width}")
+            in_q, out_q = quants(case, dtype, 0)
+            case.input("x", dtype, case.data(dtype, (1, 3, 12, 9)), in_q)
+            case.graph.output("y", (1, 3, 13 - height, 10 - width), dtype, out_q)
+            case.op("pool2d", ["x"], "y", type="avg", ksize=[height, width], stride=[1, 1])
+            yield case
+
+
+def sums(new: New) -> Cases:
+    """Add and subtract two hidden convolutions: NN, one pixel on TP, and scales too far apart."""
+    for kind in ("add", "sub"):
+        for dtype, size, zero_point, ratio in [
+            ("u8", 6, 90, 1.3),
+            ("u8", 6, 90, 0.4),
+            ("u8", 6, 90, 30.0),
+            ("u8", 1, 0, 1.7),
+            ("u8", 1, 40, 1.7),
+            ("f16", 6, 0, 1.0),
+            ("f16", 1, 0, 1.0),
+        ]:
+            case = new(f"{kind} {dtype} {size}x{size} {ratio}")
+            yield sum_of_convolutions(case, kind, dtype, size, zero_point, ratio)
+
+
+def sum_of_convolutions(
+    case: Case, kind: str, dtype: str, size: int, zero_point: int, ratio: float
+) -> Case:
+    """Add two 1x1 convolutions of one input and their sum; return the case."""
+    asym, rng, channels = case.oracle.asym, case.rng, 16 if size > 1 else 300
+    shape = (1, channels, size, size)
+    u8 = dtype == "u8"
+    case.input("x", dtype, case.data(dtype, (1, 9, size, size)), asym(0.02, 77) if u8 else None)
+    for name, scale, zero in (("p", 0.04, zero_point), ("q", 0.04 * ratio, 120)):
+        case.graph.const(
+            f"w{name}", case.data(dtype, (channels, 9, 1, 1)), asym(0.01, 128) if u8 else None
+        )
+        bias = rng.integers(-999, 999, channels).astype(np.int32)
+        real_bias = rng.standard_normal(channels).astype(f32)
+        bias_q = asym(float(f32(0.02) * f32(0.01))) if u8 else None
+        case.graph.const(f"b{name}", bias if u8 else real_bias, bias_q)
+        case.graph.tensor(name, shape, dtype, asym(scale, zero) if u8 else None)
+        case.op("conv2d", ["x", f"w{name}", f"b{name}"], name)
+    case.graph.output("y", shape, dtype, asym(0.04 * max(1.0, ratio), 131) if u8 else None)
+    case.op(kind, ["p", "q"], "y")
+    return case
+
+
+FAMILIES: dict[str, Callable[[New], Cases]] = {
+    "fully_connected_u8": fully_connected_u8,
+    "one_result_f16": one_result_f16,
+    "means": means,
+    "oblong_averages": oblong_averages,
+    "sums": sums,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record every family; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("oracle", type=Path, help="folder with oracle.py")
+    parser.add_argument("--to", type=Path, default=REPOSITORY / "tests" / "golden")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    sys.path.insert(0, str(options.oracle))
+    oracle = importlib.import_module("oracle")
+    runner = oracle.Oracle(timeout=300)
+    manifest_path = options.to / "manifest.json"
+    manifest = json.loads(manifest_path.read_text())
+    (options.to / "measured").mkdir(parents=True, exist_ok=True)
+    for family, cases in FAMILIES.items():
+        rng = np.random.default_rng(options.seed)
+        metas, arrays = [], {}
+        for number, case in enumerate(cases(lambda name, rng=rng: Case(oracle, name, rng))):  # type: ignore[misc]
+            meta, values = case.record(runner)
+            metas.append(meta)
+            arrays |= {f"{number}.{name}": value for name, value in values.items()}
+            print(family, meta["name"], *meta["engines"], flush=True)
+        packed = io.BytesIO()
+        np.savez_compressed(packed, meta=np.array(json.dumps(metas)), **arrays)
+        file = f"measured/{family}.npz"
+        (options.to / file).write_bytes(packed.getvalue())
+        manifest["files"][file] = {
+            "sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
+            "recorder": "tools/record_golden.py",
+            "seed": options.seed,
+            "cases": list(range(len(metas))),
+        }
+    manifest_path.write_text(json.dumps(manifest, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
