@@ -12,31 +12,25 @@ from npusim.kernels.fma_tile import PANEL
 from npusim.kernels.operand import as_tp_real
 from npusim.kernels.tptable import saturate
 
-_STEP = 4  # taps between a load and a store of the sums
-
 
 @primitive
 def add_panels(ifm, weights, acc, start, stop):
-    """Add the products of panels start..stop to their sums, k ascending."""
-    numbers = np.empty(_STEP * PANEL, np.float32)
+    """Add the products of panels start..stop to their sums, k ascending, four k at a time."""
+    whole = ifm.size // 4 * 4
     for panel in range(start, stop):
-        at = panel * PANEL
-        for first in range(0, ifm.size, _STEP):
-            taps = min(_STEP, ifm.size - first)
-            for k in range(taps):
-                for j in range(PANEL):
-                    numbers[k * PANEL + j] = as_tp_real(weights[panel, first + k, j])
-            if taps == _STEP:
-                x0, x1, x2, x3 = ifm[first], ifm[first + 1], ifm[first + 2], ifm[first + 3]
-                for j in range(PANEL):
-                    value = acc[at + j] + x0 * numbers[j]
-                    value = value + x1 * numbers[PANEL + j]
-                    value = value + x2 * numbers[2 * PANEL + j]
-                    acc[at + j] = value + x3 * numbers[3 * PANEL + j]
-            else:
-                for k in range(taps):
-                    for j in range(PANEL):
-                        acc[at + j] = acc[at + j] + ifm[first + k] * numbers[k * PANEL + j]
+        sums = acc[panel * PANEL : (panel + 1) * PANEL]
+        for k in range(0, whole, 4):
+            x0, x1, x2, x3 = ifm[k], ifm[k + 1], ifm[k + 2], ifm[k + 3]
+            rows = weights[panel, k : k + 4]
+            for j in range(PANEL):
+                value = sums[j] + x0 * as_tp_real(rows[0, j])
+                value = value + x1 * as_tp_real(rows[1, j])
+                value = value + x2 * as_tp_real(rows[2, j])
+                sums[j] = value + x3 * as_tp_real(rows[3, j])
+        for k in range(whole, ifm.size):
+            row = weights[panel, k]
+            for j in range(PANEL):
+                sums[j] = sums[j] + ifm[k] * as_tp_real(row[j])
 
 
 _SIGNATURE = "void(f4[::1], Array({}, 3, 'C', readonly=True), f4[::1], i8, i8)"

@@ -173,14 +173,41 @@ def accumulation_order(
 ) -> list[tuple[int, int]]:
     """Return the kernel positions in the NN engine's order: stride phase by stride phase.
 
-    Source: ARITHMETIC_NN 1.3, measured (equal strides; unequal ones are not known).
+    The driver cuts the image into ``stride_h * stride_w`` phases and the kernel with it. In front
+    of the kernel it may put rows or columns of zeros, which moves every tap to another phase.
+
+    Source: measured, docs/fidelity.md section 7.
     """
     taps = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
     if max(stride) == 1:
         return taps
-    return sorted(
-        taps, key=lambda t: (t[0] * dilation[0] % stride[0], t[1] * dilation[1] % stride[1], t)
-    )
+    rows, columns = _zeros_in_front(kernel, stride, dilation)
+
+    def phase(tap: tuple[int, int]) -> tuple[int, int]:
+        return (
+            (tap[0] * dilation[0] + rows) % stride[0],
+            (tap[1] * dilation[1] + columns) % stride[1],
+        )
+
+    return sorted(taps, key=lambda tap: (phase(tap), tap))
+
+
+def _zeros_in_front(
+    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[int, int]:
+    """Return the rows and columns of zeros with which a phase's kernel is made square.
+
+    A phase one column wide stays as it is. Of an odd number of zeros the larger half goes behind.
+    """
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    height, width = (-(-size // step) for size, step in zip(extent, stride, strict=True))
+    if width == 1:
+        return 0, 0
+    if height < width:
+        return (width * stride[0] - extent[0]) // 2, 0
+    if width < height:
+        return 0, (height * stride[1] - extent[1]) // 2
+    return 0, 0
 
 
 def flat_weights(

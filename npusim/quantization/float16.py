@@ -41,11 +41,7 @@ def to_float16(graph: Graph) -> Graph:
         inputs = list(node.inputs)
         for position, name in enumerate(node.inputs):
             is_bias = node.op in WEIGHTED and position == 2
-            if (
-                graph.is_constant(name)
-                and graph.spec(name).dtype is DType.F32
-                and not is_bias
-            ):
+            if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
                 value = quantize(graph.constants[name], DType.F16, Float())
                 if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
                     raise QuantizationError(
