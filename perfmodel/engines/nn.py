@@ -199,6 +199,7 @@ def _superblocks(
         clockwork.add(Bound.LAUNCH, nn.partial_superblock_cycles)
     sram_feed = tile_image_bytes(work, tile) / nn.sram_bytes_per_cycle
     again = max(0.0, moved.kernel - moved.stream) / max(1, tile.count - 1)
+    sums: list[tuple[int, dict[Bound, float]]] = [(n, {}) for _, n, _ in _runs(shares)]
     first_tile = True
     for height, width, count in tile_sizes(work, tile):
         area = height * width / pixels
@@ -207,7 +208,7 @@ def _superblocks(
                 continue
             stream = min(moved.stream, moved.kernel) if first_tile else again
             before = 0.0 if first_tile else shares[-1]
-            for channels, times_over, first in _runs(shares):
+            for (channels, _, first), (_, times) in zip(_runs(shares), sums, strict=True):
                 part = channels / work.out_c
                 products, decode = cores.cycles(channels, height)
                 image = moved.image * area
@@ -217,18 +218,20 @@ def _superblocks(
                     image = 0.0
                 out = before * height * ceil(width * size / nn.output_bytes_per_cycle)
                 written = moved.write * area * before / work.out_c
-                times = {
-                    Bound.COMPUTE: products,
-                    Bound.DECODE: decode,
-                    Bound.SRAM: image / nn.sram_bytes_per_cycle if image else sram_feed,
-                    Bound.OUTPUT: out + nn.handover_cycles,
-                    Bound.DDR: (stream * part + image + written) / bus,
-                }
-                bound = max(times, key=times.__getitem__)
-                clockwork.add(bound, repeat * times_over * times[bound])
-                clockwork.compute += repeat * times_over * max(products, decode)
+                for bound, cycles in (
+                    (Bound.COMPUTE, products),
+                    (Bound.DECODE, decode),
+                    (Bound.SRAM, image / nn.sram_bytes_per_cycle if image else sram_feed),
+                    (Bound.OUTPUT, out + nn.handover_cycles),
+                    (Bound.DDR, (stream * part + image + written) / bus),
+                ):
+                    times[bound] = times.get(bound, 0.0) + repeat * cycles
                 before = channels
             first_tile = False
+    for times_over, times in sums:
+        bound = max(times, key=times.__getitem__)
+        clockwork.add(bound, times_over * times[bound])
+        clockwork.compute += times_over * max(times[Bound.COMPUTE], times[Bound.DECODE])
     clockwork.add(Bound.OUTPUT, _remainder(work, tile, machine, shares[-1]))
 
 
