@@ -20,7 +20,7 @@ ALLOWED = {
     "importers": {"ops", "ir", "errors", "passes"},
     "runtime": {"kernels", "ops", "ir", "errors", "quantization.schemes"},
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},
-    "conformance": {"runtime", "passes", "ops", "ir", "errors"},
+    "conformance": {"runtime", "passes", "ops", "ir", "perfmodel", "errors"},
     "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
     "report": {"analysis", "perfmodel", "ops", "ir", "errors", "extras"},
     "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
