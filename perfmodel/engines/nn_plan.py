@@ -85,8 +85,12 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
         elif lines < capacity:
             write = 1.2 * dense
         else:
-            whole_rows = tile.columns == 1 and work.final_w * size % line == 0
-            miss = nn.planned_line_miss_ratio if whole_rows else nn.planned_miss_ratio
+            if tile.columns > 1:
+                miss = nn.planned_column_miss_ratio
+            elif work.final_w * size % line == 0:
+                miss = nn.planned_line_miss_ratio
+            else:
+                miss = nn.planned_miss_ratio
             hits = capacity / lines
             write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
     return replace(moved, image=image, write=write)
