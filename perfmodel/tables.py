@@ -131,9 +131,13 @@ def table_errors(path: str | Path) -> list[GroupError]:
             where=str(path),
             rule="; ".join(f"{k}: columns {', '.join(sorted(c))}" for k, c in COLUMNS.items()),
         )
-    errors = {"layers": layer_errors, "networks": network_errors, "boards": board_errors}[kind]
     try:
-        found = errors(path)
+        if kind == "layers":
+            found = layer_errors(path)
+        elif kind == "networks":
+            found = network_errors(path)
+        else:
+            found = board_errors(path)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelImportError(
             f"has a row that cannot be understood: {error!r}", where=str(path)

@@ -62,12 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
                 first = next(e for e in result.errors if e.endswith(message))
                 print(f"    {count} x {first}")
         print(summary(found.golden))
-    for error in found.tables:
-        if not (options.failed and error.ok):
+    for group in found.tables:
+        if not (options.failed and group.ok):
             print(
-                f"{error.table:24} {error.group:28} {error.rows:>5} rows  "
-                f"median {error.median_error:7.2%}  p95 {error.p95_error:7.2%}  "
-                f"bias {error.bias:+7.2%}  {'ok' if error.ok else 'FAIL'}"
+                f"{group.table:24} {group.group:28} {group.rows:>5} rows  "
+                f"median {group.median_error:7.2%}  p95 {group.p95_error:7.2%}  "
+                f"bias {group.bias:+7.2%}  {'ok' if group.ok else 'FAIL'}"
             )
     return 0 if found.ok else 1
 
