@@ -17,6 +17,7 @@ from npusim.quantization.schemes import dequantize, quantize
 
 POOR_DB = 20.0  # a layer's own error below this is bad; its cosine is then below 0.995
 DOMINANT = 0.5  # share of the layer's own error that makes a cause the main one
+NOTABLE = 0.25  # share of it that is worth a word
 CLIPPED_COUNT = 1e-3  # share of clipped elements that is worth a word
 WIDE = 4.0  # two bits of the range unused
 OUTLIERS = 1e-3  # share of elements that count as outliers
@@ -28,7 +29,6 @@ KINKED = ("relu1", "relu6", "clip", "hard_swish", "hard_sigmoid", "leaky_relu", 
 TABLES = (
     *KINKED, "sigmoid", "tanh", "swish", "mish", "gelu", "neg", "square", "reciprocal", "log",
 )  # fmt: skip
-INTEGERS = (DType.U8, DType.I8, DType.I16)
 
 
 class Cause(Enum):
@@ -72,7 +72,7 @@ def _raise_precision(view: LayerView) -> str:
 
 
 def accumulator_wrap(view: LayerView) -> Finding | None:
-    """Sums beyond the engine's 32 bits, or a bias cut to them.
+    """Find sums beyond the engine's 32 bits, or a bias cut to them.
 
     Source: ARITHMETIC_NN section 1: the 8-bit accumulator is 32 bits of two's complement and wraps.
     """
@@ -88,10 +88,9 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
     if weights is None or bias is None:
         return None
     unit = scale_of(specs[0].quant) * scale_of(specs[1].quant)
-    ends = np.abs(bias.astype(np.int64)).max(initial=0)
-    cut = int(np.count_nonzero(ends >= DType.I32.max)) and int(
-        np.count_nonzero((bias == DType.I32.max) | (bias == DType.I32.min))
-    )
+    integers = bias.astype(np.int64)
+    ends = np.abs(integers).max(initial=0)
+    cut = int(np.count_nonzero((integers >= DType.I32.max) | (integers <= DType.I32.min)))
     reach = np.abs(dequantize(weights, specs[1].quant).astype(np.float64))
     largest_input = np.abs(dequantize(view.inputs[0], specs[0].quant)).max(initial=0)
     axes = tuple(range(1, reach.ndim))
@@ -103,7 +102,9 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
             wrapped = int(np.count_nonzero(np.abs(exact / unit) > 2.0**31))
     if not wrapped and not cut:
         return None
-    said = [f"{wrapped} of {view.stored.size} sums exceed the 32-bit accumulator"] if wrapped else []
+    said = (
+        [f"{wrapped} of {view.stored.size} sums exceed the 32-bit accumulator"] if wrapped else []
+    )
     said += [f"{cut} biases do not fit 32 bits at scale {unit:.3g}"] if cut else []
     return Finding(
         cause=Cause.ACCUMULATOR_WRAP,
@@ -115,7 +116,7 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
 
 
 def clipped_range(view: LayerView) -> Finding | None:
-    """Values beyond what the output type holds, and their share of the error."""
+    """Find values beyond what the output type holds, and their share of the error."""
     low, high = view.limits
     half = (view.step or 0.0) / 2
     beyond = (view.reference < low - half) | (view.reference > high + half)
@@ -124,7 +125,7 @@ def clipped_range(view: LayerView) -> Finding | None:
         return None
     gap = np.clip(view.reference, low, high)[beyond] - view.reference[beyond]
     share = view.share(float(np.sum(gap * gap)))
-    if share < DOMINANT and count < CLIPPED_COUNT * view.reference.size:
+    if share < DOMINANT and (share < NOTABLE or count < CLIPPED_COUNT * view.reference.size):
         return None
     seen = f"{view.reference.min():.6g} .. {view.reference.max():.6g}"
     if view.spec.dtype is DType.F16:
@@ -141,7 +142,7 @@ def clipped_range(view: LayerView) -> Finding | None:
 
 
 def table_kink(view: LayerView) -> Finding | None:
-    """A TP table whose straight segments leave the function, by more than one step."""
+    """Find a TP table whose straight segments leave the function, by more than one step."""
     node, step = view.node, view.step
     if node.engine is not Engine.TP or node.op not in TABLES or step is None:
         return None
@@ -169,7 +170,7 @@ def table_kink(view: LayerView) -> Finding | None:
 
 
 def unequal_channels(view: LayerView) -> Finding | None:
-    """Output channels whose weights use a small part of the tensor's range, and suffer for it."""
+    """Find channels whose weights use a small part of the tensor's range, and suffer for it."""
     node, graph = view.node, view.graph
     if node.op not in ("conv2d", "fc") or view.step is None:
         return None
@@ -191,7 +192,7 @@ def unequal_channels(view: LayerView) -> Finding | None:
         return None
     depthwise = node.op == "conv2d" and getattr(node.attrs, "group", 1) == weights.shape[0] > 1
     relu6 = _acts_with_relu6(view)
-    ratio = float(reach.max() / max(float(reach[weak].min()), spec_step(spec)))
+    ratio = float(reach.max() / max(float(reach[weak].min()), scale_of(spec.quant)))
     return Finding(
         cause=Cause.UNEQUAL_CHANNELS,
         reason=f"{int(np.count_nonzero(weak))} of {int(np.count_nonzero(alive))} "
@@ -208,7 +209,7 @@ def unequal_channels(view: LayerView) -> Finding | None:
 
 
 def mixed_concat(view: LayerView) -> Finding | None:
-    """Operands of one concat with very unequal ranges, which all get the union's steps."""
+    """Find operands of one concat with very unequal ranges, which all get the union's steps."""
     if view.step is None:
         return None
     if view.node.op == "concat":
@@ -219,8 +220,8 @@ def mixed_concat(view: LayerView) -> Finding | None:
     low, high = view.limits
     return Finding(
         cause=Cause.MIXED_CONCAT,
-        reason=f"it shares the range {low:.6g} .. {high:.6g} of concat {joint}, of which its values "
-        f"use 1/{_unused(view):.0f}",
+        reason=f"it shares the range {low:.6g} .. {high:.6g} of concat {joint}; its values use "
+        f"1/{_unused(view):.0f} of it",
         suggestion=f"keep operands of unequal range out of {joint} (scale the weights before it), "
         f"or raise the layers around it to dynamic_fixed_point-i16",
         severe=_own_db(view) < POOR_DB,
@@ -260,7 +261,7 @@ def _concat_parts(view: LayerView) -> Finding | None:
 
 
 def outlier_range(view: LayerView) -> Finding | None:
-    """A range made wide by few values: the bulk is left with few steps."""
+    """Find a range made wide by few values: the bulk is left with few steps."""
     if view.step is None or view.reference.size < 2 / OUTLIERS:
         return None
     size = np.abs(view.reference).reshape(-1)
@@ -295,7 +296,7 @@ def outlier_range(view: LayerView) -> Finding | None:
 
 
 def few_steps(view: LayerView) -> Finding | None:
-    """A poor result that nothing above explains: the type itself is too coarse."""
+    """Find a poor result that nothing above explains: the type itself is too coarse."""
     own = _own_db(view)
     if own >= POOR_DB:
         return None
@@ -329,11 +330,6 @@ MEASURES: tuple[Measure, ...] = (
     outlier_range,
     few_steps,
 )
-
-
-def spec_step(spec: Any) -> float:
-    """Return the quantization step of an integer tensor."""
-    return scale_of(spec.quant)
 
 
 def _own_db(view: LayerView) -> float:

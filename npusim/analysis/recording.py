@@ -1,7 +1,7 @@
 """What the layers of one run gave: from npusim, the float source or a dump; and how two line up."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class LayerOutput:
     tensor: str = ""
     output: int = 0
     stored: Array
-    quant: Quant = Float()
+    quant: Quant = field(default_factory=Float)
 
     @property
     def real(self) -> NDArray[np.float32]:
