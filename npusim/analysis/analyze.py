@@ -21,7 +21,7 @@ from npusim.analysis.recording import (
     single_sample,
     values_by_tensor,
 )
-from npusim.errors import ConfigError
+from npusim.errors import ConfigError, InputError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Float
@@ -167,6 +167,8 @@ def analyze(
     ------
     ConfigError
         When ``graph`` is no float source.
+    InputError
+        When the feeds do not fit, or a float result is NaN; it names the layer.
     """
     require_float_source(graph)
     program = single_sample(program)
@@ -176,6 +178,7 @@ def analyze(
         **{name: np.asarray(value) for name, value in feeds.items()},
         **values_by_tensor(program.graph, known),
     }
+    _refuse_nan(program.graph, values)
     stored = {row.tensor: row for row in entire.layers}
     users = program.graph.consumers()
     rows: list[AnalysedLayer] = []
@@ -217,6 +220,18 @@ def require_float_source(graph: Graph) -> None:
                 rule="accuracy analysis needs a float source model",
                 remedy="give the float model the quantized one was made from",
             )
+
+
+def _refuse_nan(graph: Graph, values: Mapping[str, Array]) -> None:
+    for node in graph.nodes:
+        for tensor in node.outputs:
+            if tensor in values and np.isnan(values[tensor]).any():
+                raise InputError(
+                    f"the float result of tensor {tensor!r} holds NaN",
+                    where=f"layer {node.layer_id!r}",
+                    rule="accuracy is measured against numbers",
+                    remedy="look for NaN in the source model's weights and in this sample",
+                )
 
 
 def _row(

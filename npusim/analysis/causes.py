@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from npusim.analysis.layer_view import LayerView, Real
+from npusim.analysis.layer_view import LayerView, Real, representable
 from npusim.analysis.metrics import sqnr_db
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
@@ -139,6 +139,31 @@ def clipped_range(view: LayerView) -> Finding | None:
         suggestion=remedy,
         severe=share >= DOMINANT and _own_db(view) < POOR_DB,
     )
+
+
+def clipped_input(view: LayerView) -> Finding | None:
+    """Find a poor result whose inputs are clipped: graph inputs have no line of their own."""
+    if _own_db(view) >= POOR_DB:
+        return None
+    for name in view.feeds:
+        value = view.values.get(name)
+        if value is None:
+            continue
+        low, high = representable(view.graph.spec(name))
+        kept = np.clip(value, low, high)
+        lost_db = _db(value.astype(np.float64), kept.astype(np.float64))
+        count = int(np.count_nonzero(kept != value))
+        if count and lost_db < POOR_DB:
+            return Finding(
+                cause=Cause.CLIPPED_RANGE,
+                reason=f"its input {name!r} is clipped: {count} of {value.size} values lie beyond "
+                f"the range {low:.6g} .. {high:.6g}, they go {value.min():.6g} .. "
+                f"{value.max():.6g}; this alone leaves an SQNR of {lost_db:.1f} dB",
+                suggestion="calibrate with data that reaches these values; for an input of the "
+                "network, check mean and std",
+                severe=True,
+            )
+    return None
 
 
 def table_kink(view: LayerView) -> Finding | None:
@@ -324,6 +349,7 @@ Measure = Callable[[LayerView], Finding | None]
 MEASURES: tuple[Measure, ...] = (
     accumulator_wrap,
     clipped_range,
+    clipped_input,
     table_kink,
     unequal_channels,
     mixed_concat,
