@@ -30,7 +30,9 @@ class Writer:
         """Start a layer: its ONNX nodes are named after the source nodes it stands for."""
         self._origin = list(node.origin) or [node.name]
 
-    def add(self, op: str, inputs: Iterable[str], outputs: str | Iterable[str], **attrs: Any) -> str:
+    def add(
+        self, op: str, inputs: Iterable[str], outputs: str | Iterable[str], **attrs: Any
+    ) -> str:
         """Add a node; return the name of its first output."""
         outs = [outputs] if isinstance(outputs, str) else list(outputs)
         ins = list(inputs)

@@ -85,9 +85,7 @@ class OnnxRuntimeEngine:
         self._given = tuple(name for name in graph.outputs if graph.is_constant(name))
         self._graph = graph
         computed = [out for node in graph.nodes for out in node.outputs]
-        self._wanted = [
-            name for name in computed if observed or name in graph.outputs
-        ]
+        self._wanted = [name for name in computed if observed or name in graph.outputs]
         model = to_onnx(graph, expose=self._wanted)
         options = runtime.SessionOptions()
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -136,9 +136,7 @@ def test_engines_agree_on_every_tensor_of_the_bundled_model():
     from npusim import assets
 
     graph = optimize(
-        npusim.load_model(
-            assets.model_path(), input_shapes={assets.INPUT_NAME: assets.INPUT_SHAPE}
-        )
+        npusim.load_model(assets.model_path(), input_shapes={assets.INPUT_NAME: assets.INPUT_SHAPE})
     )
     feeds = {assets.INPUT_NAME: draw(*assets.INPUT_SHAPE)}
     seen = {}
