@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from random_cases import FAMILIES, TYPES, Draw, Recipe
+from random_cases import FAMILIES
 from random_graphs import GRAPHS
+from random_layers import TYPES, Draw, Recipe
 
 from npusim.conformance import replay
 from npusim.conformance.__main__ import row
@@ -69,7 +70,12 @@ def build(oracle: Any, recipes: list[Recipe]) -> tuple[Any, dict[str, Array]]:
                 shapes[name] = shape
                 add = graph.tensor if name in read else graph.output
                 add(f"c{number}_{name}", shape, *recipe.quants[name])
-            graph.op(kind, [f"c{number}_{n}" for n in inputs], [f"c{number}_{n}" for n in outputs], **attrs)  # fmt: skip
+            graph.op(
+                kind,
+                [f"c{number}_{n}" for n in inputs],
+                [f"c{number}_{n}" for n in outputs],
+                **attrs,
+            )
     return graph, feeds
 
 
@@ -93,12 +99,16 @@ def meta_of(graph: Any, number: int, name: str, engines: list[str]) -> dict[str,
             if key.startswith(prefix)
         },
         "ops": [
-            op | {"inputs": [bare(n) for n in op["inputs"]], "outputs": [bare(n) for n in op["outputs"]]}
+            op
+            | {
+                "inputs": [bare(n) for n in op["inputs"]],
+                "outputs": [bare(n) for n in op["outputs"]],
+            }
             for op in graph.ops
             if op["outputs"][0].startswith(prefix)
         ],
         "engines": engines,
-    }  # fmt: skip
+    }
 
 
 def record(oracle: Any, runner: Any, name: str, recipes: list[Recipe]) -> list[Any]:

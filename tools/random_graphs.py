@@ -2,6 +2,6 @@
 
 from collections.abc import Callable
 
-from random_cases import Draw, Recipe
+from random_layers import Draw, Recipe
 
 GRAPHS: dict[str, Callable[[Draw], Recipe]] = {}
