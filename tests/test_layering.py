@@ -17,7 +17,7 @@ ALLOWED = {
     "perfmodel": {"ir", "ops", "errors"},
     "assets": {"errors"},
     "passes": {"ops", "ir", "errors"},
-    "importers": {"ops", "ir", "errors", "passes"},
+    "importers": {"ops", "ir", "errors", "extras", "passes"},
     "runtime": {"kernels", "ops", "ir", "errors", "quantization.schemes"},
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},
     "conformance": {"runtime", "passes", "ops", "ir", "errors"},
