@@ -316,7 +316,11 @@ def in_source_order(context: TfliteContext, name: str, label: str) -> str:
 
 def _next_states(context: TfliteContext) -> list[str]:
     names = []
-    for variable, name in context.next_states.items():
+    order = dict.fromkeys((*context.states, *context.next_states))
+    for variable in order:
+        name = context.next_states.get(variable)
+        if name is None:
+            continue
         label = context.unused(f"{NEXT_STATE}/{variable}")
         if len(context.builder.tensors[name].shape) == 4:
             in_source_order(context, name, label)
