@@ -115,7 +115,9 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {', '.join(map(repr, close))}?"
     names = sorted(name for group in by_case.values() for name in group)
-    return f"known: {', '.join(map(repr, names))}" if len(names) <= 8 else "check the spelling"
+    if 0 < len(names) <= 8:
+        return f"known: {', '.join(map(repr, names))}"
+    return "check the spelling"
 
 
 class UnsupportedForm(Exception):

@@ -129,12 +129,13 @@ def dequantized(weights: Array, quant: Quant | None, axis: int) -> Array:
         if quant.axis != axis:
             raise UnsupportedForm(f"its weights have scales on axis {quant.axis}")
         column = (-1, *(1,) * (weights.ndim - 1))
-        steps = weights.astype(np.int64) - np.array(quant.zero_points).reshape(column)
-        return steps.astype(np.float32) * np.array(quant.scales, np.float32).reshape(column)
-    assert isinstance(quant, Affine)  # the file has no other kinds
-    return (weights.astype(np.int64) - quant.zero_point).astype(np.float32) * np.float32(
-        quant.scale
-    )
+        zeros = np.array(quant.zero_points).reshape(column)
+        scales = np.array(quant.scales, np.float32).reshape(column)
+    else:
+        assert isinstance(quant, Affine)  # the file has no other kinds
+        zeros, scales = np.array(quant.zero_point), np.array(quant.scale, np.float32)
+    real: Array = (weights.astype(np.int64) - zeros).astype(np.float32) * scales
+    return real
 
 
 @converter("CONV_2D")

@@ -1,6 +1,6 @@
 """What rewrites have in common: looking around a node and replacing a chain by one node."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -81,13 +81,18 @@ def channel_vector(graph: Graph, tensor: str, like: str) -> NDArray[np.float64] 
     return np.broadcast_to(value.reshape(-1).astype(np.float64), (shape[1],))
 
 
-def fresh(graph: Graph, stem: str) -> str:
-    """Return a tensor name that the graph does not use yet."""
+def fresh_among(taken: Container[str], stem: str) -> str:
+    """Return ``stem``, with a number behind it when it is taken."""
     name, count = stem, 0
-    while name in graph.tensors:
+    while name in taken:
         count += 1
         name = f"{stem}.{count}"
     return name
+
+
+def fresh(graph: Graph, stem: str) -> str:
+    """Return a tensor name that the graph does not use yet."""
+    return fresh_among(graph.tensors, stem)
 
 
 def add_constant(graph: Graph, stem: str, value: NDArray[Any]) -> str:
