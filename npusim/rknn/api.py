@@ -129,6 +129,8 @@ class RKNN(OtherFrameworks, BoardOnly):
                 quantized_divergence_nbins=quantized_divergence_nbins,
                 optimization_level=optimization_level,
                 target_platform=target_platform,
+                quantize_input_node=quantize_input_node,
+                merge_dequant_layer_and_output_node=merge_dequant_layer_and_output_node,
                 others={name: given[name] for name in (*SILENT, *MISSED)},
             )
         except NpusimError as error:
@@ -152,10 +154,7 @@ class RKNN(OtherFrameworks, BoardOnly):
 
         self._start()
         graph = import_onnx(as_path(model, "model"), inputs, input_size_list, outputs)
-        self._source = graph
-        self._log.info(f"{model}: {len(graph.nodes)} layers, inputs {', '.join(graph.inputs)}")
-        for note in graph.notes:
-            self._log.info(note)
+        self._loaded(graph, model)
         return OK
 
     @boundary(failed)
