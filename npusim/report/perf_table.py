@@ -26,7 +26,8 @@ def shorten(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
-def _table(title: str = "") -> Table:
+def plain_table(title: str = "") -> Table:
+    """Return an empty table in the style of all of them."""
     return Table(
         box=SIMPLE_HEAD,
         title=title,
@@ -38,7 +39,8 @@ def _table(title: str = "") -> Table:
     )
 
 
-def _columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> None:
+def columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> None:
+    """Add columns of text, then columns of numbers."""
     for heading in left:
         table.add_column(heading, no_wrap=True)
     for heading in right:
@@ -87,10 +89,10 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
     """
     rows = _rows(estimate, top)
     room = max(14, width - 76)
-    table = _table(heading(estimate))
-    _columns(table, ("#", "layer", "op", "eng"))
-    _columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
-    _columns(table, ("bound",))
+    table = plain_table(heading(estimate))
+    columns(table, ("#", "layer", "op", "eng"))
+    columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
+    columns(table, ("bound",))
     for number, layer in rows:
         table.add_row(
             str(number),
@@ -125,11 +127,11 @@ def _rows(estimate: Estimate, top: int | None) -> list[tuple[int, LayerEstimate]
 def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
     """Return bytes of every layer by memory and kind, and the tile of its NN operation."""
     room = max(14, width - 82)
-    table = _table("kilobytes by memory and kind")
-    _columns(table, ("#", "layer", "eng"))
+    table = plain_table("kilobytes by memory and kind")
+    columns(table, ("#", "layer", "eng"))
     table.add_column("tile", justify="right")
     names = ("DDR image", "DDR kernel", "DDR cmd", "DDR write", "SRAM image", "SRAM kern")
-    _columns(table, (), names)
+    columns(table, (), names)
     for number, layer in _rows(estimate, top):
         t = layer.cost.traffic
         kinds = (
@@ -149,8 +151,8 @@ def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = N
 
 def engine_table(estimate: Estimate) -> Table:
     """Return totals per engine."""
-    table = _table("by engine")
-    _columns(table, ("engine",), ("operations", "us", "share", "MMAC", "peak", "DDR kB"))
+    table = plain_table("by engine")
+    columns(table, ("engine",), ("operations", "us", "share", "MMAC", "peak", "DDR kB"))
     for row in engine_totals(estimate):
         table.add_row(row.engine, str(row.operations), *_total(row))
     return table
@@ -158,8 +160,8 @@ def engine_table(estimate: Estimate) -> Table:
 
 def op_table(estimate: Estimate) -> Table:
     """Return totals per operator type, the longest first."""
-    table = _table("by operator")
-    _columns(table, ("op",), ("layers", "us", "share", "MMAC", "peak", "DDR kB"))
+    table = plain_table("by operator")
+    columns(table, ("op",), ("layers", "us", "share", "MMAC", "peak", "DDR kB"))
     for row in op_totals(estimate):
         table.add_row(row.op, str(row.layers), *_total(row))
     return table
@@ -187,7 +189,7 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
         return None
     share: Callable[[Advice], float] = lambda a: sum(layer.share for _, layer in groups[a])  # noqa: E731
     ranked = sorted(groups, key=lambda a: (-share(a), groups[a][0][0]))
-    table = _table("advice")
+    table = plain_table("advice")
     table.add_column("layers", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
@@ -207,8 +209,8 @@ def _numbers(numbers: list[int], most: int = 3) -> str:
 
 def memory_table(use: MemoryUse) -> Table:
     """Return the bytes of a run with the definition of each figure."""
-    table = _table("memory of one run")
-    _columns(table, ("figure",), ("bytes", "MiB"))
+    table = plain_table("memory of one run")
+    columns(table, ("figure",), ("bytes", "MiB"))
     table.add_column("what it is")
     for name, size, meaning in (
         ("weights", use.weight_bytes, "all constants of the model, uncompressed"),
