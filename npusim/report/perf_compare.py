@@ -3,7 +3,7 @@
 Layers are matched by name. All times are per image, so that batches can be compared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -87,21 +87,29 @@ def _us(layer: LayerEstimate | None, estimate: Estimate) -> float:
     return layer.time_us / estimate.batch if layer else 0.0
 
 
+# name -> label, unit, value per image
+_TOTALS: dict[str, tuple[str, str, Callable[[Estimate], float]]] = {
+    "time_us": ("time", "us", lambda e: e.total_time_us / e.batch),
+    "frames_per_s": ("rate", "frames/s", lambda e: e.frames_per_s),
+    "copy_time_us": ("host copies", "us", lambda e: e.copy_time_us / e.batch),
+    "macs": ("work", "MMAC", lambda e: e.macs / e.batch / 1e6),
+    "ddr_bytes": ("DDR traffic", "MB", lambda e: e.cost.traffic.ddr_bytes / e.batch / 1e6),
+    "stored_weight_bytes": ("stored weights", "MB", lambda e: e.memory.stored_weight_bytes / 1e6),
+    "activation_peak_bytes": (
+        "activation peak",
+        "MB",
+        lambda e: e.memory.activation_peak_bytes / 1e6,
+    ),
+    "npu_bytes": ("NPU memory", "MB", lambda e: e.memory.npu_bytes / 1e6),
+}
+
+
 def figures(comparison: PerfComparison) -> tuple[Figure, ...]:
     """Return the totals of both sides: time, rate, work, traffic, memory, engines, operators."""
     a, b = comparison.a, comparison.b
     rows = [
         Figure(kind="total", name=name, unit=unit, a=value(a), b=value(b))
-        for name, unit, value in (
-            ("time_us", "us", lambda e: e.total_time_us / e.batch),
-            ("frames_per_s", "frames/s", lambda e: e.frames_per_s),
-            ("copy_time_us", "us", lambda e: e.copy_time_us / e.batch),
-            ("macs", "MMAC", lambda e: e.macs / e.batch / 1e6),
-            ("ddr_bytes", "MB", lambda e: e.cost.traffic.ddr_bytes / e.batch / 1e6),
-            ("stored_weight_bytes", "MB", lambda e: e.memory.stored_weight_bytes / 1e6),
-            ("activation_peak_bytes", "MB", lambda e: e.memory.activation_peak_bytes / 1e6),
-            ("npu_bytes", "MB", lambda e: e.memory.npu_bytes / 1e6),
-        )
+        for name, (_, unit, value) in _TOTALS.items()
     ]
     for kind, totals in (("engine", engine_totals), ("op", op_totals)):
         left, right = (
@@ -112,18 +120,6 @@ def figures(comparison: PerfComparison) -> tuple[Figure, ...]:
             for name in dict.fromkeys((*left, *right))
         ]
     return tuple(row for row in rows if row.a or row.b)
-
-
-_LABELS = {
-    "time_us": "time",
-    "frames_per_s": "rate",
-    "copy_time_us": "host copies",
-    "macs": "work",
-    "ddr_bytes": "DDR traffic",
-    "stored_weight_bytes": "stored weights",
-    "activation_peak_bytes": "activation peak",
-    "npu_bytes": "NPU memory",
-}
 
 
 def figure_table(comparison: PerfComparison) -> Table:
@@ -138,10 +134,10 @@ def figure_table(comparison: PerfComparison) -> Table:
             kind = row.kind
         digits = 1 if row.unit in ("us", "frames/s") else 2
         table.add_row(
-            _LABELS[row.name] if row.kind == "total" else f"{row.kind} {row.name}",
+            _TOTALS[row.name][0] if row.kind == "total" else f"{row.kind} {row.name}",
             f"{row.a:.{digits}f}",
             f"{row.b:.{digits}f}",
-            f"{row.b - row.a:+.{digits}f}",
+            f"{round(row.b - row.a, digits) + 0.0:+.{digits}f}",
             f"{row.ratio:.3f}" if row.ratio is not None else "-",
             row.unit,
         )
@@ -166,15 +162,15 @@ def pair_table(comparison: PerfComparison, *, width: int = WIDTH, top: int | Non
     table = plain_table("layers, us per image")
     columns(table, ("layer", "op"), ("A us", "B us", "B - A", "B / A"))
     columns(table, ("A engine, bound", "B engine, bound"))
-    room = max(14, width - 84)
+    room = max(14, width - 86)
     for _, pair in pairs:
         left, right = _us(pair.a, comparison.a), _us(pair.b, comparison.b)
         table.add_row(
             shorten(pair.name, room),
-            shorten(pair.op, 11),
+            shorten(pair.op, 12),
             f"{left:.1f}" if pair.a else "-",
             f"{right:.1f}" if pair.b else "-",
-            f"{right - left:+.1f}",
+            f"{round(right - left, 1) + 0.0:+.1f}",
             f"{right / left:.2f}" if pair.a and pair.b and left else "-",
             _how(pair.a),
             _how(pair.b),

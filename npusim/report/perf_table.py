@@ -1,6 +1,6 @@
 """npusim's own tables of an estimate. Every column is explained in docs/performance.md."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -88,7 +88,7 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
         Only the layers that take longest, still in execution order.
     """
     rows = _rows(estimate, top)
-    room = max(14, width - 76)
+    room = max(14, width - 78)
     table = plain_table(heading(estimate))
     columns(table, ("#", "layer", "op", "eng"))
     columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
@@ -97,7 +97,7 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
         table.add_row(
             str(number),
             shorten(layer.layer_id, room),
-            shorten(layer.op, 11),
+            shorten(f"{layer.op}+pool" if layer.fused else layer.op, 12),
             layer.engine.value if layer.engine else "-",
             f"{layer.macs / 1e6:.2f}" if layer.macs else "-",
             f"{layer.cost.cycles / 1e3:.1f}",
@@ -187,8 +187,8 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
     whole = advise_network(estimate)
     if not groups and not whole:
         return None
-    share: Callable[[Advice], float] = lambda a: sum(layer.share for _, layer in groups[a])  # noqa: E731
-    ranked = sorted(groups, key=lambda a: (-share(a), groups[a][0][0]))
+    share = {a: sum(layer.share for _, layer in rows) for a, rows in groups.items()}
+    ranked = sorted(groups, key=lambda a: (-share[a], groups[a][0][0]))
     table = plain_table("advice")
     table.add_column("layers", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
@@ -196,7 +196,7 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
     for advice in whole:
         table.add_row("all", "", advice.text)
     for advice in ranked[:lines]:
-        table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share(advice):.1%}", advice.text)
+        table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
     if len(ranked) > lines:
         table.caption = f"{len(ranked) - lines} more in --json and --csv"
     return table

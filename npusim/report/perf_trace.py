@@ -5,15 +5,17 @@ times are microseconds. Source: the published description of the trace event for
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Engine
 from npusim.perfmodel.estimate import Estimate
 from npusim.report.eval_perf import executed
+from npusim.report.perf_table import heading
 
-PROCESS = 1
 TRACKS = {Engine.NN: 1, Engine.TP: 2, Engine.SHADER: 3, Engine.CPU: 4}
 TRACK_NAMES = {
     Engine.NN: "NN cores",
@@ -24,9 +26,17 @@ TRACK_NAMES = {
 HOST_TRACK = 5
 
 
-def trace_events(estimate: Estimate) -> list[dict[str, Any]]:
-    """Return the events: names of the tracks, one slice per operation, the DDR rate as counter."""
-    events = [_name("process_name", 0, f"{estimate.network} on {estimate.machine_title}")]
+def trace_events(estimate: Estimate, process: int = 1) -> list[dict[str, Any]]:
+    """Return the events: names of the tracks, one slice per operation, the DDR rate as counter.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    process : int
+        Number of the group of tracks.
+    """
+    title = f"{estimate.network} on {estimate.machine_title}"
+    events = [_name("process_name", 0, title)]
     used = {o.engine for layer in estimate.layers for o in layer.operations}
     for engine, track in TRACKS.items():
         if engine in used:
@@ -53,11 +63,11 @@ def trace_events(estimate: Estimate) -> list[dict[str, Any]]:
             events.append(_rate(now, size / time_us / 1e3))
             now += time_us
     events.append(_rate(now, 0.0))
-    return events
+    return [event | {"pid": process} for event in events]
 
 
 def _name(kind: str, track: int, text: str) -> dict[str, Any]:
-    return {"ph": "M", "name": kind, "pid": PROCESS, "tid": track, "args": {"name": text}}
+    return {"ph": "M", "name": kind, "tid": track, "args": {"name": text}}
 
 
 def _slice(
@@ -67,7 +77,6 @@ def _slice(
         "ph": "X",
         "name": name,
         "cat": "npu",
-        "pid": PROCESS,
         "tid": track,
         "ts": round(begin_us, 3),
         "dur": round(begin_us + time_us, 3) - round(begin_us, 3),
@@ -79,29 +88,37 @@ def _rate(begin_us: float, gb_per_s: float) -> dict[str, Any]:
     return {
         "ph": "C",
         "name": "DDR GB/s",
-        "pid": PROCESS,
         "ts": round(begin_us, 3),
         "args": {"rate": round(gb_per_s, 3)},
     }
 
 
-def write_trace(estimate: Estimate, path: str | Path) -> None:
-    """Write the timeline, completely or not at all.
+def write_trace(estimates: Sequence[Estimate], path: str | Path) -> None:
+    """Write the timeline, completely or not at all; several estimates are shown together.
 
     Raises
     ------
-    OSError
+    ConfigError
         When the file cannot be written.
     """
     document = {
-        "traceEvents": trace_events(estimate),
+        "traceEvents": [
+            event
+            for process, estimate in enumerate(estimates, 1)
+            for event in trace_events(estimate, process)
+        ],
         "displayTimeUnit": "ns",
         "otherData": {
-            "network": estimate.network,
-            "machine": estimate.machine,
-            "profile": estimate.profile,
-            "clock_mhz": estimate.clock_hz / 1e6,
+            f"configuration {process}": heading(estimate)
+            for process, estimate in enumerate(estimates, 1)
         },
     }
-    with atomic_write(path) as file:
-        file.write(json.dumps(document, allow_nan=False).encode())
+    try:
+        with atomic_write(path) as file:
+            file.write(json.dumps(document, allow_nan=False).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"the timeline cannot be written: {error.strerror}",
+            where=str(path),
+            remedy="give a file in a folder that exists and can be written",
+        ) from error
