@@ -15,7 +15,15 @@ from rich.text import Text
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.report.eval_perf import executed
 from npusim.report.perf_data import csv_text, engine_totals, op_totals
-from npusim.report.perf_table import WIDTH, columns, heading, number_format, plain_table, shorten
+from npusim.report.perf_table import (
+    ROOMY,
+    WIDTH,
+    columns,
+    heading,
+    number_format,
+    plain_table,
+    shorten,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +167,10 @@ def pair_table(comparison: PerfComparison, *, width: int = WIDTH, top: int | Non
     if top is not None and len(pairs) > top:
         far = sorted(pairs, key=lambda p: (-abs(comparison.difference_us(p[1])), p[0]))
         pairs = sorted(far[:top], key=lambda p: p[0])
-    table = plain_table("layers, us per image")
+    table = plain_table("layers, us per image", dense=width < ROOMY)
     columns(table, ("layer", "op"), ("A us", "B us", "B - A", "B / A"))
     columns(table, ("A engine, bound", "B engine, bound"))
-    room = max(14, width - 86)
+    room = max(14, width - 87 - (12 if width >= ROOMY else 0))
     for _, pair in pairs:
         left, right = _us(pair.a, comparison.a), _us(pair.b, comparison.b)
         table.add_row(

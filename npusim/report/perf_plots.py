@@ -188,6 +188,8 @@ def _number_points(axes: Any, points: Sequence[LayerEstimate]) -> None:
     effects = require("matplotlib.patheffects", extra="plots", purpose="drawing plots")
     halo = [effects.withStroke(linewidth=1.6, foreground="white")]
     first = sorted(points, key=lambda p: -p.time_us)[:LABELLED]
+    if not first:
+        return
     lines = [
         f"{number:>2}  {shorten(layer.layer_id, NAME_WIDTH)}  {layer.time_us:.0f} us"
         for number, layer in enumerate(first, 1)

@@ -15,6 +15,7 @@ from npusim.report.perf_advice import Advice, advise, advise_network
 from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
 
 WIDTH = 100  # what the tables need at least
+ROOMY = 120  # from here the columns stand further apart
 ADVICE_LINES = 12
 
 
@@ -26,14 +27,14 @@ def shorten(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
-def plain_table(title: str = "") -> Table:
-    """Return an empty table in the style of all of them."""
+def plain_table(title: str = "", *, dense: bool = False) -> Table:
+    """Return an empty table in the style of all of them; a dense one has narrower gaps."""
     return Table(
         box=SIMPLE_HEAD,
         title=title,
         title_justify="left",
         title_style="bold",
-        padding=(0, 1, 0, 0),
+        padding=(0, 0 if dense else 1, 0, 0),
         pad_edge=False,
         show_edge=False,
     )
@@ -88,8 +89,8 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
         Only the layers that take longest, still in execution order.
     """
     rows = _rows(estimate, top)
-    room = max(14, width - 78)
-    table = plain_table(heading(estimate))
+    room = max(14, width - 80 - (12 if width >= ROOMY else 0))
+    table = plain_table(heading(estimate), dense=width < ROOMY)
     columns(table, ("#", "layer", "op", "eng"))
     columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
     columns(table, ("bound",))
@@ -126,10 +127,10 @@ def _rows(estimate: Estimate, top: int | None) -> list[tuple[int, LayerEstimate]
 
 def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
     """Return bytes of every layer by memory and kind, and the tile of its NN operation."""
-    room = max(14, width - 82)
-    table = plain_table("kilobytes by memory and kind")
+    room = max(14, width - 78 - (12 if width >= ROOMY else 0))
+    table = plain_table("kilobytes by memory and kind", dense=width < ROOMY)
     columns(table, ("#", "layer", "eng"))
-    table.add_column("tile", justify="right")
+    table.add_column("tile", justify="right", no_wrap=True)
     names = ("DDR image", "DDR kernel", "DDR cmd", "DDR write", "SRAM image", "SRAM kern")
     columns(table, (), names)
     for number, layer in _rows(estimate, top):
