@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
-from npusim.quantization.apply import apply_scheme
-from npusim.quantization.calibrate import calibrate
-from npusim.quantization.constrain import constrain
+from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.float16 import to_float16
-from npusim.quantization.observers import Observer
-from npusim.quantization.schemes import Scheme, scheme_named
+from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme, scheme_of
 from npusim.runtime.program import Program
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -56,8 +54,12 @@ def quantize(
     dataset: str | Path | Iterable[tuple[str, Feeds]],
     *,
     scheme: Scheme | str = Scheme.U8,
+    layers: Mapping[str, Scheme | str] | None = None,
+    algorithm: Algorithm | str = "normal",
     optimization_level: int = 3,
-    observer: Observer | None = None,
+    equalize: bool = False,
+    bias_correction: bool = False,
+    engine: str = "auto",
     progress: Callable[[int, str], None] | None = None,
 ) -> Graph:
     """Return the quantized graph of a float graph.
@@ -70,23 +72,29 @@ def quantize(
         A dataset file (one sample a line) or preprocessed float32 samples.
     scheme : Scheme or str
         Any spelling of the toolkit, for example ``"asymmetric_quantized-u8"`` or ``"u8"``.
+    layers : mapping, optional
+        Hybrid quantization: layer name or layer id -> its own scheme.
+    algorithm : Algorithm or str
+        Calibration statistic: normal, moving_average, kl_divergence or mmse.
     optimization_level : int
         0..3, as in RKNN-Toolkit.
-    observer : Observer, optional
-        Calibration statistic; default running minimum and maximum.
+    equalize, bias_correction : bool
+        Change the float network before it is quantized: see ``npusim.quantization.equalize`` and
+        ``bias_correction``. What was done is in the graph's notes.
+    engine : {"auto", "onnxruntime", "npusim"}
+        Float engine of the calibration; the one that ran is in the graph's notes.
     progress : callable, optional
         Called with (samples done, label of the last).
     """
-    chosen = scheme_named(scheme) if isinstance(scheme, str) else scheme
-    graph = optimize(graph, level=optimization_level)
-    if chosen is Scheme.F16:
-        return to_float16(graph)
-    if isinstance(dataset, str | Path):
-        from npusim.quantization.dataset import open_dataset
-
-        dataset = open_dataset(dataset, graph)
-    ranges = calibrate(graph, dataset, observer=observer, progress=progress)
-    return apply_scheme(graph, constrain(graph, ranges), chosen)
+    return Quantization(
+        graph,
+        scheme=scheme_of(scheme),
+        layers={name: scheme_of(value) for name, value in (layers or {}).items()},
+        algorithm=Algorithm(name=algorithm) if isinstance(algorithm, str) else algorithm,
+        level=optimization_level,
+        equalized=equalize,
+        corrected=bias_correction,
+    ).run(dataset, engine=engine, progress=progress)
 
 
 def float16(graph: Graph, *, optimization_level: int = 3) -> Graph:

@@ -5,7 +5,7 @@ This is the one place where costs become time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph
 from npusim.perfmodel.cost import Bound, Cost, total
 from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.lowering import LoweredLayer, lower
 from npusim.perfmodel.machine import Machine, Profile, load_machine
 from npusim.perfmodel.memory import MemoryUse, memory_use
@@ -124,7 +125,10 @@ class LayerEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a network costs on a machine. ``layers`` are in execution order."""
+    """What a network costs on a machine. ``layers`` are in execution order.
+
+    ``source`` and ``setting`` are what was priced and with which numbers.
+    """
 
     network: str
     machine: str
@@ -137,6 +141,8 @@ class Estimate:
     cost: Cost
     memory: MemoryUse
     copy_time_us: float
+    source: Network = field(repr=False)
+    setting: "Setting" = field(repr=False)
 
     @property
     def total_time_us(self) -> float:
@@ -248,7 +254,8 @@ def estimate(
         clock_hz=_rate(clock_mhz, 1e6, constants.clock_hz, "clock_mhz"),
         ddr_bytes_per_s=_rate(ddr_gbps, 1e9, constants.ddr_bytes_per_s, "ddr_gbps"),
     )
-    layers = [_layer_estimate(lowered, network, setting) for lowered in lower(network)]
+    lowered = lower(network)
+    layers = [_layer_estimate(low, network, setting) for low in lowered]
     cost = total([layer.cost for layer in layers])
     return Estimate(
         network=network.name,
@@ -260,8 +267,10 @@ def estimate(
         batch=network.batch,
         layers=_with_shares(layers, cost),
         cost=cost,
-        memory=memory_use(network),
+        memory=memory_use(network, lowered, _coefficient_bytes(layers, chip)),
         copy_time_us=_copy_time_us(network, chip),
+        source=network,
+        setting=setting,
     )
 
 
@@ -277,6 +286,15 @@ def _with_shares(layers: Sequence[LayerEstimate], cost: Cost) -> tuple[LayerEsti
     if not cost.cycles:
         return tuple(layers)
     return tuple(replace(x, share=x.cost.cycles / cost.cycles) for x in layers)
+
+
+def _coefficient_bytes(layers: Sequence[LayerEstimate], machine: Machine) -> int:
+    return sum(
+        kernel_stream_bytes(operation.work, operation.tile, machine)
+        for layer in layers
+        for operation in layer.operations
+        if operation.tile is not None and isinstance(operation.work, NnWork)
+    )
 
 
 def _copy_time_us(network: Network, machine: Machine) -> float:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from npusim import assets
-from npusim.api import compile, float16, load_model, quantize
 from npusim.errors import ConfigError, NpusimError
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Preprocess
-from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.quantization.schemes import Scheme, scheme_named
-from npusim.runtime.program import Program
+
+# Everything that brings Numba is imported where it is used: commands that do not run, start fast.
+if TYPE_CHECKING:
+    from npusim.runtime.program import Program
 
 MISMATCH = 1
 BUNDLED = "demo"
@@ -137,10 +138,12 @@ def load(
     path = assets.model_path() if model == BUNDLED else Path(model)
     if archive.is_archive(path):
         return archive.load(path)
+    from npusim.importers import load as load_source
+
     shapes = _shapes(shape)
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = load_model(path, input_shapes=shapes)
+    graph = load_source(path, input_shapes=shapes)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")
     order = tuple(int(n) for n in _numbers(reorder, "--reorder"))
     if model == BUNDLED and not (means or stds or order):
@@ -190,6 +193,9 @@ def quantized(
                 remedy="leave the option out, or give the source model",
             )
         return graph
+    from npusim.api import float16, quantize
+    from npusim.quantization.dataset import open_dataset
+
     chosen = scheme_named(scheme or "f16")
     if chosen is Scheme.F16:
         return float16(graph, optimization_level=level)
@@ -216,8 +222,10 @@ def is_quantized(graph: Graph) -> bool:
     return any(graph.spec(n).dtype.value not in ("f32", "i32", "i64") for n in graph.inputs)
 
 
-def compiled(graph: Graph, *, level: int = 3, shown: Console) -> Program:
+def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":
     """Return the program of a quantized graph, with progress."""
+    from npusim.api import compile
+
     with progress_bar(shown) as bar:
         task = bar.add_task("preparing kernels", total=len(graph.nodes))
         return compile(
@@ -231,6 +239,8 @@ def sample_of(
     graph: Graph, inputs: list[Path] | None, dataset: Path | None
 ) -> tuple[str, Mapping[str, NDArray[Any]]]:
     """Return (label, preprocessed feeds) from files, else the first sample of the list."""
+    from npusim.quantization.dataset import load_sample, open_dataset
+
     if inputs:
         return " ".join(path.name for path in inputs), load_sample(inputs, graph)
     if dataset is None:

@@ -9,7 +9,7 @@ from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.quantization.schemes import scheme_named
-from npusim.report.perf_tables import layer_table
+from npusim.report.perf_table import layer_table
 
 NAME = "perf"
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from npusim.ir.attrs import NO_ATTRS, Attrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import View, merged_origin, replaced, scalar
+from npusim.passes.rewrite import View, is_real, merged_origin, replaced, scalar
 
 SIXTH_TOLERANCE = 1e-6  # exporters write 1/6 as 0.16666667 or 0.166666
 
@@ -27,7 +27,7 @@ Match = Callable[[View, Node], tuple[str, list[Node], str, Attrs] | None]
 
 
 def _apply(graph: Graph, match: Match) -> Graph:
-    for name in [node.name for node in graph.nodes]:
+    for name in [node.name for node in graph.nodes if is_real(graph, *node.outputs)]:
         view = View(graph)
         node = next((n for n in graph.nodes if n.name == name), None)
         found = match(view, node) if node is not None else None

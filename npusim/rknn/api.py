@@ -124,6 +124,9 @@ class RKNN(OtherFrameworks, BoardOnly):
                 reorder_channel=reorder_channel,
                 quantized_dtype=quantized_dtype,
                 quantized_algorithm=quantized_algorithm,
+                mmse_epoch=mmse_epoch,
+                quantized_moving_alpha=quantized_moving_alpha,
+                quantized_divergence_nbins=quantized_divergence_nbins,
                 optimization_level=optimization_level,
                 target_platform=target_platform,
                 others={name: given[name] for name in (*SILENT, *MISSED)},
@@ -319,6 +322,35 @@ class RKNN(OtherFrameworks, BoardOnly):
         if is_print:
             print(text)
         return result
+
+    @boundary(failed)
+    def accuracy_analysis(
+        self,
+        inputs: Any,
+        output_dir: str | os.PathLike[str] = "./snapshot",
+        calc_qnt_error: bool = True,
+        target: str | None = None,
+        device_id: str | None = None,
+        dump_file_type: str = "tensor",
+    ) -> int:
+        """Compare every quantized layer with float; files: docs/accuracy-analysis.md."""
+        from npusim.rknn.accuracy import accuracy_analysis
+
+        self._refuse_bad_config()
+        if target and self._built is not None:
+            said = check_runtime_target(target, self._built.target)
+            self._log.warning(said or f"target {target}: simulated, bits are those of the chip")
+        accuracy_analysis(
+            self._source,
+            self._built,
+            self._log,
+            inputs=inputs,
+            output_dir=output_dir,
+            errors=bool(calc_qnt_error),
+            on_npu=bool(target),
+            file_type=dump_file_type,
+        )
+        return OK
 
     @boundary(nothing)
     def get_sdk_version(self) -> str | None:

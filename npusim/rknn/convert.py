@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npusim.api import float16, quantize
+from npusim.api import float16
 from npusim.errors import ConfigError
 from npusim.importers.onnx import load_onnx
 from npusim.ir import archive
@@ -13,8 +13,9 @@ from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
 from npusim.passes.pipeline import lower
+from npusim.quantization.calibrate import Calibration
 from npusim.quantization.dataset import open_dataset
-from npusim.quantization.observers import MinMaxObserver
+from npusim.quantization.job import Quantization
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
@@ -73,37 +74,36 @@ def build(
     if not do_quantization:
         log.info("do_quantization=False: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
+    job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
+    found = calibrated(job, dataset, options, log)
+    quantized = job.apply(found.ranges)
+    for name, (low, high) in found.ranges.items():
+        spec = quantized.tensors.get(name)
+        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
+    return lower(quantized, level=level)
+
+
+def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> Calibration:
+    """Run the calibration of a job on a dataset file; say what was used."""
     if not isinstance(dataset, str | os.PathLike) or not str(dataset):
         raise ConfigError(
             f"dataset {dataset!r}",
             rule="quantization needs the path of a dataset file, one sample a line",
             remedy="give dataset='dataset.txt', or build with do_quantization=False",
         )
-    samples = open_dataset(Path(dataset), graph, limit=options.sample_limit)
-    observer = MinMaxObserver()
-    done = 0
+    samples = open_dataset(Path(dataset), job.graph, limit=options.sample_limit)
+    total = len(samples) * options.algorithm.observer(options.scheme).passes
 
     def progress(count: int, label: str) -> None:
-        nonlocal done
-        done = count
-        log.debug(f"sample {count} of {len(samples)}: {label}")
+        log.debug(f"sample {count} of {total}: {label}")
 
-    quantized = quantize(
-        graph,
-        samples,
-        scheme=options.scheme,
-        optimization_level=level,
-        observer=observer,
-        progress=progress,
-    )
+    found = job.calibrate(samples, progress=progress)
     log.info(
-        f"{options.scheme.value}: ranges from {done} samples of {dataset}, "
-        f"{-(-done // options.batch_size)} steps of up to {options.batch_size}"
+        f"{options.scheme.value}: ranges from {found.samples} samples of {dataset}, "
+        f"{-(-found.samples // options.batch_size)} steps of up to {options.batch_size}; "
+        f"{options.algorithm.text()}, float engine {found.engine}"
     )
-    for name, (low, high) in observer.ranges().items():
-        spec = quantized.tensors.get(name)
-        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
-    return lower(quantized, level=level)
+    return found
 
 
 def _batch(value: Any, log: Log) -> int:

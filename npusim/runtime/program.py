@@ -55,6 +55,11 @@ class Program:
             dead = tuple(n for n in names if last_use.get(n, i) == i and n not in kept)
             self._nodes.append(BoundNode(node, bind(node, graph), graph.activations(node), dead))
 
+    @property
+    def layers(self) -> tuple[BoundNode, ...]:
+        """Return the layers with their steps, in execution order, to run them one by one."""
+        return tuple(self._nodes)
+
     def run(
         self,
         feeds: Mapping[str, Array],

@@ -1,0 +1,115 @@
+"""One quantization from float graph to quantized graph, step by step."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import optimize
+from npusim.quantization.algorithms import Algorithm
+from npusim.quantization.apply import Formats, apply_formats
+from npusim.quantization.calibrate import Calibration, calibrate
+from npusim.quantization.constrain import constrain
+from npusim.quantization.dataset import open_dataset
+from npusim.quantization.float16 import to_float16
+from npusim.quantization.hybrid import resolve_layers
+from npusim.quantization.schemes import Range, Scheme
+
+Feeds = Mapping[str, NDArray[Any]]
+Samples = Iterable[tuple[str, Feeds]]
+Progress = Callable[[int, str], None]
+
+
+class Quantization:
+    """What ``npusim.quantize`` does, in steps that others can take apart.
+
+    Parameters
+    ----------
+    source : Graph
+        Float graph from an importer.
+    scheme, layers, algorithm, level
+        See ``npusim.quantize``.
+    equalized, corrected : bool
+        Cross-layer equalization and bias correction.
+
+    Attributes
+    ----------
+    source : Graph
+    graph : Graph
+        After the float passes; its tensors are the ones that are calibrated.
+    formats : Formats
+    """
+
+    def __init__(
+        self,
+        source: Graph,
+        *,
+        scheme: Scheme = Scheme.U8,
+        layers: Mapping[str, Scheme] | None = None,
+        algorithm: Algorithm | None = None,
+        level: int = 3,
+        equalized: bool = False,
+        corrected: bool = False,
+    ) -> None:
+        self.source = source
+        self.graph = optimize(source, level=level)
+        self.algorithm = algorithm or Algorithm()
+        self.equalized, self.corrected = equalized, corrected
+        self.formats = Formats(
+            default=scheme,
+            layers=resolve_layers(layers or {}, self.graph, source, default=scheme),
+        )
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def needs_samples(self) -> bool:
+        """Tell whether anything becomes an integer."""
+        schemes = {self.formats.default, *self.formats.layers.values()}
+        return schemes != {Scheme.F16}
+
+    def calibrate(
+        self,
+        dataset: str | Path | Samples,
+        *,
+        engine: str = "auto",
+        progress: Progress | None = None,
+    ) -> Calibration:
+        """Return the range of every tensor, before those that share one are joined."""
+        samples = open_dataset(dataset, self.graph) if isinstance(dataset, str | Path) else dataset
+        found = calibrate(
+            self.graph,
+            samples,
+            observer=self.algorithm.observer(self.formats.default),
+            engine=engine,
+            progress=progress,
+        )
+        self.notes = (
+            f"calibrated with {found.samples} samples: {self.algorithm.text()}, float engine "
+            f"{found.engine}",
+        )
+        return found
+
+    def apply(self, ranges: Mapping[str, Range]) -> Graph:
+        """Return the quantized graph for measured ranges."""
+        return self.apply_constrained(constrain(self.graph, dict(ranges)))
+
+    def apply_constrained(self, ranges: Mapping[str, Range]) -> Graph:
+        """Return the quantized graph for ranges that are used as they are."""
+        graph = apply_formats(self.graph, ranges, self.formats)
+        listed = f", {len(self.formats.layers)} layers of their own" if self.formats.layers else ""
+        note = f"quantized to {self.formats.default.value}{listed}"
+        return graph.copy(notes=(*graph.notes, *self.notes, note))
+
+    def run(
+        self,
+        dataset: str | Path | Samples,
+        *,
+        engine: str = "auto",
+        progress: Progress | None = None,
+    ) -> Graph:
+        """Calibrate and quantize."""
+        if not self.needs_samples:
+            return to_float16(self.graph)
+        return self.apply(self.calibrate(dataset, engine=engine, progress=progress).ranges)
