@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from npusim.kernels.llvm_vectors import I8, I32, Vectors
-from npusim.kernels.x86_store import V16I32, V64I8, order
+from npusim.kernels.llvm_vectors import I8, Vectors
+from npusim.kernels.x86_store import V16I32, order
 
 BLOCK = 64
 
@@ -63,21 +63,8 @@ def interleave(typing_context, first, second, third, fourth, flip, target, count
             write([v.load(v.at(source, at), I8, BLOCK) for source in sources], at)
         done = builder.mul(blocks, v.number(BLOCK))
         with builder.if_then(builder.icmp_signed("<", done, count)):
-            mask = v.first_lanes(builder.sub(count, done), BLOCK)
-            kind = V64I8.as_pointer()
-            load = v.function("llvm.masked.load.v64i8.p0", V64I8, [kind, I32, mask.type, V64I8])
-            rest = [
-                builder.call(
-                    load,
-                    [
-                        builder.bitcast(v.at(source, done), kind),
-                        v.number(1, I32),
-                        mask,
-                        ir.Constant(V64I8, [0] * BLOCK),
-                    ],
-                )
-                for source in sources
-            ]
+            left = builder.sub(count, done)
+            rest = [v.load_first(v.at(source, done), I8, BLOCK, left) for source in sources]
             write(rest, done)
         return context.get_dummy_value()
 
