@@ -178,24 +178,21 @@ def depthwise_8bit(
                 )  # fmt: skip
             kept = min(band, first + rows - y)
             out = (image * g.ofm_h + y) * count
-            column = 0
-            for at in range(0, count, BLOCK):
+            for column in range(0, min(starts.size, count), BLOCK):  # one set of weights at a time
                 set_at = column // BLOCK * set_bytes
-                if band == 2:
-                    _band_2(
-                        source + 4 * at, offsets, weights, set_at, starts, scale, column,
-                        zero_out, low, flip_out, codes, out + at, count, kept, count - at,
-                    )  # fmt: skip
-                elif band == 4:
-                    _band_4(
-                        source + 4 * at, offsets, weights, set_at, starts, scale, column,
-                        zero_out, low, flip_out, codes, out + at, count, kept, count - at,
-                    )  # fmt: skip
-                else:
-                    _band_1(
-                        source + 4 * at, offsets, weights, set_at, starts, scale, column,
-                        zero_out, low, flip_out, codes, out + at, count, kept, count - at,
-                    )  # fmt: skip
-                column += BLOCK
-                if column == starts.size:
-                    column = 0
+                for at in range(column, count, starts.size):
+                    if band == 2:
+                        _band_2(
+                            source + 4 * at, offsets, weights, set_at, starts, scale, column,
+                            zero_out, low, flip_out, codes, out + at, count, kept, count - at,
+                        )  # fmt: skip
+                    elif band == 4:
+                        _band_4(
+                            source + 4 * at, offsets, weights, set_at, starts, scale, column,
+                            zero_out, low, flip_out, codes, out + at, count, kept, count - at,
+                        )  # fmt: skip
+                    else:
+                        _band_1(
+                            source + 4 * at, offsets, weights, set_at, starts, scale, column,
+                            zero_out, low, flip_out, codes, out + at, count, kept, count - at,
+                        )  # fmt: skip
