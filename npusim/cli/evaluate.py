@@ -158,9 +158,9 @@ def _graphs(
     level: int,
     shown: Console,
 ) -> dict[str, Graph]:
-    """Return float and quantized graphs by name; a stored model has only itself."""
+    """Return float and quantized graphs by name; a quantized model has only itself."""
     if common.is_quantized(graph):
-        return {"stored": lower(graph, level=level)}
+        return {"model": lower(common.quantized(graph, None, None, shown=shown), level=level)}
     found = {FLOAT: graph}
     for scheme in dict.fromkeys(word for word in schemes.replace(",", " ").split()):
         ready = common.quantized(
