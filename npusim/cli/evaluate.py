@@ -30,6 +30,7 @@ from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, wor
 from npusim.runtime.threads import thread_count
 
 NAME = "evaluate"
+FEW = 64  # samples that are done before other processes have started
 INTERRUPTED = 130  # as shells say of a command that was interrupted
 
 
@@ -63,7 +64,8 @@ def command(
         int, typer.Option(help="Added to labels: 1 when the network's class 0 is background.")
     ] = 0,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: one per processor.")
+        int | None,
+        typer.Option(min=1, help="Processes; default: one per processor, one for few samples."),
     ] = None,
     scheduler: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
@@ -109,7 +111,7 @@ def command(
         found = evaluate(
             job,
             items,
-            jobs=jobs or thread_count(),
+            jobs=jobs or (1 if len(items) < FEW else thread_count()),
             scheduler=scheduler,
             state=kept,
             progress=lambda done, _total: bar.update(bar_task, completed=done),
