@@ -72,12 +72,15 @@ class _Absorber:
     # ---- what each real tensor should be stored as
     def _collect_wanted(self) -> None:
         graph, users = self.graph, self.graph.consumers()
+        coded: set[str] = set()  # what is codes already, up to movement
         for node in graph.nodes:
             if _quantizes(node, graph):
                 self.wanted.setdefault(node.inputs[0], graph.spec(node.outputs[0]))
+            elif node.op == "convert" or (_keeps(node) and node.inputs[0] in coded):
+                coded.update(node.outputs)
         for node in reversed(graph.nodes):
             source, target = node.inputs[0], node.outputs[0]
-            private = len(users[source]) == 1 and source not in graph.outputs
+            private = len(users[source]) == 1 and source not in (*graph.outputs, *coded)
             spec = self.wanted.get(target)
             if spec is not None and private and (node.op in MOVES or _commutes(node)):
                 own = graph.spec(source)
@@ -86,9 +89,7 @@ class _Absorber:
     def _target(self, node: Node, name: str) -> TensorSpec | None:
         """Return the spec of the codes that an output is stored as, None when it has none."""
         spec = self.wanted.get(name)
-        if spec is None and (
-            node.op in MOVES or node.op == "relu" or keeps_codes(node.op, node.attrs)
-        ):
+        if spec is None and _keeps(node):
             source = self.codes.get(node.inputs[0])
             if source is None:
                 return None
@@ -260,6 +261,11 @@ def _quantizes(node: Node, graph: Graph) -> bool:
         and graph.spec(node.inputs[0]).dtype is DType.F32
         and graph.spec(node.outputs[0]).quant != FLOAT
     )
+
+
+def _keeps(node: Node) -> bool:
+    """Tell whether an operator's result has the parameters of the codes it reads."""
+    return node.op in MOVES or node.op == "relu" or keeps_codes(node.op, node.attrs)
 
 
 def _commutes(node: Node) -> bool:
