@@ -74,8 +74,9 @@ def litert_values(path: Path, steps: list[Array]) -> tuple[dict[str, Array], Any
                 value = found.get_tensor(entry["index"])
             except ValueError:  # a tensor without memory of its own
                 continue
-            values[entry["name"]] = value.transpose(0, 3, 1, 2) if value.ndim == 4 else value
-            values[entry["name"] + "/nhwc"] = value
+            name = entry["name"]
+            values[name] = value.transpose(0, 3, 1, 2) if value.ndim == 4 else value
+            values[f"{name}/nchw"], values[f"{name}/nhwc"] = values[name], value
     return values, found
 
 
@@ -100,6 +101,8 @@ def as_stored(spec: TensorSpec, values: Mapping[str, Array]) -> Array:
 def compare_layers(graph: Graph, values: Mapping[str, Array]) -> list[Result]:
     """Run every layer of a lowered graph on another runtime's tensors."""
     load_bindings()
+    if graph.source.framework == "tflite":  # outputs are in the file's order
+        values = {**values, **{name: values[f"{name}/nhwc"] for name in graph.outputs}}
     results = []
     for node in graph.nodes:
         ins = [as_stored(graph.spec(name), values) for name in graph.activations(node)]
