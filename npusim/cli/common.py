@@ -51,6 +51,14 @@ DatasetOption = Annotated[
 SchemeOption = Annotated[
     str | None, typer.Option("--quantize", metavar="u8|i8|i16|f16", help="Number format.")
 ]
+AlgorithmOption = Annotated[
+    str,
+    typer.Option(
+        "--algorithm",
+        metavar="normal|moving_average|kl_divergence|mmse",
+        help="Calibration statistic.",
+    ),
+]
 InputOption = Annotated[
     list[Path] | None,
     typer.Option("--input", help="Image or npy, one per model input. Default: first sample."),
@@ -182,6 +190,7 @@ def quantized(
     dataset: Path | None,
     *,
     level: int = 3,
+    algorithm: str = "normal",
     shown: Console,
 ) -> Graph:
     """Return the graph in the wanted number format; a stored one must not be asked again."""
@@ -214,6 +223,7 @@ def quantized(
             graph,
             samples,
             scheme=chosen,
+            algorithm=algorithm,
             optimization_level=level,
             progress=lambda done, _: bar.update(task, completed=done),
         )

@@ -17,6 +17,7 @@ from npusim.errors import ConfigError, NpusimError
 from npusim.rknn.board_only import BoardOnly
 from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
+from npusim.rknn.hybrid import HybridQuantization
 from npusim.rknn.options import MISSED, SILENT, parse_options
 from npusim.rknn.platforms import check_runtime_target
 from npusim.rknn.printed import devices, sdk_version, support
@@ -30,7 +31,7 @@ def _no_devices() -> tuple[list[str], list[str]]:
     return [], []
 
 
-class RKNN(OtherFrameworks, BoardOnly):
+class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
     """Convert a model, run it on the simulated NPU and estimate its speed.
 
     Several objects may be used at once; the calls of one object run one after another.

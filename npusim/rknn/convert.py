@@ -68,16 +68,7 @@ def build(
     batch: Any,
 ) -> Graph:
     """Return the lowered graph of a float graph, under a configuration."""
-    graph = graph.copy(
-        preprocess=options.channels.preprocess(graph),
-        target=simulated_chip(options.targets),
-        batch=_batch(batch, log),
-    )
-    for name, how in graph.preprocess.items():
-        log.info(
-            f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
-            f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
-        )
+    graph = prepared(graph, options, log, batch=batch)
     level = options.optimization_level
     if graph.is_quantized and not do_quantization:
         return keep_parameters(graph, options, log)
@@ -93,6 +84,21 @@ def build(
         spec = quantized.tensors.get(name)
         log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
     return lower(quantized, level=level)
+
+
+def prepared(graph: Graph, options: Options, log: Log, *, batch: Any) -> Graph:
+    """Return the float graph with preprocessing, target and batch of a configuration."""
+    graph = graph.copy(
+        preprocess=options.channels.preprocess(graph),
+        target=simulated_chip(options.targets),
+        batch=_batch(batch, log),
+    )
+    for name, how in graph.preprocess.items():
+        log.info(
+            f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
+            f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
+        )
+    return graph
 
 
 def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> Calibration:
