@@ -17,7 +17,7 @@ from tests.importers.layerwise import (
     compare_layers,
     litert_values,
 )
-from tests.importers.tflite_build import Model, one_op, schema
+from tests.importers.tflite_build import Model, one_op
 
 R = np.random.default_rng(2)
 RELU6, RELU, VALID = 3, 1, 1  # the schema's numbers
