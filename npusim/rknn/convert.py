@@ -19,6 +19,7 @@ from npusim.quantization.job import Quantization
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
+from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
 
 ADVISED_BATCH = 32
 
@@ -103,7 +104,9 @@ def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> C
     def progress(count: int, label: str) -> None:
         log.debug(f"sample {count} of {total}: {label}")
 
+    warn_of_outliers(job.graph, log)
     found = job.calibrate(samples, progress=progress)
+    draw_distributions(job.graph, samples, log)
     log.info(
         f"{options.scheme.value}: ranges from {found.samples} samples of {dataset}, "
         f"{-(-found.samples // options.batch_size)} steps of up to {options.batch_size}; "
