@@ -24,6 +24,16 @@ ALLOWED = {
     "conformance": {"runtime", "passes", "ops", "ir", "errors"},
     "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
     "report": {"analysis", "quantization", "perfmodel", "ops", "ir", "errors", "extras"},
+    "tuning": {
+        "analysis",
+        "quantization",
+        "perfmodel",
+        "runtime",
+        "passes",
+        "ops",
+        "ir",
+        "errors",
+    },
     "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything

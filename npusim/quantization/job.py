@@ -134,9 +134,13 @@ class Quantization:
 
     def apply_constrained(self, ranges: Mapping[str, Range]) -> Graph:
         """Return the quantized graph for ranges that are used as they are."""
-        graph = apply_formats(self.graph, ranges, self.formats)
-        listed = f", {len(self.formats.layers)} layers of their own" if self.formats.layers else ""
-        note = f"quantized to {self.formats.default.value}{listed}"
+        return self.quantized(ranges, self.formats)
+
+    def quantized(self, ranges: Mapping[str, Range], formats: Formats) -> Graph:
+        """Return the quantized graph in other formats than the job's own."""
+        graph = apply_formats(self.graph, ranges, formats)
+        listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
+        note = f"quantized to {formats.default.value}{listed}"
         return graph.copy(notes=(*graph.notes, *self.notes, note))
 
     def run(
