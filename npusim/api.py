@@ -103,7 +103,11 @@ def quantize(
 
 
 def float16(graph: Graph, *, optimization_level: int = 3) -> Graph:
-    """Return the float16 graph of a float graph (``do_quantization=False`` in the toolkit)."""
+    """Return the graph ready to compile without calibration (``do_quantization=False``).
+
+    A float model becomes float16. A model that came quantized keeps its integers and parameters;
+    only what is real in it becomes float16.
+    """
     return to_float16(optimize(graph, level=optimization_level))
 
 

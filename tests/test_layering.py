@@ -17,7 +17,7 @@ ALLOWED = {
     "perfmodel": {"ir", "ops", "errors"},
     "assets": {"errors"},
     "passes": {"ops", "ir", "errors"},
-    "importers": {"ops", "ir", "errors", "passes"},
+    "importers": {"ops", "ir", "errors", "extras", "passes"},
     "exporters": {"passes", "ops", "ir", "errors"},
     "runtime": {"kernels", "exporters", "ops", "ir", "errors", "extras", "quantization.schemes"},
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim.errors import QuantizationError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.algorithms import Algorithm
@@ -61,6 +62,11 @@ class Quantization:
     graph : Graph
         After the float passes; its tensors are the ones that are calibrated.
     formats : Formats
+
+    Raises
+    ------
+    QuantizationError
+        For a model that came quantized.
     """
 
     def __init__(
@@ -74,6 +80,14 @@ class Quantization:
         equalized: Relu6 | None = None,
         corrected: bool = False,
     ) -> None:
+        if source.is_quantized:
+            raise QuantizationError(
+                "the model is already quantized",
+                where=source.source.path or source.name,
+                rule="quantization starts from a float model",
+                remedy="keep its own parameters (npusim.float16(graph), "
+                "RKNN.build(do_quantization=False), no --quantize), or load the float model",
+            )
         self.source = source
         self.graph = optimize(source, level=level)
         self.algorithm = algorithm or Algorithm()

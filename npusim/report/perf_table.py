@@ -1,6 +1,6 @@
 """npusim's own tables of an estimate. Every column is explained in docs/performance.md."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -15,6 +15,7 @@ from npusim.report.perf_advice import Advice, advise, advise_network
 from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
 
 WIDTH = 100  # what the tables need at least
+ROOMY = 120  # from here the columns stand further apart
 ADVICE_LINES = 12
 
 
@@ -26,19 +27,21 @@ def shorten(name: str, width: int) -> str:
     return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
-def _table(title: str = "") -> Table:
+def plain_table(title: str = "", *, dense: bool = False) -> Table:
+    """Return an empty table in the style of all of them; a dense one has narrower gaps."""
     return Table(
         box=SIMPLE_HEAD,
         title=title,
         title_justify="left",
         title_style="bold",
-        padding=(0, 1, 0, 0),
+        padding=(0, 0 if dense else 1, 0, 0),
         pad_edge=False,
         show_edge=False,
     )
 
 
-def _columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> None:
+def columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> None:
+    """Add columns of text, then columns of numbers."""
     for heading in left:
         table.add_column(heading, no_wrap=True)
     for heading in right:
@@ -86,16 +89,16 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
         Only the layers that take longest, still in execution order.
     """
     rows = _rows(estimate, top)
-    room = max(14, width - 76)
-    table = _table(heading(estimate))
-    _columns(table, ("#", "layer", "op", "eng"))
-    _columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
-    _columns(table, ("bound",))
+    room = max(14, width - 80 - (12 if width >= ROOMY else 0))
+    table = plain_table(heading(estimate), dense=width < ROOMY)
+    columns(table, ("#", "layer", "op", "eng"))
+    columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
+    columns(table, ("bound",))
     for number, layer in rows:
         table.add_row(
             str(number),
             shorten(layer.layer_id, room),
-            shorten(layer.op, 11),
+            shorten(f"{layer.op}+pool" if layer.fused else layer.op, 12),
             layer.engine.value if layer.engine else "-",
             f"{layer.macs / 1e6:.2f}" if layer.macs else "-",
             f"{layer.cost.cycles / 1e3:.1f}",
@@ -124,12 +127,12 @@ def _rows(estimate: Estimate, top: int | None) -> list[tuple[int, LayerEstimate]
 
 def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
     """Return bytes of every layer by memory and kind, and the tile of its NN operation."""
-    room = max(14, width - 82)
-    table = _table("kilobytes by memory and kind")
-    _columns(table, ("#", "layer", "eng"))
-    table.add_column("tile", justify="right")
+    room = max(14, width - 78 - (12 if width >= ROOMY else 0))
+    table = plain_table("kilobytes by memory and kind", dense=width < ROOMY)
+    columns(table, ("#", "layer", "eng"))
+    table.add_column("tile", justify="right", no_wrap=True)
     names = ("DDR image", "DDR kernel", "DDR cmd", "DDR write", "SRAM image", "SRAM kern")
-    _columns(table, (), names)
+    columns(table, (), names)
     for number, layer in _rows(estimate, top):
         t = layer.cost.traffic
         kinds = (
@@ -149,8 +152,8 @@ def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = N
 
 def engine_table(estimate: Estimate) -> Table:
     """Return totals per engine."""
-    table = _table("by engine")
-    _columns(table, ("engine",), ("operations", "us", "share", "MMAC", "peak", "DDR kB"))
+    table = plain_table("by engine")
+    columns(table, ("engine",), ("operations", "us", "share", "MMAC", "peak", "DDR kB"))
     for row in engine_totals(estimate):
         table.add_row(row.engine, str(row.operations), *_total(row))
     return table
@@ -158,8 +161,8 @@ def engine_table(estimate: Estimate) -> Table:
 
 def op_table(estimate: Estimate) -> Table:
     """Return totals per operator type, the longest first."""
-    table = _table("by operator")
-    _columns(table, ("op",), ("layers", "us", "share", "MMAC", "peak", "DDR kB"))
+    table = plain_table("by operator")
+    columns(table, ("op",), ("layers", "us", "share", "MMAC", "peak", "DDR kB"))
     for row in op_totals(estimate):
         table.add_row(row.op, str(row.layers), *_total(row))
     return table
@@ -185,16 +188,16 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
     whole = advise_network(estimate)
     if not groups and not whole:
         return None
-    share: Callable[[Advice], float] = lambda a: sum(layer.share for _, layer in groups[a])  # noqa: E731
-    ranked = sorted(groups, key=lambda a: (-share(a), groups[a][0][0]))
-    table = _table("advice")
+    share = {a: sum(layer.share for _, layer in rows) for a, rows in groups.items()}
+    ranked = sorted(groups, key=lambda a: (-share[a], groups[a][0][0]))
+    table = plain_table("advice")
     table.add_column("layers", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for advice in whole:
         table.add_row("all", "", advice.text)
     for advice in ranked[:lines]:
-        table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share(advice):.1%}", advice.text)
+        table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
     if len(ranked) > lines:
         table.caption = f"{len(ranked) - lines} more in --json and --csv"
     return table
@@ -207,8 +210,8 @@ def _numbers(numbers: list[int], most: int = 3) -> str:
 
 def memory_table(use: MemoryUse) -> Table:
     """Return the bytes of a run with the definition of each figure."""
-    table = _table("memory of one run")
-    _columns(table, ("figure",), ("bytes", "MiB"))
+    table = plain_table("memory of one run")
+    columns(table, ("figure",), ("bytes", "MiB"))
     table.add_column("what it is")
     for name, size, meaning in (
         ("weights", use.weight_bytes, "all constants of the model, uncompressed"),

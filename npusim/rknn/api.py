@@ -130,6 +130,8 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
                 quantized_divergence_nbins=quantized_divergence_nbins,
                 optimization_level=optimization_level,
                 target_platform=target_platform,
+                quantize_input_node=quantize_input_node,
+                merge_dequant_layer_and_output_node=merge_dequant_layer_and_output_node,
                 others={name: given[name] for name in (*SILENT, *MISSED)},
             )
         except NpusimError as error:
@@ -153,10 +155,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
 
         self._start()
         graph = import_onnx(as_path(model, "model"), inputs, input_size_list, outputs)
-        self._source = graph
-        self._log.info(f"{model}: {len(graph.nodes)} layers, inputs {', '.join(graph.inputs)}")
-        for note in graph.notes:
-            self._log.info(note)
+        self._loaded(graph, model)
         return OK
 
     @boundary(failed)

@@ -19,6 +19,7 @@ from npusim.quantization.job import Quantization
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
+from npusim.rknn.prequantized import keep_parameters
 from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
 
 ADVISED_BATCH = 32
@@ -51,6 +52,13 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
     )
 
 
+def import_tflite(model: Path) -> Graph:
+    """Return the graph of a TensorFlow Lite file; errors as from the importer."""
+    from npusim.importers.tflite import load_tflite
+
+    return load_tflite(model)
+
+
 def build(
     graph: Graph,
     options: Options,
@@ -63,7 +71,11 @@ def build(
     """Return the lowered graph of a float graph, under a configuration."""
     graph = prepared(graph, options, log, batch=batch)
     level = options.optimization_level
+    if graph.is_quantized and not do_quantization:
+        return keep_parameters(graph, options, log)
     if not do_quantization:
+        if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
+            log.warning("config: a float model has no parameters for quantized inputs and outputs")
         log.info("do_quantization=False: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
     job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)

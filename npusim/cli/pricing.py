@@ -1,0 +1,75 @@
+"""From what ``npusim perf`` was given to an estimate."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from npusim import assets
+from npusim.cli import common
+from npusim.errors import ConfigError
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower, optimize
+from npusim.perfmodel.estimate import Estimate, estimate
+from npusim.perfmodel.layer_list import load_layer_list
+from npusim.perfmodel.network import Network, from_graph
+from npusim.quantization.schemes import scheme_named
+
+BUNDLED_LIST = "demo-layers"
+DEFAULT_DTYPE = "u8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One configuration to price; None leaves the choice to the model or the chip."""
+
+    model: str
+    target: str | None = None
+    profile: str = "board"
+    dtype: str | None = None
+    clock_mhz: float | None = None
+    ddr_gbps: float | None = None
+    batch: int | None = None
+    shape: tuple[str, ...] = ()
+    level: int = 3
+
+
+def price(request: Request) -> Estimate:
+    """Return the estimate of a configuration.
+
+    Raises
+    ------
+    NpusimError
+        When the model cannot be read or an option does not fit it.
+    """
+    network = _network(request)
+    if request.batch is not None:
+        if request.batch < 1:
+            raise ConfigError(f"batch {request.batch}", where="--batch", rule="at least 1")
+        network = replace(network, batch=request.batch)
+    return estimate(
+        network,
+        request.target,
+        profile=request.profile,
+        clock_mhz=request.clock_mhz,
+        ddr_gbps=request.ddr_gbps,
+    )
+
+
+def _network(request: Request) -> Network:
+    wanted = scheme_named(request.dtype).dtype if request.dtype else None
+    default = scheme_named(DEFAULT_DTYPE).dtype
+    if request.model == BUNDLED_LIST:
+        return load_layer_list(assets.layer_list_path(), wanted or default)
+    if Path(request.model).suffix.lower() == ".json":
+        return load_layer_list(request.model, wanted or default)
+    graph = common.load(request.model, shape=list(request.shape) or None)
+    if not common.is_quantized(graph):
+        return from_graph(optimize(graph, level=request.level), wanted or default)
+    if wanted in (None, *_input_types(graph)):
+        return from_graph(lower(graph, level=request.level))
+    # Engines were chosen for the stored type: what another type would get is chosen again.
+    return from_graph(graph, wanted)
+
+
+def _input_types(graph: Graph) -> set[DType]:
+    return {graph.spec(name).dtype for name in graph.inputs}
