@@ -1,6 +1,7 @@
 """The conversion half: source model -> lowered graph -> model file."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,11 @@ def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> C
             remedy="give dataset='dataset.txt', or build with do_quantization=False",
         )
     samples = open_dataset(Path(dataset), job.graph, limit=options.sample_limit)
-    total = len(samples) * options.algorithm.observer(options.scheme).passes
+    total, begin = len(samples) * job.passes, time.monotonic()
 
     def progress(count: int, label: str) -> None:
-        log.debug(f"sample {count} of {total}: {label}")
+        left_s = (time.monotonic() - begin) / count * (total - count)
+        log.debug(f"sample {count} of {total}: {label} ({left_s:.0f} s left)")
 
     warn_of_outliers(job.graph, log)
     found = job.calibrate(samples, progress=progress)
