@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.errors import ConfigError
+from npusim.kernels.pack_fours import aligned
 
 RowsCall = Callable[[int, int], object]
 SMALL_WORK = 1 << 20  # multiply-adds (or bytes) that are not worth a second thread
@@ -82,12 +83,11 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
 def scratch(key: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
     """Return this thread's flat scratch array of at least ``size`` elements; content is undefined.
 
-    The memory is kept and grows to the largest size asked for; ``key`` separates arrays in use
-    at the same time.
+    It begins at a cache line. The memory is kept and grows to the largest size asked for; ``key``
+    separates arrays in use at the same time.
     """
-    arrays: dict[str, NDArray[Any]] = _local.__dict__
-    found = arrays.get(key)
-    bytes_needed = size * np.dtype(dtype).itemsize
-    if found is None or found.nbytes < bytes_needed:
-        found = arrays[key] = np.empty(bytes_needed, np.uint8)
-    return found[:bytes_needed].view(dtype)
+    arrays: dict[tuple[str, DTypeLike], NDArray[Any]] = _local.__dict__.setdefault("arrays", {})
+    found = arrays.get((key, dtype))
+    if found is None or found.size < size:
+        found = arrays[key, dtype] = aligned(np.empty(size, dtype))
+    return found
