@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from npusim.errors import InputError
 from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float
-from npusim.quantization.schemes import dequantize, quantize
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
+from npusim.runtime.real_codes import dequantize, quantize
 
 Array = NDArray[Any]
 # (node, output tensor name, stored value) for every executed layer output, in execution order
@@ -190,7 +190,7 @@ def preprocess(
         raise InputError(
             f"data of type {value.dtype}", where=where, rule="integers or floating point numbers"
         )
-    real = value.astype(np.float32)
+    real = value.astype(np.float32, copy=False)
     if how is None:
         return real
     channels = real.shape[1] if real.ndim > 1 else 0
