@@ -26,6 +26,7 @@ class BoundNode:
     node: Node
     step: Step
     feeds: tuple[str, ...]
+    outputs: tuple[str, ...]
     dead: tuple[str, ...]
 
 
@@ -53,7 +54,9 @@ class Program:
                 progress(i, len(graph.nodes), node.name)
             names = dict.fromkeys((*node.inputs, *node.outputs))
             dead = tuple(n for n in names if last_use.get(n, i) == i and n not in kept)
-            self._nodes.append(BoundNode(node, bind(node, graph), graph.activations(node), dead))
+            self._nodes.append(
+                BoundNode(node, bind(node, graph), graph.activations(node), node.outputs, dead)
+            )
 
     @property
     def layers(self) -> tuple[BoundNode, ...]:
@@ -120,8 +123,8 @@ class Program:
             if self.graph.is_constant(name):
                 values[name] = self.graph.constants[name]
         for bound in self._nodes:
-            results = bound.step(*(values[name] for name in bound.feeds))
-            for name, value in zip(bound.node.outputs, results, strict=True):
+            results = bound.step(*[values[name] for name in bound.feeds])
+            for name, value in zip(bound.outputs, results, strict=True):
                 values[name] = value
                 if observe:
                     observe(bound.node, name, value)

@@ -53,6 +53,11 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="npusim")
 
 
+def part_count(rows: int, work: int) -> int:
+    """Return into how many ranges ``run_rows`` cuts the rows."""
+    return min(thread_count(), rows, max(1, work // SMALL_WORK))
+
+
 def run_rows(call: RowsCall, rows: int, work: int) -> None:
     """Call ``call(start, stop)`` over ranges that together cover ``rows``.
 
@@ -65,7 +70,7 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
     work : int
         Multiply-adds or bytes of all rows together; small work runs in the calling thread.
     """
-    parts = min(thread_count(), rows, max(1, work // SMALL_WORK))
+    parts = part_count(rows, work)
     if parts <= 1:
         call(0, rows)
         return
