@@ -14,6 +14,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph
 from npusim.perfmodel.cost import Bound, Cost, total
 from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.lowering import LoweredLayer, lower
 from npusim.perfmodel.machine import Machine, Profile, load_machine
@@ -344,7 +345,7 @@ def price(work: Work, setting: Setting) -> OperationEstimate:
     if isinstance(work, NnWork):
         # The driver plans with its own rate, whatever the board's memory does.
         plan_rate = rate if setting.vendor else DRIVER_PLAN_BYTES_PER_CYCLE
-        tile = nn.plan(work, machine, plan_rate)
+        tile = plan(work, machine, plan_rate)
         cores = machine.nn.cores_count
         slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
         cost = nn.price_tile(work, tile, machine, rate, slow)
