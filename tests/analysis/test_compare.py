@@ -169,6 +169,15 @@ def test_the_first_layer_that_goes_wrong(programs, runs, tmp_path):
     assert comparison.hint == ""
 
 
+def test_files_of_zeros_are_named(programs, runs, tmp_path):
+    folder = dumped(programs["u8"], tmp_path)
+    path = next(p for p in folder.glob("NodeID_*") if "Softmax" in p.name)
+    path.write_text("0.000000\n" * 5)
+    comparison = compare(read_dump(folder, like=runs["u8"]), runs["u8"])
+    assert comparison.first_wrong == comparison.layers[-1].layer
+    assert f"only zeros in {path.name}" in comparison.notes[0]
+
+
 @pytest.mark.parametrize("kind", ["tensor", "npy"])
 @pytest.mark.parametrize("part", ["", "entire_qnt"])
 def test_snapshots_of_accuracy_analysis(graph, programs, runs, tmp_path, kind, part):
