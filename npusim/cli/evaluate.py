@@ -30,7 +30,7 @@ from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, wor
 from npusim.runtime.threads import thread_count
 
 NAME = "evaluate"
-FEW = 64  # samples that are done before other processes have started
+FEW = 256  # samples that are done before other processes have started
 INTERRUPTED = 130  # as shells say of a command that was interrupted
 
 
