@@ -8,9 +8,11 @@ from npusim.analysis.analyze import Analysis, analyze, require_float_source
 from npusim.analysis.snapshot import FILE_TYPES, write_snapshot
 from npusim.errors import ConfigError, DatasetError
 from npusim.ir.graph import Graph
+from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.report.analysis_table import analysis_verdict, write_analysis
 from npusim.rknn.log import Log
+from npusim.rknn.weight_report import VARIABLE, draw_distributions
 from npusim.runtime.program import Program
 
 
@@ -73,6 +75,8 @@ def accuracy_analysis(
         sample=label,
         progress=lambda done, total, name: log.debug(f"layer {done} of {total}: {name}"),
     )
+    if os.environ.get(VARIABLE):
+        draw_distributions(optimize(graph), [(label, feeds)], log)
     folder = Path(output_dir)
     removed = write_snapshot(
         result, graph, folder, file_type=file_type, errors=errors, on_npu=on_npu
