@@ -30,6 +30,7 @@ class Request:
     clock_mhz: float | None = None
     ddr_gbps: float | None = None
     batch: int | None = None
+    sram: str = "off"
     shape: tuple[str, ...] = ()
     level: int = 3
 
@@ -53,7 +54,14 @@ def price(request: Request) -> Estimate:
         profile=request.profile,
         clock_mhz=request.clock_mhz,
         ddr_gbps=request.ddr_gbps,
+        sram=_switch(request.sram),
     )
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ConfigError(f"value {text!r}", where="--sram", rule="on or off")
+    return text == "on"
 
 
 def _network(request: Request) -> Network:

@@ -56,6 +56,7 @@ def test_options_reach_the_estimate(run):
         (("--clock-mhz", "400"), "clock_mhz", 400),
         (("--ddr-gbps", "3.5"), "ddr_gbps", 3.5),
         (("--batch", "4"), "batch", 4),
+        (("--sram", "on"), "sram", True),
     ):
         report = as_json(run, "demo-layers", *arguments)
         assert report[key] == value
@@ -128,6 +129,7 @@ def test_plots_of_two_configurations_lie_side_by_side(run, tmp_path):
         ("--vs-clock-mhz", "600", "clock_mhz", 600),
         ("--vs-ddr-gbps", "3", "ddr_gbps", 3),
         ("--vs-batch", "2", "batch", 2),
+        ("--vs-sram", "on", "sram", True),
     ],
 )
 def test_one_option_is_changed_in_the_second_configuration(run, option, value, key, shown):
@@ -194,6 +196,7 @@ def test_a_wrong_layer_list_names_file_layer_and_rule(run, tmp_path, layers, wor
         (("demo-layers", "--profile", "silicon"), "silicon"),
         (("demo-layers", "--dtype", "int4"), "int4"),
         (("demo-layers", "--batch", "0"), "--batch"),
+        (("demo-layers", "--vs-sram", "maybe"), "--sram"),
         (("demo-layers", "--clock-mhz", "-1"), "clock_mhz"),
         (("demo-layers", "--vs", "missing.onnx"), "missing.onnx"),
         (("demo-layers", "--trace", "no/folder/t.json"), "no/folder"),

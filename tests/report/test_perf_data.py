@@ -15,10 +15,11 @@ LAYER_KEYS = {
     *("name", "uid", "op", "fused", "engine", "macs", "cycles", "compute_cycles", "time_us"),
     *("share", "utilisation", "bound", "bound_cycles", "ddr_image_bytes", "ddr_kernel_bytes"),
     *("ddr_command_bytes", "ddr_write_bytes", "sram_image_bytes", "sram_kernel_bytes"),
-    *("operations", "note", "number", "advice"),
+    *("sram_write_bytes", "operations", "note", "number", "advice"),
 }
 KEYS = {
-    *("network", "machine", "profile", "clock_mhz", "ddr_gbps", "batch", "macs", "total_cycles"),
+    *("network", "machine", "profile", "clock_mhz", "ddr_gbps", "batch", "sram", "macs"),
+    *("total_cycles",),
     *("total_time_us", "copy_time_us", "frames_per_s", "by_engine_us", "by_op_us", "memory"),
     *("layers", "bound_share", "by_engine", "by_op", "advice"),
 }
