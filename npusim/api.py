@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
 from npusim.quantization.algorithms import Algorithm
+from npusim.quantization.equalize import Relu6
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Scheme, scheme_of
@@ -57,7 +58,7 @@ def quantize(
     layers: Mapping[str, Scheme | str] | None = None,
     algorithm: Algorithm | str = "normal",
     optimization_level: int = 3,
-    equalize: bool = False,
+    equalize: Relu6 | str | None = None,
     bias_correction: bool = False,
     engine: str = "auto",
     progress: Callable[[int, str], None] | None = None,
@@ -78,9 +79,13 @@ def quantize(
         Calibration statistic: normal, moving_average, kl_divergence or mmse.
     optimization_level : int
         0..3, as in RKNN-Toolkit.
-    equalize, bias_correction : bool
-        Change the float network before it is quantized: see ``npusim.quantization.equalize`` and
-        ``bias_correction``. What was done is in the graph's notes.
+    equalize : Relu6 or str, optional
+        Equalize weights across layers: "keep", "restrict" or "replace" says what to do with relu6.
+        This changes the float network before it is quantized; see
+        ``npusim.quantization.equalize``. What was done is in the graph's notes.
+    bias_correction : bool
+        Correct biases for the mean error of the weights; see
+        ``npusim.quantization.bias_correction``.
     engine : {"auto", "onnxruntime", "npusim"}
         Float engine of the calibration; the one that ran is in the graph's notes.
     progress : callable, optional
@@ -92,13 +97,17 @@ def quantize(
         layers={name: scheme_of(value) for name, value in (layers or {}).items()},
         algorithm=Algorithm(name=algorithm) if isinstance(algorithm, str) else algorithm,
         level=optimization_level,
-        equalized=equalize,
+        equalized=Relu6(equalize) if isinstance(equalize, str) else equalize,
         corrected=bias_correction,
     ).run(dataset, engine=engine, progress=progress)
 
 
 def float16(graph: Graph, *, optimization_level: int = 3) -> Graph:
-    """Return the float16 graph of a float graph (``do_quantization=False`` in the toolkit)."""
+    """Return the graph ready to compile without calibration (``do_quantization=False``).
+
+    A float model becomes float16. A model that came quantized keeps its integers and parameters;
+    only what is real in it becomes float16.
+    """
     return to_float16(optimize(graph, level=optimization_level))
 
 

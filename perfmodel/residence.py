@@ -103,7 +103,8 @@ def nn_cost(
     plain = nn.price_tile(work, tile, machine, rate, slowdown)
     _, clockwork = nn.time_tile(work, tile, outside, machine, rate, slowdown)
     image, write = moved.image - outside.image, moved.write - outside.write
-    return _with_sram(plain, dict(clockwork.by_bound), image, write, machine)
+    waited = image + write * (1 - tile.last_ratio(work))  # nobody waits for the last tile's output
+    return _with_sram(plain, dict(clockwork.by_bound), image, write, waited, machine)
 
 
 def pass_cost(plain: Cost, machine: Machine, rate: float, kept: Kept) -> Cost:
@@ -119,15 +120,20 @@ def pass_cost(plain: Cost, machine: Machine, rate: float, kept: Kept) -> Cost:
     }
     longest = max(times, key=times.__getitem__)
     by_bound = {longest: times[longest], Bound.LAUNCH: launch}
-    return _with_sram(plain, by_bound, image, write, machine)
+    return _with_sram(plain, by_bound, image, write, image + write, machine)
 
 
 def _with_sram(
-    plain: Cost, by_bound: dict[Bound, float], image: float, write: float, machine: Machine
+    plain: Cost,
+    by_bound: dict[Bound, float],
+    image: float,
+    write: float,
+    waited: float,
+    machine: Machine,
 ) -> Cost:
-    """Return a cost whose kept bytes cross the SRAM's own bus."""
+    """Return a cost whose kept bytes cross the SRAM's own bus; ``waited`` of them take time."""
     busy = sum(cycles for bound, cycles in by_bound.items() if bound is not Bound.LAUNCH)
-    over = (image + write) / machine.nn.sram_bytes_per_cycle - busy
+    over = waited / machine.nn.sram_bytes_per_cycle - busy
     if over > 0:
         by_bound = {Bound.LAUNCH: by_bound.get(Bound.LAUNCH, 0.0), Bound.SRAM: busy + over}
     traffic = plain.traffic

@@ -17,13 +17,14 @@ ALLOWED = {
     "perfmodel": {"ir", "ops", "errors"},
     "assets": {"errors"},
     "passes": {"ops", "ir", "errors"},
-    "importers": {"ops", "ir", "errors", "passes"},
+    "importers": {"ops", "ir", "errors", "extras", "passes"},
     "exporters": {"passes", "ops", "ir", "errors"},
     "runtime": {"kernels", "exporters", "ops", "ir", "errors", "extras", "quantization.schemes"},
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},
     "conformance": {"runtime", "passes", "ops", "ir", "errors"},
     "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
-    "report": {"analysis", "perfmodel", "ops", "ir", "errors", "extras"},
+    "evaluation": {"runtime", "quantization", "ir", "errors", "extras"},
+    "report": {"analysis", "evaluation", "perfmodel", "ops", "ir", "errors", "extras"},
     "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything

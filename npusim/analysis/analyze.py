@@ -30,6 +30,7 @@ from npusim.runtime.program import Program
 Array = NDArray[Any]
 OK, INHERITED, NO_REFERENCE = "ok", "inherited", "no_reference"
 FINE, NOTE, BAD = "ok", "note", "bad"
+NAMED = 3  # layers named in a reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,40 +325,48 @@ def _row(
 
 def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedLayer, ...]:
     """Return the rows with a reason for those whose error comes from layers before them."""
-    producer = {tensor: node for node in graph.nodes for tensor in node.outputs}
+    producer = graph.producers()
     by_tensor = {row.tensor: row for row in rows}
     result = []
     for row in rows:
         if row.verdict != INHERITED:
             result.append(row)
             continue
-        sources = _culprits(row.tensor, producer, by_tensor)
-        if sources:
-            names = ", ".join(sources[:3])
-            reason, advice = f"the error comes from {names}", f"look at {sources[0]} first"
+        before = _before(row.tensor, producer, by_tensor)
+        culprits = [other.layer for other in before if _is_culprit(other)]
+        if culprits:
+            reason = f"the error comes from {', '.join(culprits[:NAMED])}"
+            advice = f"look at {culprits[0]} first"
         else:
             reason = "each layer before it is right on its own; their errors add up"
-            advice = "raise the layers with the lowest individual SQNR to dynamic_fixed_point-i16"
+            coarse = sorted(before, key=lambda other: _own_db(other))[:NAMED]
+            names = ", ".join(f"{other.layer} ({_own_db(other):.1f} dB)" for other in coarse)
+            advice = "raise the layers with the lowest SQNR alone to dynamic_fixed_point-i16" + (
+                f": {names}" if names else ""
+            )
         result.append(replace(row, reason=reason, suggestion=advice))
     return tuple(result)
 
 
-def _culprits(
+def _is_culprit(row: AnalysedLayer) -> bool:
+    return row.severity == BAD and row.verdict != INHERITED
+
+
+def _own_db(row: AnalysedLayer) -> float:
+    return row.individual.sqnr_db if row.individual else np.inf
+
+
+def _before(
     tensor: str, producer: Mapping[str, Node], rows: Mapping[str, AnalysedLayer]
-) -> list[str]:
-    """Return the nearest layers before a tensor that are themselves wrong, in execution order."""
+) -> list[AnalysedLayer]:
+    """Return the layers before a tensor, nearest first, not beyond those that are wrong."""
     waiting, seen, found = [tensor], {tensor}, []
     while waiting:
-        node = producer.get(waiting.pop(0))
-        if node is None:
-            continue
-        for name in node.inputs:
+        for name in producer[waiting.pop(0)].inputs:
             if name in seen or name not in producer:
                 continue
             seen.add(name)
-            row = rows[name]
-            if row.severity == BAD and row.verdict != INHERITED:
-                found.append(row.layer)
-            else:
+            found.append(rows[name])
+            if not _is_culprit(rows[name]):
                 waiting.append(name)
     return found

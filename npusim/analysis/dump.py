@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.names import origin_text
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Node
@@ -145,7 +146,7 @@ class LayerDump:
             {
                 "uid": node.uid,
                 "layer": node.name,
-                "origin": " ".join(node.origin),
+                "origin": origin_text(node.origin),
                 "op": node.op,
                 "engine": node.engine.value if node.engine else "",
                 "tensor": tensor,

@@ -5,14 +5,14 @@ import re
 from urllib.parse import quote, unquote
 
 LONGEST = 150  # characters of a name in a file name; file systems allow 255 bytes for all of it
-_PLAIN = "._-"  # besides letters and digits
+_PLAIN = "._-@"  # besides letters and digits
 
 
 def file_part(layer: str) -> str:
     """Return a layer id as a part of a file name.
 
     ``/`` becomes ``_``, as in the vendor's snapshots. Everything else but letters, digits and
-    ``._-`` becomes ``%XX`` of its UTF-8 bytes, as does a leading dot. A long name keeps its end,
+    ``._-@`` becomes ``%XX`` of its UTF-8 bytes, as does a leading dot. A long name keeps its end,
     where the uid is, and gets a digest in front of it.
 
     >>> file_part("MobilenetV1/Conv2d_0/Relu6_12")

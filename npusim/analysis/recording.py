@@ -183,7 +183,7 @@ def align(actual: Recording, reference: Recording) -> tuple[list[Pair], list[Lay
 
     A tensor of the same name is the counterpart; else the output of the layer that stands for the
     same last source node. Of several layers for one source node only the last gives what the node
-    gives.
+    gives; conversions between element types stand for none.
 
     Raises
     ------
@@ -191,14 +191,14 @@ def align(actual: Recording, reference: Recording) -> tuple[list[Pair], list[Lay
         When a tensor has another shape in the other run.
     """
     named = {row.tensor: row for row in reference.layers if row.tensor}
-    keyed = {row.key: row for row in reference.layers if row.key}
-    last = {row.key: row for row in actual.layers if row.key}
+    keyed = {row.key: row for row in reference.layers if row.key and row.op not in CONVERSIONS}
+    last = {row.key: row for row in actual.layers if row.key and row.op not in CONVERSIONS}
     pairs: list[Pair] = []
     alone: list[LayerOutput] = []
     for row in actual.layers:
         other = named.get(row.tensor)
         if other is None or not _related(row, other):
-            other = keyed.get(row.key) if row.key and last[row.key] is row else None
+            other = keyed.get(row.key) if row.key and last.get(row.key) is row else None
             if other is not None and other.stored.shape != row.stored.shape:
                 other = None  # the same node, at another step of its conversion
         if other is None:

@@ -29,7 +29,7 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="ONNX file, stored npusim model, or 'demo' for the bundled classifier.",
+        help="ONNX or TensorFlow Lite file, stored npusim model, or 'demo' (bundled classifier).",
     ),
 ]
 ShapeOption = Annotated[
@@ -50,6 +50,14 @@ DatasetOption = Annotated[
 ]
 SchemeOption = Annotated[
     str | None, typer.Option("--quantize", metavar="u8|i8|i16|f16", help="Number format.")
+]
+AlgorithmOption = Annotated[
+    str,
+    typer.Option(
+        "--algorithm",
+        metavar="normal|moving_average|kl_divergence|mmse",
+        help="Calibration statistic.",
+    ),
 ]
 InputOption = Annotated[
     list[Path] | None,
@@ -182,18 +190,21 @@ def quantized(
     dataset: Path | None,
     *,
     level: int = 3,
+    algorithm: str = "normal",
     shown: Console,
 ) -> Graph:
     """Return the graph in the wanted number format; a stored one must not be asked again."""
+    from npusim.api import float16, quantize
+
     if is_quantized(graph):
         if scheme is not None:
             raise ConfigError(
-                "this stored model is already quantized",
+                "this model is already quantized",
                 where="--quantize",
-                remedy="leave the option out, or give the source model",
+                remedy="leave the option out, or give the float model",
             )
-        return graph
-    from npusim.api import float16, quantize
+        stored = any(node.engine is not None for node in graph.nodes)
+        return graph if stored else float16(graph, optimization_level=level)
     from npusim.quantization.dataset import open_dataset
 
     chosen = scheme_named(scheme or "f16")
@@ -212,14 +223,17 @@ def quantized(
             graph,
             samples,
             scheme=chosen,
+            algorithm=algorithm,
             optimization_level=level,
             progress=lambda done, _: bar.update(task, completed=done),
         )
 
 
 def is_quantized(graph: Graph) -> bool:
-    """Tell whether the graph's inputs already have a chip type."""
-    return any(graph.spec(n).dtype.value not in ("f32", "i32", "i64") for n in graph.inputs)
+    """Tell whether the model came quantized, or its inputs already have a chip type."""
+    return graph.is_quantized or any(
+        graph.spec(n).dtype.value not in ("f32", "i32", "i64") for n in graph.inputs
+    )
 
 
 def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":

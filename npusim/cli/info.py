@@ -12,6 +12,7 @@ from npusim.errors import UnsupportedOpError
 from npusim.ir.graph import Graph
 from npusim.ir.text import tensor_text
 from npusim.ops import node_macs
+from npusim.report.number_formats import number_formats
 
 NAME = "info"
 
@@ -44,6 +45,10 @@ def command(
     table.add_row("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
     table.add_row("MACs", f"{facts['macs']:,}")
     table.add_row("parameters", f"{facts['parameters']:,}")
+    if formats := facts["number_formats"]:
+        table.add_row("number formats", formats["scheme"])
+        for reason, layers in formats["elsewhere"].items():
+            table.add_row(f"elsewhere ({len(layers)})", f"{reason}: {', '.join(layers)}")
     table.add_row("unsupported", "nothing")
     shown.print(table)
 
@@ -66,5 +71,18 @@ def describe(graph: Graph) -> dict[str, Any]:
         "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
+        "number_formats": _formats(graph),
         "unsupported": [],
     }
+
+
+def _formats(graph: Graph) -> dict[str, Any] | None:
+    """Return how the chip runs a model that came quantized; None for float models."""
+    if not graph.is_quantized:
+        return None
+    from npusim.api import float16
+    from npusim.passes.pipeline import lower
+
+    stored = any(node.engine is not None for node in graph.nodes)
+    found = number_formats(graph if stored else lower(float16(graph)))
+    return {"scheme": found.scheme, **found.to_dict()}

@@ -120,6 +120,22 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return "check the spelling"
 
 
+class UnsupportedForm(Exception):
+    """A node, or this use of it, has no counterpart; collected and reported together.
+
+    Parameters
+    ----------
+    reason : str
+        What about the node is unsupported.
+    advice : str
+        The nearest rewrite.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.advice = reason, advice
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """The integers a float constant was dequantized from; ``quant.axis`` counts in ``codes``."""

@@ -9,28 +9,13 @@ from onnx import AttributeProto, NodeProto, helper
 
 from npusim.errors import ModelImportError
 from npusim.importers.common import ANY_TYPE, FLOAT, Array, GraphBuilder, keeps_codes
+from npusim.importers.common import UnsupportedForm as UnsupportedForm
 from npusim.ir.attrs import NO_ATTRS, Attrs, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Quant
 from npusim.ir.tensor import Shape
 
 _REQUIRED: Any = object()
-
-
-class UnsupportedForm(Exception):
-    """A node, or this use of it, has no counterpart; collected and reported together.
-
-    Parameters
-    ----------
-    reason : str
-        What about the node is unsupported.
-    advice : str
-        The nearest rewrite.
-    """
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.advice = reason, advice
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,12 +178,11 @@ class _Writer:
         self.context.names.add(name)
         return name
 
-    def real(self, index: int, part: str, *, axis: int | None = None) -> str:
+    def real(self, index: int, part: str, *, axis: int = 0) -> str:
         """Return the dequantized operand at ``index``, whose scale and zero point follow it."""
         out = self.name(part)
         names = [self.node.input(i) for i in (index, index + 1, index + 2)]
-        attrs = {} if axis is None else {"axis": axis}
-        self.protos.append(helper.make_node("DequantizeLinear", names, [out], **attrs))
+        self.protos.append(helper.make_node("DequantizeLinear", names, [out], axis=axis))
         return out
 
     def bias(self, index: int, scales: tuple[int, int]) -> str:

@@ -35,7 +35,7 @@ def through_u8(graph: Graph) -> Graph:
             names[name] = fresh(result, f"{name}/u8")
         result.tensors[names.get(name, name)] = replace(as_u8(spec), name=names.get(name, name))
         if name in graph.constants and name not in names:
-            result.constants[name] = (graph.constants[name] ^ np.int8(-SHIFT)).view(np.uint8)
+            result.constants[name] = np.bitwise_xor(graph.constants[name].view(np.uint8), SHIFT)
     nodes = [_convert(name, names[name], name) for name in graph.inputs if name in names]
     nodes += [
         replace(

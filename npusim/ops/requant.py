@@ -121,13 +121,16 @@ def nn_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
 def average_weight(dtype: DType, taps: int) -> AverageWeight:
     """Return the constant weight with which the NN engine averages ``taps`` values.
 
-    Eight bits even for i16, whose averages are therefore off by up to about 1 %.
+    Eight bits even for i16, whose averages are therefore off by up to about 1 %. A power of two is
+    the weight 1 with that many fraction bits (measured, docs/fidelity.md section 8).
     """
     if dtype is DType.U8:
         scale = np.float32(1) / np.float32(255 * taps)
         return AverageWeight(value=255, quant=Affine(scale=float(scale), zero_point=0))
     if dtype is DType.F16:
         return AverageWeight(value=float(np.float16(1 / taps)), quant=Float())
+    if taps & (taps - 1) == 0:
+        return AverageWeight(value=1, quant=DynamicFixedPoint(fl=taps.bit_length() - 1))
     fl = min(12, floor(log2(127.5 * taps)))  # the most fraction bits with which it fits 8 bits
     return AverageWeight(value=round(2.0**fl / taps), quant=DynamicFixedPoint(fl=fl))
 

@@ -111,7 +111,7 @@ class KlObserver(HistogramObserver):
 
     def transformed(self, value: NDArray[Any]) -> NDArray[Any]:
         """Return absolute values."""
-        return np.abs(value)
+        return np.asarray(np.abs(value))
 
     def bounds(self, tensor: str) -> Range:
         """Return 0 and the largest absolute value."""
@@ -204,7 +204,7 @@ class MmseObserver(HistogramObserver):
             return low, high
         return self._search((low, high), centres[some], weights[some])
 
-    def _search(self, measured: Range, centres: Vector, weights: Vector) -> Range:
+    def _search(self, measured: Range, centres: NDArray[Any], weights: NDArray[Any]) -> Range:
         low, high = min(measured[0], 0.0), max(measured[1], 0.0)
         if self.scheme is not Scheme.U8:
             reach = max(-low, high)
@@ -228,7 +228,7 @@ class MmseObserver(HistogramObserver):
             width /= MMSE_STEPS / 2
         return low * best[0], high * best[1]
 
-    def _error(self, bounds: Range, centres: Vector, weights: Vector) -> float:
+    def _error(self, bounds: Range, centres: NDArray[Any], weights: NDArray[Any]) -> float:
         quant = parameters(bounds, self.scheme)
         step, zero = scale_of(quant), zero_point_of(quant)
         dtype = self.scheme.dtype

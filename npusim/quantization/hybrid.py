@@ -69,8 +69,8 @@ def layer_names(graph: Graph, source: Graph | None = None) -> tuple[LayerName, .
                 if set(node.origin) <= set(owner.origin)
             ]
             if owners:
-                name = LayerName(layer_id=node.layer_id, node=owners[0].name, last=False)
-                absorbed.setdefault(owners[0].name, []).append(name)
+                entry = LayerName(layer_id=node.layer_id, node=owners[0].name, last=False)
+                absorbed.setdefault(owners[0].name, []).append(entry)
     found: list[LayerName] = []
     for node in graph.nodes:
         found += [*absorbed.get(node.name, ()), known[node.layer_id]]

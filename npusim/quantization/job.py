@@ -6,13 +6,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim.errors import QuantizationError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.apply import Formats, apply_formats
+from npusim.quantization.bias_correction import correct_bias, corrected_layers
 from npusim.quantization.calibrate import Calibration, calibrate
+from npusim.quantization.channel_stats import channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
+from npusim.quantization.equalize import Relu6, equalize, relu6_inputs
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.hybrid import resolve_layers
 from npusim.quantization.schemes import Range, Scheme
@@ -20,6 +24,22 @@ from npusim.quantization.schemes import Range, Scheme
 Feeds = Mapping[str, NDArray[Any]]
 Samples = Iterable[tuple[str, Feeds]]
 Progress = Callable[[int, str], None]
+
+
+def equalized(
+    graph: Graph,
+    relu6: Relu6,
+    samples: Samples,
+    *,
+    engine: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Graph, str]:
+    """Return the equalized graph and a note of what was done."""
+    stats = None
+    if relu6 is Relu6.RESTRICT and (tensors := relu6_inputs(graph)):
+        stats = channel_stats(graph, samples, tensors, engine=engine, progress=progress)
+    done = equalize(graph, relu6=relu6, stats=stats)
+    return done.graph, done.note
 
 
 class Quantization:
@@ -31,8 +51,10 @@ class Quantization:
         Float graph from an importer.
     scheme, layers, algorithm, level
         See ``npusim.quantize``.
-    equalized, corrected : bool
-        Cross-layer equalization and bias correction.
+    equalized : Relu6 or None
+        Cross-layer equalization, and what it does with relu6.
+    corrected : bool
+        Bias correction.
 
     Attributes
     ----------
@@ -40,6 +62,11 @@ class Quantization:
     graph : Graph
         After the float passes; its tensors are the ones that are calibrated.
     formats : Formats
+
+    Raises
+    ------
+    QuantizationError
+        For a model that came quantized.
     """
 
     def __init__(
@@ -50,9 +77,17 @@ class Quantization:
         layers: Mapping[str, Scheme] | None = None,
         algorithm: Algorithm | None = None,
         level: int = 3,
-        equalized: bool = False,
+        equalized: Relu6 | None = None,
         corrected: bool = False,
     ) -> None:
+        if source.is_quantized:
+            raise QuantizationError(
+                "the model is already quantized",
+                where=source.source.path or source.name,
+                rule="quantization starts from a float model",
+                remedy="keep its own parameters (npusim.float16(graph), "
+                "RKNN.build(do_quantization=False), no --quantize), or load the float model",
+            )
         self.source = source
         self.graph = optimize(source, level=level)
         self.algorithm = algorithm or Algorithm()
@@ -76,8 +111,23 @@ class Quantization:
         engine: str = "auto",
         progress: Progress | None = None,
     ) -> Calibration:
-        """Return the range of every tensor, before those that share one are joined."""
+        """Return the range of every tensor, before those that share one are joined.
+
+        Equalization and bias correction happen here: they need the samples as well.
+        """
         samples = open_dataset(dataset, self.graph) if isinstance(dataset, str | Path) else dataset
+        notes = []
+        if self.equalized is not None:
+            self.graph, note = equalized(
+                self.graph, self.equalized, samples, engine=engine, progress=progress
+            )
+            notes.append(note)
+        if self.corrected:
+            layers = corrected_layers(self.graph, self.formats)
+            inputs = {node.inputs[0] for node in layers}
+            stats = channel_stats(self.graph, samples, inputs, engine=engine)
+            self.graph, count = correct_bias(self.graph, self.formats, stats)
+            notes.append(f"bias of {count} layers corrected for the mean error of their weights")
         found = calibrate(
             self.graph,
             samples,
@@ -86,6 +136,7 @@ class Quantization:
             progress=progress,
         )
         self.notes = (
+            *notes,
             f"calibrated with {found.samples} samples: {self.algorithm.text()}, float engine "
             f"{found.engine}",
         )

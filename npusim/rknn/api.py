@@ -17,6 +17,7 @@ from npusim.errors import ConfigError, NpusimError
 from npusim.rknn.board_only import BoardOnly
 from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
+from npusim.rknn.hybrid import HybridQuantization
 from npusim.rknn.options import MISSED, SILENT, parse_options
 from npusim.rknn.platforms import check_runtime_target
 from npusim.rknn.printed import devices, sdk_version, support
@@ -30,7 +31,7 @@ def _no_devices() -> tuple[list[str], list[str]]:
     return [], []
 
 
-class RKNN(OtherFrameworks, BoardOnly):
+class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
     """Convert a model, run it on the simulated NPU and estimate its speed.
 
     Several objects may be used at once; the calls of one object run one after another.
@@ -129,6 +130,8 @@ class RKNN(OtherFrameworks, BoardOnly):
                 quantized_divergence_nbins=quantized_divergence_nbins,
                 optimization_level=optimization_level,
                 target_platform=target_platform,
+                quantize_input_node=quantize_input_node,
+                merge_dequant_layer_and_output_node=merge_dequant_layer_and_output_node,
                 others={name: given[name] for name in (*SILENT, *MISSED)},
             )
         except NpusimError as error:
@@ -152,10 +155,7 @@ class RKNN(OtherFrameworks, BoardOnly):
 
         self._start()
         graph = import_onnx(as_path(model, "model"), inputs, input_size_list, outputs)
-        self._source = graph
-        self._log.info(f"{model}: {len(graph.nodes)} layers, inputs {', '.join(graph.inputs)}")
-        for note in graph.notes:
-            self._log.info(note)
+        self._loaded(graph, model)
         return OK
 
     @boundary(failed)

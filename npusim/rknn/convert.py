@@ -19,6 +19,7 @@ from npusim.quantization.job import Quantization
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
+from npusim.rknn.prequantized import keep_parameters
 
 ADVISED_BATCH = 32
 
@@ -50,6 +51,13 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
     )
 
 
+def import_tflite(model: Path) -> Graph:
+    """Return the graph of a TensorFlow Lite file; errors as from the importer."""
+    from npusim.importers.tflite import load_tflite
+
+    return load_tflite(model)
+
+
 def build(
     graph: Graph,
     options: Options,
@@ -60,6 +68,26 @@ def build(
     batch: Any,
 ) -> Graph:
     """Return the lowered graph of a float graph, under a configuration."""
+    graph = prepared(graph, options, log, batch=batch)
+    level = options.optimization_level
+    if graph.is_quantized and not do_quantization:
+        return keep_parameters(graph, options, log)
+    if not do_quantization:
+        if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
+            log.warning("config: a float model has no parameters for quantized inputs and outputs")
+        log.info("do_quantization=False: weights and activations become float16")
+        return lower(float16(graph, optimization_level=level), level=level)
+    job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
+    found = calibrated(job, dataset, options, log)
+    quantized = job.apply(found.ranges)
+    for name, (low, high) in found.ranges.items():
+        spec = quantized.tensors.get(name)
+        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
+    return lower(quantized, level=level)
+
+
+def prepared(graph: Graph, options: Options, log: Log, *, batch: Any) -> Graph:
+    """Return the float graph with preprocessing, target and batch of a configuration."""
     graph = graph.copy(
         preprocess=options.channels.preprocess(graph),
         target=simulated_chip(options.targets),
@@ -70,17 +98,7 @@ def build(
             f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
             f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
         )
-    level = options.optimization_level
-    if not do_quantization:
-        log.info("do_quantization=False: weights and activations become float16")
-        return lower(float16(graph, optimization_level=level), level=level)
-    job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
-    found = calibrated(job, dataset, options, log)
-    quantized = job.apply(found.ranges)
-    for name, (low, high) in found.ranges.items():
-        spec = quantized.tensors.get(name)
-        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
-    return lower(quantized, level=level)
+    return graph
 
 
 def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> Calibration:

@@ -28,8 +28,6 @@ SILENT = {
 }
 # Parameters whose effect a user would miss.
 MISSED = {
-    "quantize_input_node": False,
-    "merge_dequant_layer_and_output_node": False,
     "model_pruning": False,
     "force_builtin_perm": False,
     "remove_tensorflow_output_permute": False,
@@ -58,6 +56,8 @@ class Options:
     optimization_level: int = 3
     targets: tuple[str, ...] = ("rk1808",)
     channels: ChannelSettings = field(default_factory=ChannelSettings)
+    quantize_input_node: bool = False
+    merge_dequant_layer_and_output_node: bool = False
     silent: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
 
@@ -86,6 +86,8 @@ def parse_options(
     quantized_divergence_nbins: Any = 1024,
     optimization_level: Any = 3,
     target_platform: Any = None,
+    quantize_input_node: Any = False,
+    merge_dequant_layer_and_output_node: Any = False,
     others: Mapping[str, Any] | None = None,
 ) -> Options:
     """Check the parameters of ``config``.
@@ -106,6 +108,8 @@ def parse_options(
         optimization_level=_integer("optimization_level", optimization_level, low=0, high=3),
         targets=parse_targets(target_platform),
         channels=parse_channels(channel_mean_value, mean_values, std_values, reorder_channel),
+        quantize_input_node=bool(quantize_input_node),
+        merge_dequant_layer_and_output_node=bool(merge_dequant_layer_and_output_node),
         silent=_changed(others, SILENT),
         missed=_changed(others, MISSED),
     )

@@ -19,7 +19,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
+from npusim.kernels import x86_tables
 from npusim.kernels.lut import map_codes
+from npusim.runtime import isa
 from npusim.runtime.binding import Step
 from npusim.runtime.threads import run_rows
 
@@ -79,6 +81,9 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
     """
     codes = all_codes(ifm)
     table = code_table(key, codes, function)
+    look_up = map_codes
+    if table.itemsize == codes.itemsize == 1 and isa.may_use(x86_tables.FEATURES):
+        look_up = x86_tables.map_bytes
     identity = np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes))
 
     def step(value: Array) -> tuple[Array, ...]:
@@ -89,7 +94,7 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
         result = np.empty(memory.shape, ofm)
         source, target = unsigned(memory), unsigned(result)
         run_rows(
-            lambda start, stop: map_codes(source, table, target, start, stop),
+            lambda start, stop: look_up(source, table, target, start, stop),
             source.size,
             source.size,
         )

@@ -37,3 +37,8 @@ def selected() -> str:
             remedy="unset it to use the fastest",
         )
     return wanted
+
+
+def may_use(features: tuple[str, ...]) -> bool:
+    """Tell whether the path in use goes with optional kernels that need these LLVM features."""
+    return selected() == AVX512_VNNI and target_has(features)

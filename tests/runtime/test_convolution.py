@@ -241,7 +241,8 @@ def convolutions(draw, pair, depthwise):
         relu=draw(st.booleans()) if pair != (DType.I8, DType.F16) else False,
     )
     memory = codes(rng, pair[0], (n, *sizes, in_c), extreme)
-    return conv, from_channels_last(memory), pads, dilation
+    ifm = from_channels_last(memory)
+    return conv, np.ascontiguousarray(ifm) if draw(st.booleans()) else ifm, pads, dilation
 
 
 def check_against_reference(pair, depthwise):

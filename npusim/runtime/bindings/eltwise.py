@@ -8,9 +8,9 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import zero_point_of
+from npusim.ir.quant import Requant, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import eltwise_f16
+from npusim.kernels import eltwise_f16, eltwise_u8
 from npusim.kernels.eltwise import (
     FUNCTIONS,
     add_on_nn,
@@ -20,7 +20,8 @@ from npusim.kernels.eltwise import (
     binary,
 )
 from npusim.kernels.lut import map_pairs
-from npusim.ops.requant import add_weights, requant_of
+from npusim.kernels.x86_store import fits
+from npusim.ops.requant import AddWeights, add_weights, requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import (
     ENGINE_TYPES,
@@ -37,6 +38,7 @@ from npusim.runtime.codes import (
 from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]
+Rows = Callable[..., None]  # (a, a_rows, b, b_rows, ofm, row_length, first, last)
 _HALF_OPERATIONS = {
     "add": eltwise_f16.ADD,
     "sub": eltwise_f16.ADD,
@@ -55,7 +57,9 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
             node.op, left, right, scaling_of(a), scaling_of(b), ofm.dtype.numpy, scaling_of(ofm)
         )
 
-    return _bound(node, graph, function, _HALF_OPERATIONS.get(node.op))
+    return _bound(
+        node, graph, function, _HALF_OPERATIONS.get(node.op), _shader_rows(node, (a, b, ofm))
+    )
 
 
 @binding("add", "sub", engine=Engine.NN)
@@ -71,7 +75,7 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
         if on_nn:
             half = eltwise_f16.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
-        return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract), None)
+        return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract))
     if not (a.dtype is b.dtype is ofm.dtype is DType.U8):
         raise GraphError(
             f"{a.dtype.value}, {b.dtype.value} -> {ofm.dtype.value}",
@@ -94,7 +98,9 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
             requant.zero_point,
         )
 
-    return _bound(node, graph, function, None)
+    low = _lowest(node, ofm)
+    rows = _sum_rows(zero_point_of(a.quant), weights, requant, low) if on_nn else None
+    return _bound(node, graph, function, rows=rows)
 
 
 def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
@@ -103,8 +109,14 @@ def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
     return specs
 
 
-def _bound(node: Node, graph: Graph, function: Function, half_operation: int | None) -> Step:
-    """Return the step of a function of two code arrays, by table where the types allow it.
+def _bound(
+    node: Node,
+    graph: Graph,
+    function: Function,
+    half_operation: int | None = None,
+    rows: Rows | None = None,
+) -> Step:
+    """Return the step of a function of two code arrays: ``rows``, or a table, or as it is.
 
     float16 computes: a table of 128 KiB for every scalar would not stay in the cache.
     """
@@ -117,7 +129,7 @@ def _bound(node: Node, graph: Graph, function: Function, half_operation: int | N
         apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
     else:
         apply = _with_scalar(node, (a, b, ofm), constants, function) or (
-            _by_pairs(node, (a, b, ofm), function)
+            _on_rows(rows or _pair_table(node, (a, b, ofm), function), ofm)
             if a.dtype.bits == b.dtype.bits == 8
             else function
         )
@@ -176,24 +188,78 @@ def _with_scalar(
     return lambda left, right: table(right if position == 0 else left)[0]
 
 
-def _by_pairs(node: Node, specs: Sequence[TensorSpec], function: Function) -> Function:
+def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> Rows:
     """Return the function as a table of all pairs of 8-bit codes."""
-    a, b, ofm = specs
+    a, b, _ = specs
     others = all_codes(b.dtype.numpy)[None, :]
     table = code_table(
         (_key(node, specs), b.dtype),
         all_codes(a.dtype.numpy)[:, None],
         lambda codes: function(codes, others),
     )
+    return lambda a, a_rows, b, b_rows, ofm, length, first, last: map_pairs(
+        a, a_rows, b, b_rows, table, ofm, length, first, last
+    )
+
+
+def _lowest(node: Node, ofm: TensorSpec) -> int:
+    """Return the smallest code that a u8 result may have."""
+    return zero_point_of(ofm.quant) if _has_relu(node) else ofm.dtype.min
+
+
+def _sum_rows(zero_point: int, weights: AddWeights, requant: Requant, low: int) -> Rows | None:
+    """Return the compiled sum of the NN engine, if its accumulators are small enough."""
+    first, second = weights.first, weights.second
+    bias = weights.bias - zero_point * (first + second)
+    scale = requant.multiplier * 2.0**-requant.shift
+    largest = abs(bias) + 255.0 * (abs(first) + abs(second))
+    if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
+        return None
+    scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
+    return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.weighted_sum(
+        a, a_rows, b, b_rows, ofm, length, scalars, first, last
+    )
+
+
+def _shader_rows(node: Node, specs: Sequence[TensorSpec]) -> Rows | None:
+    """Return the shader's compiled u8 sum, difference or product."""
+    if node.op not in ("add", "sub", "mul") or any(spec.dtype is not DType.U8 for spec in specs):
+        return None
+    (a_scale, a_zero), (b_scale, b_zero), (scale, zero_out) = map(scaling_of, specs)
+    with np.errstate(all="ignore"):
+        a_ratio, b_ratio = (np.float32(s) / np.float32(scale) for s in (a_scale, b_scale))
+        if node.op == "mul":
+            a_ratio = np.float32(a_scale) * np.float32(b_scale) / np.float32(scale)
+    operation = eltwise_u8.PRODUCT if node.op == "mul" else eltwise_u8.SUM
+    scalars = tuple(
+        map(
+            float,
+            (
+                a_zero,
+                b_zero,
+                a_ratio,
+                -b_ratio if node.op == "sub" else b_ratio,
+                zero_out,
+                _lowest(node, specs[2]),
+            ),
+        )
+    )
+    if not np.isfinite(scalars).all():
+        return None
+    return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.shader(
+        a, a_rows, b, b_rows, ofm, length, operation, scalars, first, last
+    )
+
+
+def _on_rows(rows: Rows, ofm: TensorSpec) -> Function:
+    """Return the function of two 8-bit operands that walks them as rows of contiguous memory."""
 
     def apply(left: Array, right: Array) -> Array:
         plan = row_plan(left, right, ofm.shape)
         memory = np.empty([ofm.shape[axis] for axis in plan.order], ofm.dtype.numpy)
         operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
-        arguments = *operands, plan.rows[1], table, unsigned(memory), plan.row_length
-        run_rows(
-            lambda start, stop: map_pairs(*arguments, start, stop), plan.rows[0].size, memory.size
-        )
+        arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
+        run_rows(lambda start, stop: rows(*arguments, start, stop), plan.rows[0].size, memory.size)
         return memory.transpose(inverse(plan.order))
 
     return apply

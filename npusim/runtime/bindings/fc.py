@@ -16,6 +16,7 @@ from npusim.kernels.pack import pack_columns, pack_weights
 from npusim.kernels.tptable import nearest_f16, saturate
 from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution import (
     Array,
     Convolution,
@@ -23,7 +24,6 @@ from npusim.runtime.convolution import (
     plain_phase,
     store_of,
 )
-from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.threads import run_rows
 
 
@@ -37,7 +37,7 @@ def bind_fc(node: Node, graph: Graph) -> Step:
     weights = constant(node, graph, 1)
     requant, scales = store_of(node, graph)
     rows = ifm.elements // weights.shape[1]
-    conv = ConvolutionStep(
+    conv = nn_layer(
         Convolution(
             where=f"layer {node.name!r}",
             ifm=replace(ifm, shape=(1, weights.shape[1], 1, rows)),

@@ -14,9 +14,9 @@ from npusim.ops.requant import average_weight, nn_requant
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
+from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.codes import scaling_of
 from npusim.runtime.convolution import Array, Convolution, plain_phase
-from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
 
@@ -67,7 +67,7 @@ def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
         (window.pad[0], window.pad[2]),
         (ofm.shape[2], ofm.shape[3]),
     )
-    return ConvolutionStep(
+    return nn_layer(
         Convolution(
             where=where,
             ifm=ifm,

@@ -1,0 +1,126 @@
+"""How a phase of a convolution is cut into units, and its numbers as the kernels want them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
+from npusim.kernels import pack
+from npusim.runtime.convolution import Convolution, Phase
+from npusim.runtime.layout import channels_last
+from npusim.runtime.threads import run_rows, thread_count
+
+Array = NDArray[Any]
+Run = Callable[[Array, Array], None]  # codes (N, C, H, W) -> codes (N, OH, OW, O)
+Part = Callable[[Array, Array, int, int], None]  # the same for a range of units
+SIGN_BIT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a phase is cut into units, and its weights (groups, O/group, k) in order of addition."""
+
+    plan: pack.Geometry
+    offsets: NDArray[np.int64]
+    weights: Array
+    groups: int
+    images: int
+    repeats: int
+
+    @property
+    def geometry(self) -> NDArray[np.int64]:
+        """The plan as kernels take it."""
+        return np.array(self.plan, np.int64)
+
+    def run(self, part: Part) -> Run:
+        """Return the run of all units, shared between threads; ``part`` takes (N, H, W, C)."""
+        run, repeats = self.run_as_is(part), self.repeats
+        if repeats == 1:
+            return lambda ifm, ofm: run(channels_last(ifm), ofm)
+        return lambda ifm, ofm: run(np.repeat(channels_last(ifm), repeats, axis=3), ofm)
+
+    def run_as_is(self, part: Part) -> Run:
+        """Return the run of all units on the input's memory as it is."""
+        units = self.images * self.plan.blocks * self.plan.shares
+        work = self.images * self.plan.out_h * self.plan.out_w * self.weights.size
+
+        def run(ifm: Array, ofm: Array) -> None:
+            run_rows(lambda start, stop: part(ifm, ofm, start, stop), units, work)
+
+        return run
+
+
+def lay_out(
+    conv: Convolution, phase: Phase, real: DTypeLike, weights: Array | None = None
+) -> Layout:
+    """Cut a phase into units whose scratch window holds numbers of type ``real``.
+
+    ``weights`` (O, C/group, kh, kw) replace the stored codes.
+    """
+    weights = conv.weights if weights is None else weights
+    out_c, images = weights.shape[0], conv.ifm.shape[0]
+    groups = 1 if conv.own_channels else conv.groups
+    outermost = conv.ifm.dtype is DType.F16
+    shape = pack.ConvShape(
+        in_c=out_c if conv.own_channels else conv.ifm.shape[1],
+        out_c=out_c,
+        out_size=phase.out_size,
+        ofm_size=(conv.ofm.shape[2], conv.ofm.shape[3]),
+        reach=(reach(phase, 0), reach(phase, 1)),
+        stride=conv.stride,
+        pad_before=phase.pad_before,
+        groups=groups,
+        own_channels=conv.own_channels,
+        out_step=phase.out_step,
+        out_start=phase.out_start,
+    )
+    real_bytes = np.dtype(real).itemsize
+    plan = pack.plan(shape, real_bytes=real_bytes, images=images, workers=thread_count())
+    return Layout(
+        plan,
+        pack.tap_offsets(phase.places, plan, channels_outermost=outermost),
+        pack.flat_weights(weights, phase.taps, groups=groups, channels_outermost=outermost),
+        groups,
+        images,
+        out_c // conv.groups if conv.own_channels else 1,
+    )
+
+
+def reach(phase: Phase, axis: int) -> int:
+    """Return the extent of a phase's window in input pixels."""
+    return max((place[axis] for place in phase.places), default=0) + 1
+
+
+def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return integers modulo 2**32 as int32."""
+    return values.astype(np.int32)
+
+
+def flip_of(dtype: DType) -> int:
+    """Return what turns the bit pattern of a code into code - smallest code."""
+    return SIGN_BIT if dtype is DType.I8 else 0
+
+
+def channel_zero_points(conv: Convolution) -> NDArray[np.int64]:
+    """Return the zero point of every output channel's weights."""
+    quant: Quant = conv.weights_quant
+    if isinstance(quant, AffinePerChannel):
+        return np.array(quant.zero_points, np.int64)
+    return np.full(conv.bias.size, zero_point_of(quant), np.int64)
+
+
+def channel_scales(conv: Convolution) -> NDArray[np.float64]:
+    """Return the factor with which every output channel is stored."""
+    if conv.scales is not None:
+        return conv.scales
+    return np.full(conv.bias.size, conv.requant.multiplier * 2.0**-conv.requant.shift)
+
+
+def limits(conv: Convolution) -> tuple[int, int]:
+    """Return the clamp of stored codes; a fused relu raises the lower end to the zero point."""
+    low, high = conv.ofm.dtype.min, conv.ofm.dtype.max
+    return max(low, conv.requant.zero_point) if conv.relu else low, high
