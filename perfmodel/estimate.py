@@ -19,7 +19,7 @@ from npusim.perfmodel.lowering import LoweredLayer, lower
 from npusim.perfmodel.machine import Machine, Profile, load_machine
 from npusim.perfmodel.memory import MemoryUse, memory_use
 from npusim.perfmodel.network import Network, from_graph, images_of
-from npusim.perfmodel.residence import Kept, Residence, nn_cost, pass_cost
+from npusim.perfmodel.residence import NOTHING_KEPT, Kept, Residence, nn_cost, pass_cost
 from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork, TpWork, Work
 
@@ -350,7 +350,7 @@ def _peak_macs_per_cycle(dtype: DType, setting: Setting) -> float:
     return cores * engine.lanes_count * engine.depth_products_count
 
 
-def price(work: Work, setting: Setting, kept: Kept = Kept()) -> OperationEstimate:  # noqa: B008
+def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationEstimate:
     """Return the cost of one engine operation for one image.
 
     ``kept`` is what it finds and leaves in the AXI SRAM.

@@ -33,6 +33,9 @@ class Kept:
         return self.image > 0 or self.write > 0
 
 
+NOTHING_KEPT = Kept()
+
+
 class Residence:
     """Which buffers of a network stay in the SRAM.
 
