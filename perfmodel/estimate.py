@@ -373,7 +373,7 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
         if kept.anything:
             cost = pass_cost(cost, machine, rate, kept)
         count = cost.cycles * tp.printed_cores(work, machine)
-        cost = cost * setting.profile.tp_time_ratio
+        cost = replace(cost * setting.profile.tp_time_ratio, traffic=cost.traffic)
     else:
         cost = sh.cost(work, machine, setting.profile, rate)
         if kept.anything:

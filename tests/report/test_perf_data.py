@@ -38,6 +38,14 @@ def test_totals_add_up(totals, dtype):
     assert all(0 <= row.utilisation <= 1 for row in rows)
 
 
+def test_bytes_are_the_same_in_both_profiles():
+    board, vendor = tiny(), tiny(profile="vendor")
+    for a, b in zip(board.layers, vendor.layers, strict=True):
+        for mine, theirs in zip(a.operations, b.operations, strict=True):
+            if mine.tile is None:
+                assert mine.cost.traffic == theirs.cost.traffic
+
+
 def test_json_has_the_documented_keys_and_is_plain():
     data = to_json(tiny())
     assert json.loads(json.dumps(data, allow_nan=False)) == data
