@@ -176,6 +176,14 @@ CONV = {"name": "c", "op": "conv", "inputs": ["data"], "out": [1, 4, 8, 8]}
         ([CONV | {"inputs": ["x"]}], "inputs ['x'] come from no layer before it"),
         ([CONV | {"colour": 1}], "unknown fields ['colour']"),
         ([], "outputs ['c'] are no layers"),
+        ([CONV | {"zero_fraction": 2}], "layer 0 (c): zero_fraction 2"),
+        ([CONV | {"inputs": "data"}], "layer 0 (c), inputs: 'data' is no list"),
+        ([CONV | {"out": [1, 0, 8, 8]}], "layer 0 (c), out: [1, 0, 8, 8] is no shape"),
+        ([CONV | {"op": "maxpool"}], "layer 0 (c): lacks 'kernel'"),
+        ([CONV | {"pad": [1]}], "layer 0 (c): cannot be understood"),
+        ([CONV | {"act": "blob"}], "activation 'blob' does not exist"),
+        (["c"], "layer 0: 'c' is no layer"),
+        ({"name": "c"}, "layers: {'name': 'c'} is no list"),
     ],
 )
 def test_a_wrong_layer_list_names_file_layer_and_rule(run, tmp_path, layers, words):
