@@ -97,7 +97,8 @@ def test_a_stored_model_costs_what_its_source_costs(run):
         as_json(run, "demo", "--dtype", "f16")["total_time_us"], rel=0.01
     )
     both = as_json(run, "cls.npusim", "--vs", "demo")
-    assert both["a"]["network"] == both["b"]["network"]
+    assert (both["a"]["network"], both["b"]["network"]) == ("cls", "demo")
+    assert all(row["ratio"] == pytest.approx(1) for row in both["layers"])
 
 
 def test_plots_and_timeline(run, tmp_path):
