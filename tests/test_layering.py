@@ -23,7 +23,17 @@ ALLOWED = {
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},
     "conformance": {"runtime", "passes", "ops", "ir", "errors"},
     "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
-    "report": {"analysis", "quantization", "perfmodel", "ops", "ir", "errors", "extras"},
+    "evaluation": {"runtime", "quantization", "ir", "errors", "extras"},
+    "report": {
+        "analysis",
+        "evaluation",
+        "quantization",
+        "perfmodel",
+        "ops",
+        "ir",
+        "errors",
+        "extras",
+    },
     "tuning": {
         "analysis",
         "quantization",

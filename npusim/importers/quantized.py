@@ -72,23 +72,24 @@ class _Absorber:
     # ---- what each real tensor should be stored as
     def _collect_wanted(self) -> None:
         graph, users = self.graph, self.graph.consumers()
+        coded: set[str] = set()  # what is codes already, up to movement
         for node in graph.nodes:
             if _quantizes(node, graph):
                 self.wanted.setdefault(node.inputs[0], graph.spec(node.outputs[0]))
+            elif node.op == "convert" or (_keeps(node) and node.inputs[0] in coded):
+                coded.update(node.outputs)
         for node in reversed(graph.nodes):
             source, target = node.inputs[0], node.outputs[0]
-            private = len(users[source]) == 1 and source not in graph.outputs
+            private = len(users[source]) == 1 and source not in (*graph.outputs, *coded)
             spec = self.wanted.get(target)
-            if spec is not None and private and (node.op in MOVES or _rectifies(node)):
+            if spec is not None and private and (node.op in MOVES or _commutes(node)):
                 own = graph.spec(source)
                 self.wanted.setdefault(source, replace(own, dtype=spec.dtype, quant=spec.quant))
 
     def _target(self, node: Node, name: str) -> TensorSpec | None:
         """Return the spec of the codes that an output is stored as, None when it has none."""
         spec = self.wanted.get(name)
-        if spec is None and (
-            node.op in MOVES or node.op == "relu" or keeps_codes(node.op, node.attrs)
-        ):
+        if spec is None and _keeps(node):
             source = self.codes.get(node.inputs[0])
             if source is None:
                 return None
@@ -239,8 +240,8 @@ def absorb(graph: Graph, stored: Mapping[str, Stored]) -> Graph:
     """Return the graph with operators on codes wherever the model gives parameters.
 
     - A tensor that a Q node reads is stored with the Q node's parameters, for all its readers.
-    - Movement, maxima and relu keep the parameters of the codes they read; movement, relu and relu6
-      in front of a Q node make the layer before them store with its parameters.
+    - Movement, maxima and relu keep the parameters of the codes they read; movement, max pools,
+      relu and relu6 in front of a Q node make the layer before them store with its parameters.
     - A convolution, transposed convolution or fully connected layer needs stored integers as
       weights; a real bias is stored at the accumulator's scale.
     - Other constants need stored integers too. Everything else stays real.
@@ -262,8 +263,15 @@ def _quantizes(node: Node, graph: Graph) -> bool:
     )
 
 
-def _rectifies(node: Node) -> bool:
-    if node.op in ("relu", "relu6"):
+def _keeps(node: Node) -> bool:
+    """Tell whether an operator's result has the parameters of the codes it reads."""
+    return node.op in MOVES or node.op == "relu" or keeps_codes(node.op, node.attrs)
+
+
+def _commutes(node: Node) -> bool:
+    """Tell whether storing in front of an operator gives what storing behind it gives."""
+    largest = node.op in ("pool2d", "global_pool") and keeps_codes(node.op, node.attrs)
+    if node.op in ("relu", "relu6") or largest:
         return True
     return isinstance(node.attrs, ClipAttrs) and node.attrs.minimum == 0.0
 

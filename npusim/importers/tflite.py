@@ -199,7 +199,12 @@ def _add_inputs(context: TfliteContext, shapes: Any, where: str) -> None:
         if min(shape, default=1) < 1:
             open_sizes.append(f"{label!r} {shape}")
             continue
-        dtype, quant = context.spec(index)
+        try:
+            dtype, quant = context.spec(index)
+        except UnsupportedForm as form:
+            raise UnsupportedOpError(
+                f"input {label!r}: {form.reason}", where=where, remedy=form.advice
+            ) from None
         context.builder.add_input(label, physical(shape), dtype, quant)
         context.names[index] = label
     if open_sizes:

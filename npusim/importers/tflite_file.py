@@ -71,9 +71,20 @@ class Operator:
     options: Any = field(repr=False)
 
     def option(self, name: str, default: Any) -> Any:
-        """Return a field of the operator's options, the default when it has none."""
+        """Return a field of the operator's options, the default when it has none.
+
+        Raises
+        ------
+        ModelImportError
+            When the options lie beyond the file.
+        """
         read = getattr(self.options, name, None)
-        return default if read is None else read()
+        try:
+            return default if read is None else read()
+        except _DAMAGED as error:
+            raise ModelImportError(
+                f"option {name} cannot be read ({error})", remedy="copy or export the model again"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,6 @@ def test_case_1_15_log_tells_samples_and_ranges(new, convnet, images, capfd):
     [
         ("load_caffe", ("net.prototxt", "caffe", "net.caffemodel"), "Caffe"),
         ("load_tensorflow", ("net.pb", ["a"], [[1]], ["b"]), "TensorFlow"),
-        ("load_tflite", ("net.tflite",), "TensorFlow Lite"),
         ("load_darknet", ("net.cfg", "net.weights"), "Darknet"),
         ("load_pytorch", ("net.pt", [[3, 224, 224]]), "PyTorch"),
         ("load_mxnet", ("net.json", "net.params", [[3, 224, 224]]), "MXNet"),
