@@ -11,6 +11,7 @@ images are disjoint.
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from npusim.perfmodel.estimate import estimate
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.constrain import constrain
 from npusim.quantization.equalize import Relu6
-from npusim.quantization.job import Quantization
+from npusim.quantization.job import Quantization, equalized
 from npusim.quantization.schemes import Scheme
 from npusim.runtime.float_engine import float_engine
 from npusim.runtime.program import Program
@@ -89,6 +90,22 @@ def formats(bench: Bench) -> Iterator[tuple[str, Graph]]:
     yield from tuned(bench, equalized=Relu6.RESTRICT, corrected=True)
 
 
+def float_rows(name: str, bench: Bench) -> Iterator[str]:
+    """Yield what equalization alone does to the float network on the test images."""
+    for mode in (Relu6.RESTRICT, Relu6.REPLACE):
+        graph = optimize(bench.graph)
+        if any(node.op == "relu6" for node in graph.nodes):
+            word = f" (relu6: {mode.value})"
+        elif mode is Relu6.REPLACE:
+            continue
+        else:
+            word = ""
+        changed, _ = equalized(graph, mode, bench.calibration)
+        engine = float_engine(changed, observed=False)
+        actual = [engine.run(feeds) for feeds in bench.test]
+        yield line(name, f"float, equalized{word}", actual, bench, time_us="-")
+
+
 def quantized(bench: Bench, **options: Any) -> Graph:
     """Return the lowered graph of one quantization."""
     return lower(Quantization(bench.graph, **options).run(bench.calibration))
@@ -113,6 +130,11 @@ def row(name: str, title: str, graph: Graph, bench: Bench) -> str:
     """Measure one format on the test images; return its row."""
     program = Program(graph)
     actual = [program.run(feeds, preprocessed=True) for feeds in bench.test]
+    return line(name, title, actual, bench, time_us=f"{estimate(graph).total_time_us:.0f}")
+
+
+def line(name: str, title: str, actual: list[dict[str, Any]], bench: Bench, *, time_us: str) -> str:
+    """Return a row for results on the test images."""
     cosines, agree = [], []
     for got, wanted in zip(actual, bench.expected, strict=True):
         for output in wanted:
@@ -121,8 +143,7 @@ def row(name: str, title: str, graph: Graph, bench: Bench) -> str:
     top1 = f"{np.mean(agree):.1%}" if agree else "-"
     return (
         f"| {name} | {title} | {min(cosines):.4f} | {np.mean(cosines):.4f} "
-        f"| {sqnr_db(bench.expected, actual):.1f} | {top1} "
-        f"| {estimate(graph).total_time_us:.0f} |"
+        f"| {sqnr_db(bench.expected, actual):.1f} | {top1} | {time_us} |"
     )
 
 
@@ -134,9 +155,11 @@ def table(models: Path, only: str) -> list[str]:
             continue
         begin = time.perf_counter()
         bench = prepare(models / model.file, model)
-        for title, graph in formats(bench):
-            rows.append(row(model.file.removesuffix(".onnx"), title, graph, bench))
-            print(rows[-1], flush=True)
+        name = model.file.removesuffix(".onnx")
+        measured = (row(name, title, graph, bench) for title, graph in formats(bench))
+        for text in chain(float_rows(name, bench), measured):
+            rows.append(text)
+            print(text, flush=True)
         print(f"{model.file}: {time.perf_counter() - begin:.0f} s", flush=True)
     return rows
 
