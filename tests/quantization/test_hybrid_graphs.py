@@ -36,7 +36,10 @@ def network(seed, length):
             b.node("conv2d", [source, f"w{i}", f"b{i}"], out, Conv2dAttrs(pad=(1, 1, 1, 1)))
         elif op in ("add", "mul"):
             same = [n for n in names if b.graph.spec(n).shape == b.graph.spec(source).shape]
-            b.node(op, [source, str(rng.choice(same))], out, EltwiseAttrs())
+            other = str(rng.choice(same))
+            if op == "mul":  # by something below 1: powers of x need more range than any format has
+                other = b.node("sigmoid", [other], f"g{i}")
+            b.node(op, [source, other], out, EltwiseAttrs())
         elif op == "concat":
             b.node("concat", [source, str(rng.choice(names))], out, AxisAttrs(axis=1))
         elif op == "max":
