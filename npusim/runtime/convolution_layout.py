@@ -100,6 +100,15 @@ def reach(phase: Phase, axis: int) -> int:
     return max((place[axis] for place in phase.places), default=0) + 1
 
 
+def reads_inside(conv: Convolution, phase: Phase) -> bool:
+    """Tell whether no window of the phase touches padding, and the first begins at 0."""
+    return phase.pad_before == (0, 0) and all(
+        (phase.out_size[axis] - 1) * conv.stride[axis] + reach(phase, axis)
+        <= conv.ifm.shape[2 + axis]
+        for axis in range(2)
+    )
+
+
 def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:
     """Return integers modulo 2**32 as int32."""
     return values.astype(np.int32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.quant import zero_point_of
 from npusim.kernels import pack, pack_depthwise, x86_depthwise, x86_vnni
-from npusim.kernels.pack_fours import fours_of, pack_panels
+from npusim.kernels.pack_fours import groups_of, pack_panels
 from npusim.kernels.x86_store import fits
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.convolution_layout import (
@@ -20,6 +20,7 @@ from npusim.runtime.convolution_layout import (
     lay_out,
     limits,
     reach,
+    reads_inside,
     wrapped,
 )
 from npusim.runtime.threads import scratch, thread_count
@@ -80,14 +81,11 @@ def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
 
 def _direct(conv: Convolution, phase: Phase, layout: Layout) -> Run | None:
     """Return a run that reads the input where it lies, if no window needs padding or more bytes."""
-    if flip_of(conv.ifm.dtype) or phase.pad_before != (0, 0):
+    if flip_of(conv.ifm.dtype) or not reads_inside(conv, phase):
         return None
-    for axis in range(2):
-        last = (phase.out_size[axis] - 1) * conv.stride[axis] + reach(phase, axis)
-        if last > conv.ifm.shape[2 + axis]:
-            return None
     wide = layout.plan._replace(window_w=conv.ifm.shape[3])
-    if not fours_of(pack.tap_offsets(phase.places, wide, channels_outermost=False)).whole:
+    offsets = pack.tap_offsets(phase.places, wide, channels_outermost=False)
+    if not groups_of(offsets, 4).whole:
         return None
     return _reading(conv, phase, replace(layout, plan=wide), x86_vnni.DIRECT)
 
@@ -96,7 +94,7 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
     plan = layout.plan
     in_c = conv.ifm.shape[1] if reading == x86_vnni.PLANES else None
     offsets = pack.tap_offsets(phase.places, plan, channels_outermost=False, channels=in_c)
-    panels = pack_panels(layout.weights, fours_of(offsets))
+    panels = pack_panels(layout.weights, groups_of(offsets, 4))
     groups = layout.groups
     constants = (
         layout.geometry,
