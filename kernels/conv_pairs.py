@@ -22,7 +22,7 @@ _MAGIC = 1.5 * 2.0**52
 
 
 @intrinsic
-def _store_i16(
+def store_i16(
     typing_context, low_sums, high_sums, at, scale, column, low, high, codes, codes_at, count
 ):
     """Store ``count`` codes ``clip(rne((high_sums * 2**16 + low_sums) * scale), low, high)``.
@@ -164,7 +164,7 @@ def conv2d_i16_avx512(
                         low_starts, high_starts, lane, low_sums, high_sums,
                     )  # fmt: skip
                 for row in range(size):
-                    _store_i16(
+                    store_i16(
                         low_sums, high_sums, row * PANEL, scale, lane, low, high, codes,
                         out + out_starts[pixel + row] + channel, valid,
                     )  # fmt: skip
@@ -173,7 +173,7 @@ def conv2d_i16_avx512(
                     place, in_starts, pixel, offsets, chunks, begin, end, weights, 0,
                     low_starts, high_starts, lane, low_sums, high_sums,
                 )  # fmt: skip
-                _store_i16(
+                store_i16(
                     low_sums, high_sums, 0, scale, lane, low, high, codes,
                     out + out_starts[pixel] + channel, valid,
                 )  # fmt: skip

@@ -4,11 +4,13 @@ An input is at least -2**15 and what a chunk starts with is below 2**16, so a ch
 the absolute weights of every output channel in it sum to at most LARGEST.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.kernels.pack_depthwise import BLOCK, in_lanes, spread_rows
 from npusim.kernels.pack_fours import Groups, aligned, spread_weights
 
 LARGEST = (2**31 - 2**16) // 2**15
@@ -53,6 +55,45 @@ def pack_pairs(weights: NDArray[np.int64], pairs: Groups, *, largest: int = LARG
         np.concatenate([np.zeros(0, np.int64), *offsets]),
         np.array(chunks, np.int64),
         np.array(ends, np.int64),
+    )
+
+
+class PairPasses(NamedTuple):
+    """Packed depthwise weights and what each pass over a block multiplies them with.
+
+    Attributes
+    ----------
+    weights : int16, flat (period / BLOCK, passes, rows of the band, BLOCK, 2)
+    chunks : int64
+        As in ``Chunks``.
+    groups, columns : int64 (passes,)
+        The pair of input rows, and the column from the window's start.
+    """
+
+    weights: NDArray[np.int16]
+    chunks: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+
+def pack_depthwise_pairs(
+    weights: NDArray[np.int64], places: Sequence[tuple[int, int]], stride: int, band: int
+) -> PairPasses:
+    """Pack i16 weights (channels, taps); see ``pack_depthwise.pack_depthwise``."""
+    channels = weights.shape[0]
+    spread, columns = spread_rows(weights, places, stride, band, 2)
+    groups, width = spread.shape[:2]
+    flat = spread.reshape(groups * width, band * channels, 2)
+    used = np.flatnonzero(flat.any(axis=(1, 2)))
+    parts, passes = _halved(flat[used], used, LARGEST)
+    lanes = in_lanes(np.arange(channels))
+    packed = parts.reshape(-1, band, channels, 2)[:, :, lanes]
+    packed = packed.reshape(len(parts), band, -1, BLOCK, 2).transpose(2, 0, 1, 3, 4)
+    return PairPasses(
+        aligned(packed.astype(np.int16)),
+        np.array([0, *_cuts(np.abs(parts).sum(axis=2), LARGEST)], np.int64),
+        passes // width,
+        np.array(columns, np.int64)[passes % width],
     )
 
 

@@ -1,12 +1,12 @@
 """Register tiles of products of 16-bit numbers, two at a time, with exact sums.
 
 ``vpdpwssd`` (AVX512-VNNI) or ``vpmaddwd`` and an addition (AVX2) add two products per 32-bit lane.
-The pairs come in chunks whose sums cannot leave 32 bits (``pack_pairs``). After each chunk the upper
-part of a lane moves to a second accumulator:
+The pairs come in chunks whose sums cannot leave 32 bits (``pack_pairs``). After each chunk the
+upper part of a lane moves to a second accumulator:
 
     high += low >> 16;  low &= 0xFFFF        total = high * 2**16 + low
 
-so sums are exact up to 48 bits, and modulo 2**32 they are what the low accumulator alone would hold.
+so sums are exact up to 48 bits; the low accumulator alone would hold them modulo 2**32.
 """
 
 from llvmlite import ir
@@ -20,7 +20,7 @@ _BYTES = 4 * PANEL  # of packed weights per pair
 _NAMES = {16: "llvm.x86.avx512.vpdpwssd.512", 8: "llvm.x86.avx2.pmadd.wd"}
 
 
-def _dot(v, lanes, acc, left, right):
+def add_pairs(v, lanes, acc, left, right):
     """Return acc + the sums of two products of 16-bit numbers in every 32-bit lane."""
     sums, pairs = ir.VectorType(I32, lanes), ir.VectorType(I16, 2 * lanes)
     if lanes == 16:
@@ -35,7 +35,8 @@ def make_tile(rows, vectors, lanes, carries):
     """Return an intrinsic that computes ``rows`` pixels x ``vectors`` * ``lanes`` columns.
 
     low and high (int32, row r and column j at r * PANEL + j from ``column`` on) are set to the
-    sums, which begin with low_starts and high_starts (from ``lane + column`` on); without ``carries`` low alone, modulo 2**32. The chunks begin..end hold the pairs
+    sums, which begin with low_starts and high_starts (from ``lane + column`` on). Without
+    ``carries`` low alone is set, modulo 2**32. The chunks begin..end hold the pairs
     ``chunks[begin]`` .. ``chunks[end]``; ``source`` is an address, ``in_starts`` and ``offsets``
     count 16-bit numbers from there.
     """
@@ -85,7 +86,7 @@ def make_tile(rows, vectors, lanes, carries):
                         shared = v.splat(builder.load(two, align=1), lanes)
                         shared = builder.bitcast(shared, ir.VectorType(I16, 2 * lanes))
                         for factor, cell in zip(factors, row, strict=True):
-                            total = _dot(v, lanes, builder.load(cell), shared, factor)
+                            total = add_pairs(v, lanes, builder.load(cell), shared, factor)
                             builder.store(total, cell)
                 if carries:
                     half, mask = (v.constant(value, I32, lanes) for value in (16, 0xFFFF))

@@ -1,7 +1,7 @@
 """How a phase of a convolution is cut into units, and its numbers as the kernels want them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,14 @@ def lay_out(
         images,
         out_c // conv.groups if conv.own_channels else 1,
     )
+
+
+def rows_in_bands(layout: Layout, band: int) -> Layout:
+    """Return the layout with one unit of whole bands of output rows per thread."""
+    workers = max(1, thread_count() // layout.images)
+    block_h = -(-layout.plan.out_h // (workers * band)) * band
+    blocks = -(-layout.plan.out_h // block_h)
+    return replace(layout, plan=layout.plan._replace(block_h=block_h, blocks=blocks, shares=1))
 
 
 def reach(phase: Phase, axis: int) -> int:

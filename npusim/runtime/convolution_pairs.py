@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.kernels import conv_pairs, pack
+from npusim.kernels import conv_pairs, pack, pair_depthwise
+from npusim.kernels.pack_depthwise import BLOCK, LARGEST_PERIOD, in_lanes, period_of
 from npusim.kernels.pack_fours import groups_of
-from npusim.kernels.pack_pairs import pack_pairs
+from npusim.kernels.pack_pairs import pack_depthwise_pairs, pack_pairs
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.convolution_layout import (
     Layout,
@@ -16,7 +17,9 @@ from npusim.runtime.convolution_layout import (
     channel_scales,
     lay_out,
     limits,
+    reach,
     reads_inside,
+    rows_in_bands,
 )
 from npusim.runtime.threads import scratch
 
@@ -32,8 +35,12 @@ def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
     largest = np.abs(bias) + np.abs(weights).sum(axis=(1, 2, 3)) * 2.0**15
     if largest.max() > _LARGEST_SUM or channel_scales(conv).max() > _LARGEST_SCALE:
         return None
-    if conv.scales is not None or conv.own_channels:
+    if conv.scales is not None:
         return None
+    if conv.own_channels:
+        whole_rows = phase.out_step == (1, 1) and bool(phase.places)
+        fits = whole_rows and period_of(len(weights)) <= LARGEST_PERIOD
+        return _depthwise(conv, phase, weights, bias) if fits else None
     layout = lay_out(conv, phase, np.int16, weights)
     direct = False
     if reads_inside(conv, phase):
@@ -59,6 +66,39 @@ def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
         window = scratch("words", window_size, np.int16)
         conv_pairs.conv2d_i16_avx512(ifm, *constants, window, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _depthwise(
+    conv: Convolution, phase: Phase, weights: NDArray[np.int64], bias: NDArray[np.int64]
+) -> Run:
+    band = pair_depthwise.BAND
+    layout = rows_in_bands(lay_out(conv, phase, np.int32, weights), band)
+    plan = layout.plan
+    stride_h, stride_w = conv.stride
+    passes = pack_depthwise_pairs(layout.weights[0], phase.places, stride_h, band)
+    line_size = -(-plan.window_w // stride_w) * plan.in_c + BLOCK
+    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 2)
+    lines = passes.groups * stride_w + passes.columns % stride_w
+    constants = (
+        layout.geometry,
+        groups,
+        line_size,
+        lines * line_size + passes.columns // stride_w * plan.in_c,
+        passes.chunks,
+        passes.weights,
+        in_lanes((bias & 0xFFFF).astype(np.int32)),
+        in_lanes((bias >> 16).astype(np.int32)),
+        in_lanes(channel_scales(conv)),
+        *(float(limit) for limit in limits(conv)),
+        np.zeros(conv.ifm.shape[3] * plan.in_c, np.int16),
+    )
+    pairs_size = groups * stride_w * line_size
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        pairs = scratch("pairs", pairs_size, np.int32)
+        pair_depthwise.depthwise_i16(ifm, *constants, pairs, ofm, start, stop)
 
     return layout.run(part)
 

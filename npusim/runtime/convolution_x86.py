@@ -21,9 +21,10 @@ from npusim.runtime.convolution_layout import (
     limits,
     reach,
     reads_inside,
+    rows_in_bands,
     wrapped,
 )
-from npusim.runtime.threads import scratch, thread_count
+from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 PLANES = 4  # so many planes of an input are joined to four bytes per pixel
@@ -116,14 +117,10 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
 
 
 def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
-    layout = lay_out(conv, phase, np.uint32, weights)
-    plan, images = layout.plan, layout.images
     stride_h, stride_w = conv.stride
-    band = pack_depthwise.band_rows(reach(phase, 0), stride_h, plan.out_h)
-    workers = max(1, thread_count() // images)
-    block_h = -(-plan.out_h // (workers * band)) * band
-    plan = plan._replace(block_h=block_h, blocks=-(-plan.out_h // block_h), shares=1)
-    layout = replace(layout, plan=plan)
+    band = pack_depthwise.band_rows(reach(phase, 0), stride_h, phase.out_size[0])
+    layout = rows_in_bands(lay_out(conv, phase, np.uint32, weights), band)
+    plan = layout.plan
     passes = pack_depthwise.pack_depthwise(layout.weights[0], phase.places, stride_h, band)
     line_size = -(-plan.window_w // stride_w) * plan.in_c + _SLACK
     groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 4)
