@@ -86,8 +86,7 @@ def write_snapshot(
     ConfigError
         When the file type is unknown.
     """
-    if file_type not in FILE_TYPES:
-        raise ConfigError(f"dump_file_type {file_type!r}", rule=f"one of {', '.join(FILE_TYPES)}")
+    check_file_type(file_type)
     folder = Path(folder)
     removed = sum(_clean(folder / name) for name in FOLDERS)
     rows = list(_rows(analysis, graph))
@@ -114,6 +113,12 @@ def write_snapshot(
         _write_outputs(folder / ON_NPU, rows, file_type, individual=False)
         _write_text(folder / NPU_ERRORS, alone)
     return removed
+
+
+def check_file_type(file_type: Any) -> None:
+    """Raise a ConfigError when there is no such file type."""
+    if file_type not in FILE_TYPES:
+        raise ConfigError(f"dump_file_type {file_type!r}", rule=f"one of {', '.join(FILE_TYPES)}")
 
 
 def error_line(name: str, found: Difference) -> str:
