@@ -4,6 +4,7 @@ import numpy as np
 
 from npusim.analysis.findings import DOMINANT, POOR_DB, Cause, Finding, own_db, raise_precision
 from npusim.analysis.layer_view import LayerView
+from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import AffinePerChannel, Float, scale_of
@@ -72,7 +73,7 @@ def table_kink(view: LayerView) -> Finding | None:
     gap = view.stored.astype(np.int64) - stored.astype(np.int64)
     worst = int(np.abs(gap).argmax()) if gap.size else 0
     steps = int(np.abs(gap).max(initial=0))
-    share = view.share(float(np.sum((gap * step) ** 2)))
+    share = view.share(energy(gap * step))
     if steps < 2 or share < DOMINANT:
         return None
     at = dequantize(view.inputs[0], view.graph.spec(view.feeds[0]).quant).reshape(-1)[worst]
@@ -127,6 +128,6 @@ def _error_parts(view: LayerView) -> dict[str, float]:
         INPUTS: exact - of_float,
         STORING: view.real - exact,
     }
-    energy = {name: float(np.sum(gap * gap)) for name, gap in parts.items()}
-    whole = sum(energy.values())
-    return {name: value / whole for name, value in energy.items()} if whole > 0 else {}
+    energies = {name: energy(gap) for name, gap in parts.items()}
+    whole = sum(energies.values())
+    return {name: value / whole for name, value in energies.items()} if whole > 0 else {}

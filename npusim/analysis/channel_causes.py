@@ -121,13 +121,9 @@ def _by_channel(value: Real, axis: int) -> Real:
 
 def _channel_db(reference: Real, real: Real) -> Real:
     """Return the SQNR of each row about its mean: a constant channel carries no information."""
-    centred = reference - reference.mean(axis=1, keepdims=True)
-    return np.array(
-        [
-            sqnr_db(float(row @ row), float((got - want) @ (got - want)))
-            for row, want, got in zip(centred, reference, real, strict=True)
-        ]
-    )
+    centred, gap = reference - reference.mean(axis=1, keepdims=True), real - reference
+    signal, noise = (np.einsum("ij,ij->i", rows, rows) for rows in (centred, gap))
+    return np.array([sqnr_db(float(s), float(n)) for s, n in zip(signal, noise, strict=True)])
 
 
 def _acts_with_relu6(view: LayerView) -> bool:

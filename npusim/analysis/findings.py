@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
-
 from npusim.analysis.layer_view import LayerView, Real
-from npusim.analysis.metrics import sqnr_db
+from npusim.analysis.metrics import energy, sqnr_db
 from npusim.ir.dtypes import DType
 
 POOR_DB = 20.0  # a layer's own error below this is bad; its cosine is then below 0.995
@@ -56,5 +54,4 @@ def own_db(view: LayerView) -> float:
 
 def db_between(reference: Real, real: Real) -> float:
     """Return the SQNR of real values against a reference."""
-    gap = real - reference
-    return sqnr_db(float(np.sum(reference * reference)), float(np.sum(gap * gap)))
+    return sqnr_db(energy(reference), energy(real - reference))

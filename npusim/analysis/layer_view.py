@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.metrics import energy
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -67,7 +68,7 @@ class LayerView:
     def error_energy(self) -> float:
         """Return the energy of the layer's own error."""
         gap = self.real - self.reference
-        return float(np.sum(gap * gap))
+        return energy(gap)
 
     def share(self, energy: float) -> float:
         """Return which part of the layer's own error an error energy is."""

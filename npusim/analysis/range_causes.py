@@ -12,6 +12,7 @@ from npusim.analysis.findings import (
     raise_precision,
 )
 from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import DynamicFixedPoint, scale_of
 
@@ -30,7 +31,7 @@ def clipped_range(view: LayerView) -> Finding | None:
     if not count:
         return None
     gap = np.clip(view.reference, low, high)[beyond] - view.reference[beyond]
-    share = view.share(float(np.sum(gap * gap)))
+    share = view.share(energy(gap))
     if share < DOMINANT and (share < NOTABLE or count < CLIPPED_COUNT * view.reference.size):
         return None
     seen = f"{view.reference.min():.6g} .. {view.reference.max():.6g}"
@@ -107,10 +108,12 @@ def outlier_range(view: LayerView) -> Finding | None:
         return None
     size = np.abs(view.reference).reshape(-1)
     few = int(np.ceil(OUTLIERS * size.size))
-    bulk_reach = float(np.partition(size, size.size - few - 1)[size.size - few - 1])
     low, high = view.limits
     reach, seen = max(-low, high), float(size.max())
-    if bulk_reach <= 0 or reach / bulk_reach < WIDE:
+    if np.count_nonzero(size > reach / WIDE) > few:
+        return None
+    bulk_reach = float(np.partition(size, size.size - few - 1)[size.size - few - 1])
+    if bulk_reach <= 0:
         return None
     bulk = np.abs(view.reference) <= bulk_reach
     bulk_db = db_between(view.reference[bulk], view.real[bulk])
