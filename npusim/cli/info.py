@@ -25,7 +25,7 @@ def command(
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
     shown = common.console(as_json)
     try:
-        graph = common.load(model, shape=shape)
+        graph = common.load(model, shape=shape, as_source=True)
     except UnsupportedOpError as error:
         if not as_json:
             raise
@@ -49,6 +49,8 @@ def command(
         table.add_row("number formats", formats["scheme"])
         for reason, layers in formats["elsewhere"].items():
             table.add_row(f"elsewhere ({len(layers)})", f"{reason}: {', '.join(layers)}")
+    if facts["notes"]:
+        table.add_row("notes", "\n".join(facts["notes"]))
     table.add_row("unsupported", "nothing")
     shown.print(table)
 
@@ -72,6 +74,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
         "number_formats": _formats(graph),
+        "notes": list(graph.notes),
         "unsupported": [],
     }
 
@@ -83,6 +86,6 @@ def _formats(graph: Graph) -> dict[str, Any] | None:
     from npusim.api import float16
     from npusim.passes.pipeline import lower
 
-    stored = any(node.engine is not None for node in graph.nodes)
-    found = number_formats(graph if stored else lower(float16(graph)))
+    built = all(node.engine is not None for node in graph.nodes)
+    found = number_formats(graph if built else lower(float16(graph)))
     return {"scheme": found.scheme, **found.to_dict()}

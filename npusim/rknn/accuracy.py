@@ -12,7 +12,7 @@ from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.report.analysis_table import analysis_verdict, write_analysis
 from npusim.rknn.log import Log
-from npusim.rknn.weight_report import VARIABLE, draw_distributions
+from npusim.rknn.weight_report import draw_distributions
 from npusim.runtime.program import Program
 
 
@@ -66,6 +66,7 @@ def accuracy_analysis(
         raise ConfigError(f"output_dir {output_dir!r}", rule="the path of a folder")
     graph = source.copy(preprocess=built.preprocess, batch=1)
     label, feeds = one_sample(inputs, graph)
+    draw_distributions(optimize(graph), [(label, feeds)], log)
     log.info(f"accuracy analysis of {len(built.nodes)} layers on {label}")
     result = analyze(
         graph,
@@ -74,8 +75,6 @@ def accuracy_analysis(
         sample=label,
         progress=lambda done, total, name: log.debug(f"layer {done} of {total}: {name}"),
     )
-    if os.environ.get(VARIABLE):
-        draw_distributions(optimize(graph), [(label, feeds)], log)
     folder = Path(output_dir)
     removed = write_snapshot(
         result, graph, folder, file_type=file_type, errors=errors, on_npu=on_npu
