@@ -16,7 +16,7 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     """Run the source model in its framework and keep what every layer of ``graph`` gave.
 
     ONNX models run in ONNX Runtime, without graph rewrites; quantized ones with their own numbers.
-    Models of other frameworks are evaluated by npusim, and the label says so.
+    Models of other frameworks are evaluated by npusim, as the label says.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
         See ``run_source_float``.
     """
     if graph.source.framework != "onnx":
-        return record_float(graph, feeds, label=f"{graph.source.framework or 'float'} (npusim)")
+        return record_float(graph, feeds, engine="npusim")
     tensors = [name for node in graph.nodes for name in node.outputs]
     values = run_source_float(graph.source.path, feeds, tensors=tensors)
     kind = "quantized" if graph.is_quantized else "float"

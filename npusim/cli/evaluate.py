@@ -14,7 +14,7 @@ from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
-from npusim.evaluation.task import CLASSIFICATION
+from npusim.evaluation.task import CLASSIFICATION, task_named
 from npusim.evaluation.worker import FLOAT, Job
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
@@ -93,6 +93,7 @@ def command(
 ) -> None:
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
     shown = common.console(as_json)
+    task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
     graphs = _graphs(graph, model, scheme, calibration, algorithm, level, shown)
