@@ -59,7 +59,7 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     QuantizationError
         When a tensor has no range.
     """
-    halves = [name for name, scheme in formats.layers.items() if scheme is Scheme.F16]
+    halves = [node.name for node in graph.nodes if formats.scheme_of(node) is Scheme.F16]
     if halves:
         graph = lift_small_weights(graph, only=halves)
         lifted = {f"{name}.lifted": Scheme.F16 for name in halves}
