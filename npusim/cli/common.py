@@ -150,8 +150,12 @@ def load(
     std: str | None = None,
     reorder: str | None = None,
     target: str = "rk1808",
+    as_source: bool = False,
 ) -> Graph:
-    """Load any model the command line accepts, with its preprocessing."""
+    """Load any model the command line accepts, with its preprocessing.
+
+    A model that came quantized is made ready to compile, unless ``as_source``.
+    """
     path = assets.model_path() if model == BUNDLED else Path(model)
     if archive.is_archive(path):
         return archive.load(path)
@@ -161,6 +165,10 @@ def load(
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
     graph = load_source(path, input_shapes=shapes)
+    if graph.is_quantized and not as_source:
+        from npusim.api import float16
+
+        graph = float16(graph)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")
     order = tuple(int(n) for n in _numbers(reorder, "--reorder"))
     if model == BUNDLED and not (means or stds or order):
@@ -213,8 +221,7 @@ def quantized(
                 where="--quantize",
                 remedy="leave the option out, or give the float model",
             )
-        stored = any(node.engine is not None for node in graph.nodes)
-        return graph if stored else float16(graph, optimization_level=level)
+        return graph
     from npusim.quantization.algorithms import Algorithm
     from npusim.quantization.job import Quantization
 

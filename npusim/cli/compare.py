@@ -122,9 +122,9 @@ def command(
         else:
             if any(node.engine is not None for node in graph.nodes):
                 raise ConfigError(
-                    "a stored model does not hold its float source",
+                    "a stored or quantized model does not hold its float source",
                     where=model,
-                    remedy="give the ONNX file; it is quantized on the way. Or give --folder or "
+                    remedy="give the float model; it is quantized on the way. Or give --folder or "
                     "--other-model",
                 )
             fed = source_feeds(graph, source_input) if source_input else feeds

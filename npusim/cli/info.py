@@ -25,7 +25,7 @@ def command(
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
     shown = common.console(as_json)
     try:
-        graph = common.load(model, shape=shape)
+        graph = common.load(model, shape=shape, as_source=True)
     except UnsupportedOpError as error:
         if not as_json:
             raise
@@ -86,6 +86,6 @@ def _formats(graph: Graph) -> dict[str, Any] | None:
     from npusim.api import float16
     from npusim.passes.pipeline import lower
 
-    stored = any(node.engine is not None for node in graph.nodes)
-    found = number_formats(graph if stored else lower(float16(graph)))
+    built = all(node.engine is not None for node in graph.nodes)
+    found = number_formats(graph if built else lower(float16(graph)))
     return {"scheme": found.scheme, **found.to_dict()}

@@ -19,7 +19,7 @@ NAME = "quantize"
 def command(
     model: common.ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    scheme: common.SchemeOption = "u8",
+    scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     mmse_epoch: quantize_options.MmseOption = 3,
@@ -49,7 +49,10 @@ def command(
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Quantize a model with a calibration list and store it in npusim's container."""
+    """Quantize a model with a calibration list (default u8) and store it in npusim's container.
+
+    A model that came quantized is stored with its own parameters.
+    """
     shown = common.console(as_json)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
@@ -84,13 +87,14 @@ def command(
             shown=shown,
         )
     archive.save(ready, output)
-    _print(ready, output, scheme, shown=shown, as_json=as_json)
+    kept = scheme or ("its own parameters" if common.is_quantized(graph) else "u8")
+    _print(ready, output, kept, shown=shown, as_json=as_json)
 
 
 def _print(
     ready: "Graph",
     output: Path,
-    scheme: str | None,
+    scheme: str,
     *,
     shown: Console,
     as_json: bool,

@@ -11,7 +11,7 @@ from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, 
 
 WEIGHTED = ("conv2d", "deconv2d", "fc")
 PER_CHANNEL = "one weight scale per channel: a shader program instead of the NN engine"
-IN_FLOAT16 = "no scale and zero point in the model: float16"
+IN_FLOAT16 = "no scale and zero point: float16"
 SIGNED = "int8 with a zero point: the shader copies it to uint8 or back"
 
 
