@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.kernels.pack_fours import signed_parts
+from npusim.kernels.pack_fours import aligned, signed_parts
 
 BLOCK = 64
 BANDS = (4, 2, 1)  # rows that a band may have
@@ -89,7 +89,7 @@ def pack_depthwise(
     joined = np.stack(packed, axis=1) if packed else np.zeros(shape, np.int8)
     table = np.array(places_of, np.int64).reshape(-1, 2)
     return Passes(
-        np.ascontiguousarray(joined).reshape(-1),
+        aligned(joined),
         np.ascontiguousarray(table[:, 0]),
         np.ascontiguousarray(table[:, 1]),
     )

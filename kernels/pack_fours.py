@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 
 from npusim.kernels.fma_tile import PANEL
 
+LINE_BYTES = 64  # of a cache line: a vector that crosses two costs two loads
+
+
+def aligned(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return a flat copy that begins at a cache line."""
+    memory = np.empty(values.nbytes + LINE_BYTES, np.uint8)
+    first = -memory.ctypes.data % LINE_BYTES
+    copy = memory[first : first + values.nbytes].view(values.dtype)
+    copy[:] = values.reshape(-1)
+    return copy
+
 
 class Fours(NamedTuple):
     """Inputs in groups of four that lie side by side.
@@ -91,7 +102,7 @@ def pack_panels(weights: NDArray[np.int64], fours: Fours) -> Panels:
         ends.append(sum(map(len, offsets)))
     nothing = np.zeros(0, np.int8), np.zeros(0, np.int64)
     return Panels(
-        np.concatenate([nothing[0], *packed]),
+        aligned(np.concatenate([nothing[0], *packed])),
         np.concatenate([nothing[1], *offsets]),
         np.array(ends, np.int64),
     )

@@ -44,7 +44,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NnEngine:
-    """Convolution cores. ``*_cycles_per_group`` lists count kernel widths from 1 upward."""
+    """Convolution cores.
+
+    ``one_tap_cycles`` and ``two_taps_cycles`` are what is left over of a kernel row after its
+    groups of three: by the number of full groups, from one and from none upward.
+    ``float_partial_tile_ratio`` counts kernel widths from 1 upward.
+    """
 
     cores_count: int
     planned_cores_16bit_count: int
@@ -66,9 +71,14 @@ class NnEngine:
     handover_cycles: float
     tile_launch_cycles: float
     uncached_write_ratio: float
-    single_tile_cycles_per_group: tuple[float, ...]
-    multi_tile_cycles_per_group: tuple[float, ...]
-    float_cycles_per_group: tuple[float, ...]
+    pointwise_cycles_per_group: float
+    pointwise_float_cycles_per_group: float
+    partial_tile_cycles_per_group: float
+    one_tap_cycles: tuple[float, ...]
+    two_taps_cycles: tuple[float, ...]
+    two_by_two_phase_ratio: float
+    float_partial_tile_ratio: tuple[float, ...]
+    float_skip_floor_ratio: float
     native_depthwise_count: int
 
 

@@ -23,7 +23,27 @@ ALLOWED = {
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},
     "conformance": {"runtime", "passes", "ops", "ir", "errors"},
     "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
-    "report": {"analysis", "perfmodel", "ops", "ir", "errors", "extras"},
+    "evaluation": {"runtime", "quantization", "ir", "errors", "extras"},
+    "report": {
+        "analysis",
+        "evaluation",
+        "quantization",
+        "perfmodel",
+        "ops",
+        "ir",
+        "errors",
+        "extras",
+    },
+    "tuning": {
+        "analysis",
+        "quantization",
+        "perfmodel",
+        "runtime",
+        "passes",
+        "ops",
+        "ir",
+        "errors",
+    },
     "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything

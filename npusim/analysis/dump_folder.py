@@ -196,7 +196,8 @@ def _order(found: Sequence[_Found], layout: str) -> tuple[str, tuple[str, ...]]:
     open_ones = [item for item in found if not item.file.order]
     if layout != AUTO or not open_ones:
         return (NHWC if layout == AUTO else layout), ()
-    votes = {NHWC: 0, NCHW: 0}
+    nearer = {NHWC: 0, NCHW: 0}
+    total = {NHWC: 0.0, NCHW: 0.0}
     for item in open_ones:
         if item.like is None or item.like.stored.ndim != 4:
             continue
@@ -206,15 +207,17 @@ def _order(found: Sequence[_Found], layout: str) -> tuple[str, tuple[str, ...]]:
         values = item.file.values()
         near = {
             order: cosine(_arranged(values, item.like.stored.shape, order), item.like.real)
-            for order in votes
+            for order in total
         }
         if near[NHWC] != near[NCHW]:
-            votes[max(near, key=lambda order: near[order])] += 1
-    best = max(votes, key=lambda order: votes[order])
-    total = sum(votes.values())
-    if not total:
+            nearer[max(near, key=lambda order: near[order])] += 1
+        for order in total:
+            total[order] += near[order]
+    maps = sum(nearer.values())
+    if not maps:
         return NHWC, ("the files do not say their axis order; NHWC is assumed",)
-    return best, (f"axis order {best}: nearer for {votes[best]} of {total} feature maps",)
+    best = max(total, key=lambda order: total[order])  # a layer that is wrong has no clear opinion
+    return best, (f"axis order {best}: nearer for {nearer[best]} of {maps} feature maps",)
 
 
 def _arranged(

@@ -15,13 +15,13 @@ Array = NDArray[Any]
 def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     """Run the source model in its framework and keep what every layer of ``graph`` gave.
 
-    ONNX models run in ONNX Runtime, without graph rewrites. Models of other frameworks are
-    evaluated by npusim, and the label says so.
+    ONNX models run in ONNX Runtime, without graph rewrites; quantized ones with their own numbers.
+    Models of other frameworks are evaluated by npusim, and the label says so.
 
     Parameters
     ----------
     graph : Graph
-        Float graph from ``npusim.load_model``.
+        From ``npusim.load_model``.
     feeds : mapping
         What the framework is fed: after reorder, mean and std, in the model's axis order.
 
@@ -34,4 +34,5 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
         return record_float(graph, feeds, label=f"{graph.source.framework or 'float'} (npusim)")
     tensors = [name for node in graph.nodes for name in node.outputs]
     values = run_source_float(graph.source.path, feeds, tensors=tensors)
-    return record_values(graph, values, label="float (ONNX Runtime)")
+    kind = "quantized" if graph.is_quantized else "float"
+    return record_values(graph, values, label=f"{kind} (ONNX Runtime)")

@@ -10,6 +10,8 @@ COMMANDS = {
     "demo": "Run the whole job on the bundled classifier and its images.",
     "run": "Run a model bit-exactly and print its outputs.",
     "quantize": "Quantize a model and store it.",
+    "tune": "Search which layers to raise to a wider format, accuracy against time.",
+    "equalize": "Equalize weights across layers and write the float model as ONNX.",
     "perf": "Estimate time per layer.",
     "dump": "Write every layer's output.",
     "compare": "Compare layers with the source framework, a dump or another run.",

@@ -9,7 +9,14 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from npusim import assets
 from npusim.errors import ConfigError, NpusimError
@@ -19,6 +26,8 @@ from npusim.quantization.schemes import Scheme, scheme_named
 
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
 if TYPE_CHECKING:
+    from npusim.quantization.calibrate import Calibration
+    from npusim.quantization.job import Quantization
     from npusim.runtime.program import Program
 
 MISMATCH = 1
@@ -181,12 +190,13 @@ def dataset_of(model: str, dataset: Path | None) -> Path | None:
 
 
 def progress_bar(shown: Console) -> Progress:
-    """Return a progress display with counts and elapsed time."""
+    """Return a progress display with counts, elapsed time and time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=shown,
         transient=True,
     )
@@ -202,7 +212,7 @@ def quantized(
     shown: Console,
 ) -> Graph:
     """Return the graph in the wanted number format; a stored one must not be asked again."""
-    from npusim.api import float16, quantize
+    from npusim.api import float16
 
     if is_quantized(graph):
         if scheme is not None:
@@ -212,28 +222,32 @@ def quantized(
                 remedy="leave the option out, or give the float model",
             )
         return graph
-    from npusim.quantization.dataset import open_dataset
+    from npusim.quantization.algorithms import Algorithm
+    from npusim.quantization.job import Quantization
 
     chosen = scheme_named(scheme or "f16")
     if chosen is Scheme.F16:
         return float16(graph, optimization_level=level)
+    job = Quantization(graph, scheme=chosen, algorithm=Algorithm(name=algorithm), level=level)
+    return job.apply(calibrated(job, dataset, shown=shown).ranges)
+
+
+def calibrated(
+    job: "Quantization", dataset: Path | None, *, engine: str = "auto", shown: Console
+) -> "Calibration":
+    """Run the calibration of a job on a list, with a progress bar."""
+    from npusim.quantization.dataset import open_dataset
+
     if dataset is None:
         raise ConfigError(
-            f"quantizing to {chosen.value} needs calibration data",
+            f"quantizing to {job.formats.default.value} needs calibration data",
             where="--dataset",
             remedy="give a text file with one image or npy per line",
         )
-    samples = open_dataset(dataset, graph)
+    samples = open_dataset(dataset, job.graph)
     with progress_bar(shown) as bar:
-        task = bar.add_task("calibrating", total=len(samples))
-        return quantize(
-            graph,
-            samples,
-            scheme=chosen,
-            algorithm=algorithm,
-            optimization_level=level,
-            progress=lambda done, _: bar.update(task, completed=done),
-        )
+        task = bar.add_task("calibrating", total=len(samples) * job.passes)
+        return job.calibrate(samples, engine=engine, progress=lambda _, label: bar.advance(task))
 
 
 def is_quantized(graph: Graph) -> bool:

@@ -120,7 +120,7 @@ def command(
             )
             reference = run(feeds)
         else:
-            if common.is_quantized(graph):
+            if any(node.engine is not None for node in graph.nodes):
                 raise ConfigError(
                     "a stored or quantized model does not hold its float source",
                     where=model,
@@ -168,10 +168,10 @@ def _recorded(
     shown: Console,
 ) -> tuple[Graph, _Run]:
     """Return the quantized graph and what records a run of it, labelled with how it was made."""
-    stored = common.is_quantized(graph)
+    given = common.is_quantized(graph)
     ready = common.quantized(graph, scheme, dataset, level=level, algorithm=algorithm, shown=shown)
     label = f"{graph.name} {element_types(ready)}"
-    if not stored and scheme not in (None, "f16"):
+    if not given and scheme not in (None, "f16"):
         label += f" {algorithm} ({dataset.name})" if dataset else f" {algorithm}"
     return ready, _Run(ready, label, level, shown)
 

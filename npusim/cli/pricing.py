@@ -12,6 +12,7 @@ from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import Estimate, estimate
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.perfmodel.network import Network, from_graph
+from npusim.quantization.assumed import assume_quantized
 from npusim.quantization.schemes import scheme_named
 
 BUNDLED_LIST = "demo-layers"
@@ -56,19 +57,18 @@ def price(request: Request) -> Estimate:
 
 
 def _network(request: Request) -> Network:
-    wanted = scheme_named(request.dtype).dtype if request.dtype else None
-    default = scheme_named(DEFAULT_DTYPE).dtype
+    scheme = scheme_named(request.dtype or DEFAULT_DTYPE)
     if request.model == BUNDLED_LIST:
-        return load_layer_list(assets.layer_list_path(), wanted or default)
+        return load_layer_list(assets.layer_list_path(), scheme.dtype)
     if Path(request.model).suffix.lower() == ".json":
-        return load_layer_list(request.model, wanted or default)
+        return load_layer_list(request.model, scheme.dtype)
     graph = common.load(request.model, shape=list(request.shape) or None)
     if not common.is_quantized(graph):
-        return from_graph(optimize(graph, level=request.level), wanted or default)
-    if wanted in (None, *_input_types(graph)):
-        return from_graph(lower(graph, level=request.level))
-    # Engines were chosen for the stored type: what another type would get is chosen again.
-    return from_graph(graph, wanted)
+        graph = assume_quantized(optimize(graph, level=request.level), scheme)
+    elif request.dtype is not None and scheme.dtype not in _input_types(graph):
+        # Engines were chosen for the stored type: what another type would get is chosen again.
+        return from_graph(graph, scheme.dtype)
+    return from_graph(lower(graph, level=request.level))
 
 
 def _input_types(graph: Graph) -> set[DType]:

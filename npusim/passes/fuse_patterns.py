@@ -27,8 +27,8 @@ Match = Callable[[View, Node], tuple[str, list[Node], str, Attrs] | None]
 
 
 def _apply(graph: Graph, match: Match) -> Graph:
+    view = View(graph)
     for name in [node.name for node in graph.nodes if is_real(graph, *node.outputs)]:
-        view = View(graph)
         node = next((n for n in graph.nodes if n.name == name), None)
         found = match(view, node) if node is not None else None
         if found is None or node is None:
@@ -37,6 +37,7 @@ def _apply(graph: Graph, match: Match) -> Graph:
         chain = sorted({*parts, node}, key=lambda n: graph.nodes.index(n))
         fused = replace(node, op=op, inputs=(source,), attrs=attrs, origin=merged_origin(*chain))
         graph = graph.copy(nodes=replaced(graph.nodes, chain, fused))
+        view = View(graph)
     return graph
 
 

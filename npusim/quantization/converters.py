@@ -46,6 +46,7 @@ def insert_converters(
     producers = graph.producers()
     sources: dict[str, str] = {}
     made: dict[tuple[str, Scheme], str] = {}
+    taken = {node.name for node in graph.nodes}
     uid = max((node.uid for node in graph.nodes), default=0)
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -61,6 +62,9 @@ def insert_converters(
                 uid += 1
                 behind = producers.get(name) if known is not default else None
                 converter = _converter(graph, name, known, scheme, node, behind, uid)
+                if converter.name in taken:  # a layer with several inputs
+                    converter = replace(converter, name=f"{converter.name}.{uid}")
+                taken.add(converter.name)
                 made[name, scheme] = converter.outputs[0]
                 schemes[converter.outputs[0]] = scheme
                 sources[converter.outputs[0]] = name
@@ -82,12 +86,10 @@ def _converter(
 ) -> Node:
     old, new = known.dtype.value, wanted.dtype.value
     layer, place = (behind, "next") if behind is not None else (reader, "pre")
-    taken = {node.name for node in graph.nodes} | set(graph.tensors)
-    title = f"{layer.name}_{place}_{old}_to_{new}"
     output = fresh(graph, f"{name}.{new}")
     graph.tensors[output] = replace(graph.spec(name), name=output)
     return Node(
-        name=title if title not in taken else f"{title}.{uid}",
+        name=f"{layer.name}_{place}_{old}_to_{new}",
         op="convert",
         inputs=(name,),
         outputs=(output,),

@@ -158,13 +158,18 @@ def _unknown(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
     return f"no layer is called {name!r}" + (f" (close: {', '.join(close)})" if close else "")
 
 
-def _with_followers(graph: Graph, found: dict[str, Scheme]) -> dict[str, Scheme]:
+def carriers(graph: Graph) -> dict[str, str]:
+    """Return rectifier -> the layer before it whose results only the rectifier reads."""
     view = View(graph)
-    result = dict(found)
+    found = {}
     for node in graph.nodes:
-        if node.op not in FOLLOWERS or node.name in found:
-            continue
-        before = view.producer_of(node.inputs[0], *WEIGHTED, "add", "sub")
-        if before is not None and before.name in result and view.is_private(node.inputs[0]):
-            result[node.name] = result[before.name]
-    return result
+        if node.op in FOLLOWERS and view.is_private(node.inputs[0]):
+            before = view.producer_of(node.inputs[0], *WEIGHTED, "add", "sub")
+            if before is not None:
+                found[node.name] = before.name
+    return found
+
+
+def _with_followers(graph: Graph, found: dict[str, Scheme]) -> dict[str, Scheme]:
+    behind = {name: found[of] for name, of in carriers(graph).items() if of in found}
+    return {**behind, **found}

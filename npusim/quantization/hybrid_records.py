@@ -148,6 +148,38 @@ def edited(
     return result
 
 
+def ranges_in_cfg(
+    path: str | Path, graph: Graph, source: Graph, scheme: Scheme
+) -> dict[str, Range]:
+    """Return the ranges that a cfg file holds, to quantize without calibration.
+
+    Raises
+    ------
+    ConfigError
+        When the file does not hold the range of every tensor.
+    """
+    config = read_cfg(path)
+    names = (*graph.inputs, *(out for node in graph.nodes for out in node.outputs))
+    found: dict[str, Range] = dict.fromkeys(names, (0.0, 0.0))
+    missing = []
+    for slot in records_of(graph, source, found, scheme):
+        if slot.tensor not in found or slot.record.scheme is None:
+            continue
+        record = config.records.get((slot.record.layer_id, slot.record.part))
+        if record is not None and record.minimum is not None and record.maximum is not None:
+            found[slot.tensor] = record.minimum, record.maximum
+        elif record is None or record.scheme is not None:
+            missing.append(slot.record.key)
+    if missing:
+        raise ConfigError(
+            f"no range of {', '.join(missing[:5])}" + (" and others" if missing[5:] else ""),
+            where=str(path),
+            rule="without a dataset every tensor's min_value and max_value come from this file",
+            remedy="give a dataset",
+        )
+    return found
+
+
 def _at_line(error: ConfigError, config: HybridConfig, path: str) -> ConfigError:
     where = next((w for name, w in config.where.items() if repr(name) in error.what), path)
     return ConfigError(error.what, where=where, rule=error.rule, remedy=error.remedy)

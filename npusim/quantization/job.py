@@ -88,6 +88,13 @@ class Quantization:
                 remedy="keep its own parameters (npusim.float16(graph), "
                 "RKNN.build(do_quantization=False), no --quantize), or load the float model",
             )
+        if source.is_quantized:
+            raise QuantizationError(
+                "the model came quantized",
+                where=f"graph {source.name!r}",
+                rule="only float models are calibrated",
+                remedy="build with do_quantization=False (scheme f16) to keep its own parameters",
+            )
         self.source = source
         self.graph = optimize(source, level=level)
         self.algorithm = algorithm or Algorithm()
@@ -103,6 +110,14 @@ class Quantization:
         """Tell whether anything becomes an integer."""
         schemes = {self.formats.default, *self.formats.layers.values()}
         return schemes != {Scheme.F16}
+
+    @property
+    def passes(self) -> int:
+        """Return how often ``calibrate`` reads all samples."""
+        extra = self.corrected + (
+            self.equalized is Relu6.RESTRICT and bool(relu6_inputs(self.graph))
+        )
+        return self.algorithm.observer(self.formats.default).passes + extra
 
     def calibrate(
         self,
@@ -125,7 +140,7 @@ class Quantization:
         if self.corrected:
             layers = corrected_layers(self.graph, self.formats)
             inputs = {node.inputs[0] for node in layers}
-            stats = channel_stats(self.graph, samples, inputs, engine=engine)
+            stats = channel_stats(self.graph, samples, inputs, engine=engine, progress=progress)
             self.graph, count = correct_bias(self.graph, self.formats, stats)
             notes.append(f"bias of {count} layers corrected for the mean error of their weights")
         found = calibrate(
@@ -148,9 +163,13 @@ class Quantization:
 
     def apply_constrained(self, ranges: Mapping[str, Range]) -> Graph:
         """Return the quantized graph for ranges that are used as they are."""
-        graph = apply_formats(self.graph, ranges, self.formats)
-        listed = f", {len(self.formats.layers)} layers of their own" if self.formats.layers else ""
-        note = f"quantized to {self.formats.default.value}{listed}"
+        return self.quantized(ranges, self.formats)
+
+    def quantized(self, ranges: Mapping[str, Range], formats: Formats) -> Graph:
+        """Return the quantized graph in other formats than the job's own."""
+        graph = apply_formats(self.graph, ranges, formats)
+        listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
+        note = f"quantized to {formats.default.value}{listed}"
         return graph.copy(notes=(*graph.notes, *self.notes, note))
 
     def run(

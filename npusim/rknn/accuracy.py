@@ -82,10 +82,9 @@ def accuracy_analysis(
     if errors:
         table, _ = write_analysis(result, folder)
         log.info(f"{folder}: dumps and errors of all layers; {table.name} says what causes them")
+        say = log.warning if result.first_wrong or result.bad else log.info
         for line in analysis_verdict(result).splitlines():
-            log.info(line)
-    if result.hint:
-        log.warning(result.hint)
+            say(line)
     return result
 
 

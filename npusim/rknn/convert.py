@@ -1,6 +1,7 @@
 """The conversion half: source model -> lowered graph -> model file."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
 from npusim.rknn.prequantized import keep_parameters
+from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
 
 ADVISED_BATCH = 32
 
@@ -110,12 +112,15 @@ def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> C
             remedy="give dataset='dataset.txt', or build with do_quantization=False",
         )
     samples = open_dataset(Path(dataset), job.graph, limit=options.sample_limit)
-    total = len(samples) * options.algorithm.observer(options.scheme).passes
+    total, begin = len(samples) * job.passes, time.monotonic()
 
     def progress(count: int, label: str) -> None:
-        log.debug(f"sample {count} of {total}: {label}")
+        left_s = (time.monotonic() - begin) / count * (total - count)
+        log.debug(f"sample {count} of {total}: {label} ({left_s:.0f} s left)")
 
+    warn_of_outliers(job.graph, log)
     found = job.calibrate(samples, progress=progress)
+    draw_distributions(job.graph, samples, log)
     log.info(
         f"{options.scheme.value}: ranges from {found.samples} samples of {dataset}, "
         f"{-(-found.samples // options.batch_size)} steps of up to {options.batch_size}; "

@@ -1,5 +1,6 @@
 """Hybrid quantization: step 1, step 2 and direct_build."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npusim.errors import ConfigError
@@ -54,6 +55,19 @@ class HybridQuantization(RknnState):
     ) -> int:
         """Build from the files of step 1; without a cfg file the model becomes float16."""
         self._direct(model_input, data_input, model_quantize, pre_compile)
+        return OK
+
+    @boundary(failed)
+    def export_rknn_quant_params(self, model: Any, only_io: bool = True) -> int:
+        """Write ``<model_name>_quant_param.yml`` of a stored model into the working directory."""
+        from npusim.ir import archive
+        from npusim.rknn.quant_params import write_quant_params
+
+        path = as_path(model, "model")
+        graph = archive.load(path)
+        target = Path(f"{path.stem}_quant_param.yml")
+        write_quant_params(graph, target, only_io=bool(only_io))
+        self._log.info(f"quantization parameters of {path} are in {target.absolute()}")
         return OK
 
     def _direct(self, model_input: Any, data_input: Any, cfg: Any, pre_compile: Any) -> None:

@@ -44,7 +44,8 @@ def inverse(order: Sequence[int]) -> tuple[int, ...]:
 
 def unsigned(value: Array) -> Array:
     """Return a contiguous array of 8-bit or 16-bit codes as flat unsigned bit patterns."""
-    return value.view(f"u{value.dtype.itemsize}").reshape(-1)
+    flat = value.reshape(-1)
+    return flat if value.dtype.kind == "u" else flat.view(f"u{value.dtype.itemsize}")
 
 
 def all_codes(dtype: DTypeLike) -> Array:

@@ -12,7 +12,7 @@ from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
 from npusim.kernels import pack
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.layout import channels_last
-from npusim.runtime.threads import run_rows, thread_count
+from npusim.runtime.threads import part_count, run_rows, thread_count
 
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]  # codes (N, C, H, W) -> codes (N, OH, OW, O)
@@ -40,7 +40,11 @@ class Layout:
         """Return the run of all units, shared between threads; ``part`` takes (N, H, W, C)."""
         run, repeats = self.run_as_is(part), self.repeats
         if repeats == 1:
-            return lambda ifm, ofm: run(channels_last(ifm), ofm)
+
+            def on_pixels(ifm: Array, ofm: Array) -> None:
+                run(np.ascontiguousarray(ifm.transpose(0, 2, 3, 1)), ofm)
+
+            return on_pixels
         return lambda ifm, ofm: run(np.repeat(channels_last(ifm), repeats, axis=3), ofm)
 
     def run_as_is(self, part: Part) -> Run:
@@ -48,10 +52,11 @@ class Layout:
         units = self.images * self.plan.blocks * self.plan.shares
         work = self.images * self.plan.out_h * self.plan.out_w * self.weights.size
 
-        def run(ifm: Array, ofm: Array) -> None:
-            run_rows(lambda start, stop: part(ifm, ofm, start, stop), units, work)
-
-        return run
+        if part_count(units, work) == 1:
+            return lambda ifm, ofm: part(ifm, ofm, 0, units)
+        return lambda ifm, ofm: run_rows(
+            lambda start, stop: part(ifm, ofm, start, stop), units, work
+        )
 
 
 def lay_out(

@@ -13,7 +13,7 @@ from npusim.errors import MachineError
 from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
 from npusim.perfmodel.engines.nn_steps import channels_per_kernel, kernel_time, tile_sizes
 from npusim.perfmodel.engines.nn_traffic import image_bytes, tile_image_bytes, write_bytes
-from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes, planned_stream_bytes
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile, legal_tiles
 from npusim.perfmodel.workload import NnWork
@@ -45,14 +45,15 @@ class TileBytes:
 def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
     """Return the bytes of an operation with a given tile and coefficient stream.
 
-    With several superblocks the tile's image stays in on-chip memory if it fits; the coefficients
-    take what is left, and the part that does not fit is read again for every tile.
+    The tile's image has a place in on-chip memory if it fits, and with several superblocks it is
+    read only once; the coefficients take what is left, and the part that does not fit is read
+    again for every tile.
     """
     sram = machine.memory.vip_sram_bytes
     blocks = tile.superblocks
-    held = tile_image_bytes(work, tile) if blocks > 1 else 0
+    held = tile_image_bytes(work, tile) * work.dtype.itemsize
     cached = held <= sram
-    kept = min(1.0, (sram - (held if cached else 0)) / stream)
+    kept = min(1.0, (sram - (held if cached else 0)) / planned_stream_bytes(work, stream, machine))
     write, fits = write_bytes(work, tile, machine)
     return TileBytes(
         stream=stream,
@@ -104,27 +105,30 @@ def time_tile(
 class _Cores:
     """Cycles of products and of decoding for a tile of one superblock."""
 
-    __slots__ = ("count", "decode", "full_height", "interleave", "per_group", "several")
+    __slots__ = ("count", "decode", "full", "full_height", "interleave", "lower", "partial")
 
     def __init__(self, work: NnWork, tile: Tile, machine: Machine, slowdown: float) -> None:
         time = kernel_time(work, machine)
         depth = channels_per_kernel(work, machine) * slowdown
         self.count = machine.nn.cores_count
         self.interleave = tile.interleave
-        self.several = tile.count > 1
         self.full_height = min(tile.height, work.out_h)
-        self.per_group = (time.multiple if self.several else time.single) * depth
+        self.full, self.partial = time.full * depth, time.partial * depth
         if tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8:
-            self.per_group = 0.0  # products of 8-bit pointwise kernels hide behind the feed
+            self.full = self.partial = 0.0  # 8-bit pointwise products hide behind the feed
         self.decode = time.decode * depth / self.count
+        # Decoding of a lower tile at the bottom may run ahead during the tiles above it.
+        self.lower = tile.rows - 1
 
     def cycles(self, channels: float, height: int) -> tuple[float, float]:
         """Return (products, decoding) of ``channels`` outputs in a tile of ``height`` rows."""
         kernels = ceil(channels / self.count)
-        products = ceil(height / self.interleave) * self.per_group * kernels
-        if self.several and height != self.full_height:
-            return products, 0.0
-        return products, self.decode * channels
+        groups = ceil(height / self.interleave)
+        decode = self.decode * channels
+        if height == self.full_height:
+            return groups * self.full * kernels, decode
+        ahead = ceil(self.full_height / self.interleave) * self.full * kernels - decode
+        return groups * self.partial * kernels, max(0.0, decode - self.lower * max(0.0, ahead))
 
 
 def _remainder(work: NnWork, tile: Tile, machine: Machine, channels: float) -> float:

@@ -71,7 +71,8 @@ def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
         return round_up(
             aligned_bytes(part, gcd(part, plane), line) * rows / reach * work.in_c, line
         )
-    if tile.columns == 1 and row in (line // 4, line // 2) and row * tile.height % line == 0:
+    together = row in (line // 4, line // 2) and plane % line == 0
+    if tile.columns == 1 and together and row * tile.height % line == 0:
         return row * rows * work.in_c  # rows that fill lines together are fetched together
     if tile.columns == 1:
         per_row: float = aligned_bytes(row, row, line)

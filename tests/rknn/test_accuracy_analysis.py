@@ -194,6 +194,38 @@ def test_float16_builds_are_analysed_too(built, one, work):
     assert all(float(row["c"]) > 0.9999 for row in rows)
 
 
+def test_after_both_steps_of_hybrid_quantization(new, convnet, images, one, work):
+    rknn = new()
+    rknn.config(mean_values=[[127.5] * 3], std_values=[[127.5] * 3])
+    assert rknn.load_onnx(convnet()) == 0
+    assert rknn.hybrid_quantization_step1(dataset=images(4).path) == 0
+    assert rknn.accuracy_analysis(one, output_dir="step1") == 0
+    cfg = work / "toy.quantization.cfg"
+    text = cfg.read_text()
+    layer = re.search(r"Conv_c2_\d+", text)[0]
+    cfg.write_text(
+        text.replace(
+            "customized_quantize_layers: {}",
+            f"customized_quantize_layers:\n    {layer}: dynamic_fixed_point-i16",
+        )
+    )
+    assert rknn.hybrid_quantization_step2("toy.json", "toy.data", str(cfg)) == 0
+    assert rknn.accuracy_analysis(one, output_dir="step2") == 0
+    first, second = (
+        parsed(work / step / "entire_qnt_error_analysis.txt", ENTIRE_LINE)
+        for step in ("step1", "step2")
+    )
+    names = [row["file"] for row in second]
+    assert len(names) > len(first)
+    converters = [name for name in names if "_u8_to_i16_" in name or "_i16_to_u8_" in name]
+    assert len(converters) == len(names) - len(first)  # and each has its line
+    for row in second:
+        assert float(row["c"]) > 0.99
+    with open(work / "step2" / "analysis.csv", newline="") as file:
+        types = {row["op"]: row["dtype"] for row in csv.DictReader(file)}
+    assert types["conv2d"] == "i16"
+
+
 def test_without_errors_and_on_a_board(built, one, work, capsys):
     rknn = built()
     assert rknn.accuracy_analysis(one, output_dir="plain", calc_qnt_error=False) == 0

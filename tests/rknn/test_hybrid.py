@@ -56,6 +56,26 @@ def test_step1_writes_three_files_in_the_documented_layout(new, convnet, images,
         assert all(data[name].dtype == np.float32 for name in data.files)
 
 
+def test_step1_suggests_i16_for_a_layer_that_u8_ruins(new, images, work, capfd):
+    weights = conv_weights(8, 3)
+    weights["w"][0] *= 1000  # one channel takes the whole range
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], name="bad"),
+        helper.make_node("Clip", ["c", "zero", "six"], ["y"], name="clip"),
+    ]
+    limits = {"zero": np.float32(0), "six": np.float32(6)}
+    path = write_onnx(
+        work / "bad.onnx", nodes, {"x": (1, 3, 8, 10)}, {"y": (1, 8, 6, 8)}, weights | limits
+    )
+    stepped(new, path, images().path, mean_values=[[128] * 3], std_values=[[128] * 3])
+    content = yaml.safe_load((work / CFG).read_text())
+    (name,) = content["customized_quantize_layers"]
+    assert name.startswith("Conv_bad_")
+    assert content["customized_quantize_layers"][name] == "dynamic_fixed_point-i16"
+    rknn = step2(new)
+    assert any(node.op == "convert" for node in rknn._built.nodes)
+
+
 @pytest.mark.parametrize("dtype", ["asymmetric_quantized-u8", "dynamic_fixed_point-8", "i16"])
 def test_step2_without_changes_equals_build(new, convnet, images, dtype):
     data, path = images(), convnet()

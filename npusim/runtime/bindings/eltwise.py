@@ -35,7 +35,7 @@ from npusim.runtime.codes import (
     table_step,
     unsigned,
 )
-from npusim.runtime.threads import run_rows
+from npusim.runtime.threads import SMALL_WORK, run_rows
 
 Function = Callable[[Array, Array], Array]
 Rows = Callable[..., None]  # (a, a_rows, b, b_rows, ofm, row_length, first, last)
@@ -253,10 +253,18 @@ def _shader_rows(node: Node, specs: Sequence[TensorSpec]) -> Rows | None:
 
 def _on_rows(rows: Rows, ofm: TensorSpec) -> Function:
     """Return the function of two 8-bit operands that walks them as rows of contiguous memory."""
+    dtype, one_row = ofm.dtype.numpy, np.zeros(1, np.int64)
 
     def apply(left: Array, right: Array) -> Array:
+        if ofm.elements < SMALL_WORK and left.strides == right.strides and len(left.shape) == 4:
+            a, b = left.transpose(0, 2, 3, 1), right.transpose(0, 2, 3, 1)
+            if a.flags.c_contiguous and a.shape == b.shape:  # the usual case, without a plan
+                small = np.empty(a.shape, dtype)
+                operands = unsigned(a), one_row, unsigned(b), one_row, unsigned(small)
+                rows(*operands, small.size, 0, 1)
+                return small.transpose(0, 3, 1, 2)
         plan = row_plan(left, right, ofm.shape)
-        memory = np.empty([ofm.shape[axis] for axis in plan.order], ofm.dtype.numpy)
+        memory = np.empty([ofm.shape[axis] for axis in plan.order], dtype)
         operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
         arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
         run_rows(lambda start, stop: rows(*arguments, start, stop), plan.rows[0].size, memory.size)
