@@ -54,6 +54,24 @@ class Passes(NamedTuple):
     columns: NDArray[np.int64]
 
 
+def spread_rows(
+    weights: NDArray[np.int64],
+    places: Sequence[tuple[int, int]],
+    stride: int,
+    band: int,
+    size: int,
+) -> tuple[NDArray[np.int64], list[int]]:
+    """Return weights (groups of input rows, columns, band, channels, size), and the columns."""
+    columns = sorted({column for _, column in places})
+    reach = max(row for row, _ in places) + 1 + (band - 1) * stride
+    full = np.zeros((weights.shape[0], band, -(-reach // size) * size, len(columns)), np.int64)
+    for tap, (row, column) in enumerate(places):
+        for y in range(band):
+            full[:, y, row + y * stride, columns.index(column)] += weights[:, tap]
+    full = full.reshape(weights.shape[0], band, -1, size, len(columns))
+    return full.transpose(2, 4, 1, 0, 3), columns
+
+
 def pack_depthwise(
     weights: NDArray[np.int64], places: Sequence[tuple[int, int]], stride: int, band: int
 ) -> Passes:
@@ -70,13 +88,7 @@ def pack_depthwise(
         Output rows computed together.
     """
     channels = weights.shape[0]
-    columns = sorted({column for _, column in places})
-    reach = max(row for row, _ in places) + 1 + (band - 1) * stride
-    full = np.zeros((channels, band, -(-reach // 4) * 4, len(columns)), np.int64)
-    for tap, (row, column) in enumerate(places):
-        for y in range(band):
-            full[:, y, row + y * stride, columns.index(column)] += weights[:, tap]
-    fours = full.reshape(channels, band, -1, 4, len(columns)).transpose(2, 4, 1, 0, 3)
+    fours, columns = spread_rows(weights, places, stride, band, 4)
     lanes = in_lanes(np.arange(channels))
     packed, places_of = [], []
     for part in signed_parts(fours):

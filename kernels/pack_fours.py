@@ -26,15 +26,15 @@ def aligned(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return copy
 
 
-class Fours(NamedTuple):
-    """Inputs in groups of four that lie side by side.
+class Groups(NamedTuple):
+    """Inputs in groups of ``size`` that lie side by side.
 
     Attributes
     ----------
-    offsets : int64 (K4,)
+    offsets : int64 (groups,)
         Where each group begins; the last of a run may reach beyond it.
-    taps : int64 (K4, 4)
-        Which weight k each of the four multiplies, -1 for none.
+    taps : int64 (groups, size)
+        Which weight k each input of a group multiplies, -1 for none.
     whole : bool
         No group reaches beyond its run.
     """
@@ -44,20 +44,30 @@ class Fours(NamedTuple):
     whole: bool
 
 
-def fours_of(offsets: NDArray[np.int64]) -> Fours:
-    """Return the groups of four that cover the offsets of all weights."""
+def groups_of(offsets: NDArray[np.int64], size: int) -> Groups:
+    """Return the groups of inputs that cover the offsets of all weights."""
     order = np.argsort(offsets, kind="stable")
     ascending = offsets[order]
     ends = np.flatnonzero(np.diff(ascending) != 1) + 1
     bounds = np.concatenate([[0], ends, [offsets.size]]) if offsets.size else np.zeros(1)
-    fours, taps = [], []
+    starts, taps = [], []
     for begin, end in pairwise(bounds.astype(np.int64).tolist()):
-        for first in range(begin, end, 4):
-            fours.append(int(ascending[first]))
-            inside = order[first : min(first + 4, end)].tolist()
-            taps.append(inside + [-1] * (4 - len(inside)))
-    table = np.array(taps, np.int64).reshape(-1, 4)
-    return Fours(np.array(fours, np.int64), table, not (table < 0).any())
+        for first in range(begin, end, size):
+            starts.append(int(ascending[first]))
+            inside = order[first : min(first + size, end)].tolist()
+            taps.append(inside + [-1] * (size - len(inside)))
+    table = np.array(taps, np.int64).reshape(-1, size)
+    return Groups(np.array(starts, np.int64), table, not (table < 0).any())
+
+
+def spread_weights(weights: NDArray[np.int64], groups: Groups) -> NDArray[np.int64]:
+    """Return weights (convolution groups, O/group, k) as (panels, groups, PANEL, size)."""
+    parts, per_group, _ = weights.shape
+    panels = -(-per_group // PANEL)
+    full = np.zeros((parts, panels * PANEL, *groups.taps.shape), np.int64)
+    full[:, :per_group] = np.where(groups.taps < 0, 0, weights[:, :, groups.taps])
+    full = full.reshape(parts * panels, PANEL, *groups.taps.shape)
+    return full.transpose(0, 2, 1, 3)
 
 
 def signed_parts(weights: NDArray[np.int64]) -> list[NDArray[np.int8]]:
@@ -86,15 +96,10 @@ class Panels(NamedTuple):
     ends: NDArray[np.int64]
 
 
-def pack_panels(weights: NDArray[np.int64], fours: Fours) -> Panels:
+def pack_panels(weights: NDArray[np.int64], fours: Groups) -> Panels:
     """Pack weights (groups, O/group, k), zero points taken off; all-zero groups are left out."""
-    groups, per_group, _ = weights.shape
-    panels = -(-per_group // PANEL)
-    full = np.zeros((groups, panels * PANEL, *fours.taps.shape), np.int64)
-    full[:, :per_group] = np.where(fours.taps < 0, 0, weights[:, :, fours.taps])
-    full = full.reshape(groups * panels, PANEL, *fours.taps.shape).transpose(0, 2, 1, 3)
     packed, offsets, ends = [], [], [0]
-    for panel in full:
+    for panel in spread_weights(weights, fours):
         for part in signed_parts(panel):
             used = part.any(axis=(1, 2))
             packed.append(part[used].reshape(-1))

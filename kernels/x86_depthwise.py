@@ -86,7 +86,7 @@ def row_address(ifm, image, row, outside):
     """Return the address of an input row, or that of a row of padding."""
     if row < 0 or row >= ifm.shape[1]:
         return outside
-    row_bytes = ifm.shape[2] * ifm.shape[3]
+    row_bytes = ifm.shape[2] * ifm.shape[3] * ifm.itemsize
     return np.int64(ifm.ctypes.data) + (image * ifm.shape[1] + row) * row_bytes
 
 

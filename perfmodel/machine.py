@@ -70,7 +70,12 @@ class NnEngine:
     partial_superblock_cycles: float
     handover_cycles: float
     tile_launch_cycles: float
-    uncached_write_ratio: float
+    planned_hit_ratio: float
+    planned_miss_ratio: float
+    planned_line_miss_ratio: float
+    planned_short_row_ratio: float
+    planned_true_ratio: float
+    empty_group_ratio: float
     pointwise_cycles_per_group: float
     pointwise_float_cycles_per_group: float
     partial_tile_cycles_per_group: float

@@ -1,7 +1,7 @@
 """Memory an inference needs: weights as stored, and activations in planned buffers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from npusim.ir.graph import Engine
@@ -115,13 +115,12 @@ def memory_use(
     coefficient_bytes : int
         Compressed coefficient streams of all NN operations.
     """
-    size = {name: network.tensor_bytes(name) * network.batch for name in network.shapes}
-    wanted = _live_ranges(network, lowered, size)
-    buffers = _place(wanted, max(1, len(lowered)))
+    wanted = live_ranges(network, lowered)
+    buffers = place(wanted, max(1, len(lowered)))
     alive = [0] * max(1, len(lowered))
-    for _, bytes_, first, last in wanted:
-        for position in range(first, last + 1):
-            alive[position] += bytes_
+    for buffer in wanted:
+        for position in range(buffer.first, buffer.last + 1):
+            alive[position] += buffer.size_bytes
     peak = max(range(len(alive)), key=alive.__getitem__)
     others = sum(
         low.layer.constant_bytes
@@ -131,39 +130,40 @@ def memory_use(
     return MemoryUse(
         weight_bytes=sum(layer.constant_bytes for layer in network.layers),
         stored_weight_bytes=coefficient_bytes + others,
-        activation_bytes=sum(bytes_ for _, bytes_, _, _ in wanted),
+        activation_bytes=sum(buffer.size_bytes for buffer in wanted),
         activation_live_bytes=alive[peak],
         activation_peak_bytes=max((b.offset_bytes + b.size_bytes for b in buffers), default=0),
         peak_layer=lowered[peak].layer.name if lowered else "",
-        input_bytes=sum(size[n] for n in network.inputs),
-        output_bytes=sum(size[n] for n in network.outputs),
+        input_bytes=sum(network.tensor_bytes(n) for n in network.inputs) * network.batch,
+        output_bytes=sum(network.tensor_bytes(n) for n in network.outputs) * network.batch,
         buffers=tuple(sorted(buffers, key=lambda b: (b.first, b.offset_bytes))),
     )
 
 
-_Wanted = tuple[str, int, int, int]  # name, bytes, first and last position
+def live_ranges(network: Network, lowered: Sequence[LoweredLayer]) -> list[Buffer]:
+    """Return what has to be placed, all at offset 0, the batch included.
 
-
-def _live_ranges(
-    network: Network, lowered: Sequence[LoweredLayer], size: dict[str, int]
-) -> list[_Wanted]:
-    """Return what has to be placed; a convolution's result before its fused pool never exists."""
-    root = _buffers(network)
-    first: dict[str, int] = {root[name]: 0 for name in network.inputs}
+    A convolution's result before its fused pool never exists.
+    """
+    owner = owners(network)
+    first: dict[str, int] = {owner[name]: 0 for name in network.inputs}
     last: dict[str, int] = dict(first)
-    scratch: list[_Wanted] = []
+    scratch = []
     for position, low in enumerate(lowered):
         outputs = low.fused[-1].outputs if low.fused else low.layer.outputs
         for name in (*low.layer.inputs, *outputs):
-            buffer = root[name]
-            first.setdefault(buffer, position)
-            last[buffer] = position
-        if between := _between_bytes(low) * network.batch:
-            images = images_of(network.shapes[low.layer.outputs[0]])
-            scratch.append((f"{low.layer.name}:scratch", between * images, position, position))
+            first.setdefault(owner[name], position)
+            last[owner[name]] = position
+        if between := _between_bytes(low) * images_of(network.shapes[low.layer.outputs[0]]):
+            scratch.append((f"{low.layer.name}:scratch", between, position, position))
     for name in network.outputs:
-        last[root[name]] = max(0, len(lowered) - 1)
-    return [(name, size[name], first[name], last[name]) for name in first if size[name]] + scratch
+        last[owner[name]] = max(0, len(lowered) - 1)
+    tensors = [(name, network.tensor_bytes(name), first[name], last[name]) for name in first]
+    return [
+        Buffer(name=name, size_bytes=size * network.batch, offset_bytes=0, first=begin, last=end)
+        for name, size, begin, end in (*tensors, *scratch)
+        if size
+    ]
 
 
 def _between_bytes(lowered: LoweredLayer) -> int:
@@ -183,29 +183,34 @@ def _between_bytes(lowered: LoweredLayer) -> int:
     return total
 
 
-def _place(wanted: Sequence[_Wanted], positions: int) -> list[Buffer]:
+def place(wanted: Sequence[Buffer], positions: int) -> list[Buffer]:
     """Place the largest buffers first, each in the lowest gap that is free while it lives.
 
     Source: the greedy-by-size rule for shared activation memory of published inference engines.
     """
     alive: list[list[Buffer]] = [[] for _ in range(positions)]
     placed = []
-    for name, bytes_, first, last in sorted(wanted, key=lambda w: (-w[1], w[2], w[0])):
-        rivals = {id(b): b for spot in range(first, last + 1) for b in alive[spot]}
-        offset = 0
-        for rival in sorted(rivals.values(), key=lambda b: b.offset_bytes):
-            if rival.offset_bytes >= offset + bytes_:
-                break
-            end = rival.offset_bytes + rival.size_bytes
-            offset = max(offset, -(-end // ALIGNMENT_BYTES) * ALIGNMENT_BYTES)
-        buffer = Buffer(name=name, size_bytes=bytes_, offset_bytes=offset, first=first, last=last)
-        placed.append(buffer)
-        for spot in range(first, last + 1):
-            alive[spot].append(buffer)
+    for buffer in sorted(wanted, key=lambda b: (-b.size_bytes, b.first, b.name)):
+        span = range(buffer.first, buffer.last + 1)
+        offset = lowest_gap(buffer.size_bytes, (b for spot in span for b in alive[spot]))
+        placed.append(replace(buffer, offset_bytes=offset))
+        for spot in span:
+            alive[spot].append(placed[-1])
     return placed
 
 
-def _buffers(network: Network) -> dict[str, str]:
+def lowest_gap(size_bytes: int, rivals: Iterable[Buffer]) -> int:
+    """Return the lowest aligned offset at which a buffer overlaps none of the others."""
+    offset = 0
+    for rival in sorted({id(b): b for b in rivals}.values(), key=lambda b: b.offset_bytes):
+        if rival.offset_bytes >= offset + size_bytes:
+            break
+        end = rival.offset_bytes + rival.size_bytes
+        offset = max(offset, -(-end // ALIGNMENT_BYTES) * ALIGNMENT_BYTES)
+    return offset
+
+
+def owners(network: Network) -> dict[str, str]:
     """Return tensor -> tensor that owns its memory: views and parts written in place have none."""
     context = Context(network, network.producers(), network.consumers())
     root = {name: name for name in network.shapes}

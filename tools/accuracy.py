@@ -190,7 +190,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=fetch_models.cache_folder())
     parser.add_argument("--write", action="store_true", help="renew docs/accuracy.md")
     parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument("--formats", action="store_true", help="the table of number formats")
     options = parser.parse_args(arguments)
+    if options.formats:
+        import accuracy_formats
+
+        found = accuracy_formats.table(options.models, options.only)
+        if options.write:
+            accuracy_formats.write(found)
+        return 0
     rows = []
     for model in fetch_models.load_list()[1]:
         path = options.models / model.file

@@ -6,6 +6,9 @@ Names (rknn-api sections 9 and 10)
     npusim and the 1.7 era driver; npusim adds ``nn_layer_dump_index.csv``.
 ``<Layer>_<counter>_<W>_<H>_<C>_<N>.txt``
     Older drivers.
+``operation_<counter>_<Layer>.txt``, ``layerOut_<b>_uid_<uid>_NodeID_<n>_<Layer>.txt``
+    Current drivers, both with the same values, in a folder ``LayerDump``. Source: measured, the
+    vendor's simulator of this chip writes them.
 ``<layer>_<uid>_out<k>_nhwc_<N>_<H>_<W>_<C>.tensor`` or ``.npy``
     Snapshots of accuracy_analysis.
 ``<id>_<Layer>_<k>_<bytes>.bin``
@@ -35,6 +38,8 @@ DRIVER = re.compile(
 OLD_DRIVER = re.compile(
     r"(?P<kind>[A-Za-z].*)_(?P<uid>\d+)_(?P<w>\d+)_(?P<h>\d+)_(?P<d>\d+)_(?P<n>\d+)\.txt"
 )
+NEW_DRIVER = re.compile(r"operation_(?P<uid>\d+)_(?P<kind>.+)\.txt")
+NEW_FOLDER = "LayerDump"
 BINARY = re.compile(r"\d+_.+_\d+_\d+\.bin")
 NHWC, NCHW, MEMORY = "NHWC", "NCHW", "memory"
 
@@ -52,7 +57,8 @@ class DumpFile:
     uid : int
         The writing tool's number of the layer.
     shape : tuple of int
-        In the file's own order; of a driver's file the sizes (d, h, w).
+        In the file's own order; of a driver's file the sizes (d, h, w), or only the number of
+        values when the name has no sizes.
     order : str
         ``"NHWC"``, ``"NCHW"``, ``"memory"``; empty when the name does not say.
     """
@@ -108,7 +114,8 @@ class DumpFile:
 def dump_files(folder: Path) -> tuple[DumpFile, ...]:
     """Return the files of the first batch item of a dump.
 
-    A snapshot's root stands for its ``entire_qnt``.
+    A snapshot's root stands for its ``entire_qnt``, the folder in which a driver ran for its
+    ``LayerDump``.
 
     Raises
     ------
@@ -119,8 +126,10 @@ def dump_files(folder: Path) -> tuple[DumpFile, ...]:
         raise InputError("there is no such folder", where=str(folder), rule="a folder of dumps")
     if (folder / INDEX_NAME).is_file():
         return tuple(_indexed(folder))
-    if (folder / ENTIRE).is_dir():
-        folder = folder / ENTIRE
+    for inner in (ENTIRE, NEW_FOLDER):
+        if (folder / inner).is_dir():
+            folder = folder / inner
+            break
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     found = [file for name in names if (file := _named(folder / name)) is not None]
     if not found:
@@ -180,6 +189,9 @@ def _named(path: Path) -> DumpFile | None:
             shape=sizes,
             order=NHWC if len(sizes) == 4 else MEMORY,
         )
+    if match := NEW_DRIVER.fullmatch(path.name):
+        count = path.read_bytes().count(b"\n")
+        return DumpFile(path=path, kind=match["kind"], uid=int(match["uid"]), shape=(count,))
     match = DRIVER.fullmatch(path.name) or OLD_DRIVER.fullmatch(path.name)
     if match is None or int(match.groupdict().get("batch") or 0):
         return None

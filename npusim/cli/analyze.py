@@ -9,6 +9,7 @@ from npusim.analysis.analyze import analyze, require_float_source
 from npusim.analysis.compare import WRONG_BELOW
 from npusim.analysis.snapshot import write_snapshot
 from npusim.cli import common
+from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.report.analysis_table import analysis_table, analysis_verdict, write_analysis
 
@@ -27,6 +28,12 @@ def command(
     scheme: common.SchemeOption = "u8",
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
+    stored: Annotated[
+        Path | None,
+        typer.Option(
+            help="Analyse this stored model (a hybrid one, say), made from MODEL, instead."
+        ),
+    ] = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -54,7 +61,11 @@ def command(
         )
     require_float_source(graph)
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, level=level, algorithm=algorithm, shown=shown)
+    ready = (
+        stored_like(stored, graph, "--stored")
+        if stored
+        else common.quantized(graph, scheme, dataset, level=level, algorithm=algorithm, shown=shown)
+    )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     with common.progress_bar(shown) as bar:

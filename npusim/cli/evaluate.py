@@ -7,17 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from npusim import assets
 from npusim.cli import common
+from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
@@ -30,7 +23,7 @@ from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, wor
 from npusim.runtime.threads import thread_count
 
 NAME = "evaluate"
-FEW = 64  # samples that are done before other processes have started
+FEW = 256  # samples that are done before other processes have started
 INTERRUPTED = 130  # as shells say of a command that was interrupted
 
 
@@ -53,6 +46,12 @@ def command(
             "--quantize", metavar="u8,i8,i16,f16", help="Number formats, comma separated."
         ),
     ] = "u8",
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Stored model of the same network (a tuned one, say) to run beside. Repeatable."
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Calibration list: one sample a line, no labels.")
     ] = None,
@@ -96,8 +95,18 @@ def command(
     shown = common.console(as_json)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
+    graphs = _graphs(graph, model, scheme, calibration, algorithm, level, shown)
+    for path in also or ():
+        graphs[path.stem] = stored_like(path, graph, "--also")
+        if graphs[path.stem].preprocess != graph.preprocess:
+            raise ConfigError(
+                f"it was made with {graphs[path.stem].preprocess}",
+                where=f"--also {path}",
+                rule="all networks see the same preprocessing",
+                remedy="give the --mean, --std and --reorder that it was made with",
+            )
     job = Job(
-        graphs=_graphs(graph, model, scheme, calibration, algorithm, level, shown),
+        graphs=graphs,
         task=task,
         labels=read_labels(labels) if labels else (),
         offset=label_offset,
@@ -106,7 +115,7 @@ def command(
     kept = state or Path(f"npusim-evaluate-{fingerprint(job, items)[:12]}.jsonl")
     if kept.exists():
         shown.print(f"going on with {kept}")
-    with _progress_bar(shown) as bar:
+    with common.progress_bar(shown) as bar:
         bar_task = bar.add_task("evaluating", total=len(items))
         found = evaluate(
             job,
@@ -187,15 +196,3 @@ def _drop(found: Evaluation) -> float:
             rule="a float model and the task classification",
         )
     return max((100 * (first.top1 - (run.top1 or 0.0)) for run in others), default=0.0)
-
-
-def _progress_bar(shown: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=shown,
-        transient=True,
-    )

@@ -49,6 +49,8 @@ def command(
         table.add_row("number formats", formats["scheme"])
         for reason, layers in formats["elsewhere"].items():
             table.add_row(f"elsewhere ({len(layers)})", f"{reason}: {', '.join(layers)}")
+    if facts["notes"]:
+        table.add_row("notes", "\n".join(facts["notes"]))
     table.add_row("unsupported", "nothing")
     shown.print(table)
 
@@ -72,6 +74,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
         "number_formats": _formats(graph),
+        "notes": list(graph.notes),
         "unsupported": [],
     }
 

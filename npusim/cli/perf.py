@@ -35,6 +35,9 @@ def command(
     clock_mhz: Annotated[float | None, typer.Option(help="NPU clock.")] = None,
     ddr_gbps: Annotated[float | None, typer.Option(help="Sustained DDR rate, 1e9 B/s.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images in one run.")] = None,
+    sram: Annotated[
+        str, typer.Option(metavar="on|off", help="Keep maps in the AXI SRAM where they fit.")
+    ] = "off",
     shape: common.ShapeOption = None,
     level: common.LevelOption = 3,
     top: Annotated[
@@ -79,6 +82,10 @@ def command(
     vs_batch: Annotated[
         int | None, typer.Option(rich_help_panel=VS, help="... with this batch.")
     ] = None,
+    vs_sram: Annotated[
+        str | None,
+        typer.Option(metavar="on|off", rich_help_panel=VS, help="... with maps in the SRAM."),
+    ] = None,
     vs_shape: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,6 +104,7 @@ def command(
         clock_mhz=clock_mhz,
         ddr_gbps=ddr_gbps,
         batch=batch,
+        sram=sram,
         shape=tuple(shape or ()),
         level=level,
     )
@@ -108,6 +116,7 @@ def command(
         "clock_mhz": vs_clock_mhz,
         "ddr_gbps": vs_ddr_gbps,
         "batch": vs_batch,
+        "sram": vs_sram,
         "shape": tuple(vs_shape) if vs_shape else None,
     }
     estimates = [price(request)]

@@ -30,6 +30,7 @@ class Request:
     clock_mhz: float | None = None
     ddr_gbps: float | None = None
     batch: int | None = None
+    sram: str = "off"
     shape: tuple[str, ...] = ()
     level: int = 3
 
@@ -43,6 +44,8 @@ def price(request: Request) -> Estimate:
         When the model cannot be read or an option does not fit it.
     """
     network = _network(request)
+    if not _is_list(request.model):  # exporters call all their graphs the same
+        network = replace(network, name=Path(request.model).stem)
     if request.batch is not None:
         if request.batch < 1:
             raise ConfigError(f"batch {request.batch}", where="--batch", rule="at least 1")
@@ -53,15 +56,22 @@ def price(request: Request) -> Estimate:
         profile=request.profile,
         clock_mhz=request.clock_mhz,
         ddr_gbps=request.ddr_gbps,
+        sram=_switch(request.sram),
     )
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ConfigError(f"value {text!r}", where="--sram", rule="on or off")
+    return text == "on"
 
 
 def _network(request: Request) -> Network:
     scheme = scheme_named(request.dtype or DEFAULT_DTYPE)
-    if request.model == BUNDLED_LIST:
-        return load_layer_list(assets.layer_list_path(), scheme.dtype)
-    if Path(request.model).suffix.lower() == ".json":
-        return load_layer_list(request.model, scheme.dtype)
+    if _is_list(request.model):
+        bundled = request.model == BUNDLED_LIST
+        path = assets.layer_list_path() if bundled else request.model
+        return load_layer_list(path, scheme.dtype)
     graph = common.load(request.model, shape=list(request.shape) or None)
     if not common.is_quantized(graph):
         graph = assume_quantized(optimize(graph, level=request.level), scheme)
@@ -69,6 +79,10 @@ def _network(request: Request) -> Network:
         # Engines were chosen for the stored type: what another type would get is chosen again.
         return from_graph(graph, scheme.dtype)
     return from_graph(lower(graph, level=request.level))
+
+
+def _is_list(model: str) -> bool:
+    return model == BUNDLED_LIST or Path(model).suffix.lower() == ".json"
 
 
 def _input_types(graph: Graph) -> set[DType]:

@@ -87,8 +87,8 @@ def command(
             shown=shown,
         )
     archive.save(ready, output)
-    said = scheme or ("its own parameters" if common.is_quantized(graph) else "u8")
-    _print(ready, output, said, shown=shown, as_json=as_json)
+    kept = scheme or ("its own parameters" if common.is_quantized(graph) else "u8")
+    _print(ready, output, kept, shown=shown, as_json=as_json)
 
 
 def _print(

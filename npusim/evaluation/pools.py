@@ -21,7 +21,7 @@ from npusim.extras import require
 
 Records = list[dict[str, Any]]
 ATTEMPTS = 3
-LARGEST_CHUNK = 16
+LARGEST_CHUNK = 8
 CONNECT_S = 10.0
 _job: Job | None = None
 
@@ -36,12 +36,12 @@ def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Rec
     """Run samples in ``jobs`` processes of this computer, each with one thread."""
     waiting = chunks(items, jobs)
     attempts: dict[int, int] = {}
+    others = set(multiprocessing.active_children())
     while waiting:
         executor = _executor(job, jobs)
         pending: dict[Future[Records], list[Item]] = {}
         try:
-            queue = iter(waiting)
-            pending = {executor.submit(_run, chunk): chunk for chunk in queue}
+            pending = {executor.submit(_run, chunk): chunk for chunk in waiting}
             waiting = []
             while pending:
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -53,6 +53,9 @@ def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Rec
                         waiting.append(chunk)
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+            if pending:  # stopped: nobody waits for what is running
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
         # nobody knows which sample killed the process: they run again one by one
         again: list[list[Item]] = []
         for item in (item for chunk in waiting for item in chunk):

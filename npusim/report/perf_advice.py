@@ -166,6 +166,8 @@ def _shader(case: _Case) -> str:
         if mode is not ResizeMode.NEAREST:
             return f"{mode.value} resize runs on the shader; nearest doubling (u8, i16) does not"
         return "only nearest doubling in u8 or i16 has a fast form; this one runs on the shader"
+    if op == "convert":
+        return "a change of number format runs on the shader; feed and read the model's own type"
     if op == "softmax":
         return "softmax runs on the shader; leave it out where only the largest value matters"
     return f"{op} has no fixed engine and runs on the shader; leave it out, or replace it"

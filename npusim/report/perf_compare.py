@@ -255,6 +255,7 @@ def _side(estimate: Estimate) -> dict[str, Any]:
         "clock_mhz": estimate.clock_hz / 1e6,
         "ddr_gbps": estimate.ddr_bytes_per_s / 1e9,
         "batch": estimate.batch,
+        "sram": estimate.setting.sram,
         "total_time_us": round(estimate.total_time_us, 3),
     }
 

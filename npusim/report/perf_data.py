@@ -119,7 +119,7 @@ CSV_COLUMNS = (
     *("number", "name", "uid", "op", "fused", "engine", "macs", "cycles", "compute_cycles"),
     *("time_us", "share", "utilisation", "bound", "ddr_image_bytes", "ddr_kernel_bytes"),
     *("ddr_command_bytes", "ddr_write_bytes", "sram_image_bytes", "sram_kernel_bytes"),
-    *("operations", "advice"),
+    *("sram_write_bytes", "operations", "advice"),
 )
 
 

@@ -51,10 +51,11 @@ def columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> Non
 def heading(estimate: Estimate) -> str:
     """Return which network on which chip at which rates."""
     batch = f", batch {estimate.batch}" if estimate.batch != 1 else ""
+    sram = ", maps in SRAM" if estimate.setting.sram else ""
     return (
         f"{estimate.network} on {estimate.machine}, profile {estimate.profile}, "
         f"{number_format(estimate)}, {estimate.clock_hz / 1e6:.0f} MHz, "
-        f"DDR {estimate.ddr_bytes_per_s / 1e9:.2f} GB/s{batch}"
+        f"DDR {estimate.ddr_bytes_per_s / 1e9:.2f} GB/s{batch}{sram}"
     )
 
 
@@ -127,17 +128,16 @@ def _rows(estimate: Estimate, top: int | None) -> list[tuple[int, LayerEstimate]
 
 def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
     """Return bytes of every layer by memory and kind, and the tile of its NN operation."""
-    room = max(14, width - 78 - (12 if width >= ROOMY else 0))
+    room = max(14, width - 81 - (12 if width >= ROOMY else 0))
     table = plain_table("kilobytes by memory and kind", dense=width < ROOMY)
     columns(table, ("#", "layer", "eng"))
     table.add_column("tile", justify="right", no_wrap=True)
-    names = ("DDR image", "DDR kernel", "DDR cmd", "DDR write", "SRAM image", "SRAM kern")
-    columns(table, (), names)
+    columns(table, (), ("DDR in", "DDR wt", "DDR cmd", "DDR out", "SRAM in", "SRAM wt", "SRAM out"))
     for number, layer in _rows(estimate, top):
         t = layer.cost.traffic
         kinds = (
             *(t.ddr_image_bytes, t.ddr_kernel_bytes, t.ddr_command_bytes, t.ddr_write_bytes),
-            *(t.sram_image_bytes, t.sram_kernel_bytes),
+            *(t.sram_image_bytes, t.sram_kernel_bytes, t.sram_write_bytes),
         )
         tile = next((o.tile for o in layer.operations if o.tile), None)
         table.add_row(

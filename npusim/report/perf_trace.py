@@ -40,10 +40,10 @@ def trace_events(estimate: Estimate, process: int = 1) -> list[dict[str, Any]]:
     used = {o.engine for layer in estimate.layers for o in layer.operations}
     for engine, track in TRACKS.items():
         if engine in used:
-            events.append(_name("thread_name", track, TRACK_NAMES[engine]))
+            events += _track(track, TRACK_NAMES[engine])
     now = 0.0
     if estimate.copy_time_us:
-        events.append(_name("thread_name", HOST_TRACK, "host link"))
+        events += _track(HOST_TRACK, "host link")
         events.append(_slice("input and output copies", HOST_TRACK, 0.0, estimate.copy_time_us, {}))
         now = estimate.copy_time_us
     for layer in executed(estimate):
@@ -66,6 +66,12 @@ def trace_events(estimate: Estimate, process: int = 1) -> list[dict[str, Any]]:
     return [event | {"pid": process} for event in events]
 
 
+def _track(number: int, text: str) -> list[dict[str, Any]]:
+    """Return the events that name a track and keep the tracks in the order of their numbers."""
+    order = _name("thread_sort_index", number, text) | {"args": {"sort_index": number}}
+    return [_name("thread_name", number, text), order]
+
+
 def _name(kind: str, track: int, text: str) -> dict[str, Any]:
     return {"ph": "M", "name": kind, "tid": track, "args": {"name": text}}
 
@@ -79,7 +85,7 @@ def _slice(
         "cat": "npu",
         "tid": track,
         "ts": round(begin_us, 3),
-        "dur": round(begin_us + time_us, 3) - round(begin_us, 3),
+        "dur": round(round(begin_us + time_us, 3) - round(begin_us, 3), 3),
         "args": arguments,
     }
 

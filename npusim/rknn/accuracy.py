@@ -8,9 +8,11 @@ from npusim.analysis.analyze import Analysis, analyze, require_float_source
 from npusim.analysis.snapshot import FILE_TYPES, write_snapshot
 from npusim.errors import ConfigError, DatasetError
 from npusim.ir.graph import Graph
+from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.report.analysis_table import analysis_verdict, write_analysis
 from npusim.rknn.log import Log
+from npusim.rknn.weight_report import draw_distributions
 from npusim.runtime.program import Program
 
 
@@ -65,6 +67,7 @@ def accuracy_analysis(
         raise ConfigError(f"output_dir {output_dir!r}", rule="the path of a folder")
     graph = source.copy(preprocess=built.preprocess, batch=1)
     label, feeds = one_sample(inputs, graph)
+    draw_distributions(optimize(graph), [(label, feeds)], log)
     log.info(f"accuracy analysis of {len(built.nodes)} layers on {label}")
     result = analyze(
         graph,

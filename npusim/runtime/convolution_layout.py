@@ -1,7 +1,7 @@
 """How a phase of a convolution is cut into units, and its numbers as the kernels want them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,9 +95,26 @@ def lay_out(
     )
 
 
+def rows_in_bands(layout: Layout, band: int) -> Layout:
+    """Return the layout with one unit of whole bands of output rows per thread."""
+    workers = max(1, thread_count() // layout.images)
+    block_h = -(-layout.plan.out_h // (workers * band)) * band
+    blocks = -(-layout.plan.out_h // block_h)
+    return replace(layout, plan=layout.plan._replace(block_h=block_h, blocks=blocks, shares=1))
+
+
 def reach(phase: Phase, axis: int) -> int:
     """Return the extent of a phase's window in input pixels."""
     return max((place[axis] for place in phase.places), default=0) + 1
+
+
+def reads_inside(conv: Convolution, phase: Phase) -> bool:
+    """Tell whether no window of the phase touches padding, and the first begins at 0."""
+    return phase.pad_before == (0, 0) and all(
+        (phase.out_size[axis] - 1) * conv.stride[axis] + reach(phase, axis)
+        <= conv.ifm.shape[2 + axis]
+        for axis in range(2)
+    )
 
 
 def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:

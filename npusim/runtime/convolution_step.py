@@ -11,7 +11,7 @@ from npusim.ir.quant import Rounding, zero_point_of
 from npusim.kernels import conv as portable
 from npusim.kernels import pack
 from npusim.kernels.fma_tile import PANEL
-from npusim.runtime import convolution_x86, isa
+from npusim.runtime import convolution_pairs, convolution_x86, isa
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.convolution_layout import (
     Layout,
@@ -75,7 +75,10 @@ def _bind_phase(conv: Convolution, phase: Phase) -> Run:
     if pair == (DType.F16, DType.F16):
         return _f16(conv, phase)
     if pair == (DType.I16, DType.I16):
-        return _i16(conv, phase)
+        fast = (
+            convolution_pairs.bind_i16(conv, phase) if isa.selected() == isa.AVX512_VNNI else None
+        )
+        return fast or _i16(conv, phase)
     raise GraphError(
         f"{pair[0].value} in and {pair[1].value} out",
         where=conv.where,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.quant import zero_point_of
 from npusim.kernels import pack, pack_depthwise, x86_depthwise, x86_vnni
-from npusim.kernels.pack_fours import fours_of, pack_panels
+from npusim.kernels.pack_fours import groups_of, pack_panels
 from npusim.kernels.x86_store import fits
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.convolution_layout import (
@@ -20,9 +20,11 @@ from npusim.runtime.convolution_layout import (
     lay_out,
     limits,
     reach,
+    reads_inside,
+    rows_in_bands,
     wrapped,
 )
-from npusim.runtime.threads import scratch, thread_count
+from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 PLANES = 4  # so many planes of an input are joined to four bytes per pixel
@@ -80,14 +82,11 @@ def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
 
 def _direct(conv: Convolution, phase: Phase, layout: Layout) -> Run | None:
     """Return a run that reads the input where it lies, if no window needs padding or more bytes."""
-    if flip_of(conv.ifm.dtype) or phase.pad_before != (0, 0):
+    if flip_of(conv.ifm.dtype) or not reads_inside(conv, phase):
         return None
-    for axis in range(2):
-        last = (phase.out_size[axis] - 1) * conv.stride[axis] + reach(phase, axis)
-        if last > conv.ifm.shape[2 + axis]:
-            return None
     wide = layout.plan._replace(window_w=conv.ifm.shape[3])
-    if not fours_of(pack.tap_offsets(phase.places, wide, channels_outermost=False)).whole:
+    offsets = pack.tap_offsets(phase.places, wide, channels_outermost=False)
+    if not groups_of(offsets, 4).whole:
         return None
     return _reading(conv, phase, replace(layout, plan=wide), x86_vnni.DIRECT)
 
@@ -96,7 +95,7 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
     plan = layout.plan
     in_c = conv.ifm.shape[1] if reading == x86_vnni.PLANES else None
     offsets = pack.tap_offsets(phase.places, plan, channels_outermost=False, channels=in_c)
-    panels = pack_panels(layout.weights, fours_of(offsets))
+    panels = pack_panels(layout.weights, groups_of(offsets, 4))
     groups = layout.groups
     constants = (
         layout.geometry,
@@ -118,14 +117,10 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
 
 
 def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
-    layout = lay_out(conv, phase, np.uint32, weights)
-    plan, images = layout.plan, layout.images
     stride_h, stride_w = conv.stride
-    band = pack_depthwise.band_rows(reach(phase, 0), stride_h, plan.out_h)
-    workers = max(1, thread_count() // images)
-    block_h = -(-plan.out_h // (workers * band)) * band
-    plan = plan._replace(block_h=block_h, blocks=-(-plan.out_h // block_h), shares=1)
-    layout = replace(layout, plan=plan)
+    band = pack_depthwise.band_rows(reach(phase, 0), stride_h, phase.out_size[0])
+    layout = rows_in_bands(lay_out(conv, phase, np.uint32, weights), band)
+    plan = layout.plan
     passes = pack_depthwise.pack_depthwise(layout.weights[0], phase.places, stride_h, band)
     line_size = -(-plan.window_w // stride_w) * plan.in_c + _SLACK
     groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 4)

@@ -150,12 +150,12 @@ class Tuner:
         goal : float, optional
             Stop when the metric reaches it.
         most : int, optional
-            Stop after that many new measurements.
+            Stop after that many new measurements; half of them look at layers alone.
         """
         start = len(self.state.points)
 
-        def tired() -> bool:
-            return most is not None and len(self.state.points) - start >= most
+        def tired(share: float = 1.0) -> bool:
+            return most is not None and len(self.state.points) - start >= share * most
 
         base = best = self._reported(self.measure((), scheme), report, kept=True, left=0)
         if goal is not None and best.metric >= goal:
@@ -163,7 +163,7 @@ class Tuner:
         alone: dict[str, float] = {}
         candidates = self.candidates(scheme)
         for i, name in enumerate(candidates):
-            if tired():
+            if tired(0.5):
                 break
             point = self._fitting((name,), scheme, budget_us)
             if point is not None:

@@ -15,8 +15,6 @@ from npusim.perfmodel.machine import Machine, NnEngine
 from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
-SKIPPED_GROUP_RATIO = 1 / 6  # a run of zero groups is passed six at a time
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTime:
@@ -38,7 +36,7 @@ def skip_ratio(zeros: float) -> float:
     """
     full = 1 - zeros
     if full <= 0:
-        return SKIPPED_GROUP_RATIO
+        return 1 / 6  # six empty groups at a time
     return full + full * zeros**2 + full * zeros**7 / (1 - zeros**6)
 
 
@@ -65,7 +63,7 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
         else:
             size = nn.pointwise_cycles_per_group
         return KernelTime(full=size, partial=size, decode=decode)
-    dense = _rows(work, nn, 0.0, 1.0)
+    dense = _rows(work, nn, 0.0)
     if work.dtype is DType.F16:
         side = max(work.kernel_w, work.kernel_h)
         share = (1 - work.zero_fraction) * used
@@ -76,35 +74,34 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
         return KernelTime(
             full=full, partial=full * table[min(side, len(table)) - 1], decode=decode * shrunk
         )
-    full = _rows(work, nn, work.zero_fraction, used)
-    if work.tap_ratio:
+    full = _rows(work, nn, work.zero_fraction)
+    if used < 1:  # almost all groups are empty, left-over single taps cost nothing
+        groups = (work.kernel_w + 1) // nn.depth_products_count
+        full = work.kernel_h * groups * nn.empty_group_ratio
+    if work.tap_ratio and used == 1:
         full *= _space_to_depth_ratio(work, nn)
+    if work.tap_ratio:
         decode *= _space_to_depth_decode_ratio(work, nn)
     partial = full * min(1.0, nn.partial_tile_cycles_per_group / dense)
     return KernelTime(full=full, partial=partial, decode=decode)
 
 
-def _rows(work: NnWork, nn: NnEngine, zeros: float, used: float) -> float:
+def _rows(work: NnWork, nn: NnEngine, zeros: float) -> float:
     """Return the cycles of all rows of a kernel: groups of three taps, and what is left over."""
     if work.kernel_w == work.kernel_h == 2:  # a window of two by two is one group
         if work.tap_ratio and zeros:
             zeros = 1 - (1 - zeros) * work.tap_ratio
-        kept = (1 - zeros**4) * used
-        return 2 * nn.two_taps_cycles[0] * kept + 2 * SKIPPED_GROUP_RATIO * (1 - kept)
-    return work.kernel_h * _row(work.kernel_w, nn, zeros, used)
+        return 2 * nn.two_taps_cycles[0] * (1 - zeros**4)
+    return work.kernel_h * _row(work.kernel_w, nn, zeros)
 
 
-def _row(width: int, nn: NnEngine, zeros: float, used: float) -> float:
+def _row(width: int, nn: NnEngine, zeros: float) -> float:
     groups, rest = divmod(width, nn.depth_products_count)
-    empty = 1 - (1 - zeros**nn.depth_products_count) * used
-    cycles = groups * skip_ratio(empty)
+    cycles = groups * skip_ratio(zeros**nn.depth_products_count)
     if rest == 1:
-        cycles += _entry(nn.one_tap_cycles, groups - 1) * (1 - zeros) * used
+        cycles += _entry(nn.one_tap_cycles, groups - 1) * (1 - zeros)
     elif rest == 2:
-        kept = (1 - zeros**2) * (1 - 0.3 * zeros**4) * used
-        cycles += _entry(nn.two_taps_cycles, groups) * kept + SKIPPED_GROUP_RATIO * (1 - kept) * (
-            used < 1
-        )
+        cycles += _entry(nn.two_taps_cycles, groups) * (1 - zeros**2) * (1 - 0.3 * zeros**4)
     return cycles
 
 
@@ -122,8 +119,8 @@ def _space_to_depth_ratio(work: NnWork, nn: NnEngine) -> float:
     if work.kernel_w == work.kernel_h == 2:
         return nn.two_by_two_phase_ratio if work.zero_fraction else 1 - (1 - work.tap_ratio) ** 4
     rows = (2 * work.kernel_h - 1) / (2 * work.kernel_h)
-    whole = _row(work.kernel_w, nn, 0.0, 1.0)
-    cut = _row(work.kernel_w - 1, nn, 0.0, 1.0) if work.kernel_w % 3 == 1 else whole
+    whole = _row(work.kernel_w, nn, 0.0)
+    cut = _row(work.kernel_w - 1, nn, 0.0) if work.kernel_w % 3 == 1 else whole
     return rows * (whole + cut) / (2 * whole)
 
 

@@ -135,25 +135,27 @@ def test_a_board_s_dump_by_number_and_size_in_any_order(programs, runs, tmp_path
 
 
 @pytest.mark.parametrize("direction", [1, -1])
-@pytest.mark.parametrize("old", [False, True])
-def test_a_board_s_dump_with_numbers_of_its_own(programs, runs, tmp_path, direction, old):
-    folder = dumped(programs["u8"], tmp_path, "NCHW")
+@pytest.mark.parametrize("era", ["1.7", "older", "current"])
+def test_a_board_s_dump_with_numbers_of_its_own(programs, runs, tmp_path, direction, era):
+    folder = dumped(programs["u8"], tmp_path / "LayerDump", "NCHW")
     (folder / "nn_layer_dump_index.csv").unlink()
     files = sorted(folder.iterdir(), key=lambda p: int(p.name.split("_")[1]))
     for i, path in enumerate(files):
         uid = 100 + 7 * i * direction
         found = re.fullmatch(r"NodeID_\d+_(.*)_w_(\d+)_h_(\d+)_d_(\d+)_.*", path.name)
         name = path.name.replace(path.name.split("_")[1], str(uid), 1)
-        if old:
+        if era == "older":
             name = f"{found[1]}_{uid}_{found[2]}_{found[3]}_{found[4]}_1.txt"
+        elif era == "current":  # the same values twice
+            (folder / f"layerOut_0_uid_-1_NodeID_{i}_{found[1]}.txt").write_bytes(path.read_bytes())
+            name = f"operation_{uid}_{found[1]}.txt"
         path.rename(folder / name)
-    extra = "TensorTranspose_3_2_9_1_1.txt" if old else None
-    if extra:  # a layer that npusim does not have
-        (folder / extra).write_text("0\n" * 18)
-    comparison = compare(read_dump(folder, like=runs["u8"]), runs["u8"])
+    if era == "older":  # a layer that npusim does not have
+        (folder / "TensorTranspose_3_2_9_1_1.txt").write_text("0\n" * 18)
+    comparison = compare(read_dump(tmp_path, like=runs["u8"]), runs["u8"])
     assert same(comparison)
     assert len(comparison.layers) == 6
-    assert len(comparison.unmatched) == (1 if old else 0)
+    assert len(comparison.unmatched) == (1 if era == "older" else 0)
     assert any("by order and size" in note for note in comparison.notes)
 
 
@@ -165,6 +167,15 @@ def test_the_first_layer_that_goes_wrong(programs, runs, tmp_path):
     comparison = compare(read_dump(folder, like=runs["u8"]), runs["u8"])
     assert comparison.first_wrong == "n_d_4"
     assert comparison.hint == ""
+
+
+def test_files_of_zeros_are_named(programs, runs, tmp_path):
+    folder = dumped(programs["u8"], tmp_path)
+    path = next(p for p in folder.glob("NodeID_*") if "Softmax" in p.name)
+    path.write_text("0.000000\n" * 5)
+    comparison = compare(read_dump(folder, like=runs["u8"]), runs["u8"])
+    assert comparison.first_wrong == comparison.layers[-1].layer
+    assert f"only zeros in {path.name}" in comparison.notes[0]
 
 
 @pytest.mark.parametrize("kind", ["tensor", "npy"])

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -10,24 +9,8 @@ from onnx import helper
 from PIL import Image
 
 from npusim import assets
-from npusim.cli import main
 from npusim.report.analysis_table import COLUMNS
 from tests.rknn.conftest import conv_weights, write_onnx
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Return a function: arguments -> (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["npusim", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def report_of(result):
@@ -215,6 +198,34 @@ def test_evaluate_fails_when_top1_falls_too_far(run, tmp_path):
     assert code == 0  # both are equally wrong
     assert report["runs"][0]["top1"] == 0
     assert run(*arguments, "--max-drop", "-1")[0] == 1
+
+
+def test_stored_models_beside_the_float_one(run, small, tmp_path):
+    path, *options = small
+    assert run("quantize", *small, "-o", "tuned.rknn")[0] == 0
+    lines = [f"{i}.png {i}\n" for i in range(4)]
+    (tmp_path / "set.txt").write_text("".join(lines))
+    preprocessing = options[2:6]
+    code, report = report_of(
+        run("evaluate", path, *preprocessing, "--dataset", "set.txt", "--calibration", "list.txt",
+            "--also", "tuned.rknn", "--json")
+    )  # fmt: skip
+    assert code == 0
+    assert [row["name"] for row in report["runs"]] == ["float", "u8", "tuned"]
+    assert report["records"][0]["runs"]["tuned"] == report["records"][0]["runs"]["u8"]
+    for options, words in ((preprocessing, path), ([], "tuned.rknn")):
+        code, _, err = run("evaluate", path, *options, "--dataset", "set.txt", "--quantize", "f16",
+                           "--also", words)  # fmt: skip
+        assert code == 2
+        assert f"--also {words}" in err
+    code, out, _ = run("analyze", path, *preprocessing, "--stored", "tuned.rknn", "--input",
+                       "0.png", "--json")  # fmt: skip
+    stored = json.loads(out)
+    direct = json.loads(run("analyze", *small, "--input", "0.png", "--json")[1])
+    assert stored["layers"] == direct["layers"]
+    code, _, err = run("analyze", path, "--stored", path, "--input", "0.png")
+    assert code == 2
+    assert "--stored" in err
 
 
 @pytest.mark.slow

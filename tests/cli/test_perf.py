@@ -56,6 +56,7 @@ def test_options_reach_the_estimate(run):
         (("--clock-mhz", "400"), "clock_mhz", 400),
         (("--ddr-gbps", "3.5"), "ddr_gbps", 3.5),
         (("--batch", "4"), "batch", 4),
+        (("--sram", "on"), "sram", True),
     ):
         report = as_json(run, "demo-layers", *arguments)
         assert report[key] == value
@@ -96,7 +97,8 @@ def test_a_stored_model_costs_what_its_source_costs(run):
         as_json(run, "demo", "--dtype", "f16")["total_time_us"], rel=0.01
     )
     both = as_json(run, "cls.npusim", "--vs", "demo")
-    assert both["a"]["network"] == both["b"]["network"]
+    assert (both["a"]["network"], both["b"]["network"]) == ("cls", "demo")
+    assert all(row["ratio"] == pytest.approx(1) for row in both["layers"])
 
 
 def test_plots_and_timeline(run, tmp_path):
@@ -128,6 +130,7 @@ def test_plots_of_two_configurations_lie_side_by_side(run, tmp_path):
         ("--vs-clock-mhz", "600", "clock_mhz", 600),
         ("--vs-ddr-gbps", "3", "ddr_gbps", 3),
         ("--vs-batch", "2", "batch", 2),
+        ("--vs-sram", "on", "sram", True),
     ],
 )
 def test_one_option_is_changed_in_the_second_configuration(run, option, value, key, shown):
@@ -174,6 +177,14 @@ CONV = {"name": "c", "op": "conv", "inputs": ["data"], "out": [1, 4, 8, 8]}
         ([CONV | {"inputs": ["x"]}], "inputs ['x'] come from no layer before it"),
         ([CONV | {"colour": 1}], "unknown fields ['colour']"),
         ([], "outputs ['c'] are no layers"),
+        ([CONV | {"zero_fraction": 2}], "layer 0 (c): zero_fraction 2"),
+        ([CONV | {"inputs": "data"}], "layer 0 (c), inputs: 'data' is no list"),
+        ([CONV | {"out": [1, 0, 8, 8]}], "layer 0 (c), out: [1, 0, 8, 8] is no shape"),
+        ([CONV | {"op": "maxpool"}], "layer 0 (c): lacks 'kernel'"),
+        ([CONV | {"pad": [1]}], "layer 0 (c): cannot be understood"),
+        ([CONV | {"act": "blob"}], "activation 'blob' does not exist"),
+        (["c"], "layer 0: 'c' is no layer"),
+        ({"name": "c"}, "layers: {'name': 'c'} is no list"),
     ],
 )
 def test_a_wrong_layer_list_names_file_layer_and_rule(run, tmp_path, layers, words):
@@ -194,6 +205,7 @@ def test_a_wrong_layer_list_names_file_layer_and_rule(run, tmp_path, layers, wor
         (("demo-layers", "--profile", "silicon"), "silicon"),
         (("demo-layers", "--dtype", "int4"), "int4"),
         (("demo-layers", "--batch", "0"), "--batch"),
+        (("demo-layers", "--vs-sram", "maybe"), "--sram"),
         (("demo-layers", "--clock-mhz", "-1"), "clock_mhz"),
         (("demo-layers", "--vs", "missing.onnx"), "missing.onnx"),
         (("demo-layers", "--trace", "no/folder/t.json"), "no/folder"),

@@ -48,6 +48,8 @@ def test_every_algorithm(run, algorithm):
     assert "float engine" in out
     notes = archive.load("m.rknn").notes
     assert any(f"8 samples: {algorithm}" in note for note in notes)
+    code, out, _ = run("info", "m.rknn", "--json")
+    assert json.loads(out)["notes"] == list(notes)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npusim.kernels import x86_tables
-from npusim.kernels.lut import map_codes, map_pairs
+from npusim.kernels.lut import clip_words, map_codes, map_pairs
+from npusim.runtime.codes import clip_of
 
 UNSIGNED = (np.uint8, np.uint16)
 
@@ -67,3 +68,17 @@ def test_tables_in_registers_equal_tables_in_memory(count):
     np.testing.assert_array_equal(ofm[5 : 5 + count], table[ifm[5 : 5 + count]])
     assert (ofm[:5] == 7).all()
     assert (ofm[5 + count :] == 7).all()
+
+
+@given(st.integers(-8, 8), st.integers(-32768, 32767), st.integers(-32768, 32767))
+def test_clips_are_found_in_tables_and_computed(exponent, low, high):
+    codes = np.arange(-32768, 32768).astype(np.int16)
+    low, high = sorted((low, high))
+    table = np.clip(np.rint(codes * 2.0**exponent), low, high).astype(np.int16)
+    clip = clip_of(codes, table)
+    assert clip is not None
+    actual = np.zeros_like(codes)
+    clip_words(codes, *clip, actual, 0, codes.size)
+    np.testing.assert_array_equal(actual, table)
+    table[12345] ^= 1
+    assert clip_of(codes, table) is None or low == high

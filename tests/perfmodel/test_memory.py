@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import parse_layer_list
-from npusim.perfmodel.memory import ALIGNMENT_BYTES, _place
+from npusim.perfmodel.memory import ALIGNMENT_BYTES, Buffer, place
 from tests.perfmodel.graphs import GraphBuilder, mobile_block
 from tests.report.estimates import layer_list
 
@@ -32,15 +32,18 @@ def live_ranges(draw):
     for number in range(draw(st.integers(1, 14))):
         first = draw(st.integers(0, positions - 1))
         last = draw(st.integers(first, positions - 1))
-        ranges.append((f"t{number}", draw(st.integers(1, 5000)), first, last))
+        size = draw(st.integers(1, 5000))
+        ranges.append(
+            Buffer(name=f"t{number}", size_bytes=size, offset_bytes=0, first=first, last=last)
+        )
     return positions, ranges
 
 
 @given(live_ranges())
 def test_buffers_that_live_together_do_not_overlap(drawn):
     positions, ranges = drawn
-    placed = _place(ranges, positions)
-    assert sorted(b.name for b in placed) == sorted(r[0] for r in ranges)
+    placed = place(ranges, positions)
+    assert sorted(b.name for b in placed) == sorted(r.name for r in ranges)
     for buffer in placed:
         assert buffer.offset_bytes % ALIGNMENT_BYTES == 0
     for i, one in enumerate(placed):
@@ -52,9 +55,9 @@ def test_buffers_that_live_together_do_not_overlap(drawn):
             )
             assert apart or not together
     peak = max(b.offset_bytes + b.size_bytes for b in placed)
-    alive = [sum(r[1] for r in ranges if r[2] <= p <= r[3]) for p in range(positions)]
+    alive = [sum(r.size_bytes for r in ranges if r.first <= p <= r.last) for p in range(positions)]
     assert peak >= max(alive)
-    assert peak <= sum(-(-r[1] // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for r in ranges)
+    assert peak <= sum(-(-r.size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for r in ranges)
 
 
 def test_a_chain_needs_two_buffers():

@@ -15,10 +15,11 @@ LAYER_KEYS = {
     *("name", "uid", "op", "fused", "engine", "macs", "cycles", "compute_cycles", "time_us"),
     *("share", "utilisation", "bound", "bound_cycles", "ddr_image_bytes", "ddr_kernel_bytes"),
     *("ddr_command_bytes", "ddr_write_bytes", "sram_image_bytes", "sram_kernel_bytes"),
-    *("operations", "note", "number", "advice"),
+    *("sram_write_bytes", "operations", "note", "number", "advice"),
 }
 KEYS = {
-    *("network", "machine", "profile", "clock_mhz", "ddr_gbps", "batch", "macs", "total_cycles"),
+    *("network", "machine", "profile", "clock_mhz", "ddr_gbps", "batch", "sram", "macs"),
+    *("total_cycles",),
     *("total_time_us", "copy_time_us", "frames_per_s", "by_engine_us", "by_op_us", "memory"),
     *("layers", "bound_share", "by_engine", "by_op", "advice"),
 }
@@ -35,6 +36,14 @@ def test_totals_add_up(totals, dtype):
     assert sum(row.ddr_bytes for row in rows) == pytest.approx(estimate.cost.traffic.ddr_bytes)
     assert [row.time_us for row in rows] == sorted((r.time_us for r in rows), reverse=True)
     assert all(0 <= row.utilisation <= 1 for row in rows)
+
+
+def test_bytes_are_the_same_in_both_profiles():
+    board, vendor = tiny(), tiny(profile="vendor")
+    for a, b in zip(board.layers, vendor.layers, strict=True):
+        for mine, theirs in zip(a.operations, b.operations, strict=True):
+            if mine.tile is None:
+                assert mine.cost.traffic == theirs.cost.traffic
 
 
 def test_json_has_the_documented_keys_and_is_plain():

@@ -21,6 +21,8 @@ def test_one_track_per_engine_and_one_slice_per_operation():
     events = trace_events(result)
     names = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
     assert names == {1: "NN cores", 2: "tensor processor", 3: "shader"}
+    order = [e["args"]["sort_index"] for e in events if e["name"] == "thread_sort_index"]
+    assert order == list(names)
     operations = [(x, o) for x in result.layers for o in x.operations]
     assert len(slices(events)) == len(operations)
     for event, (layer, operation) in zip(slices(events), operations, strict=True):

@@ -226,6 +226,17 @@ def test_after_both_steps_of_hybrid_quantization(new, convnet, images, one, work
     assert types["conv2d"] == "i16"
 
 
+def test_case_B44_histograms_of_the_analysed_sample(built, one, work, monkeypatch):
+    rknn = built()
+    assert rknn.accuracy_analysis(one, output_dir="plain") == 0
+    assert not (work / "dump_data_distribute").exists()
+    monkeypatch.setenv("RKNN_DRAW_DATA_DISTRIBUTE", "1")
+    assert rknn.accuracy_analysis(one, output_dir="out") == 0
+    names = {path.name for path in (work / "dump_data_distribute").iterdir()}
+    assert len(names) > 5
+    assert any("weight" in name for name in names)
+
+
 def test_without_errors_and_on_a_board(built, one, work, capsys):
     rknn = built()
     assert rknn.accuracy_analysis(one, output_dir="plain", calc_qnt_error=False) == 0

@@ -348,3 +348,18 @@ def test_failed_step1_leaves_no_files(new, convnet, work):
     assert rknn.hybrid_quantization_step1(dataset="missing.txt") == -1
     assert [p for p in sorted(work.iterdir()) if p not in before] == [work / "npusim_error.log"]
     assert new().hybrid_quantization_step1(dataset="x") == -1
+
+
+def test_accuracy_analysis_follows_step1_and_step2(new, convnet, images, work):
+    data = images(1)
+    first = stepped(new, convnet(), data.path)
+    name = next(key for key in ids() if key.startswith("@Conv_c2_"))[1:].split(":")[0]
+    edit({name: "dynamic_fixed_point-i16"})
+    second = step2(new)
+    for rknn, folder in ((first, "one"), (second, "two")):
+        assert rknn.accuracy_analysis(data.path, output_dir=folder) == 0
+        text = (work / folder / "individual_qnt_error_analysis.txt").read_text()
+        assert "Conv_c2" in text
+        assert (work / folder / "entire_qnt_error_analysis.txt").exists()
+    names = {p.name for p in (work / "two" / "entire_qnt").iterdir()}
+    assert any("Conv_c2_" in n for n in names)
