@@ -38,7 +38,7 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="ONNX or TensorFlow Lite file, stored npusim model, or 'demo' (bundled classifier).",
+        help="ONNX, TensorFlow Lite or TorchScript file, stored npusim model, or 'demo'.",
     ),
 ]
 ShapeOption = Annotated[

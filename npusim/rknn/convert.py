@@ -17,6 +17,7 @@ from npusim.passes.pipeline import lower
 from npusim.quantization.calibrate import Calibration
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
@@ -60,6 +61,24 @@ def import_tflite(model: Path) -> Graph:
     return load_tflite(model)
 
 
+def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
+    """Return the graph of a TorchScript file, with the toolkit's parameters."""
+    from npusim.importers.pytorch import load_pytorch
+
+    sizes = _sizes(input_size_list)
+    if sizes is None:
+        raise ConfigError(
+            "input_size_list is not given",
+            rule="one size without batch per input, for example [[3, 224, 224]]",
+        )
+    return load_pytorch(
+        model,
+        input_shapes=[(1, *size) for size in sizes],
+        inputs=_names("inputs", inputs),
+        outputs=_names("outputs", outputs),
+    )
+
+
 def build(
     graph: Graph,
     options: Options,
@@ -74,10 +93,11 @@ def build(
     level = options.optimization_level
     if graph.is_quantized and not do_quantization:
         return keep_parameters(graph, options, log)
-    if not do_quantization:
+    if not do_quantization or options.scheme is Scheme.F16:
         if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
             log.warning("config: a float model has no parameters for quantized inputs and outputs")
-        log.info("do_quantization=False: weights and activations become float16")
+        why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
+        log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
     job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
     found = calibrated(job, dataset, options, log)

@@ -302,3 +302,26 @@ def test_min_max_is_the_union_over_samples():
     calibrate(toy(), samples(), observer=observer, engine="npusim")
     stacked = np.concatenate([feeds["x"] for _, feeds in samples()])
     assert observer.ranges()["x"] == (stacked.min(), stacked.max())
+
+
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("power", [2.0, 4.0, 0.5, 1.0])
+def test_known_operands_are_held_exactly(scheme, power):
+    b = Builder()
+    b.input("x", 1, 3, 4, 4)
+    b.constant("k", np.float32([power]))
+    b.node("pow", ["x", "k"], "p", EltwiseAttrs())
+    b.constant("m", np.full((1, 3, 1, 1), power, np.float32))
+    b.node("mul", ["x", "m"], "y", EltwiseAttrs())
+    graph = b.done("p", "y")
+    low = 0 if power != int(power) else -2  # no roots of negative numbers
+    x = np.linspace(low, 2, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+    ready = npusim.quantize(graph, [("s", {"x": x})], scheme=scheme)
+    for node in ready.nodes:
+        spec = ready.spec(node.inputs[1])
+        held = dequantize(ready.constants[node.inputs[1]], spec.quant)
+        np.testing.assert_allclose(held, power, rtol=1e-6)
+    results = npusim.compile(ready).run({"x": x}, preprocessed=True)
+    for name, wanted in (("p", x.astype(np.float64) ** power), ("y", x * power)):
+        limit = {"u8": 0.03, "i8": 0.06, "i16": 0.002}[scheme]
+        assert np.abs(results[name] - wanted).max() <= limit * np.abs(wanted).max()
