@@ -44,7 +44,12 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NnEngine:
-    """Convolution cores. ``*_cycles_per_group`` lists count kernel widths from 1 upward."""
+    """Convolution cores.
+
+    ``one_tap_cycles`` and ``two_taps_cycles`` are what is left over of a kernel row after its
+    groups of three: by the number of full groups, from one and from none upward.
+    ``float_partial_tile_ratio`` counts kernel widths from 1 upward.
+    """
 
     cores_count: int
     planned_cores_16bit_count: int
@@ -65,11 +70,22 @@ class NnEngine:
     partial_superblock_cycles: float
     handover_cycles: float
     tile_launch_cycles: float
-    uncached_write_ratio: float
-    single_tile_cycles_per_group: tuple[float, ...]
-    multi_tile_cycles_per_group: tuple[float, ...]
-    float_cycles_per_group: tuple[float, ...]
+    planned_hit_ratio: float
+    planned_miss_ratio: float
+    planned_line_miss_ratio: float
+    planned_short_row_ratio: float
+    planned_true_ratio: float
+    empty_group_ratio: float
+    pointwise_cycles_per_group: float
+    pointwise_float_cycles_per_group: float
+    partial_tile_cycles_per_group: float
+    one_tap_cycles: tuple[float, ...]
+    two_taps_cycles: tuple[float, ...]
+    two_by_two_phase_ratio: float
+    float_partial_tile_ratio: tuple[float, ...]
+    float_skip_floor_ratio: float
     native_depthwise_count: int
+    decoded_per_cycle_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +114,7 @@ class Memories:
     vip_sram_bytes: int
     axi_sram_bytes: int
     line_bytes: int
+    rows_fetched_apart_count: int
     write_cache_bytes: int
     ddr_peak_bytes_per_s: float
 
@@ -117,7 +134,9 @@ class Profile:
     ddr_bytes_per_s: float
     cores_16bit_count: int
     operation_cycles: float
+    nn_time_ratio: float
     tp_time_ratio: float
+    shader_launch_cycles: float
     shader_cycles_per_value: float
     large_pool_cycles_per_tap: float
 

@@ -15,6 +15,7 @@ from typing import Any
 from npusim.errors import ModelImportError
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.perfmodel.machine import Machine, load_machine
@@ -163,7 +164,7 @@ def layer_errors(path: str | Path, machine: Machine | None = None) -> list[Group
             if row["operation"] != "CONVOLUTION":
                 continue
             work = nn_work(row)
-            tile = nn.plan(work, machine, float(row["ddr_bw"]))
+            tile = plan(work, machine, float(row["ddr_bw"]))
             cost = nn.price_tile(work, tile, machine, float(row["ddr_bw"]))
             group = "nn8" if dtype.bits == 8 else "nn16"
             ratios.setdefault(group, []).append(cost.cycles / row["cycles"])

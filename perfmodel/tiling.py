@@ -95,17 +95,29 @@ def make_tile(work: NnWork, machine: Machine, width: int, height: int) -> Tile |
 def legal_tiles(work: NnWork, machine: Machine) -> Iterator[Tile]:
     """Yield the tiles the driver considers.
 
-    Widths are equal splits of the map, or those widened so that a tile's input is a multiple of
-    eight pixels; heights are equal splits and the smallest four. Source: measured; 95 % of the
-    tiles in the tables are among them.
+    Widths: equal splits of the map, those widened to whole groups of pixels, and the widest of
+    every interleave mode. Heights: equal splits, the smallest four and whole row groups. Source:
+    measured; 98 % of the tiles in the tables are among them.
     """
+    splits = _equal_splits(work.out_h)
     for width in _widths(work, machine.nn.tile_width_max_pixels // work.dtype.itemsize):
-        for height in _heights(work, machine.nn.input_buffer_depth_count * 4):
+        mode = interleave(width, work.kernel_w, work.dtype)
+        tallest = max(1, machine.nn.input_buffer_depth_count * mode - work.kernel_h + 1)
+        heights = splits | {1, 2, 3, 4} | set(range(mode, tallest + 1, mode))
+        if work.pool == 2:
+            heights |= {height + 1 for height in heights}
+        for height in sorted(heights):
+            if height > min(tallest, max(work.out_h, 2)):
+                break
             if work.pool == 2 and (height % 2 or (width % 2 and width < work.out_w)):
                 continue
             tile = make_tile(work, machine, width, height)
             if tile is not None:
                 yield tile
+
+
+def _equal_splits(size: int) -> frozenset[int]:
+    return frozenset(ceil(size / parts) for parts in range(1, size + 1))
 
 
 def _widths(work: NnWork, widest: int) -> list[int]:
@@ -117,14 +129,9 @@ def _widths(work: NnWork, widest: int) -> list[int]:
         widths.add(even)
         if columns == 1:
             continue
-        for wide in (ceil((even + halo) / 8) * 8 - halo, ceil(even / 8) * 8):
-            if wide <= widest and ceil(work.out_w / wide) == columns:
-                widths.add(wide)
-    return sorted(widths)
-
-
-def _heights(work: NnWork, tallest: int) -> list[int]:
-    heights = {ceil(work.out_h / rows) for rows in range(1, work.out_h + 1)} | {1, 2, 3, 4}
-    if work.pool == 2:
-        heights |= {height + 1 for height in heights}
-    return sorted(h for h in heights if h <= min(tallest, max(work.out_h, 2)))
+        grown = [ceil((even + halo) / 8) * 8 - halo]
+        grown += [ceil(even / step) * step for step in (2, 8, 16)]
+        widths |= {w for w in grown if w <= widest and ceil(work.out_w / w) == columns}
+    for pixels, reach in ((16, 18), (32, 36), (widest, widest + halo)):
+        widths.add(min(pixels, reach - halo, widest, work.out_w))
+    return sorted(width for width in widths if width > 0)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.errors import ConfigError
+from npusim.kernels.pack_fours import aligned
 
 RowsCall = Callable[[int, int], object]
 SMALL_WORK = 1 << 20  # multiply-adds (or bytes) that are not worth a second thread
@@ -52,6 +53,11 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="npusim")
 
 
+def part_count(rows: int, work: int) -> int:
+    """Return into how many ranges ``run_rows`` cuts the rows."""
+    return min(thread_count(), rows, max(1, work // SMALL_WORK))
+
+
 def run_rows(call: RowsCall, rows: int, work: int) -> None:
     """Call ``call(start, stop)`` over ranges that together cover ``rows``.
 
@@ -64,7 +70,7 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
     work : int
         Multiply-adds or bytes of all rows together; small work runs in the calling thread.
     """
-    parts = min(thread_count(), rows, max(1, work // SMALL_WORK))
+    parts = part_count(rows, work)
     if parts <= 1:
         call(0, rows)
         return
@@ -82,12 +88,11 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
 def scratch(key: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
     """Return this thread's flat scratch array of at least ``size`` elements; content is undefined.
 
-    The memory is kept and grows to the largest size asked for; ``key`` separates arrays in use
-    at the same time.
+    It begins at a cache line. The memory is kept and grows to the largest size asked for; ``key``
+    separates arrays in use at the same time.
     """
-    arrays: dict[str, NDArray[Any]] = _local.__dict__
-    found = arrays.get(key)
-    bytes_needed = size * np.dtype(dtype).itemsize
-    if found is None or found.nbytes < bytes_needed:
-        found = arrays[key] = np.empty(bytes_needed, np.uint8)
-    return found[:bytes_needed].view(dtype)
+    arrays: dict[tuple[str, DTypeLike], NDArray[Any]] = _local.__dict__.setdefault("arrays", {})
+    found = arrays.get((key, dtype))
+    if found is None or found.size < size:
+        found = arrays[key, dtype] = aligned(np.empty(size, dtype))
+    return found

@@ -6,16 +6,14 @@ docs/performance.md; with the driver's own tile and bytes the median error is be
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
 
-from npusim.errors import MachineError
 from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
 from npusim.perfmodel.engines.nn_steps import channels_per_kernel, kernel_time, tile_sizes
 from npusim.perfmodel.engines.nn_traffic import image_bytes, tile_image_bytes, write_bytes
-from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes, planned_stream_bytes
 from npusim.perfmodel.machine import Machine
-from npusim.perfmodel.tiling import Tile, legal_tiles
+from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
 
@@ -45,14 +43,15 @@ class TileBytes:
 def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
     """Return the bytes of an operation with a given tile and coefficient stream.
 
-    With several superblocks the tile's image stays in on-chip memory if it fits; the coefficients
-    take what is left, and the part that does not fit is read again for every tile.
+    The tile's image has a place in on-chip memory if it fits, and with several superblocks it is
+    read only once; the coefficients take what is left, and the part that does not fit is read
+    again for every tile.
     """
     sram = machine.memory.vip_sram_bytes
     blocks = tile.superblocks
-    held = tile_image_bytes(work, tile) if blocks > 1 else 0
+    held = tile_image_bytes(work, tile) * work.dtype.itemsize
     cached = held <= sram
-    kept = min(1.0, (sram - (held if cached else 0)) / stream)
+    kept = min(1.0, (sram - (held if cached else 0)) / planned_stream_bytes(work, stream, machine))
     write, fits = write_bytes(work, tile, machine)
     return TileBytes(
         stream=stream,
@@ -85,17 +84,21 @@ def time_tile(
     machine: Machine,
     bytes_per_cycle: float,
     slowdown: float = 1.0,
+    last_write_waits: bool = False,
 ) -> tuple[float, _Clockwork]:
     """Return the cycles of an operation and what they are made of.
 
     ``slowdown`` multiplies the work of the cores: cores the estimator assumes over cores there are.
+    ``last_write_waits``: the operation ends when its last tile is in memory, as the driver assumes
+    while it plans; the estimate ends when the last tile is computed.
     """
     bus = min(bytes_per_cycle, machine.nn.sram_bytes_per_cycle)
     cores = _Cores(work, tile, machine, slowdown)
     clockwork = _Clockwork()
     clockwork.add(Bound.LAUNCH, machine.nn.launch_cycles)
     if tile.superblocks == 1:
-        _one_superblock(work, tile, moved, machine, bus, cores, clockwork)
+        last = 0.0 if last_write_waits else moved.write * tile.last_ratio(work)
+        _one_superblock(work, tile, moved, machine, bus, cores, clockwork, last)
     else:
         _superblocks(work, tile, moved, machine, bus, cores, clockwork)
     return sum(clockwork.by_bound.values()), clockwork
@@ -104,27 +107,30 @@ def time_tile(
 class _Cores:
     """Cycles of products and of decoding for a tile of one superblock."""
 
-    __slots__ = ("count", "decode", "full_height", "interleave", "per_group", "several")
+    __slots__ = ("count", "decode", "full", "full_height", "interleave", "lower", "partial")
 
     def __init__(self, work: NnWork, tile: Tile, machine: Machine, slowdown: float) -> None:
         time = kernel_time(work, machine)
         depth = channels_per_kernel(work, machine) * slowdown
         self.count = machine.nn.cores_count
         self.interleave = tile.interleave
-        self.several = tile.count > 1
         self.full_height = min(tile.height, work.out_h)
-        self.per_group = (time.multiple if self.several else time.single) * depth
+        self.full, self.partial = time.full * depth, time.partial * depth
         if tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8:
-            self.per_group = 0.0  # products of 8-bit pointwise kernels hide behind the feed
+            self.full = self.partial = 0.0  # 8-bit pointwise products hide behind the feed
         self.decode = time.decode * depth / self.count
+        # Decoding of a lower tile at the bottom may run ahead during the tiles above it.
+        self.lower = tile.rows - 1
 
     def cycles(self, channels: float, height: int) -> tuple[float, float]:
         """Return (products, decoding) of ``channels`` outputs in a tile of ``height`` rows."""
         kernels = ceil(channels / self.count)
-        products = ceil(height / self.interleave) * self.per_group * kernels
-        if self.several and height != self.full_height:
-            return products, 0.0
-        return products, self.decode * channels
+        groups = ceil(height / self.interleave)
+        decode = self.decode * channels
+        if height == self.full_height:
+            return groups * self.full * kernels, decode
+        ahead = ceil(self.full_height / self.interleave) * self.full * kernels - decode
+        return groups * self.partial * kernels, max(0.0, decode - self.lower * max(0.0, ahead))
 
 
 def _remainder(work: NnWork, tile: Tile, machine: Machine, channels: float) -> float:
@@ -144,6 +150,7 @@ def _one_superblock(
     bus: float,
     cores: _Cores,
     clockwork: _Clockwork,
+    last: float,
 ) -> None:
     nn, size = machine.nn, work.dtype.itemsize
     pixels = work.out_w * work.out_h
@@ -166,7 +173,6 @@ def _one_superblock(
         clockwork.compute += count * max(products, decode)
     held = bound if outer == inner else Bound.OUTPUT
     stages[held] += inner - outer  # nobody waits for the output of the last tile
-    last = moved.write * tile.last_ratio(work)
     bus_cycles = (moved.total - last) / bus
     if bus_cycles >= sum(stages.values()):
         stages = {Bound.DDR: bus_cycles}
@@ -195,6 +201,7 @@ def _superblocks(
         clockwork.add(Bound.LAUNCH, nn.partial_superblock_cycles)
     sram_feed = tile_image_bytes(work, tile) / nn.sram_bytes_per_cycle
     again = max(0.0, moved.kernel - moved.stream) / max(1, tile.count - 1)
+    sums: list[tuple[int, dict[Bound, float]]] = [(n, {}) for _, n, _ in _runs(shares)]
     first_tile = True
     for height, width, count in tile_sizes(work, tile):
         area = height * width / pixels
@@ -203,7 +210,7 @@ def _superblocks(
                 continue
             stream = min(moved.stream, moved.kernel) if first_tile else again
             before = 0.0 if first_tile else shares[-1]
-            for channels, times_over, first in _runs(shares):
+            for (channels, _, first), (_, times) in zip(_runs(shares), sums, strict=True):
                 part = channels / work.out_c
                 products, decode = cores.cycles(channels, height)
                 image = moved.image * area
@@ -213,18 +220,20 @@ def _superblocks(
                     image = 0.0
                 out = before * height * ceil(width * size / nn.output_bytes_per_cycle)
                 written = moved.write * area * before / work.out_c
-                times = {
-                    Bound.COMPUTE: products,
-                    Bound.DECODE: decode,
-                    Bound.SRAM: image / nn.sram_bytes_per_cycle if image else sram_feed,
-                    Bound.OUTPUT: out + nn.handover_cycles,
-                    Bound.DDR: (stream * part + image + written) / bus,
-                }
-                bound = max(times, key=times.__getitem__)
-                clockwork.add(bound, repeat * times_over * times[bound])
-                clockwork.compute += repeat * times_over * max(products, decode)
+                for bound, cycles in (
+                    (Bound.COMPUTE, products),
+                    (Bound.DECODE, decode),
+                    (Bound.SRAM, image / nn.sram_bytes_per_cycle if image else sram_feed),
+                    (Bound.OUTPUT, out + nn.handover_cycles),
+                    (Bound.DDR, (stream * part + image + written) / bus),
+                ):
+                    times[bound] = times.get(bound, 0.0) + repeat * cycles
                 before = channels
             first_tile = False
+    for times_over, times in sums:
+        bound = max(times, key=times.__getitem__)
+        clockwork.add(bound, times_over * times[bound])
+        clockwork.compute += times_over * max(times[Bound.COMPUTE], times[Bound.DECODE])
     clockwork.add(Bound.OUTPUT, _remainder(work, tile, machine, shares[-1]))
 
 
@@ -267,45 +276,3 @@ def price_tile(
         ),
         bound_cycles=ranked(clockwork.by_bound),
     )
-
-
-@lru_cache(maxsize=4096)
-def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
-    """Return the tile the driver takes for an operation at a DDR rate.
-
-    The cheapest by the estimate itself, except that a tile whose output does not fit the write
-    cache is charged for more than it writes. Source: fitted to the choices in the performance
-    tables; agrees with two thirds of them, and costs 0.6 % (median) more or less where it does not.
-
-    Raises
-    ------
-    MachineError
-        When no tile fits the accumulators and the input buffer.
-    """
-    nn = machine.nn
-    bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
-    dense = work.final_w * work.final_h * work.out_c * work.dtype.itemsize
-    streams: dict[int, int] = {}
-    best: tuple[float, Tile] | None = None
-    for tile in legal_tiles(work, machine):
-        stream = streams.get(tile.kernels_per_core)
-        if stream is None:
-            stream = kernel_stream_bytes(work, tile, machine)
-            streams[tile.kernels_per_core] = stream
-        moved = tile_bytes(work, tile, machine, stream)
-        penalty = nn.tile_launch_cycles * tile.count * tile.superblocks
-        if not moved.write_cached:
-            penalty += nn.uncached_write_ratio * dense / bus
-        floor = (moved.total - moved.write) / bus + penalty
-        if best is not None and floor >= best[0]:
-            continue
-        score = time_tile(work, tile, moved, machine, bytes_per_cycle)[0] + penalty
-        if best is None or score < best[0]:
-            best = (score, tile)
-    if best is None:
-        raise MachineError(
-            f"no tile of a {work.out_w}x{work.out_h}x{work.out_c} map with kernel "
-            f"{work.kernel_w}x{work.kernel_h} fits {machine.name}",
-            rule=f"kernels reach {machine.nn.kernel_max_pixels} pixels on the NN engine",
-        )
-    return best[1]

@@ -1,18 +1,17 @@
 """How long the NN cores work on one tile, without memory: multiply, decode, hand over.
 
-A tile needs the longest of: products (groups of output rows, ``cycles_per_group`` each), decoding
-(one coefficient per cycle and core) and feeding from on-chip memory. Its output leaves eight bytes
-per cycle, row by row, while the next tile is computed. Source: measured on single tiles and on
-sequences of tiles; exact where nothing is said.
+A tile needs the longest of: products (groups of output rows, cycles for each), decoding (one
+coefficient per cycle and core) and feeding from on-chip memory. Its output leaves eight bytes per
+cycle, row by row, while the next tile is computed. Source: measured on single tiles of every
+kernel size and zero fraction, and on sequences of tiles; exact where nothing is said.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
 
 from npusim.ir.dtypes import DType
-from npusim.perfmodel.machine import Machine
+from npusim.perfmodel.machine import Machine, NnEngine
 from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
@@ -21,25 +20,24 @@ from npusim.perfmodel.workload import NnWork
 class KernelTime:
     """Cycles of one kernel on one input channel.
 
-    ``single`` and ``multiple``: per row group when the map is one tile and when it is several
-    (fitted; kernels of 1, 2 and 3 pixels do not differ). ``decode``: coefficients that are not
-    zero, one per cycle.
+    ``full`` and ``partial``: per row group, in tiles of full height and in tiles at the bottom
+    that are lower. ``decode``: coefficients that are not skipped, one per cycle.
     """
 
-    single: float
-    multiple: float
+    full: float
+    partial: float
     decode: float
 
 
-def skip_ratio(zero_rows: float) -> float:
-    """Return the cost of a row of three taps relative to dense.
+def skip_ratio(zeros: float) -> float:
+    """Return the cost of a group of three taps relative to dense.
 
-    ``zero_rows`` is the share of rows that are all zero. Source: fitted to measured cycles.
+    ``zeros`` is the share of groups that are all zero. Source: fitted to measured cycles; 1 %.
     """
-    full = 1 - zero_rows
+    full = 1 - zeros
     if full <= 0:
-        return 1 / 6
-    return full + full * zero_rows**2 + full * zero_rows**7 / (1 - zero_rows**6)
+        return 1 / 6  # six empty groups at a time
+    return full + full * zeros**2 + full * zeros**7 / (1 - zeros**6)
 
 
 def channels_per_kernel(work: NnWork, machine: Machine) -> int:
@@ -51,43 +49,96 @@ def channels_per_kernel(work: NnWork, machine: Machine) -> int:
 def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     """Return the cycles of a kernel on one input channel."""
     nn = machine.nn
-    side = max(work.kernel_w, work.kernel_h)
-    taps = work.kernel_h * _kept_taps(work.kernel_w, work.zero_fraction, nn.depth_products_count)
-    zero_rows = work.zero_fraction ** min(work.kernel_w, nn.depth_products_count)
-    trim = 1.0
-    if work.tap_ratio:
-        taps *= work.tap_ratio
-        trim = 0.94 if side == 2 else max(work.tap_ratio, 0.8)
-    if work.depthwise and not machine.nn.native_depthwise_count:
-        zero_rows = 1 - (1 - zero_rows) / work.in_c
-        taps /= work.in_c
-    skip = 1.0 if side == 1 else skip_ratio(zero_rows)
+    used = 1.0  # share of input channels that a kernel uses at all
+    if work.depthwise and not nn.native_depthwise_count:
+        used = 1 / work.in_c
+    decode = work.kernel_h * _kept_taps(work.kernel_w, work.zero_fraction, nn) * used
+    decode /= nn.decoded_per_cycle_count
+    if work.pointwise:
+        # Zeros save nothing but in float16, where they are skipped one by one.
+        if work.dtype is DType.F16:
+            share = max((1 - work.zero_fraction) * used, nn.float_skip_floor_ratio)
+            size = nn.pointwise_float_cycles_per_group * share
+        elif work.dtype is DType.I16:
+            size = nn.pointwise_16bit_cycles_per_group
+        else:
+            size = nn.pointwise_cycles_per_group
+        return KernelTime(full=size, partial=size, decode=decode)
+    dense = _rows(work, nn, 0.0)
     if work.dtype is DType.F16:
-        share = 0.1 if work.depthwise else max(1 - work.zero_fraction, 0.15)
-        cycles = _of_size(nn.float_cycles_per_group, side) * share * trim
-        return KernelTime(single=cycles, multiple=cycles, decode=taps)
-    if work.kernel_w != work.kernel_h:
-        rows = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
-        cycles = rows * (1.2 if work.kernel_w % 3 == 2 else 1.0) * skip * trim
-        return KernelTime(single=cycles, multiple=cycles, decode=taps)
-    if work.pointwise and work.dtype is DType.I16:
-        cycles = nn.pointwise_16bit_cycles_per_group
-        return KernelTime(single=cycles, multiple=cycles, decode=taps)
-    return KernelTime(
-        single=_of_size(nn.single_tile_cycles_per_group, side) * skip * trim,
-        multiple=_of_size(nn.multi_tile_cycles_per_group, side) * skip * trim,
-        decode=taps,
-    )
+        side = max(work.kernel_w, work.kernel_h)
+        share = (1 - work.zero_fraction) * used
+        taps = work.kernel_w * work.kernel_h * (nn.two_taps_cycles[0] if side == 2 else 1.0)
+        shrunk = work.tap_ratio or 1.0
+        full = taps * max(share * shrunk, nn.float_skip_floor_ratio)
+        table = nn.float_partial_tile_ratio
+        return KernelTime(
+            full=full, partial=full * table[min(side, len(table)) - 1], decode=decode * shrunk
+        )
+    full = _rows(work, nn, work.zero_fraction)
+    if used < 1:  # almost all groups are empty, left-over single taps cost nothing
+        groups = (work.kernel_w + 1) // nn.depth_products_count
+        full = work.kernel_h * groups * nn.empty_group_ratio
+    if work.tap_ratio and used == 1:
+        full *= _space_to_depth_ratio(work, nn)
+    if work.tap_ratio:
+        decode *= _space_to_depth_decode_ratio(work, nn)
+    partial = full * min(1.0, nn.partial_tile_cycles_per_group / dense)
+    return KernelTime(full=full, partial=partial, decode=decode)
 
 
-def _kept_taps(width: int, zeros: float, group: int) -> float:
+def _rows(work: NnWork, nn: NnEngine, zeros: float) -> float:
+    """Return the cycles of all rows of a kernel: groups of three taps, and what is left over."""
+    if work.kernel_w == work.kernel_h == 2:  # a window of two by two is one group
+        if work.tap_ratio and zeros:
+            zeros = 1 - (1 - zeros) * work.tap_ratio
+        return 2 * nn.two_taps_cycles[0] * (1 - zeros**4)
+    return work.kernel_h * _row(work.kernel_w, nn, zeros)
+
+
+def _row(width: int, nn: NnEngine, zeros: float) -> float:
+    groups, rest = divmod(width, nn.depth_products_count)
+    cycles = groups * skip_ratio(zeros**nn.depth_products_count)
+    if rest == 1:
+        cycles += _entry(nn.one_tap_cycles, groups - 1) * (1 - zeros)
+    elif rest == 2:
+        cycles += _entry(nn.two_taps_cycles, groups) * (1 - zeros**2) * (1 - 0.3 * zeros**4)
+    return cycles
+
+
+def _entry(table: tuple[float, ...], index: int) -> float:
+    return table[max(0, min(index, len(table) - 1))]
+
+
+def _space_to_depth_ratio(work: NnWork, nn: NnEngine) -> float:
+    """Return the share of a kernel's work that is left when its taps went to four phases.
+
+    Half the phases lack the last column, half the last row; a window of two by two gains little.
+    """
+    if work.tap_ratio >= 1:
+        return 1.0
+    if work.kernel_w == work.kernel_h == 2:
+        return nn.two_by_two_phase_ratio if work.zero_fraction else 1 - (1 - work.tap_ratio) ** 4
+    rows = (2 * work.kernel_h - 1) / (2 * work.kernel_h)
+    whole = _row(work.kernel_w, nn, 0.0)
+    cut = _row(work.kernel_w - 1, nn, 0.0) if work.kernel_w % 3 == 1 else whole
+    return rows * (whole + cut) / (2 * whole)
+
+
+def _space_to_depth_decode_ratio(work: NnWork, nn: NnEngine) -> float:
+    if work.tap_ratio >= 1:
+        return 1.0
+    ratio = (2 * work.kernel_h - 1) / (2 * work.kernel_h)
+    if work.kernel_w % nn.depth_products_count == 1:
+        ratio *= (2 * work.kernel_w - 1) / (2 * work.kernel_w)
+    return ratio
+
+
+def _kept_taps(width: int, zeros: float, nn: NnEngine) -> float:
     """Return the coefficients of a kernel row that are not in an all-zero group."""
-    groups, rest = divmod(width, group)
-    return groups * group * (1 - zeros**group) + rest * (1 - zeros**rest)
-
-
-def _of_size(table: tuple[float, ...], side: int) -> float:
-    return table[side - 1] if side <= len(table) else table[-1] * (side / len(table)) ** 2
+    size = nn.depth_products_count
+    groups, rest = divmod(width, size)
+    return groups * size * (1 - zeros**size) + rest * (1 - zeros**rest)
 
 
 def tile_sizes(work: NnWork, tile: Tile) -> Iterator[tuple[int, int, int]]:

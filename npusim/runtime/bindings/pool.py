@@ -149,9 +149,12 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
 
     def step(value: Array) -> tuple[Array, ...]:
         source = channels_last(value)
-        if whole:
+        if whole and ifm.dtype is not DType.F16:
+            sums = np.empty((out_n, out_c), np.int64)
+            kernels.sum_pixels(source.reshape(out_n, -1, out_c), sums)
+            total = sums.reshape(out_n, 1, 1, out_c) - float(zero_in) * counts
+        elif whole:
             total = source.sum(axis=(1, 2), dtype=np.float64, keepdims=True)
-            total -= float(zero_in) * counts
         else:
             total = np.zeros((out_n, out_h, out_w, out_c))
             for to_y, from_y in rows:

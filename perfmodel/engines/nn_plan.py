@@ -1,0 +1,117 @@
+"""Which tile the driver takes: the cheapest by its own, coarser view of the traffic.
+
+While it plans, the driver
+
+- holds a tile's output against the write cache: below half of its lines every byte is written
+  once, below the whole a fifth more; beyond that the lines that miss cost more than once. Maps of
+  as many channels as the cache has lines never fit, and are taken as they are;
+- takes rows of a quarter or half a line to be fetched one by one;
+- waits for the output of the last tile;
+- prefers few tiles.
+
+Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
+agrees with seven tenths of them, and costs little more or less where it does not
+(docs/performance-model.md).
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+from math import gcd
+
+from npusim.errors import MachineError
+from npusim.perfmodel.engines.nn import TileBytes, tile_bytes, time_tile
+from npusim.perfmodel.engines.nn_traffic import aligned_bytes, input_rows
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
+from npusim.perfmodel.machine import Machine
+from npusim.perfmodel.tiling import Tile, legal_tiles
+from npusim.perfmodel.workload import NnWork
+
+
+@lru_cache(maxsize=8192)
+def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
+    """Return the tile the driver takes for an operation at a DDR rate.
+
+    Raises
+    ------
+    MachineError
+        When no tile fits the accumulators and the input buffer.
+    """
+    nn = machine.nn
+    bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
+    streams: dict[int, int] = {}
+    best: tuple[float, Tile] | None = None
+    for tile in legal_tiles(work, machine):
+        stream = streams.get(tile.kernels_per_core)
+        if stream is None:
+            stream = kernel_stream_bytes(work, tile, machine)
+            streams[tile.kernels_per_core] = stream
+        moved = tile_bytes(work, tile, machine, stream)
+        planned = planned_bytes(work, tile, moved, machine)
+        launches = nn.tile_launch_cycles * tile.count * tile.superblocks
+        if best is not None and planned.total / bus + launches >= best[0]:
+            continue
+        score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=True)[0]
+        score += launches
+        if best is not None and score >= best[0]:
+            continue
+        # What the operation really takes decides between tiles that look the same.
+        score += nn.planned_true_ratio * time_tile(work, tile, moved, machine, bytes_per_cycle)[0]
+        if best is None or score < best[0]:
+            best = (score, tile)
+    if best is None:
+        raise MachineError(
+            f"no tile of a {work.out_w}x{work.out_h}x{work.out_c} map with kernel "
+            f"{work.kernel_w}x{work.kernel_h} fits {machine.name}",
+            rule=f"kernels reach {machine.nn.kernel_max_pixels} pixels on the NN engine",
+        )
+    return best[1]
+
+
+def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) -> TileBytes:
+    """Return the traffic of a tile as the driver sees it while it plans."""
+    nn, line, size = machine.nn, machine.memory.line_bytes, work.dtype.itemsize
+    image = moved.image
+    short = work.in_w * size in (line // 4, line // 2)
+    if work.pointwise and tile.columns == 1 and short:
+        image = float(line * input_rows(work, tile.height) * work.in_c)
+        image *= 1 if moved.image_cached else tile.superblocks
+    dense = work.final_w * work.final_h * work.out_c * size
+    capacity = machine.memory.write_cache_bytes // line
+    write = moved.write
+    if work.out_c < capacity:
+        lines = output_lines(work, tile, machine) * work.out_c
+        if lines < capacity / 2:
+            write = min(write, 1.05 * dense)
+        elif lines < capacity:
+            write = 1.2 * dense
+        else:
+            whole_rows = tile.columns == 1 and work.final_w * size % line == 0
+            miss = nn.planned_line_miss_ratio if whole_rows else nn.planned_miss_ratio
+            hits = capacity / lines
+            write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
+    return replace(moved, image=image, write=write)
+
+
+def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
+    """Return the lines of one channel of a tile's output, as the driver counts them.
+
+    Starts of tiles are taken to be less regular than they are: aligned to twice what a row is
+    aligned to at best, and to less than that for rows that divide a line.
+    """
+    line, size = machine.memory.line_bytes, work.dtype.itemsize
+    half = 2 if work.pool > 1 else 1
+    width = min(max(1, tile.width // half), work.final_w)
+    height = min(max(1, tile.height // half), work.final_h)
+    row, part = work.final_w * size * size, width * size
+    plane = row * work.final_h
+    edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
+    if part < row and row - part >= line:
+        return aligned_bytes(part, gcd(gcd(row, plane), edge), line) * height / line
+    step: float = gcd(gcd(row * height, plane), line)
+    if part < row:
+        step = gcd(int(step), edge)
+    if row in (line // 4, line // 2) and height > 1:
+        step = machine.nn.planned_short_row_ratio * row
+    else:
+        step = min(step, 2 * gcd(row, line))
+    return (row * (height - 1) + part + line - step) / line
