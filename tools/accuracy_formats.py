@@ -1,6 +1,7 @@
 """Number formats of real networks against float, with estimated times: docs/accuracy-formats.md.
 
-    python tools/fetch_models.py && python tools/accuracy.py --formats [--only MODEL] [--rows WORDS] [--write]
+    python tools/fetch_models.py
+    python tools/accuracy.py --formats [--only MODEL] [--rows WORDS] [--write]
 
 One row per model and format: f16, u8 with each calibration algorithm, u8 of the equalized network,
 i8, i16, and u8 with layers raised to i16 by the search of ``npusim tune`` within 1.3 and 2 times
