@@ -29,12 +29,12 @@ def load_model(
     input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Graph:
-    """Load a model file into a float graph.
+    """Load a model file into a float graph, or a quantized one when the model is quantized.
 
     Parameters
     ----------
     path : path
-        An ONNX file.
+        An ONNX, TensorFlow Lite or TorchScript file.
     inputs, outputs : sequence of str, optional
         Cut the model at these tensors.
     input_shapes : mapping or sequence, optional

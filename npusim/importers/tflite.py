@@ -44,10 +44,6 @@ _ADVICE = {
         "recurrent layers are not there yet: convert with unroll=True, or " + _CUT,
     ),
     **dict.fromkeys(
-        ("SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
-        "convert a dilated convolution with dilation_rate, which newer converters keep",
-    ),
-    **dict.fromkeys(
         ("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "NOT_EQUAL", "SELECT",
          "SELECT_V2", "LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT"),
         "the chip has no comparisons; use Maximum, Minimum or a product with a constant mask",
@@ -55,8 +51,6 @@ _ADVICE = {
     **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "TOPK_V2", "WHERE"), _CUT),
     "CUSTOM TFLite_Detection_PostProcess": _CUT,
     "DENSIFY": "convert the model without sparse weights",
-    "FLOOR_DIV": "write it as Div and Floor",
-    "L2_POOL_2D": "write it as Square, AveragePool and Sqrt",
     "BROADCAST_TO": "write it as Tile",
     "CUMSUM": "write it as BatchMatMul with a constant triangular matrix",
 }  # fmt: skip

@@ -260,9 +260,9 @@ def batch_matmul(op: Operator, context: TfliteContext) -> None:
     context.emit(op, "matmul", [context.feature(i) for i in op.inputs[:2]], attrs)
 
 
-@converter("MAX_POOL_2D", "AVERAGE_POOL_2D")
+@converter("MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D")
 def pool(op: Operator, context: TfliteContext) -> None:
-    """Pool with padding that never wins and does not count."""
+    """Pool with padding that never wins and does not count; L2 is the root of the mean square."""
     shape = context.shape(op.inputs[0])
     kernel = (op.option("FilterHeight", 1), op.option("FilterWidth", 1))
     stride = _stride(op)
@@ -273,4 +273,12 @@ def pool(op: Operator, context: TfliteContext) -> None:
         pad=_padding(op, shape, kernel, stride),
     )
     activation = op.option("FusedActivationFunction", 0)
-    context.emit(op, "pool2d", (context.feature(op.inputs[0]),), attrs, activation=activation)
+    ifm = context.feature(op.inputs[0])
+    if op.type != "L2_POOL_2D":
+        context.emit(op, "pool2d", (ifm,), attrs, activation=activation)
+        return
+    if context.is_quantized(op.inputs[0]):
+        raise UnsupportedForm("it is quantized", "write it as Square, AveragePool and Sqrt")
+    squared = context.part(op, "squared", "square", (ifm,))
+    mean = context.part(op, "mean", "pool2d", (squared,), attrs)
+    context.emit(op, "sqrt", (mean,), activation=activation)

@@ -92,6 +92,17 @@ def squared_difference(op: Operator, context: TfliteContext) -> None:
     context.emit(op, "square", (difference,))
 
 
+@converter("FLOOR_DIV")
+def floor_div(op: Operator, context: TfliteContext) -> None:
+    """Compute floor(a / b), of real tensors."""
+    if context.is_quantized(op.inputs[0]):
+        raise UnsupportedForm("it is quantized", "write it as Div and Floor")
+    rank = max(len(context.shape(index)) for index in op.inputs[:2])
+    operands = [broadcast_operand(op, context, i, rank) for i in range(2)]
+    quotient = context.part(op, "quotient", "div", operands, EltwiseAttrs())
+    context.emit(op, "floor", (quotient,))
+
+
 @converter(*UNARY)
 def unary(op: Operator, context: TfliteContext) -> None:
     """Functions without attributes."""

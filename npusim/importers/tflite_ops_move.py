@@ -346,6 +346,56 @@ def blocks(op: Operator, context: TfliteContext) -> None:
     context.emit(op, kind, (context.feature(op.inputs[0]),), attrs)
 
 
+@converter("SPACE_TO_BATCH_ND")
+def space_to_batch(op: Operator, context: TfliteContext) -> None:
+    """Pad, then put every block position's pixels into an image of its own."""
+    data = op.inputs[0]
+    block = context.fixed_ints(op, 1, "the block")
+    pads = context.fixed(op, 2, "the padding").reshape(-1, 2)
+    if len(context.shape(data)) != 4 or len(block) != 2 or len(pads) != 2 or min(block) < 1:
+        raise UnsupportedForm(f"blocks {block} of {context.shape(data)}", "use height and width")
+    name = context.feature(data)
+    if pads.any():
+        front, back = ((0, 0, *(int(p[side]) for p in pads)) for side in (0, 1))
+        name = context.part(op, "padded", "pad", (name,), PadAttrs(front=front, back=back))
+    n, c, h, w = context.builder.tensors[name].shape
+    if h % block[0] or w % block[1]:
+        raise ModelImportError(f"{h}x{w} is no multiple of blocks {block}")
+    cut = (n, c, h // block[0], block[0], w // block[1], block[1])
+    name = context.part(op, "cut", "reshape", (name,), ReshapeAttrs(shape=cut))
+    turned = TransposeAttrs(perm=(3, 5, 0, 1, 2, 4))
+    name = context.part(op, "turned", "transpose", (name,), turned)
+    shape = (n * block[0] * block[1], c, cut[2], cut[4])
+    context.emit(op, "reshape", (name,), ReshapeAttrs(shape=shape))
+
+
+@converter("BATCH_TO_SPACE_ND")
+def batch_to_space(op: Operator, context: TfliteContext) -> None:
+    """Undo SPACE_TO_BATCH_ND, then crop."""
+    data = op.inputs[0]
+    block = context.fixed_ints(op, 1, "the block")
+    crops = context.fixed(op, 2, "the crops").reshape(-1, 2)
+    if len(context.shape(data)) != 4 or len(block) != 2 or len(crops) != 2 or min(block) < 1:
+        raise UnsupportedForm(f"blocks {block} of {context.shape(data)}", "use height and width")
+    name = context.feature(data)
+    images, c, h, w = context.builder.tensors[name].shape
+    n = images // (block[0] * block[1])
+    if n * block[0] * block[1] != images:
+        raise ModelImportError(f"{images} images are no multiple of blocks {block}")
+    cut = (*block, n, c, h, w)
+    name = context.part(op, "cut", "reshape", (name,), ReshapeAttrs(shape=cut))
+    turned = TransposeAttrs(perm=(2, 3, 4, 0, 5, 1))
+    name = context.part(op, "turned", "transpose", (name,), turned)
+    whole = (n, c, h * block[0], w * block[1])
+    if not crops.any():
+        context.emit(op, "reshape", (name,), ReshapeAttrs(shape=whole))
+        return
+    name = context.part(op, "whole", "reshape", (name,), ReshapeAttrs(shape=whole))
+    begin = (0, 0, *(int(crop[0]) for crop in crops))
+    end = (n, c, *(size - int(crop[1]) for size, crop in zip(whole[2:], crops, strict=True)))
+    context.emit(op, "slice", (name,), SliceAttrs(begin=begin, end=end, step=(1, 1, 1, 1)))
+
+
 @converter("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def resize(op: Operator, context: TfliteContext) -> None:
     """Resize height and width to a known size."""

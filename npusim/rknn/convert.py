@@ -61,6 +61,24 @@ def import_tflite(model: Path) -> Graph:
     return load_tflite(model)
 
 
+def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
+    """Return the graph of a TorchScript file, with the toolkit's parameters."""
+    from npusim.importers.pytorch import load_pytorch
+
+    sizes = _sizes(input_size_list)
+    if sizes is None:
+        raise ConfigError(
+            "input_size_list is not given",
+            rule="one size without batch per input, for example [[3, 224, 224]]",
+        )
+    return load_pytorch(
+        model,
+        input_shapes=[(1, *size) for size in sizes],
+        inputs=_names("inputs", inputs),
+        outputs=_names("outputs", outputs),
+    )
+
+
 def build(
     graph: Graph,
     options: Options,

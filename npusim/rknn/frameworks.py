@@ -1,4 +1,4 @@
-"""Loaders of other frameworks' models: TensorFlow Lite, and for the rest the way over ONNX."""
+"""Loaders of other frameworks' models: TensorFlow Lite, PyTorch, else the way over ONNX."""
 
 from typing import Any
 
@@ -11,8 +11,6 @@ ONNX_ROUTES = {
     "TensorFlow": "convert the frozen graph with 'python -m tf2onnx.convert --graphdef model.pb "
     "--inputs in:0 --outputs out:0 --output model.onnx' and call load_onnx",
     "Darknet": "convert cfg and weights to ONNX and call load_onnx",
-    "PyTorch": "call torch.onnx.export(net, torch.zeros(1, 3, 224, 224), 'model.onnx') and "
-    "load_onnx; a file with weights only needs the network's Python class first",
     "MXNet": "call mxnet.onnx.export_model and load_onnx",
     "Keras": "convert it with tf2onnx (tf2onnx.convert.from_keras) and call load_onnx",
 }
@@ -64,8 +62,13 @@ class OtherFrameworks(RknnState):
         outputs: Any = None,
         convert_engine: str = "torch",
     ) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._not_imported("PyTorch", model)
+        """Import a TorchScript file; needs the extra ``torch``."""
+        from npusim.rknn.convert import import_pytorch
+
+        self._start()
+        path = as_path(model, "model")
+        self._loaded(import_pytorch(path, input_size_list, inputs, outputs), model)
+        return OK
 
     @boundary(failed)
     def load_mxnet(self, symbol: Any, params: Any = None, input_size_list: Any = None) -> int:
@@ -82,6 +85,6 @@ class OtherFrameworks(RknnState):
         return ConfigError(
             f"{framework} models are not imported",
             where=str(model),
-            rule="npusim imports ONNX and TensorFlow Lite",
+            rule="npusim imports ONNX, TensorFlow Lite and TorchScript",
             remedy=ONNX_ROUTES[framework],
         )

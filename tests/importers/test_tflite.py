@@ -125,6 +125,13 @@ FLOAT_CASES = {
         for kind, table in (("BILINEAR", "ResizeBilinearOptions"),
                             ("NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions"))
         for flag in ("", "alignCorners", "halfPixelCenters")},
+    "space-to-batch": one_op("SPACE_TO_BATCH_ND", F, (4, 4, 5, 4), constants=[ints(2, 2),
+                             ints([1, 1], [0, 2])]),
+    "batch-to-space": one_op("BATCH_TO_SPACE_ND", (4, 3, 4, 2), (1, 5, 6, 2), constants=[
+                             ints(2, 2), ints([1, 0], [0, 2])]),
+    "l2-pool": one_op("L2_POOL_2D", F, (1, 3, 4, 4), options="Pool2DOptions", filterHeight=2,
+                      filterWidth=2, strideH=2, strideW=2),
+    "floor-div": one_op("FLOOR_DIV", (3, 8), (3, 8), constants=[real(8) + 3]),
     "batch-matmul": one_op("BATCH_MATMUL", (2, 3, 4), (2, 3, 5), constants=[real(2, 4, 5)],
                            options="BatchMatMulOptions"),
 }  # fmt: skip
@@ -326,6 +333,37 @@ def test_state_becomes_inputs_and_outputs(tmp_path, initial):
         want = (values["y/nhwc"].astype(np.float32) - 3) * np.float32(0.1)
         np.testing.assert_allclose(out["y"], want, rtol=1e-6)
         state = out["next_state/memory/rows"].transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("rate", [2, 3])
+def test_case_b29_dilated_convolution_through_the_batch(tmp_path, rate):
+    """TensorFlow 1 writes a dilated convolution as blocks in the batch; both forms are equal."""
+    weights, bias = real(5, 3, 3, 4), real(5)
+    height, width = 2 * rate * 2, rate * 3
+    pads = ints([rate, rate], [rate, rate])
+    model = Model()
+    main = model.function()
+    shape = (1, height, width, 4)
+    x = main.tensor("x", shape)
+    sizes = ((height + 2 * rate) // rate, (width + 2 * rate) // rate)
+    blocks = main.tensor("blocks", (rate * rate, *sizes, 4))
+    inner = main.tensor("inner", (rate * rate, sizes[0] - 2, sizes[1] - 2, 5))
+    y = main.tensor("y", (1, height, width, 5))
+    block = main.constant("block", ints(rate, rate))
+    main.op("SPACE_TO_BATCH_ND", [x, block, main.constant("pads", pads)], [blocks])
+    main.op("CONV_2D", [blocks, main.constant("w", weights), main.constant("b", bias)], [inner],
+            "Conv2DOptions", strideH=1, strideW=1, padding=VALID)  # fmt: skip
+    main.op("BATCH_TO_SPACE_ND", [inner, block, main.constant("crops", pads * 0)], [y])
+    main.proto.inputs, main.proto.outputs = [x], [y]
+    feed = real(*shape)
+    path = model.save(tmp_path / "blocks.tflite")
+    values, _ = litert_values(path, [feed])
+    direct = one_op("CONV_2D", shape, (1, height, width, 5), constants=[weights, bias],
+                    options="Conv2DOptions", strideH=1, strideW=1, dilationHFactor=rate,
+                    dilationWFactor=rate)  # fmt: skip
+    for file in (path, direct.save(tmp_path / "direct.tflite")):
+        ours = evaluate(load_tflite(file), {"x": graph_order(feed)})["y"]
+        np.testing.assert_allclose(ours, values["y/nhwc"], rtol=1e-5, atol=2e-6)
 
 
 def test_cut_and_open_sizes(tmp_path):
