@@ -43,13 +43,14 @@ def interleave(typing_context, first, second, third, fourth, flip, target, count
         *sources, flip, target, count = arguments
         sources = [builder.inttoptr(source, I8.as_pointer()) for source in sources]
         target = builder.inttoptr(target, I8.as_pointer())
+        flipped = builder.icmp_signed("!=", flip, v.number(0))
         flip = v.splat(builder.trunc(flip, I8), BLOCK)
         # 4 x 4 words transposed, so that unpacking within 128-bit lanes leaves the fours in order
         words = order([4 * (i % 4) + i // 4 for i in range(16)])
         undefined = ir.Constant(V16I32, ir.Undefined)
 
         def write(rows, at):
-            rows = [builder.bitcast(builder.xor(row, flip), V16I32) for row in rows]
+            rows = [builder.bitcast(row, V16I32) for row in rows]
             rows = [builder.shuffle_vector(row, undefined, words) for row in rows]
             low, high = unpack(v, rows[0], rows[1], 1), unpack(v, rows[2], rows[3], 1)
             fours = [*unpack(v, low[0], high[0], 2), *unpack(v, low[1], high[1], 2)]
@@ -58,14 +59,22 @@ def interleave(typing_context, first, second, third, fourth, flip, target, count
                 v.store(four, v.at(place, v.number(64 * j)))
 
         blocks = builder.sdiv(count, v.number(BLOCK))
-        with cgutils.for_range(builder, blocks) as loop:
-            at = builder.mul(loop.index, v.number(BLOCK))
-            write([v.load(v.at(source, at), I8, BLOCK) for source in sources], at)
+
+        def write_all(change):
+            with cgutils.for_range(builder, blocks) as loop:
+                at = builder.mul(loop.index, v.number(BLOCK))
+                write([change(v.load(v.at(source, at), I8, BLOCK)) for source in sources], at)
+
+        with builder.if_else(flipped, likely=False) as (signed, unsigned):
+            with signed:
+                write_all(lambda row: builder.xor(row, flip))
+            with unsigned:
+                write_all(lambda row: row)
         done = builder.mul(blocks, v.number(BLOCK))
         with builder.if_then(builder.icmp_signed("<", done, count)):
             left = builder.sub(count, done)
             rest = [v.load_first(v.at(source, done), I8, BLOCK, left) for source in sources]
-            write(rest, done)
+            write([builder.xor(row, flip) for row in rest], done)
         return context.get_dummy_value()
 
     arguments = (first, second, third, fourth, flip, target, count)

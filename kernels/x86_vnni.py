@@ -70,7 +70,7 @@ def _make_tile(rows, vectors):
             for row in range(rows):
                 out = v.at(codes, builder.load(v.at(out_starts, v.number(row))))
                 sums = [builder.load(cell) for cell in acc[row]]
-                v.store_first(store.codes(sums, scales), out, valid)
+                v.store_up_to(store.codes(sums, scales), out, valid)
             return context.get_dummy_value()
 
         arguments = (
