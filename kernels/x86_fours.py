@@ -8,7 +8,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from npusim.kernels.llvm_vectors import I8, Vectors
-from npusim.kernels.x86_store import V16I32, order
+from npusim.kernels.x86_store import V16I32, V64I8, order
 
 BLOCK = 64
 
@@ -30,14 +30,17 @@ def unpack(v, left, right, size):
     return results
 
 
-@intrinsic
-def interleave(typing_context, first, second, third, fourth, flip, target, count):
-    """Write ``count`` fours from four rows of bytes, each xor ``flip``.
+def _make_interleave(size):
+    """Return an intrinsic that writes the first ``size`` bytes of every four."""
 
-    Rows and target are addresses. Whole blocks of 64 are written: up to 63 fours more; no more
-    than ``count`` bytes are read.
-    """
+    def interleave(typing_context, first, second, third, fourth, flip, target, count):
+        arguments = (first, second, third, fourth, flip, target, count)
+        return types.void(*arguments), _generator(size)
 
+    return intrinsic(interleave)
+
+
+def _generator(size):
     def generate(context, builder, signature, arguments):
         v = Vectors(context, builder, signature, arguments)
         *sources, flip, target, count = arguments
@@ -54,9 +57,14 @@ def interleave(typing_context, first, second, third, fourth, flip, target, count
             rows = [builder.shuffle_vector(row, undefined, words) for row in rows]
             low, high = unpack(v, rows[0], rows[1], 1), unpack(v, rows[2], rows[3], 1)
             fours = [*unpack(v, low[0], high[0], 2), *unpack(v, low[1], high[1], 2)]
-            place = v.at(target, builder.mul(at, v.number(4)))
+            place = v.at(target, builder.mul(at, v.number(size)))
             for j, four in enumerate(fours):
-                v.store(four, v.at(place, v.number(64 * j)))
+                if size < 4:  # together at the front; what follows overwrites the rest
+                    four = builder.bitcast(four, V64I8)
+                    kept = [i for i in range(64) if i % 4 < size]
+                    kept += [0] * (64 - len(kept))
+                    four = builder.shuffle_vector(four, four, order(kept))
+                v.store(four, v.at(place, v.number(16 * size * j)))
 
         blocks = builder.sdiv(count, v.number(BLOCK))
 
@@ -77,5 +85,11 @@ def interleave(typing_context, first, second, third, fourth, flip, target, count
             write([builder.xor(row, flip) for row in rest], done)
         return context.get_dummy_value()
 
-    arguments = (first, second, third, fourth, flip, target, count)
-    return types.void(*arguments), generate
+    return generate
+
+
+# (first, second, third, fourth, flip, target, count): write ``count`` groups from rows of bytes,
+# each xor ``flip``. Rows and target are addresses. Whole blocks of 64 groups are written, and with
+# threes 16 bytes more; no more than ``count`` bytes of each row are read.
+interleave = _make_interleave(4)
+interleave_three = _make_interleave(3)
