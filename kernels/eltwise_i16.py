@@ -1,6 +1,7 @@
 """i16 sums and products of the shader, computed code by code: what ``eltwise.binary`` defines.
 
-float32, every step rounded. Rows and broadcasting as in ``lut.map_pairs``.
+float32, every step rounded, products with ties upward. Rows and broadcasting as in
+``lut.map_pairs``.
 """
 
 from llvmlite import ir
@@ -28,10 +29,25 @@ def _make_row(product):
                 v.splat(value, _LANES) for value in cgutils.unpack_tuple(builder, values)
             )
 
+            fma = v.function(f"llvm.fma.v{_LANES}f32", _REALS, [_REALS] * 3)
+
+            def multiplied(left, right):
+                """Return products rounded to float32, ties upward (``shader.multiply``)."""
+                value = builder.fmul(left, right)
+                rest = builder.call(fma, [left, right, builder.fneg(value)])
+                words = ir.VectorType(I32, _LANES)
+                sign = builder.ashr(builder.bitcast(value, words), v.constant(31, I32, _LANES))
+                step = builder.or_(sign, v.constant(1, I32, _LANES))  # 1, or -1 below zero
+                above = builder.add(builder.bitcast(value, words), step)
+                above = builder.bitcast(above, _REALS)
+                gap = builder.fsub(above, value)
+                tie = builder.fcmp_ordered("==", builder.fadd(rest, rest), gap)
+                return builder.select(tie, above, value)
+
             def codes(left, right):
                 left = builder.fmul(builder.sitofp(left, _REALS), a_scale)
                 right = builder.fmul(builder.sitofp(right, _REALS), b_scale)
-                value = builder.fmul(left, right) if product else builder.fadd(left, right)
+                value = multiplied(left, right) if product else builder.fadd(left, right)
                 steps = v.clamp(builder.fmul(value, inverse), low, high)
                 total = builder.fadd(steps, v.constant(_MAGIC, F32, _LANES))
                 bits = builder.bitcast(total, ir.VectorType(I32, _LANES))

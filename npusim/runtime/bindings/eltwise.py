@@ -68,9 +68,9 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
 @binding("add", "sub", engine=Engine.NN)
 @binding("add", "sub", engine=Engine.TP)
 def bind_as_layer(node: Node, graph: Graph) -> Step:
-    """Bind a sum of two hidden u8 or float16 results: a convolution, or for one pixel on TP.
+    """Bind a sum of two hidden results: a convolution, or for one pixel on TP.
 
-    Source: ARITHMETIC_NN.md sections 2 and 7; sub and float16 measured the same way.
+    Source: ARITHMETIC_NN.md sections 2 and 7, docs/fidelity.md section 1.2.
     """
     a, b, ofm = _specs(node, graph)
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN
@@ -79,11 +79,11 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
             half = eltwise_f16.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
         return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract))
-    if not (a.dtype is b.dtype is ofm.dtype is DType.U8):
+    if not (a.dtype is b.dtype is ofm.dtype) or a.dtype is DType.F16:
         raise GraphError(
             f"{a.dtype.value}, {b.dtype.value} -> {ofm.dtype.value}",
             where=f"layer {node.name!r} ({node.op} on {'NN' if on_nn else 'TP'})",
-            rule="u8 or f16 throughout; other types add on the shader",
+            rule="one type throughout; mixed types add on the shader",
         )
     weights, requant = add_weights(a, b, subtract=subtract), requant_of(node, graph)
     assert requant is not None  # every sum on NN and TP has one
@@ -102,7 +102,8 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
         )
 
     zero_point, relu = zero_point_of(a.quant), _has_relu(node)
-    rows = sum_rows(zero_point, weights, requant, relu=relu) if on_nn else None
+    in_rows = on_nn and a.dtype is DType.U8
+    rows = sum_rows(zero_point, weights, requant, relu=relu) if in_rows else None
     return _bound(node, graph, function, rows=rows)
 
 
