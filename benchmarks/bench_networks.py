@@ -171,8 +171,8 @@ def in_own_process(arguments: list[str], threads: int) -> str:
 
 
 def show_layers(name: str, dtype: str, repetitions: int) -> None:
-    from bench_kernels import vnni_peak
     from layers import layer_times, print_layers
+    from peaks import fma_peak, vnni_peak
 
     from npusim.runtime.program import quantize
 
@@ -181,7 +181,7 @@ def show_layers(name: str, dtype: str, repetitions: int) -> None:
     program, _ = npusim_program(path, dtype, feeds)
     spec = program.graph.spec(program.graph.inputs[0])
     stored = {spec.name: quantize(feeds[spec.name], spec.dtype, spec.quant)}
-    print_layers(layer_times(program, stored, repetitions), vnni_peak() / 1e9)
+    print_layers(layer_times(program, stored, repetitions), (vnni_peak() or fma_peak()) / 1e9)
 
 
 def main() -> int:

@@ -96,15 +96,16 @@ def _sample(op: str, parameters: Mapping[str, float]) -> Callable[[F64], NDArray
     return lambda value: function(_f32(value), **parameters)
 
 
-def _linear_table(op: str, parameters: Mapping[str, float], smallest: float) -> F64:
-    """Return the tables that do not contain the scale; entries below ``smallest`` are 0."""
+def _linear_table(op: str, parameters: Mapping[str, float]) -> F64:
+    """Return the tables that do not contain the scale."""
     if op == "abs":
         entries = table(np.abs)
         entries[1008:] = -65535.0
-    else:
-        alpha = np.float32(parameters["alpha"])
-        entries = table(lambda value: np.where(value < 0, _f32(value) * alpha, _f32(value)))
-    return np.where(np.abs(entries) < smallest, 0.0, entries)
+        return entries
+    if op == "relu":
+        return table(lambda value: np.maximum(value, 0))
+    alpha = np.float32(parameters["alpha"])
+    return table(lambda value: np.where(value < 0, _f32(value) * alpha, _f32(value)))
 
 
 def activate(
@@ -125,16 +126,15 @@ def activate(
     """
     value = read(codes, scaling[1])
     (scale, _), (out_scale, out_zero_point) = scaling, out_scaling
-    # dynamic fixed point is computed in real units, where numbers below 2**-14 are 0
-    signed = np.issubdtype(codes.dtype, np.signedinteger)
-    smallest = TINY / scale if signed else TINY
-    if op == "relu":
-        limit = smallest if signed else TINY / 2
+    fixed_point = np.issubdtype(codes.dtype, np.signedinteger)
+    if fixed_point:  # read in real units
+        value, scale = value * scale, 1.0
+    if op == "relu" and not fixed_point:
         negative = np.where(np.abs(value) < TINY / 2, 0.0, -0.0)
-        result = np.where(value < limit, negative, value)
+        result = np.where(value < TINY / 2, negative, value)
         factor = ratio(scale, out_scale)
-    elif op in ("leaky_relu", "abs"):
-        result = lookup(_linear_table(op, parameters, smallest), value)
+    elif op in ("relu", "leaky_relu", "abs"):
+        result = lookup(_linear_table(op, parameters), value)
         factor = ratio(scale, out_scale)
     else:
         function = _sample(op, parameters)

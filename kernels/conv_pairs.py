@@ -1,7 +1,6 @@
-"""Convolutions by pairs of 16-bit products: i16 everywhere, 8 bits where VNNI is missing.
+"""i16 convolution by pairs of products: the contract of ``conv.conv2d_i16``; see ``pair_tile``.
 
-The contracts of ``conv.conv2d_i16`` and ``conv.conv2d_8bit``; see ``pair_tile``. Inputs are read
-from a padded window of 16-bit numbers (8-bit codes less their zero point), or where they lie.
+Inputs are read from a padded window, or where they lie.
 """
 
 import numpy as np
@@ -16,7 +15,6 @@ from npusim.kernels.pair_tile import make_tile
 from npusim.kernels.units import panel_of, unit_of, unpack_geometry
 
 AVX512_FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
-AVX2_FEATURES = ("avx2", "fma")
 _LANES = 16
 _MAGIC = 1.5 * 2.0**52
 

@@ -365,6 +365,7 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
         tile = plan(work, machine, plan_rate)
         cores = machine.nn.cores_count
         slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
+        slow *= setting.profile.nn_time_ratio
         cost = nn.price_tile(work, tile, machine, rate, slow)
         if kept.anything:
             cost = nn_cost(work, tile, machine, rate, slow, kept)

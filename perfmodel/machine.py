@@ -85,6 +85,7 @@ class NnEngine:
     float_partial_tile_ratio: tuple[float, ...]
     float_skip_floor_ratio: float
     native_depthwise_count: int
+    decoded_per_cycle_count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +114,7 @@ class Memories:
     vip_sram_bytes: int
     axi_sram_bytes: int
     line_bytes: int
+    rows_fetched_apart_count: int
     write_cache_bytes: int
     ddr_peak_bytes_per_s: float
 
@@ -132,7 +134,9 @@ class Profile:
     ddr_bytes_per_s: float
     cores_16bit_count: int
     operation_cycles: float
+    nn_time_ratio: float
     tp_time_ratio: float
+    shader_launch_cycles: float
     shader_cycles_per_value: float
     large_pool_cycles_per_tap: float
 

@@ -84,45 +84,67 @@ def scale_of(q: Any) -> np.float32:
 
 
 def weighted(
-    d: Draw, kind: str, x: Array, weights: tuple[int, ...], outputs: int, **attrs: Any
+    d: Draw,
+    kind: str,
+    x: Array,
+    weights: tuple[int, ...],
+    outputs: int,
+    **attrs: Any,
 ) -> Recipe:
     """Return a layer with weights and bias whose results fill the output's range."""
-    recipe, dtype = Recipe(), d.dtype
-    in_q = d.quant()
-    recipe.inputs["x"] = (dtype, x, in_q)
+    recipe, in_q = Recipe(), d.quant()
+    recipe.inputs["x"] = (d.dtype, x, in_q)
+    layer(d, recipe, kind, "x", in_q, "y", weights, outputs, **attrs)
+    return recipe
+
+
+def layer(
+    d: Draw,
+    recipe: Recipe,
+    kind: str,
+    source: str,
+    in_q: Any,
+    output: str,
+    weights: tuple[int, ...],
+    outputs: int,
+    **attrs: Any,
+) -> Any:
+    """Append a layer with weights and bias to a recipe; return its output's parameters."""
+    names = [source, f"w_{output}", f"b_{output}"]
+    if d.dtype == "f16":
+        codes = d.data(weights)
+        if source != "x":
+            codes = (codes / max(1, np.sqrt(np.prod(weights[1:])))).astype(np.float16)
+        recipe.constants[names[1]] = (codes, None)
+        recipe.constants[names[2]] = (d.rng.standard_normal(outputs).astype(f32), None)
+        recipe.op(kind, names, output, "f16", None, **attrs)
+        return None
     fan_in = int(np.prod(weights[1:])) if not attrs.get("mult") else int(np.prod(weights[2:]))
     if kind == "deconv2d":
         fan_in = weights[0] * 4
-    spread = np.sqrt(fan_in)
-    if dtype == "f16":
-        recipe.constants["w"] = (d.data(weights), None)
-        recipe.constants["b"] = (d.rng.standard_normal(outputs).astype(f32), None)
-        recipe.op(kind, ["x", "w", "b"], "y", "f16", None, **attrs)
-        return recipe
-    w_q = d.quant()
-    if dtype == "u8":
-        w_q = d.oracle.asym(
-            10 ** d.rng.uniform(-2.7, -1.5), d.pick(0, 255, *(d.below(200, 60) for _ in range(5)))
-        )
-    codes = d.data(weights)
-    recipe.constants["w"] = (codes, w_q)
-    size = {"u8": 128, "i8": 128, "i16": 32768}[dtype]
-    accumulator = spread * size * size / 3 * 10 ** d.rng.uniform(-0.7, 0.5)
+    size = {"u8": 128, "i8": 128, "i16": 32768}[d.dtype]
+    accumulator = np.sqrt(fan_in) * size * size / 3 * 10 ** d.rng.uniform(-0.7, 0.5)
+    shift = max(0, int(np.log2(accumulator / size)) + d.below(1, -1))
+    if d.dtype == "u8":
+        zero = d.pick(0, 255, *(d.below(200, 60) for _ in range(5)))
+        w_q = d.oracle.asym(10 ** d.rng.uniform(-2.7, -1.5), zero)
+    else:
+        w_q = d.oracle.dfp(d.quant()[1] + shift - in_q[1])
+    recipe.constants[names[1]] = (d.data(weights), w_q)
     bias = d.rng.integers(-int(accumulator), int(accumulator) + 1, outputs)
     scale = f32(scale_of(in_q) * scale_of(w_q))
-    if dtype == "u8":
+    if d.dtype == "u8":
         bias_q = d.oracle.asym(scale)
-        out_q = d.oracle.asym(
-            scale * accumulator / 100, d.pick(0, 255, d.below(255, 0), d.below(255, 0))
-        )
-        recipe.constants["b"] = (bias.astype(np.int32), bias_q)
+        zero = d.pick(0, 255, d.below(255, 0), d.below(255, 0))
+        out_q = d.oracle.asym(scale * accumulator / 100, zero)
+        recipe.constants[names[2]] = (bias.astype(np.int32), bias_q)
     else:
         bits = in_q[1] + w_q[1]
-        out_q = d.oracle.dfp(bits - max(0, int(np.log2(accumulator / size)) + d.below(1, -1)))
-        stored = bias.astype(np.int32) if dtype == "i8" else bias
-        recipe.constants["b"] = (stored, d.oracle.dfp(bits))
-    recipe.op(kind, ["x", "w", "b"], "y", dtype, out_q, **attrs)
-    return recipe
+        out_q = d.oracle.dfp(bits - shift)
+        stored = bias.astype(np.int32) if d.dtype == "i8" else bias
+        recipe.constants[names[2]] = (stored, d.oracle.dfp(bits))
+    recipe.op(kind, names, output, d.dtype, out_q, **attrs)
+    return out_q
 
 
 def conv2d(d: Draw) -> Recipe:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.analysis.causes import Finding, find_causes
+from npusim.analysis.causes import find_causes
 from npusim.analysis.compare import PREPROCESSING_HINT, WRONG_BELOW
+from npusim.analysis.findings import Finding
 from npusim.analysis.individual import LayerRun, run_individually
 from npusim.analysis.layer_view import LayerView, representable
 from npusim.analysis.metrics import Difference, difference

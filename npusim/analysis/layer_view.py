@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.metrics import energy
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -67,19 +68,21 @@ class LayerView:
     def error_energy(self) -> float:
         """Return the energy of the layer's own error."""
         gap = self.real - self.reference
-        return float(np.sum(gap * gap))
+        return energy(gap)
 
     def share(self, energy: float) -> float:
         """Return which part of the layer's own error an error energy is."""
         return min(1.0, energy / self.error_energy) if self.error_energy > 0 else 0.0
 
-    def exact(self, *, activation: bool = True) -> Real | None:
+    def exact(self, *, activation: bool = True, float_inputs: bool = False) -> Real | None:
         """Return the layer's function of its stored inputs and weights without any rounding.
 
         Parameters
         ----------
         activation : bool
             False: before the activation that is fused into it.
+        float_inputs : bool
+            Of the float results of the layers before instead of the stored inputs.
 
         Returns
         -------
@@ -115,7 +118,9 @@ class LayerView:
             constants=constants,
         )
         feeds = {
-            name: _real(value, graph.spec(name))
+            name: np.ascontiguousarray(self.values[name], specs[name].dtype.numpy)
+            if float_inputs and name in self.values
+            else _real(value, graph.spec(name))
             for name, value in zip(self.feeds, self.inputs, strict=True)
         }
         return Evaluator(small).run(feeds)[self.tensor].astype(np.float64)

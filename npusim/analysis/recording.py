@@ -12,8 +12,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
 from npusim.quantization.schemes import dequantize
+from npusim.runtime.float_engine import float_engine
 from npusim.runtime.program import Program
-from npusim.runtime.reference import Evaluator
 
 Array = NDArray[Any]
 Key = tuple[str, int]  # (source node, its output)
@@ -50,8 +50,10 @@ class LayerOutput:
 
     @property
     def real(self) -> NDArray[np.float32]:
-        """Return the real values as float32."""
-        return dequantize(self.stored, self.quant)
+        """Return the real values as float32; those of a float layer are not copied."""
+        return (
+            self.stored if self.stored.dtype == np.float32 else dequantize(self.stored, self.quant)
+        )
 
     @property
     def step(self) -> float | None:
@@ -151,9 +153,9 @@ def record_values(graph: Graph, values: Mapping[str, Array], *, label: str) -> R
 
 
 def record_float(
-    graph: Graph, feeds: Mapping[str, Array], *, label: str = "float reference"
+    graph: Graph, feeds: Mapping[str, Array], *, engine: str = "auto", label: str = ""
 ) -> Recording:
-    """Run the float graph in npusim's own evaluator and keep every layer output.
+    """Run the float graph and keep every layer output.
 
     Parameters
     ----------
@@ -161,12 +163,28 @@ def record_float(
         As an importer made it.
     feeds : mapping
         Preprocessed float32 arrays.
+    engine : {"auto", "onnxruntime", "npusim"}
+        See ``npusim.runtime.float_engine``.
+    label : str
+        Default: the engine that ran.
+
+    Raises
+    ------
+    InputError
+        When an input is missing or has another shape.
     """
+    for name in graph.inputs:
+        shape = np.shape(feeds[name]) if name in feeds else None
+        if shape != graph.spec(name).shape:
+            raise InputError(
+                f"array of shape {shape}" if name in feeds else "no data",
+                where=f"input {name!r}",
+                rule=f"shape {graph.spec(name).shape}",
+            )
     values: dict[str, Array] = {}
-    Evaluator(graph).run(
-        feeds, observe=lambda name, value: values.update({name: np.array(value, order="C")})
-    )
-    return record_values(graph, values, label=label)
+    runner = float_engine(graph, engine)
+    runner.run(feeds, observe=lambda name, value: values.update({name: np.array(value, order="C")}))
+    return record_values(graph, values, label=label or f"float ({runner.name})")
 
 
 def element_types(graph: Graph) -> str:

@@ -22,6 +22,7 @@ from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.ir.tensor import TensorSpec
+from npusim.quantization.schemes import dequantize
 
 Array = NDArray[Any]
 FILE_TYPES = ("tensor", "npy")
@@ -33,6 +34,7 @@ INDIVIDUAL_ERRORS = "individual_qnt_error_analysis.txt"
 NPU_ERRORS = "individual_qnt_error_analysis_on_npu.txt"
 NAME_COLUMNS = 62
 NUMBER_FORMAT = "%.9g"  # reads back as the same float32
+TEXT_CHUNK = 10_000  # numbers formatted at a time
 FILE_PATTERN = re.compile(
     r"(?P<layer>.+)_out(?P<output>\d+)_nhwc_(?P<sizes>\d+(?:_\d+)*)\.(?P<type>tensor|npy)"
 )
@@ -86,8 +88,7 @@ def write_snapshot(
     ConfigError
         When the file type is unknown.
     """
-    if file_type not in FILE_TYPES:
-        raise ConfigError(f"dump_file_type {file_type!r}", rule=f"one of {', '.join(FILE_TYPES)}")
+    check_file_type(file_type)
     folder = Path(folder)
     removed = sum(_clean(folder / name) for name in FOLDERS)
     rows = list(_rows(analysis, graph))
@@ -114,6 +115,12 @@ def write_snapshot(
         _write_outputs(folder / ON_NPU, rows, file_type, individual=False)
         _write_text(folder / NPU_ERRORS, alone)
     return removed
+
+
+def check_file_type(file_type: Any) -> None:
+    """Raise a ConfigError when there is no such file type."""
+    if file_type not in FILE_TYPES:
+        raise ConfigError(f"dump_file_type {file_type!r}", rule=f"one of {', '.join(FILE_TYPES)}")
 
 
 def error_line(name: str, found: Difference) -> str:
@@ -176,7 +183,7 @@ def _write_float(
     own = {(output.layer, output.output): output for output in analysis.source.layers}
     inside = {name for output in analysis.entire.layers for name in output.origin[:-1]}
     folder.mkdir(parents=True, exist_ok=True)
-    order = []
+    writer, order = _LayerWriter(), []
     for node in graph.nodes:
         found = results.get(node.layer_id)
         if found is None and any(name in inside for name in node.origin):
@@ -189,40 +196,55 @@ def _write_float(
             if output is None or value is None:
                 continue
             name = file_name(node.layer_id, output, file_type)
-            _write_value(folder / name, value, TensorSpec(name=name, shape=value.shape))
+            writer.write(folder / name, value, TensorSpec(name=name, shape=value.shape))
             order.append(name)
     _write_text(folder / ORDER_NAME, order)
 
 
 def _write_outputs(folder: Path, rows: Sequence[_Row], file_type: str, *, individual: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    writer = _LayerWriter()
     for row in rows:
         for output in row.individual if individual else row.entire:
-            path = folder / file_name(row.layer, output, file_type)
             spec = TensorSpec(
                 name=output.tensor,
                 shape=output.stored.shape,
                 dtype=output.dtype,
                 quant=output.quant,
             )
-            if file_type == "npy":
-                _write_value(path, output.real, spec)
-            else:
-                _write_value(path, output.stored, spec)
+            writer.write(folder / file_name(row.layer, output, file_type), output.stored, spec)
 
 
-def _write_value(path: Path, value: Array, spec: TensorSpec) -> None:
+class _LayerWriter:
+    """Writes layer files; the two files of a fused group are formatted once."""
+
+    def __init__(self) -> None:
+        self._value: Array | None = None
+        self._data = b""
+
+    def write(self, path: Path, value: Array, spec: TensorSpec) -> None:
+        if value is not self._value:
+            self._value, self._data = value, _encoded(value, spec, path.suffix)
+        with atomic_write(path) as file:
+            file.write(self._data)
+
+
+def _encoded(value: Array, spec: TensorSpec, suffix: str) -> bytes:
+    """Return the content of a layer file: real values in the file's order."""
     value = np.ascontiguousarray(_in_file_order(value))
-    if path.suffix == ".npy":
+    if suffix == ".npy":
         buffer = io.BytesIO()
-        np.save(buffer, value.astype(np.float32), allow_pickle=False)
-        data = buffer.getvalue()
-    elif value.dtype == np.float32:  # few values repeat: no table of texts
-        data = "".join(f"{number:.9g}\n" for number in value.reshape(-1).tolist()).encode()
-    else:
-        data = values_text(value, spec, NUMBER_FORMAT).encode()
-    with atomic_write(path) as file:
-        file.write(data)
+        np.save(buffer, dequantize(value, spec.quant), allow_pickle=False)
+        return buffer.getvalue()
+    if value.dtype == np.float32:  # few values repeat: no table of texts
+        return _float_lines(value.reshape(-1)).encode()
+    return values_text(value, spec, NUMBER_FORMAT).encode()
+
+
+def _float_lines(flat: NDArray[np.float32]) -> str:
+    parts = [flat[i : i + TEXT_CHUNK].tolist() for i in range(0, flat.size, TEXT_CHUNK)]
+    line = f"{NUMBER_FORMAT}\n"
+    return "".join(line * len(part) % tuple(part) for part in parts)
 
 
 def _own(outputs: Sequence[LayerOutput], values: Mapping[str, Array]) -> Difference | None:

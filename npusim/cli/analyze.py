@@ -7,7 +7,7 @@ import typer
 
 from npusim.analysis.analyze import analyze, require_float_source
 from npusim.analysis.compare import WRONG_BELOW
-from npusim.analysis.snapshot import write_snapshot
+from npusim.analysis.snapshot import check_file_type, write_snapshot
 from npusim.cli import common
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
@@ -52,6 +52,7 @@ def command(
 ) -> None:
     """Run one sample quantized as a whole and layer by layer against float; exit 1 when wrong."""
     shown = common.console(as_json)
+    check_file_type(file_type)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
     if common.is_quantized(graph):
         raise ConfigError(

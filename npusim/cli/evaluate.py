@@ -14,7 +14,7 @@ from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
-from npusim.evaluation.task import CLASSIFICATION
+from npusim.evaluation.task import CLASSIFICATION, task_named
 from npusim.evaluation.worker import FLOAT, Job
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
@@ -41,11 +41,13 @@ def command(
         ),
     ] = CLASSIFICATION,
     scheme: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--quantize", metavar="u8,i8,i16,f16", help="Number formats, comma separated."
+            "--quantize",
+            metavar="u8,i8,i16,f16",
+            help="Number formats, comma separated. Default: u8.",
         ),
-    ] = "u8",
+    ] = None,
     also: Annotated[
         list[Path] | None,
         typer.Option(
@@ -93,6 +95,7 @@ def command(
 ) -> None:
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
     shown = common.console(as_json)
+    task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
     graphs = _graphs(graph, model, scheme, calibration, algorithm, level, shown)
@@ -163,7 +166,7 @@ def _items(model: str, dataset: Path | None, inputs: int) -> tuple[Item, ...]:
 def _graphs(
     graph: Graph,
     model: str,
-    schemes: str,
+    schemes: str | None,
     calibration: Path | None,
     algorithm: str,
     level: int,
@@ -171,9 +174,15 @@ def _graphs(
 ) -> dict[str, Graph]:
     """Return float and quantized graphs by name; a quantized model has only itself."""
     if common.is_quantized(graph):
-        return {"model": lower(common.quantized(graph, None, None, shown=shown), level=level)}
+        if calibration is not None:
+            raise ConfigError(
+                "this model is already quantized",
+                where="--calibration",
+                remedy="leave the option out, or give the float model",
+            )
+        return {"model": lower(common.quantized(graph, schemes, None, shown=shown), level=level)}
     found = {FLOAT: graph}
-    for scheme in dict.fromkeys(word for word in schemes.replace(",", " ").split()):
+    for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split()):
         ready = common.quantized(
             graph,
             scheme,

@@ -42,7 +42,7 @@ class AverageWeight:
 class AddWeights:
     """The 1x1 convolution that adds or subtracts two hidden results: first*a + second*b + bias.
 
-    Both operands are centred on the zero point of the first.
+    Both operands are centred on the zero point of the first; ``scale`` is that of the sum.
     """
 
     first: int
@@ -136,7 +136,18 @@ def average_weight(dtype: DType, taps: int) -> AverageWeight:
 
 
 def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False) -> AddWeights:
-    """Return the weights of the NN engine's add or sub of two u8 tensors; steps are float32."""
+    """Return the weights of the NN engine's add or sub of two tensors.
+
+    u8: steps are float32. Dynamic fixed point: powers of two up to half the type's range, which
+    wraps when positive (measured, docs/fidelity.md section 1.2).
+    """
+    if isinstance(first.quant, DynamicFixedPoint):
+        bits = [_fraction_bits(spec.quant) for spec in (first, second)]
+        finest, half = max(bits), 1 << (first.dtype.bits - 1)
+        one, other = (1 << (finest - fl) for fl in bits)
+        other = -other if subtract else other
+        one, other = (-half if weight == half else weight for weight in (one, other))
+        return AddWeights(first=one, second=other, bias=0, scale=2.0**-finest)
     scale_1, scale_2 = np.float32(scale_of(first.quant)), np.float32(scale_of(second.quant))
     zero_1, zero_2 = zero_point_of(first.quant), zero_point_of(second.quant)
     ratio = scale_2 / scale_1
@@ -166,6 +177,9 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
     if node.op in ("add", "sub"):
         if isinstance(ifm.quant, Float):
             return Requant(rounding=Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
+        if isinstance(ifm.quant, DynamicFixedPoint):
+            operands = [graph.spec(name).quant for name in node.inputs]
+            return Requant(shift=max(map(_fraction_bits, operands)) - _fraction_bits(ofm.quant))
         weights = add_weights(ifm, graph.spec(node.inputs[1]), subtract=node.op == "sub")
         scale = np.float32(weights.scale) / np.float32(scale_of(ofm.quant))
         if not on_nn:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npusim.errors import QuantizationError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.quant import Float, Quant
+from npusim.ir.quant import DynamicFixedPoint, Float, Quant
 from npusim.quantization.constants import WEIGHTED, float16_constants, stored_constant
 from npusim.quantization.constrain import takes_input_range
 from npusim.quantization.converters import insert_converters
@@ -59,7 +60,7 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     QuantizationError
         When a tensor has no range.
     """
-    halves = [name for name, scheme in formats.layers.items() if scheme is Scheme.F16]
+    halves = [node.name for node in graph.nodes if formats.scheme_of(node) is Scheme.F16]
     if halves:
         graph = lift_small_weights(graph, only=halves)
         lifted = {f"{name}.lifted": Scheme.F16 for name in halves}
@@ -142,8 +143,7 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
         if takes_input_range(node) or node.op == "concat":
             quant = graph.spec(node.outputs[0]).quant
         else:
-            low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
-            quant = parameters((low, high), scheme)
+            quant = operand_parameters(value, scheme)
         inputs[position] = stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
     return replace(node, inputs=tuple(inputs))
 
@@ -151,6 +151,19 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
 def _is_parameter(node: Node, position: int) -> bool:
     """Normalisation parameters stay float32: the shader reads them as they are."""
     return position > 0 and node.op in ("batch_norm", "instance_norm", "layer_norm")
+
+
+def operand_parameters(value: NDArray[np.generic], scheme: Scheme) -> Quant:
+    """Return the parameters of a known operand (no weights): its largest value is held exactly.
+
+    Equation 5 gives a power of two one bit too many, and 2.0 becomes 1.99994 in i16. As an exponent
+    that is no number for negative bases, so such an operand gets one fraction bit less.
+    """
+    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+    quant = parameters((low, high), scheme)
+    if isinstance(quant, DynamicFixedPoint) and high * 2.0**quant.fl > scheme.dtype.max:
+        return DynamicFixedPoint(fl=quant.fl - 1)
+    return quant
 
 
 def float_ending(graph: Graph) -> set[str]:

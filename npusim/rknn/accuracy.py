@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npusim.analysis.analyze import Analysis, analyze, require_float_source
-from npusim.analysis.snapshot import FILE_TYPES, write_snapshot
+from npusim.analysis.snapshot import check_file_type, write_snapshot
 from npusim.errors import ConfigError, DatasetError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
@@ -50,8 +50,7 @@ def accuracy_analysis(
     DatasetError
         When there is not exactly one sample.
     """
-    if file_type not in FILE_TYPES:
-        raise ConfigError(f"dump_file_type {file_type!r}", rule=f"one of {', '.join(FILE_TYPES)}")
+    check_file_type(file_type)
     if built is None:
         raise ConfigError(
             "there is no built model", rule="accuracy_analysis comes after build or hybrid step 1/2"

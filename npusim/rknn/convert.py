@@ -17,6 +17,7 @@ from npusim.passes.pipeline import lower
 from npusim.quantization.calibrate import Calibration
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
@@ -92,10 +93,11 @@ def build(
     level = options.optimization_level
     if graph.is_quantized and not do_quantization:
         return keep_parameters(graph, options, log)
-    if not do_quantization:
+    if not do_quantization or options.scheme is Scheme.F16:
         if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
             log.warning("config: a float model has no parameters for quantized inputs and outputs")
-        log.info("do_quantization=False: weights and activations become float16")
+        why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
+        log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
     job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
     found = calibrated(job, dataset, options, log)

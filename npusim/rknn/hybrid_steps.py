@@ -145,9 +145,13 @@ def _built(graph: Graph, model: HybridModel, log: Log) -> Built:
 
 
 def file_stem(graph: Graph) -> str:
-    """Return what the files are called: the graph's name without special characters.
+    """Return what the files are called.
 
-    Source: files of ONNX models in the toolkit's examples (torch-jit-export -> torchjitexport).
+    The file's own name without its suffix; for ONNX the graph's name without special characters.
+
+    Source: files of the toolkit's examples (torch-jit-export -> torchjitexport).
     """
-    stem = re.sub(r"[^0-9A-Za-z_]", "", graph.name)
-    return stem or re.sub(r"[^0-9A-Za-z_]", "", Path(graph.source.path).stem) or "model"
+    file = Path(graph.source.path).stem
+    if graph.source.framework == "onnx":
+        file = re.sub(r"[^0-9A-Za-z_]", "", graph.name) or re.sub(r"[^0-9A-Za-z_]", "", file)
+    return file or "model"

@@ -126,7 +126,7 @@ def _algorithm(name: Any, epochs: Any, alpha: Any, bins: Any) -> Algorithm:
     except (TypeError, ValueError):
         raise ConfigError(f"quantized_moving_alpha {alpha!r}", rule="a number 0 .. 1") from None
     return Algorithm(
-        name=str(name or "normal").strip().lower(),
+        name=str(name or "normal").strip().lower().replace("-", "_"),
         mmse_epoch=_integer("mmse_epoch", 3 if epochs is None else epochs, low=1),
         moving_alpha=weight,
         moving_alpha_weighs=os.environ.get("NPUSIM_MOVING_ALPHA", "").strip() or "old",

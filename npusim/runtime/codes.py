@@ -125,10 +125,15 @@ def clip_of(codes: Array, table: Array) -> Clip | None:
 
 
 def _clip_step(clip: Clip) -> Step:
+    scale, low, high = clip
+
     def step(value: Array) -> tuple[Array, ...]:
         order = memory_order(value)
         memory = np.ascontiguousarray(value.transpose(order))
         result = np.empty_like(memory)
+        if scale == 1:
+            np.clip(memory, np.int16(low), np.int16(high), out=result)
+            return (result.transpose(inverse(order)),)
         source, target = memory.reshape(-1), result.reshape(-1)
         run_rows(
             lambda start, stop: clip_words(source, *clip, target, start, stop),

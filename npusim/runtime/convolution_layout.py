@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
 from npusim.kernels import pack
+from npusim.kernels.x86_store import fits
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.layout import channels_last
 from npusim.runtime.threads import part_count, run_rows, thread_count
@@ -146,3 +147,26 @@ def limits(conv: Convolution) -> tuple[int, int]:
     """Return the clamp of stored codes; a fused relu raises the lower end to the zero point."""
     low, high = conv.ofm.dtype.min, conv.ofm.dtype.max
     return max(low, conv.requant.zero_point) if conv.relu else low, high
+
+
+def centred_weights(conv: Convolution) -> NDArray[np.int64]:
+    """Return the weights (O, C/group, kh, kw) less their zero points."""
+    return conv.weights.astype(np.int64) - channel_zero_points(conv)[:, None, None, None]
+
+
+def zero_in(conv: Convolution) -> int:
+    """Return the input's zero point in terms of u8 codes."""
+    return zero_point_of(conv.ifm.quant) + flip_of(conv.ifm.dtype)
+
+
+def store_options(conv: Convolution) -> tuple[int, int, int]:
+    """Return (zero_out, low, flip_out) of an 8-bit store in terms of u8 codes."""
+    flip_out = flip_of(conv.ofm.dtype)
+    return conv.requant.zero_point + flip_out, limits(conv)[0] + flip_out, flip_out
+
+
+def store_fits(conv: Convolution) -> bool:
+    """Tell whether the fused float32 store of 8-bit codes is exact, see ``x86_store.fits``."""
+    zero = zero_in(conv)
+    sums = np.abs(centred_weights(conv)).sum(axis=(1, 2, 3)) * float(max(zero, 255 - zero))
+    return fits(channel_scales(conv), sums + np.abs(conv.bias.astype(np.float64)))

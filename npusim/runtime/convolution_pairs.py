@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.kernels import conv_pairs, pack, pair_depthwise
+from npusim.kernels import conv_pairs, pack, pair_depthwise, x86_avx2
 from npusim.kernels.pack_depthwise import BLOCK, LARGEST_PERIOD, in_lanes, period_of
 from npusim.kernels.pack_fours import groups_of
 from npusim.kernels.pack_pairs import pack_depthwise_pairs, pack_pairs
@@ -14,17 +14,24 @@ from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.convolution_layout import (
     Layout,
     Run,
+    centred_weights,
     channel_scales,
+    flip_of,
     lay_out,
     limits,
     reach,
     reads_inside,
     rows_in_bands,
+    store_fits,
+    store_options,
+    wrapped,
+    zero_in,
 )
 from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 _LARGEST_SCALE = 4
+_WRAPPING = 2**62  # sums that wrap need no carries
 _LARGEST_SUM = 2.0**46  # of bias and absolute products: the upper accumulators hold 2**31 of 2**16
 
 
@@ -66,6 +73,32 @@ def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
         window = scratch("words", window_size, np.int16)
         conv_pairs.conv2d_i16_avx512(ifm, *constants, window, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a phase with 8 bits in and out by AVX2, or None when it does not fit."""
+    if conv.own_channels or not store_fits(conv):
+        return None
+    layout = lay_out(conv, phase, np.int16, centred_weights(conv))
+    chunks = pack_pairs(layout.weights, _pairs(phase, layout), largest=_WRAPPING)
+    constants = (
+        layout.geometry,
+        np.array([flip_of(conv.ifm.dtype), zero_in(conv), *store_options(conv)]),
+        *pack.block_places(layout.plan),
+        chunks.offsets,
+        chunks.chunks,
+        chunks.ends,
+        chunks.weights,
+        pack.pack_columns(wrapped(conv.bias.astype(np.int64)), groups=layout.groups),
+        pack.pack_columns(channel_scales(conv).astype(np.float32), groups=layout.groups),
+    )
+    window_size = pack.window_size(layout.plan)
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        window = scratch("words", window_size, np.int16)
+        x86_avx2.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
 
     return layout.run(part)
 

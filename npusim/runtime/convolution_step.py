@@ -29,6 +29,8 @@ Array = NDArray[Any]
 EIGHT_BIT = (DType.U8, DType.I8)
 CODES = {DType.U8: np.uint8, DType.I8: np.uint8, DType.I16: np.int16, DType.F16: np.uint16}
 
+_FAST_8BIT = {isa.AVX512_VNNI: convolution_x86.bind, isa.AVX2: convolution_pairs.bind_8bit}
+
 
 class ConvolutionStep:
     """A convolution bound to its kernel.
@@ -68,8 +70,8 @@ class ConvolutionStep:
 def _bind_phase(conv: Convolution, phase: Phase) -> Run:
     pair = (conv.ifm.dtype, conv.ofm.dtype)
     if pair[0] in EIGHT_BIT and pair[1] in EIGHT_BIT:
-        fast = convolution_x86.bind(conv, phase) if isa.selected() == isa.AVX512_VNNI else None
-        return fast or _eight_bit(conv, phase)
+        fast = _FAST_8BIT.get(isa.selected())
+        return (fast(conv, phase) if fast else None) or _eight_bit(conv, phase)
     if pair[0] in EIGHT_BIT and pair[1] is DType.F16:
         return _eight_bit_to_half(conv, phase)
     if pair == (DType.F16, DType.F16):

@@ -6,23 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.ir.quant import zero_point_of
 from npusim.kernels import pack, pack_depthwise, x86_depthwise, x86_vnni
 from npusim.kernels.pack_fours import groups_of, pack_panels
-from npusim.kernels.x86_store import fits
 from npusim.runtime.convolution import Convolution, Phase
 from npusim.runtime.convolution_layout import (
     Layout,
     Run,
+    centred_weights,
     channel_scales,
-    channel_zero_points,
     flip_of,
     lay_out,
-    limits,
     reach,
     reads_inside,
     rows_in_bands,
+    store_fits,
+    store_options,
     wrapped,
+    zero_in,
 )
 from npusim.runtime.threads import scratch
 
@@ -33,11 +33,9 @@ _SLACK = 64  # fours that whole blocks write or read behind a line
 
 def bind(conv: Convolution, phase: Phase) -> Run | None:
     """Return the run of a phase with 8 bits in and out, or None when no kernel here fits."""
-    weights = conv.weights.astype(np.int64) - channel_zero_points(conv)[:, None, None, None]
-    zero_in = _zero_in(conv)
-    largest = np.abs(weights).sum(axis=(1, 2, 3)) * max(zero_in, 255 - zero_in)
-    if not fits(channel_scales(conv), largest + np.abs(conv.bias.astype(np.float64))):
+    if not store_fits(conv):
         return None
+    weights = centred_weights(conv)
     if not conv.own_channels:
         return _dense(conv, phase, weights)
     whole_rows = phase.out_step == (1, 1) and bool(phase.places)
@@ -46,21 +44,10 @@ def bind(conv: Convolution, phase: Phase) -> Run | None:
     return None
 
 
-def _zero_in(conv: Convolution) -> int:
-    """Return the input's zero point in terms of u8 codes."""
-    return zero_point_of(conv.ifm.quant) + flip_of(conv.ifm.dtype)
-
-
-def _store_options(conv: Convolution) -> tuple[int, int, int]:
-    """Return (zero_out, low, flip_out) in terms of u8 codes."""
-    flip_out = flip_of(conv.ofm.dtype)
-    return conv.requant.zero_point + flip_out, limits(conv)[0] + flip_out, flip_out
-
-
 def _starts(conv: Convolution, layout: Layout) -> NDArray[np.int32]:
     """Return bias and zero-point constant of every output channel."""
     sums = layout.weights.sum(axis=2).reshape(-1)
-    return wrapped(conv.bias.astype(np.int64) - _zero_in(conv) * sums)
+    return wrapped(conv.bias.astype(np.int64) - zero_in(conv) * sums)
 
 
 def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
@@ -99,7 +86,7 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
     groups = layout.groups
     constants = (
         layout.geometry,
-        np.array([reading, flip_of(conv.ifm.dtype), _zero_in(conv), *_store_options(conv)]),
+        np.array([reading, flip_of(conv.ifm.dtype), zero_in(conv), *store_options(conv)]),
         *pack.block_places(plan),
         panels.offsets,
         panels.ends,
@@ -126,15 +113,15 @@ def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> R
     groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 4)
     lines = passes.groups * stride_w + passes.columns % stride_w
     offsets = 4 * (lines * line_size + passes.columns // stride_w * plan.in_c)
-    flip_in, zero_in = flip_of(conv.ifm.dtype), _zero_in(conv)
+    flip_in, zero = flip_of(conv.ifm.dtype), zero_in(conv)
     constants = (
         layout.geometry,
-        np.array([flip_in, zero_in, *_store_options(conv), band, groups, line_size]),
+        np.array([flip_in, zero, *store_options(conv), band, groups, line_size]),
         offsets,
         passes.weights,
         pack_depthwise.in_lanes(_starts(conv, layout)),
         pack_depthwise.in_lanes(channel_scales(conv).astype(np.float32)),
-        np.full(conv.ifm.shape[3] * plan.in_c, zero_in ^ flip_in, np.uint8),
+        np.full(conv.ifm.shape[3] * plan.in_c, zero ^ flip_in, np.uint8),
     )
     fours_size = groups * stride_w * line_size
 

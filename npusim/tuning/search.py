@@ -4,7 +4,9 @@ Layers are looked at in the order of the noise each one adds by itself over the 
 in the performance model. Each is raised alone first, and what that gains in the metric of the whole
 network per microsecond decides the order in which layers are then raised together: several at once
 while that helps, one by one when it does not. A raise stays when the metric improves and the
-estimated time keeps to the budget. Nothing is assumed to add up: every choice that is kept was run.
+estimated time keeps to the budget. Once the worst layers are raised others count that did not
+before, so all of this is done up to three times. Nothing is assumed to add up: every choice that is
+kept was run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,7 @@ from npusim.tuning.state import Point, State
 Feeds = Mapping[str, NDArray[Any]]
 NOISE_SAMPLES = 3
 MOST_AT_ONCE = 8
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,9 @@ class Progress:
     kept: bool
     measured: int
     left: int
+
+
+Report = Callable[[Progress], None]
 
 
 class Tuner:
@@ -134,7 +140,7 @@ class Tuner:
         scheme: Scheme,
         *,
         budget_us: float | None = None,
-        report: Callable[[Progress], None] = lambda progress: None,
+        report: Report = lambda progress: None,
         goal: float | None = None,
         most: int | None = None,
     ) -> Point:
@@ -150,29 +156,65 @@ class Tuner:
         goal : float, optional
             Stop when the metric reaches it.
         most : int, optional
-            Stop after that many new measurements; half of them look at layers alone.
+            Stop after that many new measurements.
         """
-        start = len(self.state.points)
-
-        def tired(share: float = 1.0) -> bool:
-            return most is not None and len(self.state.points) - start >= share * most
-
-        base = best = self._reported(self.measure((), scheme), report, kept=True, left=0)
-        if goal is not None and best.metric >= goal:
-            return best
-        alone: dict[str, float] = {}
-        candidates = self.candidates(scheme)
-        for i, name in enumerate(candidates):
-            if tired(0.5):
+        limit = len(self.state.points) + most if most is not None else None
+        best = self._reported(self.measure((), scheme), report, kept=True, left=0)
+        candidates: list[str] = []
+        for _ in range(ROUNDS):
+            if (goal is not None and best.metric >= goal) or self._spent(limit):
                 break
-            point = self._fitting((name,), scheme, budget_us)
+            candidates = candidates or self.candidates(scheme)
+            before = best
+            order = self._ranked(best, candidates, scheme, budget_us, report, limit)
+            best = self._raised(best, order, scheme, budget_us, report, limit, goal)
+            if best == before:
+                break
+        return best
+
+    def _spent(self, limit: float | None) -> bool:
+        return limit is not None and len(self.state.points) >= limit
+
+    def _ranked(
+        self,
+        base: Point,
+        candidates: Sequence[str],
+        scheme: Scheme,
+        budget_us: float | None,
+        report: Report,
+        limit: int | None,
+    ) -> list[str]:
+        """Raise each candidate alone on top of ``base``; return those that help, best first.
+
+        Takes at most half of the measurements that are left.
+        """
+        known = len(self.state.points)
+        half = None if limit is None else known + (limit - known + 1) // 2
+        gains: dict[str, float] = {}
+        waiting = [name for name in candidates if name not in base.layers]
+        for i, name in enumerate(waiting):
+            if self._spent(half):
+                break
+            point = self._fitting((*base.layers, name), scheme, budget_us)
             if point is not None:
-                self._reported(point, report, kept=False, left=len(candidates) - i - 1)
+                self._reported(point, report, kept=False, left=len(waiting) - i - 1)
                 cost = max(point.time_us - base.time_us, 1.0)
-                alone[name] = (point.metric - base.metric) / cost
-        waiting = sorted((n for n in alone if alone[n] > 0), key=lambda n: (-alone[n], n))
+                gains[name] = (point.metric - base.metric) / cost
+        return sorted((n for n in gains if gains[n] > 0), key=lambda n: (-gains[n], n))
+
+    def _raised(
+        self,
+        best: Point,
+        waiting: list[str],
+        scheme: Scheme,
+        budget_us: float | None,
+        report: Report,
+        limit: int | None,
+        goal: float | None,
+    ) -> Point:
+        """Raise layers in their order while the metric improves; return the best point."""
         at_once = 1
-        while waiting and not tired():
+        while waiting and not self._spent(limit) and (goal is None or best.metric < goal):
             group = waiting[:at_once]
             point = self._fitting((*best.layers, *group), scheme, budget_us)
             better = point is not None and point.metric > best.metric
@@ -181,8 +223,6 @@ class Tuner:
             if better and point is not None:
                 best, waiting = point, waiting[at_once:]
                 at_once = min(MOST_AT_ONCE, at_once * 2)
-                if goal is not None and best.metric >= goal:
-                    break
             elif at_once > 1:
                 at_once //= 2
             else:
@@ -201,9 +241,7 @@ class Tuner:
             known = self.measure(layers, scheme, graph)
         return known if budget_us is None or known.time_us <= budget_us else None
 
-    def _reported(
-        self, point: Point, report: Callable[[Progress], None], *, kept: bool, left: int
-    ) -> Point:
+    def _reported(self, point: Point, report: Report, *, kept: bool, left: int) -> Point:
         report(Progress(point=point, kept=kept, measured=len(self.state.points), left=left))
         return point
 

@@ -53,6 +53,7 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     if work.depthwise and not nn.native_depthwise_count:
         used = 1 / work.in_c
     decode = work.kernel_h * _kept_taps(work.kernel_w, work.zero_fraction, nn) * used
+    decode /= nn.decoded_per_cycle_count
     if work.pointwise:
         # Zeros save nothing but in float16, where they are skipped one by one.
         if work.dtype is DType.F16:

@@ -63,7 +63,8 @@ def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
     plane = row * work.in_h
     rows = input_rows(work, tile.height)
     reach = min(tile.height + work.kernel_h - 1, work.in_h)
-    if tile.columns == 1 and not work.pointwise:
+    apart = work.pointwise and machine.memory.rows_fetched_apart_count
+    if tile.columns == 1 and not apart:
         if reach >= work.in_h:
             whole = plane * work.in_c
             return round_up(aligned_bytes(whole, whole, line), line) * rows / work.in_h
@@ -76,7 +77,7 @@ def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
         return row * rows * work.in_c  # rows that fill lines together are fetched together
     if tile.columns == 1:
         per_row: float = aligned_bytes(row, row, line)
-    elif work.pointwise or gcd(row, line) < line // 4:
+    elif apart or gcd(row, line) < line // 4:
         part = (tile.width + work.kernel_w - 1) * size
         per_row = tile.columns * aligned_bytes(part, row, line)
     else:

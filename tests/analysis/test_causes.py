@@ -1,5 +1,6 @@
 """Each cause of error is found on a model in which it was planted, and not in its sound twin."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -210,6 +211,43 @@ def test_few_steps_and_inherited():
     assert rows["z"].reason
     assert rows["z"].suggestion
     assert result.first_wrong == rows["y"].layer
+
+
+def test_a_poor_result_says_whether_weights_inputs_or_storing_make_it():
+    x = samples(RNG.uniform(-1, 1, (1, 1, 8, 8)))
+    b = Builder()
+    b.input("x", 1, 1, 8, 8)
+    conv(b, "x", "a", np.array([[[[1.0]]], [[[1.0]]]]), np.array([0.0, 0.003]))
+    conv(b, "a", "y", np.array([[[[-40.0]], [[40.0]]]]))
+    rows, _ = analysed(b.done("y"), x)
+    assert rows["y"].verdict == "few_steps"
+    shares = dict(re.findall(r"stored (\w+) (\d+)%", rows["y"].reason))
+    assert int(shares["inputs"]) > 50
+    assert "inputs (a)" in rows["y"].suggestion
+    # two equal channels whose weights nearly cancel, beside a large weight
+    b = Builder()
+    b.input("x", 1, 3, 8, 8)
+    conv(b, "x", "y", np.array([[[[0.2]], [[-0.2]], [[1.3]]], [[[1.0]], [[-0.996]], [[0.0]]]]))
+    same = RNG.uniform(0.5, 1, (1, 1, 8, 8))
+    feeds = samples(np.concatenate([same, same, np.zeros_like(same)], axis=1))
+    rows, _ = analysed(b.done("y"), feeds)
+    assert rows["y"].verdict == "few_steps"
+    assert "stored weights 100%" in rows["y"].reason
+    assert "equalize" in rows["y"].suggestion
+
+
+def test_a_constant_power_of_two_that_dynamic_fixed_point_cuts():
+    b = Builder()
+    b.input("x", 1, 4, 6, 6)
+    conv(b, "x", "c", np.eye(4).reshape(4, 4, 1, 1))
+    b.node("pow", ["c", b.constant("two", np.full(1, 2.0))], "y")
+    x = samples(RNG.uniform(-1, 1, (1, 4, 6, 6)))
+    rows, _ = analysed(b.done("y"), x, scheme="i16")
+    assert rows["y"].verdict == "clipped_range"
+    assert "cut to 1.99994, the largest value below 2" in rows["y"].reason
+    assert "negative results" in rows["y"].reason
+    rows, _ = analysed(b.done("y"), x, scheme="u8")
+    assert rows["y"].severity != "bad"
 
 
 def test_a_fused_and_a_lifted_layer_keep_their_counterpart():

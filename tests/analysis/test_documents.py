@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from npusim.analysis.analyze import INHERITED, NO_REFERENCE, OK
-from npusim.analysis.causes import Cause
+from npusim.analysis.findings import Cause
 from npusim.analysis.metrics import Difference
 from npusim.analysis.snapshot import error_line
 from npusim.report.analysis_table import COLUMNS, DISTANCES

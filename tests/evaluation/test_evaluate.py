@@ -2,12 +2,13 @@
 
 import json
 import multiprocessing
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from npusim.errors import ConfigError, DatasetError
+from npusim.errors import ConfigError, DatasetError, MissingExtraError
 from npusim.evaluation import evaluate as module
 from npusim.evaluation import pools
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
@@ -174,6 +175,12 @@ def test_parts_keep_all_workers_busy_to_the_end(labelled):
 def test_no_jobs_is_refused(job, labelled):
     with pytest.raises(ConfigError, match="--jobs"):
         evaluate(job(), labelled(1), jobs=0)
+
+
+def test_a_missing_package_names_the_extra(job, labelled, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"npusim\[cluster\]"):
+        evaluate(job(), labelled(1), scheduler="tcp://127.0.0.1:9")
 
 
 def test_nothing_measured_yet():

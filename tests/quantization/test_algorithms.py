@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import npusim
-from npusim.errors import ConfigError, DatasetError, QuantizationError
-from npusim.ir.attrs import Conv2dAttrs, EltwiseAttrs
+from npusim.errors import ConfigError, DatasetError, InputError, QuantizationError
+from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, EltwiseAttrs
+from npusim.ir.dtypes import DType
 from npusim.ir.quant import scale_of, zero_point_of
+from npusim.ir.tensor import TensorSpec
 from npusim.quantization.algorithms import ALGORITHMS, Algorithm
 from npusim.quantization.calibrate import calibrate
 from npusim.quantization.histograms import best_threshold, histogram
@@ -302,3 +304,53 @@ def test_min_max_is_the_union_over_samples():
     calibrate(toy(), samples(), observer=observer, engine="npusim")
     stacked = np.concatenate([feeds["x"] for _, feeds in samples()])
     assert observer.ranges()["x"] == (stacked.min(), stacked.max())
+
+
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("power", [2.0, 4.0, 0.5, 1.0])
+def test_known_operands_are_held_exactly(scheme, power):
+    b = Builder()
+    b.input("x", 1, 3, 4, 4)
+    b.constant("k", np.float32([power]))
+    b.node("pow", ["x", "k"], "p", EltwiseAttrs())
+    b.constant("m", np.full((1, 3, 1, 1), power, np.float32))
+    b.node("mul", ["x", "m"], "y", EltwiseAttrs())
+    graph = b.done("p", "y")
+    low = 0 if power != int(power) else -2  # no roots of negative numbers
+    x = np.linspace(low, 2, 48, dtype=np.float32).reshape(1, 3, 4, 4)
+    ready = npusim.quantize(graph, [("s", {"x": x})], scheme=scheme)
+    for node in ready.nodes:
+        spec = ready.spec(node.inputs[1])
+        held = dequantize(ready.constants[node.inputs[1]], spec.quant)
+        np.testing.assert_allclose(held, power, rtol=1e-6)
+    results = npusim.compile(ready).run({"x": x}, preprocessed=True)
+    for name, wanted in (("p", x.astype(np.float64) ** power), ("y", x * power)):
+        limit = {"u8": 0.03, "i8": 0.06, "i16": 0.002}[scheme]
+        assert np.abs(results[name] - wanted).max() <= limit * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("engine", ["npusim", "auto"])
+@pytest.mark.parametrize(
+    ("feeds", "says"),
+    [
+        ({}, r"no data for \['x'\]"),
+        ({"x": np.zeros((1, 3, 6, 6)), "y": 1}, "are no inputs"),
+        ({"x": np.zeros((1, 3, 6, 6))}, "element type float64"),
+        ({"x": np.zeros((3, 6, 6), np.float32)}, "shape"),
+    ],
+)
+def test_wrong_samples_are_explained_by_every_engine(engine, feeds, says):
+    with pytest.raises(InputError, match=says):
+        calibrate(toy(), [("s", feeds)], engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["npusim", "auto"])
+def test_a_sample_on_which_the_model_stops(engine):
+    b = Builder()
+    b.input("x", 5, 2)
+    b.input("i", 1)
+    b.graph.tensors["i"] = TensorSpec(name="i", shape=(1,), dtype=DType.I64)
+    graph = b.done(b.node("gather", ["x", "i"], "y", AxisAttrs(axis=0)))
+    feeds = {"x": np.zeros((5, 2), np.float32), "i": np.array([9])}
+    with pytest.raises(InputError, match="9"):
+        calibrate(graph, [("s", feeds)], engine=engine)

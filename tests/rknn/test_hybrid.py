@@ -363,3 +363,23 @@ def test_accuracy_analysis_follows_step1_and_step2(new, convnet, images, work):
         assert (work / folder / "entire_qnt_error_analysis.txt").exists()
     names = {p.name for p in (work / "two" / "entire_qnt").iterdir()}
     assert any("Conv_c2_" in n for n in names)
+
+
+def test_direct_build_without_cfg_equals_an_unquantized_build(new, images, work, capfd):
+    weights = conv_weights(8, 3)
+    weights["w"] *= 2.0**-14  # float16 would lose them: a layer behind scales back
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], name="tiny")]
+    path = write_onnx(work / "tiny.onnx", nodes, {"x": (1, 3, 8, 10)}, {"y": (1, 8, 6, 8)}, weights)
+    stepped(new, path, images().path)
+    half = new()
+    assert half.direct_build("toy.json", "toy.data") == 0
+    graphs = [half._built]
+    for config, build in (({}, {"do_quantization": False}), ({"quantized_dtype": "float16"}, {})):
+        plain = new()
+        plain.config(**config)
+        plain.load_onnx(path)
+        assert plain.build(dataset="missing.txt", **build) == 0
+        graphs.append(plain._built)
+    assert [node.op for node in graphs[0].nodes] == ["conv2d", "conv2d"]
+    assert bits(graphs[0]) == bits(graphs[1]) == bits(graphs[2])
+    assert "they are scaled up by powers of two" in capfd.readouterr().err

@@ -63,14 +63,19 @@ def test_most_extreme_outlier_comes_first():
     assert len(outlier_table(found).splitlines()) == 3
 
 
-@pytest.mark.parametrize("call", ["build", "step1"])
+@pytest.mark.parametrize("call", ["build", "step1", "accuracy_analysis"])
 def test_case_B44_histograms(new, convnet, images, work, monkeypatch, capfd, call):
     pytest.importorskip("matplotlib")
-    monkeypatch.setenv("RKNN_DRAW_DATA_DISTRIBUTE", "1")
     rknn = new(verbose=True)
     rknn.load_onnx(convnet())
     dataset = images(1).path  # one line is enough
-    if call == "build":
+    if call == "accuracy_analysis":
+        assert rknn.build(dataset=dataset) == 0
+    assert not (work / "dump_data_distribute").exists()
+    monkeypatch.setenv("RKNN_DRAW_DATA_DISTRIBUTE", "1")
+    if call == "accuracy_analysis":
+        assert rknn.accuracy_analysis(dataset) == 0
+    elif call == "build":
         assert rknn.build(dataset=dataset) == 0
     else:
         assert rknn.hybrid_quantization_step1(dataset=dataset) == 0

@@ -8,9 +8,9 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import Requant, zero_point_of
+from npusim.ir.quant import zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import eltwise_f16, eltwise_u8
+from npusim.kernels import eltwise_f16
 from npusim.kernels.eltwise import (
     FUNCTIONS,
     add_on_nn,
@@ -20,8 +20,7 @@ from npusim.kernels.eltwise import (
     binary,
 )
 from npusim.kernels.lut import map_pairs
-from npusim.kernels.x86_store import fits
-from npusim.ops.requant import AddWeights, add_weights, requant_of
+from npusim.ops.requant import add_weights, requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import (
     ENGINE_TYPES,
@@ -35,10 +34,10 @@ from npusim.runtime.codes import (
     table_step,
     unsigned,
 )
-from npusim.runtime.threads import SMALL_WORK, run_rows
+from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows
+from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]
-Rows = Callable[..., None]  # (a, a_rows, b, b_rows, ofm, row_length, first, last)
 _HALF_OPERATIONS = {
     "add": eltwise_f16.ADD,
     "sub": eltwise_f16.ADD,
@@ -58,16 +57,20 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
         )
 
     return _bound(
-        node, graph, function, _HALF_OPERATIONS.get(node.op), _shader_rows(node, (a, b, ofm))
+        node,
+        graph,
+        function,
+        _HALF_OPERATIONS.get(node.op),
+        shader_rows(node.op, (a, b, ofm), relu=_has_relu(node)),
     )
 
 
 @binding("add", "sub", engine=Engine.NN)
 @binding("add", "sub", engine=Engine.TP)
 def bind_as_layer(node: Node, graph: Graph) -> Step:
-    """Bind a sum of two hidden u8 or float16 results: a convolution, or for one pixel on TP.
+    """Bind a sum of two hidden results: a convolution, or for one pixel on TP.
 
-    Source: ARITHMETIC_NN.md sections 2 and 7; sub and float16 measured the same way.
+    Source: ARITHMETIC_NN.md sections 2 and 7, docs/fidelity.md section 1.2.
     """
     a, b, ofm = _specs(node, graph)
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN
@@ -76,11 +79,11 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
             half = eltwise_f16.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
         return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract))
-    if not (a.dtype is b.dtype is ofm.dtype is DType.U8):
+    if not (a.dtype is b.dtype is ofm.dtype) or a.dtype is DType.F16:
         raise GraphError(
             f"{a.dtype.value}, {b.dtype.value} -> {ofm.dtype.value}",
             where=f"layer {node.name!r} ({node.op} on {'NN' if on_nn else 'TP'})",
-            rule="u8 or f16 throughout; other types add on the shader",
+            rule="one type throughout; mixed types add on the shader",
         )
     weights, requant = add_weights(a, b, subtract=subtract), requant_of(node, graph)
     assert requant is not None  # every sum on NN and TP has one
@@ -98,8 +101,9 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
             requant.zero_point,
         )
 
-    low = _lowest(node, ofm)
-    rows = _sum_rows(zero_point_of(a.quant), weights, requant, low) if on_nn else None
+    zero_point, relu = zero_point_of(a.quant), _has_relu(node)
+    in_rows = on_nn and a.dtype is DType.U8
+    rows = sum_rows(zero_point, weights, requant, relu=relu) if in_rows else None
     return _bound(node, graph, function, rows=rows)
 
 
@@ -128,10 +132,10 @@ def _bound(
     if half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
         apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
     else:
+        if rows is None and a.dtype.bits == b.dtype.bits == 8:
+            rows = _pair_table(node, (a, b, ofm), function)
         apply = _with_scalar(node, (a, b, ofm), constants, function) or (
-            _on_rows(rows or _pair_table(node, (a, b, ofm), function), ofm)
-            if a.dtype.bits == b.dtype.bits == 8
-            else function
+            on_rows(rows, ofm) if rows else function
         )
 
     def step(*activations: Array) -> tuple[Array, ...]:
@@ -200,77 +204,6 @@ def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> 
     return lambda a, a_rows, b, b_rows, ofm, length, first, last: map_pairs(
         a, a_rows, b, b_rows, table, ofm, length, first, last
     )
-
-
-def _lowest(node: Node, ofm: TensorSpec) -> int:
-    """Return the smallest code that a u8 result may have."""
-    return zero_point_of(ofm.quant) if _has_relu(node) else ofm.dtype.min
-
-
-def _sum_rows(zero_point: int, weights: AddWeights, requant: Requant, low: int) -> Rows | None:
-    """Return the compiled sum of the NN engine, if its accumulators are small enough."""
-    first, second = weights.first, weights.second
-    bias = weights.bias - zero_point * (first + second)
-    scale = requant.multiplier * 2.0**-requant.shift
-    largest = abs(bias) + 255.0 * (abs(first) + abs(second))
-    if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
-        return None
-    scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
-    return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.weighted_sum(
-        a, a_rows, b, b_rows, ofm, length, scalars, first, last
-    )
-
-
-def _shader_rows(node: Node, specs: Sequence[TensorSpec]) -> Rows | None:
-    """Return the shader's compiled u8 sum, difference or product."""
-    if node.op not in ("add", "sub", "mul") or any(spec.dtype is not DType.U8 for spec in specs):
-        return None
-    (a_scale, a_zero), (b_scale, b_zero), (scale, zero_out) = map(scaling_of, specs)
-    with np.errstate(all="ignore"):
-        a_ratio, b_ratio = (np.float32(s) / np.float32(scale) for s in (a_scale, b_scale))
-        if node.op == "mul":
-            a_ratio = np.float32(a_scale) * np.float32(b_scale) / np.float32(scale)
-    operation = eltwise_u8.PRODUCT if node.op == "mul" else eltwise_u8.SUM
-    scalars = tuple(
-        map(
-            float,
-            (
-                a_zero,
-                b_zero,
-                a_ratio,
-                -b_ratio if node.op == "sub" else b_ratio,
-                zero_out,
-                _lowest(node, specs[2]),
-            ),
-        )
-    )
-    if not np.isfinite(scalars).all():
-        return None
-    return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.shader(
-        a, a_rows, b, b_rows, ofm, length, operation, scalars, first, last
-    )
-
-
-def _on_rows(rows: Rows, ofm: TensorSpec) -> Function:
-    """Return the function of two 8-bit operands that walks them as rows of contiguous memory."""
-    dtype, one_row = ofm.dtype.numpy, np.zeros(1, np.int64)
-
-    def apply(left: Array, right: Array) -> Array:
-        if ofm.elements < SMALL_WORK and left.strides == right.strides and len(left.shape) == 4:
-            a, b = left.transpose(0, 2, 3, 1), right.transpose(0, 2, 3, 1)
-            if a.flags.c_contiguous and a.shape == b.shape:  # the usual case, without a plan
-                small = np.empty(a.shape, dtype)
-                operands = unsigned(a), one_row, unsigned(b), one_row, unsigned(small)
-                rows(*operands, small.size, 0, 1)
-                return small.transpose(0, 3, 1, 2)
-        plan = row_plan(left, right, ofm.shape)
-        memory = np.empty([ofm.shape[axis] for axis in plan.order], dtype)
-        operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
-        arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
-        run_rows(lambda start, stop: rows(*arguments, start, stop), plan.rows[0].size, memory.size)
-        return memory.transpose(inverse(plan.order))
-
-    return apply
 
 
 def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...]) -> Function:
