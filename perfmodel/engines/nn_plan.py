@@ -6,7 +6,7 @@ While it plans, the driver
   once, below the whole a fifth more; beyond that the lines that miss cost more than once. Maps of
   as many channels as the cache has lines never fit, and are taken as they are;
 - takes rows of a quarter or half a line to be fetched one by one;
-- waits for the output of the last tile;
+- takes tiles at the bottom of the map for full ones, and waits for the output of the last;
 - prefers few tiles.
 
 Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
@@ -93,6 +93,7 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
                 miss = nn.planned_miss_ratio
             hits = capacity / lines
             write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
+    write *= max(1.0, tile.rows * tile.height / work.out_h)
     return replace(moved, image=image, write=write)
 
 
