@@ -7,9 +7,10 @@ import numpy as np
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import eltwise_i16, eltwise_u8
+from npusim.kernels import eltwise_i16, eltwise_u8, x86_eltwise
 from npusim.kernels.x86_store import fits
 from npusim.ops.requant import AddWeights
+from npusim.runtime import isa
 from npusim.runtime.codes import Array, inverse, row_plan, scaling_of, unsigned
 from npusim.runtime.threads import SMALL_WORK, run_rows
 
@@ -26,6 +27,13 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     largest = abs(bias) + 255.0 * (abs(first) + abs(second))
     if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
         return None
+    small = all(x86_eltwise.LOWEST <= w <= x86_eltwise.HIGHEST for w in (first, second))
+    if small and isa.may_use(x86_eltwise.FEATURES):
+        packed = x86_eltwise.packed_weights(first, second)
+        store = packed, bias, scale, requant.zero_point, low
+        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: x86_eltwise.weighted_sum(
+            a, a_rows, b, b_rows, ofm, length, *store, begin, end
+        )
     scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
     return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.weighted_sum(
         a, a_rows, b, b_rows, ofm, length, scalars, first, last
