@@ -28,6 +28,7 @@ from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 PLANES = 3  # pictures come as so many planes; they are joined while the window is copied
+_RATE = 8  # of dense kernels: a unit of work is about what moving a byte takes
 _SLACK = 64  # fours that whole blocks write or read behind a line
 
 
@@ -98,7 +99,8 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
         window = scratch("window", window_size, np.uint8)
         x86_vnni.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
 
-    return layout.run_as_is(part) if reading == x86_vnni.PLANES else layout.run(part)
+    run = layout.run_as_is if reading == x86_vnni.PLANES else layout.run
+    return run(part, rate=_RATE)
 
 
 def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
