@@ -56,7 +56,32 @@ class Net:
             return self._add("Clip", [x, *limits], channels)
         if kind == "silu":
             return self._add("Mul", [x, self._add("Sigmoid", [x], channels)], channels)
+        if kind == "hard_swish":
+            shifted = self.scalar("Add", x, 3)
+            limits = [self.constant(np.float32(v)) for v in (0, 6)]
+            gate = self._add("Clip", [shifted, *limits], channels)
+            return self.scalar("Div", self._add("Mul", [x, gate], channels), 6)
+        if kind == "hard_sigmoid":
+            return self._add("HardSigmoid", [x], channels, alpha=1 / 6, beta=0.5)
         return self._add({"relu": "Relu", "sigmoid": "Sigmoid"}[kind], [x], channels)
+
+    def scalar(self, op: str, x: str, value: float) -> str:
+        return self._add(op, [x, self.constant(np.float32([value]))], self.channels[x])
+
+    def squeeze_excite(self, x: str, reduced: int) -> str:
+        channels = self.channels[x]
+        y = self._add("GlobalAveragePool", [x], channels)
+        y = self.conv(self.conv(y, reduced, 1, act="relu"), channels, 1, act="hard_sigmoid")
+        return self._add("Mul", [x, y], channels)
+
+    def deconv2(self, x: str, out_c: int, act: str) -> str:
+        weights = self.rng.normal(0, 0.2, (self.channels[x], out_c, 2, 2)).astype(np.float32)
+        bias = self.constant(np.zeros(out_c, np.float32))
+        y = self._add(
+            "ConvTranspose", [x, self.constant(weights), bias], out_c,
+            kernel_shape=[2, 2], strides=[2, 2],
+        )  # fmt: skip
+        return self.act(y, act)
 
     def add(self, a: str, b: str, act: str = "") -> str:
         y = self._add("Add", [a, b], self.channels[a])
@@ -72,8 +97,8 @@ class Net:
             kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=pads,
         )  # fmt: skip
 
-    def up2(self, x: str) -> str:
-        scales = self.constant(np.array([1, 1, 2, 2], np.float32))
+    def up(self, x: str, factor: int = 2) -> str:
+        scales = self.constant(np.array([1, 1, factor, factor], np.float32))
         return self._add(
             "Resize", [x, "", scales], self.channels[x],
             mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
@@ -148,12 +173,47 @@ def yolov5s(act: str) -> onnx.ModelProto:
     for _ in range(3):
         pools.append(net.max_pool(pools[-1], 5, 1))
     p5 = net.conv(net.conv(net.concat(*pools), 512, 1, act=act), 256, 1, act=act)
-    n4 = net.conv(c3(net.concat(net.up2(p5), p4), 256, 1, False), 128, 1, act=act)
-    out3 = c3(net.concat(net.up2(n4), p3), 128, 1, False)
+    n4 = net.conv(c3(net.concat(net.up(p5), p4), 256, 1, False), 128, 1, act=act)
+    out3 = c3(net.concat(net.up(n4), p3), 128, 1, False)
     out4 = c3(net.concat(net.conv(out3, 128, 3, 2, act=act), n4), 256, 1, False)
     out5 = c3(net.concat(net.conv(out4, 256, 3, 2, act=act), p5), 512, 1, False)
     heads = [net.act(net.conv(out, 255, 1), "sigmoid") for out in (out3, out4, out5)]
     return net.model(f"yolov5s_{act}", *heads)
+
+
+def ppocr_det() -> onnx.ModelProto:
+    """PP-OCRv4 text detection (mobile) at 480: its layers, 1.2 GMAC."""
+    net = Net(480)
+
+    def block(x: str, out_c: int, kernel: int, stride: int = 1, reduced: int = 0) -> str:
+        def act(y: str) -> str:  # with the learned scale and offset behind it
+            return net.scalar("Add", net.scalar("Mul", net.act(y, "hard_swish"), 1.1), 0.1)
+
+        y = net.conv(x, net.channels[x], kernel, stride, depthwise=True)
+        y = y if stride > 1 else act(y)
+        y = net.squeeze_excite(y, reduced) if reduced else y
+        return act(net.conv(y, out_c, 1))
+
+    def residual(x: str, out_c: int, kernel: int) -> str:
+        y = net.conv(x, out_c, kernel)
+        return net.add(y, net.squeeze_excite(y, out_c // 4))
+
+    x = block(net.conv("x", 16, 3, 2), 32, 3)
+    c2 = block(block(x, 48, 3, 2), 48, 3)
+    c3 = block(block(c2, 96, 3, 2), 96, 3)
+    c4 = block(c3, 192, 3, 2)
+    for _ in range(4):
+        c4 = block(c4, 192, 5)
+    c5 = block(block(c4, 384, 5, 2, reduced=48), 384, 5, reduced=96)
+    c5 = block(block(c5, 384, 5), 384, 5)
+    narrow = [net.conv(c, n, 1) for c, n in ((c2, 12), (c3, 18), (c4, 42), (c5, 360))]
+    maps = [residual(c, 96, 1) for c in narrow]
+    for i in (2, 1, 0):
+        maps[i] = net.add(maps[i], net.up(maps[i + 1]))
+    maps = [residual(m, 24, 3) for m in maps]
+    joined = net.concat(*(net.up(m, 2**i) if i else m for i, m in reversed([*enumerate(maps)])))
+    y = net.conv(joined, 24, 3, act="relu")
+    return net.model("ppocr_det", net.deconv2(net.deconv2(y, 24, "relu"), 1, "sigmoid"))
 
 
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
@@ -161,4 +221,5 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "resnet50": resnet50,
     "yolov5s_relu": lambda: yolov5s("relu"),
     "yolov5s_silu": lambda: yolov5s("silu"),
+    "ppocr_det": ppocr_det,
 }

@@ -102,6 +102,8 @@ def _linear_table(op: str, parameters: Mapping[str, float]) -> F64:
         entries = table(np.abs)
         entries[1008:] = -65535.0
         return entries
+    if op == "relu":
+        return table(lambda value: np.maximum(value, 0))
     alpha = np.float32(parameters["alpha"])
     return table(lambda value: np.where(value < 0, _f32(value) * alpha, _f32(value)))
 
@@ -124,11 +126,14 @@ def activate(
     """
     value = read(codes, scaling[1])
     (scale, _), (out_scale, out_zero_point) = scaling, out_scaling
-    if op == "relu":
+    fixed_point = np.issubdtype(codes.dtype, np.signedinteger)
+    if fixed_point:  # read in real units
+        value, scale = value * scale, 1.0
+    if op == "relu" and not fixed_point:
         negative = np.where(np.abs(value) < TINY / 2, 0.0, -0.0)
-        result = np.where((value < TINY / 2), negative, value)
+        result = np.where(value < TINY / 2, negative, value)
         factor = ratio(scale, out_scale)
-    elif op in ("leaky_relu", "abs"):
+    elif op in ("relu", "leaky_relu", "abs"):
         result = lookup(_linear_table(op, parameters), value)
         factor = ratio(scale, out_scale)
     else:

@@ -12,17 +12,21 @@ from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.fc import store_affine
 from npusim.kernels.nnstore import cut_to_f16, store_integer
-from npusim.kernels.shader import F32, Scaling, dequantize, requantize, saturate
+from npusim.kernels.shader import F32, Scaling, dequantize, multiply, requantize, saturate
 from npusim.kernels.tptable import TINY, nearest_f16, read_f16
 
 Codes = NDArray[np.generic]
 
 
 def _power(a: F32, b: F32) -> F32:
-    """Return 2**(b * log2 |a|), negative when a < 0 and trunc(b) is odd; 0**b is NaN for b <= 0."""
-    sign = np.where((a < 0) & (np.trunc(b) % 2 != 0), -1.0, 1.0)
-    power = sign * np.exp2(b.astype(np.float64) * np.log2(np.abs(a.astype(np.float64))))
-    return np.where((a == 0) & (b <= 0), np.nan, power).astype(np.float32)
+    """Return 2**(b * log2 |a|) in float32 steps, negative when a < 0 and trunc(b) is odd.
+
+    0**b is NaN for b <= 0.
+    """
+    sign = np.where((a < 0) & (np.trunc(b) % 2 != 0), np.float32(-1), np.float32(1))
+    exponent = b * np.log2(np.abs(a.astype(np.float64))).astype(np.float32)
+    power = sign * np.exp2(exponent.astype(np.float64)).astype(np.float32)
+    return np.where((a == 0) & (b <= 0), np.float32(np.nan), power)
 
 
 FUNCTIONS: Mapping[str, Callable[[F32, F32], F32]] = {
@@ -75,7 +79,7 @@ def binary(
     """Apply a function of ``FUNCTIONS`` as the shader does.
 
     float32 throughout, the zero point is added before the only rounding (ties to even). Infinities
-    saturate; NaN, and in pow infinities too, become code 0 (float16: NaN becomes -infinity).
+    saturate; NaN becomes code 0 (float16: -infinity).
     """
     dtype = np.dtype(dtype)
     types = {a.dtype, b.dtype, dtype}
@@ -86,51 +90,61 @@ def binary(
             return FUNCTIONS[op](a, b)
         if types == {np.dtype(np.float16)} and op == "prelu":
             return np.where(a < 0, cut_to_f16(a.astype(np.float32) * b.astype(np.float32)), a)
-        value = FUNCTIONS[op](dequantize(a, a_scaling), dequantize(b, b_scaling))
-        if op == "pow" and dtype != np.float16:
-            finite = np.isfinite(value)
-            stored = requantize(np.where(finite, value, np.float32(0)), dtype, out_scaling)
-            return np.where(finite, stored, 0).astype(dtype)
+        function = multiply if op == "mul" and a.dtype == b.dtype == np.int16 else FUNCTIONS[op]
+        value = function(dequantize(a, a_scaling), dequantize(b, b_scaling))
         return requantize(value, dtype, out_scaling)
 
 
+def _weighted_sum(
+    a: NDArray[np.integer],
+    b: NDArray[np.integer],
+    zero_point: int,
+    weights: tuple[int, int],
+    bias: int,
+) -> NDArray[np.int64]:
+    left = (a.astype(np.int64) - zero_point) * weights[0]
+    total: NDArray[np.int64] = left + (b.astype(np.int64) - zero_point) * weights[1] + bias
+    return total
+
+
 def add_on_nn(
-    a: NDArray[np.uint8],
-    b: NDArray[np.uint8],
+    a: NDArray[np.integer],
+    b: NDArray[np.integer],
     zero_point: int,
     weights: tuple[int, int],
     bias: int,
     multiplier: int,
     shift: int,
     out_zero_point: int,
-) -> NDArray[np.uint8]:
-    """Add u8 as the NN engine does: a 1x1 convolution over two channels with 8-bit weights.
+) -> NDArray[np.generic]:
+    """Add integers as the NN engine does: a 1x1 convolution over two channels.
 
-    ``sat(rne(acc * multiplier / 2**shift) + out_zero_point)`` with
-    ``acc = (a - zero_point) * weights[0] + (b - zero_point) * weights[1] + bias``.
+    ``sat(rne(acc * multiplier / 2**shift) + out_zero_point)`` in the type of the operands with
+    ``acc = (a - zero_point) * weights[0] + (b - zero_point) * weights[1] + bias``. i16 with a
+    negative shift: every negative ``acc`` gives -32768, as in its convolutions.
     """
-    acc = (a.astype(np.int64) - zero_point) * weights[0]
-    acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
-    return store_integer(acc, multiplier, shift, out_zero_point, np.uint8)
+    acc = _weighted_sum(a, b, zero_point, weights, bias)
+    stored = store_integer(acc, multiplier, shift, out_zero_point, a.dtype)
+    if a.dtype == np.int16 and shift < 0:
+        return np.where(acc < 0, np.int16(-32768), stored)
+    return stored
 
 
 def add_on_tp(
-    a: NDArray[np.uint8],
-    b: NDArray[np.uint8],
+    a: NDArray[np.integer],
+    b: NDArray[np.integer],
     zero_point: int,
     weights: tuple[int, int],
     bias: int,
     multiplier: int,
     shift: int,
     out_zero_point: int,
-) -> NDArray[np.uint8]:
-    """Add u8 as TP's fully connected layer does: the sum of ``add_on_nn``, stored as there."""
-    acc = (a.astype(np.int64) - zero_point) * weights[0]
-    acc = acc + (b.astype(np.int64) - zero_point) * weights[1] + bias
-    stored: NDArray[np.uint8] = store_affine(
-        acc.astype(np.float32), multiplier, shift, out_zero_point, np.uint8
-    )
-    return stored
+) -> NDArray[np.generic]:
+    """Add integers as TP's fully connected layer does: the sum of ``add_on_nn`` in float32."""
+    acc = _weighted_sum(a, b, zero_point, weights, bias).astype(np.float32)
+    if a.dtype == np.uint8:
+        return store_affine(acc, multiplier, shift, out_zero_point, np.uint8)
+    return saturate(acc.astype(np.float64) * 2.0**-shift, a.dtype)
 
 
 def add_on_tp_f16(

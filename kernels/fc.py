@@ -5,10 +5,14 @@ i8 are exact, those of i16 are not. Source: ARITHMETIC_NN 2, measured.
 """
 
 import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels._jit import kernel, primitive
 from npusim.kernels.fma_tile import PANEL
+from npusim.kernels.llvm_vectors import F32, I8, Vectors
 from npusim.kernels.operand import as_tp_real
 from npusim.kernels.tptable import saturate
 
@@ -57,6 +61,47 @@ def fc_tp_f16(ifm, weights, acc, start, stop):
 def fc_tp_integer(ifm, weights, acc, start, stop):
     """Add ``sum_k ifm[k] * weights[o, k]`` to acc[o]; weights are int16, see ``fc_tp_f16``."""
     add_panels(ifm, weights, acc, start, stop)
+
+
+@intrinsic
+def _add_byte_panel(typing_context, ifm, weights, weights_at, zero, acc, acc_at):
+    """Add ``sum_k ifm[k] * (weights[k * PANEL + j] - zero)`` to acc[j] for one panel, k ascending.
+
+    Products of 8-bit numbers are exact: fused or not, the bits are the same.
+    """
+    lanes = 16
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(context, builder, signature, arguments)
+        _, _, weights_at, zero, _, acc_at = arguments
+        vector = ir.VectorType(F32, lanes)
+        multiply_add = v.function(f"llvm.fmuladd.v{lanes}f32", vector, [vector] * 3)
+        weights, acc, zero = v.at(v.data(1), weights_at), v.at(v.data(4), acc_at), v.splat(zero, 16)
+        places = [v.at(acc, v.number(j)) for j in range(0, PANEL, lanes)]
+        sums = [cgutils.alloca_once_value(builder, v.load(place, F32, lanes)) for place in places]
+        with cgutils.for_range(builder, v.size(0)) as loop:
+            factor = v.splat(builder.load(v.at(v.data(0), loop.index)), lanes)
+            line = v.at(weights, builder.mul(loop.index, v.number(PANEL)))
+            for j, total in enumerate(sums):
+                codes = v.load(v.at(line, v.number(lanes * j)), I8, lanes)
+                number = builder.fsub(builder.uitofp(codes, vector), zero)
+                added = builder.call(multiply_add, [factor, number, builder.load(total)])
+                builder.store(added, total)
+        for place, total in zip(places, sums, strict=True):
+            v.store(builder.load(total), place)
+        return context.get_dummy_value()
+
+    return types.void(ifm, weights, weights_at, zero, acc, acc_at), generate
+
+
+@kernel("void(f4[::1], Array(u1, 1, 'C', readonly=True), f4, f4[::1], i8, i8)")
+def fc_tp_8bit(ifm, weights, zero, acc, start, stop):
+    """Add ``sum_k ifm[k] * (weights[o, k] - zero)`` to acc[o], k ascending; see ``fc_tp_f16``.
+
+    weights are uint8, flat (panels, K, PANEL); ifm holds whole numbers of 8 bits.
+    """
+    for panel in range(start, stop):
+        _add_byte_panel(ifm, weights, panel * ifm.size * PANEL, zero, acc, panel * PANEL)
 
 
 def store_affine(

@@ -74,6 +74,18 @@ class Vectors:
         numbers = ir.Constant(ir.VectorType(I8, lanes), list(range(lanes)))
         return builder.icmp_signed("<", numbers, self.splat(builder.trunc(count, I8), lanes))
 
+    def load_first(self, pointer, kind, lanes, count):
+        """Load the first ``count`` lanes only; the others are 0."""
+        vector, mask = ir.VectorType(kind, lanes), self.first_lanes(count, lanes)
+        place = self.builder.bitcast(pointer, vector.as_pointer())
+        function = self.function(
+            f"llvm.masked.load.v{lanes}i{kind.width}.p0",
+            vector,
+            [place.type, I32, mask.type, vector],
+        )
+        zeros = ir.Constant(vector, [0] * lanes)
+        return self.builder.call(function, [place, self.number(1, I32), mask, zeros])
+
     def store_first(self, value, pointer, count):
         """Store the first ``count`` lanes only."""
         lanes = value.type.count
@@ -85,6 +97,16 @@ class Vectors:
             [value.type, place.type, I32, mask.type],
         )
         self.builder.call(function, [value, place, self.number(1, I32), mask])
+
+    def store_up_to(self, value, pointer, count):
+        """Store all lanes, or the first ``count`` if those are fewer."""
+        builder = self.builder
+        whole = builder.icmp_signed(">=", count, self.number(value.type.count))
+        with builder.if_else(whole, likely=True) as (all_lanes, some):
+            with all_lanes:
+                self.store(value, pointer)
+            with some:
+                self.store_first(value, pointer, count)
 
     def function(self, name, result, arguments):
         """Return a declared function of the module."""

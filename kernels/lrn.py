@@ -1,22 +1,39 @@
-"""Local response normalisation across channels, a TP table operator.
+"""Local response normalisation across channels: a table of TP, float32 on the shader.
 
-Source: ARITHMETIC_OPS 2, measured.
+Source: ARITHMETIC_OPS 2, docs/fidelity.md section 8, measured.
 """
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from npusim.kernels.tptable import F64, Scaling, lookup, ratio, read, round_tp, store, table
+from npusim.kernels.shader import F32, dequantize
+from npusim.kernels.tptable import (
+    ENTRIES,
+    F64,
+    Scaling,
+    lookup,
+    ratio,
+    read,
+    round_tp,
+    store,
+    table,
+)
+
+LAST_OCTAVE = np.resize(2.0**16 * (1 + np.arange(32) / 32), ENTRIES)
 
 
 def normalizer(scale: float, table_step: float, alpha: float, beta: float, bias: float) -> F64:
     """Return the table of (bias + alpha * sum of squares)**-beta, 32 segments an octave.
 
-    Its argument is the sum of squared steps times ``table_step``.
+    Its argument is the sum of squared steps times ``table_step``. Unlike in other tables the last
+    octave, from 2**16 on, holds finite values.
     """
-    return table(
-        lambda total: (bias + alpha * total * scale * scale / table_step) ** -beta, odd=True
-    )
+
+    def power(total: F64) -> F64:
+        total = np.where(np.isinf(total), LAST_OCTAVE, total)
+        return np.asarray((bias + alpha * total * scale * scale / table_step) ** -beta)
+
+    return table(power, odd=True)
 
 
 def local_response(
@@ -48,3 +65,23 @@ def local_response(
     factor = lookup(entries, total * table_step, odd=True)
     scaled = round_tp(round_tp(value * factor) * ratio(scaling[0], out_scaling[0]))
     return store(scaled, dtype, out_scaling[1])
+
+
+def local_response_on_shader(
+    codes: NDArray[np.generic],
+    scaling: Scaling,
+    size: int,
+    alpha: float,
+    beta: float,
+    bias: float,
+) -> F32:
+    """Return real values normalised in float32; an even window is one channel wider."""
+    value = dequantize(codes, scaling)
+    reach, channels = size // 2, value.shape[1]
+    squares, total = value * value, np.zeros_like(value)
+    for channel in range(channels):
+        window = slice(max(0, channel - reach), channel + reach + 1)
+        total[:, channel] = squares[:, window].sum(axis=1)
+    power = (np.float32(bias) + np.float32(alpha) * total).astype(np.float64) ** -beta
+    result: F32 = value * power.astype(np.float32)
+    return result

@@ -6,6 +6,8 @@ table of 65536. The tables are filled by the exact arithmetic of ``tptable``, ``
 and float16 arrays are passed as unsigned views.
 """
 
+import numpy as np
+
 from npusim.kernels._jit import kernel
 
 _READ = "Array({}, 1, 'C', readonly=True)"
@@ -22,6 +24,17 @@ def map_codes(ifm, table, ofm, first, last):
     """Set ``ofm[i] = table[ifm[i]]`` for first <= i < last. All arrays are flat."""
     for i in range(first, last):
         ofm[i] = table[ifm[i]]
+
+
+@kernel("void(Array(i2, 1, 'C', readonly=True), f4, f4, f4, i2[::1], i8, i8)")
+def clip_words(ifm, scale, low, high, ofm, first, last):
+    """Set ``ofm[i] = clip(rne(ifm[i] * scale), low, high)``, scale a power of two; flat arrays."""
+    magic = np.float32(12582912)  # 1.5 * 2**23: the sum has its last bit at 1
+    for i in range(first, last):
+        value = np.float32(ifm[i]) * scale
+        value = value if value > low else low
+        value = value if value < high else high
+        ofm[i] = np.int16((value + magic) - magic)
 
 
 @kernel(

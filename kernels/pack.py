@@ -10,7 +10,6 @@ the columns beyond the last channel. Panels of one group follow each other.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from npusim.kernels.fma_tile import PANEL
 
-TILE_ROWS = 12  # the most pixels of any register tile
+TILE_ROWS = 12  # at least the pixels of any register tile
 CHUNK = 256  # taps between flushes: 256 * 255 * 255 < 2**24, exact in float32
 _WINDOW_BYTES = 1 << 19  # of scratch that a unit's input window may take (half of a usual L2)
 _BLOCK_PIXELS = 384
@@ -132,9 +131,18 @@ def block_pixels(geometry: Geometry) -> int:
     return geometry.block_h * geometry.out_w + TILE_ROWS
 
 
+def block_places(geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each pixel of a whole block reads in the window, and writes from its first."""
+    g = geometry
+    y, x = np.divmod(np.arange(g.block_h * g.out_w), g.out_w)
+    reads = (y * g.stride_h * g.window_w + x * g.stride_w) * g.in_c
+    writes = (y * g.out_h_step * g.ofm_w + x * g.out_w_step) * g.out_c
+    return reads, writes
+
+
 def window_size(geometry: Geometry) -> int:
     """Return the numbers in a unit's window, with the slack that whole vectors may read."""
-    return geometry.window_h * geometry.window_w * geometry.in_c + PANEL
+    return geometry.window_h * geometry.window_w * geometry.in_c + 4 * PANEL
 
 
 def sums_size(geometry: Geometry) -> int:
@@ -232,57 +240,6 @@ def pack_weights(flat: NDArray[np.generic]) -> NDArray[np.generic]:
     packed = np.zeros((groups, panels * PANEL, count), flat.dtype)
     packed[:, :per_group] = flat
     packed = packed.reshape(groups * panels, PANEL, count).transpose(0, 2, 1)
-    return np.ascontiguousarray(packed)
-
-
-class ByteRuns(NamedTuple):
-    """The inputs of a window as runs of bytes, and their taps in groups of four.
-
-    Attributes
-    ----------
-    starts, lengths : int64
-        The runs.
-    fours : int64 (K4,)
-        Where each group of four inputs begins; the last of a run may reach beyond it.
-    taps : int64 (K4, 4)
-        Which weight k each of the four multiplies, -1 for none.
-    """
-
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    fours: NDArray[np.int64]
-    taps: NDArray[np.int64]
-
-
-def byte_runs(offsets: NDArray[np.int64]) -> ByteRuns:
-    """Return the runs of side-by-side inputs among the offsets of all weights."""
-    order = np.argsort(offsets, kind="stable")
-    ascending = offsets[order]
-    ends = np.flatnonzero(np.diff(ascending) != 1) + 1
-    bounds = np.concatenate([[0], ends, [offsets.size]]) if offsets.size else np.zeros(1)
-    fours, taps, starts, lengths = [], [], [], []
-    for begin, end in pairwise(bounds.astype(np.int64).tolist()):
-        starts.append(int(ascending[begin]))
-        lengths.append(end - begin)
-        for first in range(begin, end, 4):
-            fours.append(int(ascending[first]))
-            inside = order[first : min(first + 4, end)].tolist()
-            taps.append(inside + [-1] * (4 - len(inside)))
-    return ByteRuns(
-        np.array(starts, np.int64),
-        np.array(lengths, np.int64),
-        np.array(fours, np.int64),
-        np.array(taps, np.int64).reshape(-1, 4),
-    )
-
-
-def pack_fours(flat: NDArray[np.int8], taps: NDArray[np.int64]) -> NDArray[np.int8]:
-    """Return weights (groups, O/group, k) as (panels, K4, PANEL, 4), zeros where no tap is."""
-    groups, per_group, _ = flat.shape
-    panels = -(-per_group // PANEL)
-    packed = np.zeros((groups, panels * PANEL, *taps.shape), np.int8)
-    packed[:, :per_group] = np.where(taps < 0, np.int8(0), flat[:, :, taps])
-    packed = packed.reshape(groups * panels, PANEL, *taps.shape).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(packed)
 
 

@@ -1,4 +1,6 @@
-"""Max pooling of stored codes. Padding never wins; a window without inputs gives the lowest code.
+"""Max pooling of stored codes, and sums of all pixels.
+
+Padding never wins; a window without inputs gives the lowest code.
 
 Codes are compared through keys whose order as integers is the order of the values, so that one
 loop serves several types:
@@ -83,3 +85,25 @@ def max_pool_16bit(
     """Set ofm to the maximum of each window; i16 (``mask`` 0) or halves (``mask`` 0x7FFF)."""
     pool_rows(ifm, mask, np.int16(lowest), kernel_h, kernel_w, stride_h, stride_w, pad_top,
               pad_left, ofm, start, stop)  # fmt: skip
+
+
+@kernel(
+    "void(Array(u1, 3, 'C', readonly=True), i8[:, ::1])",
+    "void(Array(i1, 3, 'C', readonly=True), i8[:, ::1])",
+    "void(Array(i2, 3, 'C', readonly=True), i8[:, ::1])",
+)
+def sum_pixels(ifm, sums):
+    """Set ``sums[n, c]`` to the sum of ifm[n, :, c] over all pixels; ifm is (N, pixels, C)."""
+    block = 1 << 15  # of pixels: their sums fit 32 bits
+    part = np.empty(ifm.shape[2], np.int32)
+    for image in range(ifm.shape[0]):
+        totals = sums[image]
+        totals[:] = 0
+        for first in range(0, ifm.shape[1], block):
+            part[:] = 0
+            for pixel in range(first, min(first + block, ifm.shape[1])):
+                codes = ifm[image, pixel]
+                for c in range(part.size):
+                    part[c] += codes[c]
+            for c in range(part.size):
+                totals[c] += part[c]

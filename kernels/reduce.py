@@ -108,20 +108,52 @@ def l2_normalize(value: F32, axis: int) -> F32:
 
 
 @_overflows
-def normalize(value: F32, mean: F64, variance: F64, epsilon: float, gamma: F64, beta: F64) -> F32:
-    """Return (v - mean) / sqrt(variance + epsilon) * gamma + beta; parameters broadcast."""
-    centred = value.astype(np.float64) - mean
-    return (centred / np.sqrt(variance + epsilon) * gamma + beta).astype(np.float32)
+def batch_normalize(
+    value: F32, mean: F32, variance: F32, epsilon: float, gamma: F32, beta: F32
+) -> F32:
+    """Return ``value * s + (beta - mean * s)``, s = gamma / sqrt(variance + epsilon), float32."""
+    slope = gamma / np.sqrt(variance + np.float32(epsilon))
+    result: F32 = value * slope + (beta - mean * slope)
+    return result
 
 
 @_overflows
-def moments(value: F32, axes: Axes) -> tuple[F64, F64]:
-    """Return mean and population variance with the axes kept as 1."""
+def normalize(
+    value: F32, axes: Axes, epsilon: float, gamma: F32, beta: F32, *, slope_first: bool
+) -> F32:
+    """Return (v - mean) / sqrt(variance + epsilon) * gamma + beta over axes, in float32 steps.
+
+    Source: measured, docs/fidelity.md section 8.
+
+    Parameters
+    ----------
+    gamma, beta : float32 that broadcast
+    slope_first : bool
+        Multiply gamma by the reciprocal root before the values (layer norm) or after (instance
+        norm).
+    """
     wide = _wide(value)
-    return wide.mean(axis=axes, keepdims=True), wide.var(axis=axes, keepdims=True)
+    share = np.float32(1) / np.float32(np.prod([value.shape[axis] for axis in axes]))
+    mean = wide.sum(axis=axes, keepdims=True).astype(np.float32) * share
+    squares = (wide * wide).sum(axis=axes, keepdims=True).astype(np.float32) * share
+    root = np.float32(1) / np.sqrt(squares - mean * mean + np.float32(epsilon))
+    centred = value - mean
+    result: F32 = (centred * (root * gamma) if slope_first else centred * root * gamma) + beta
+    return result
 
 
 @_overflows
 def matmul(a: F32, b: F32) -> F32:
     """Return the matrix product over the last two axes, one rounding."""
     return np.matmul(_wide(a), _wide(b)).astype(np.float32)
+
+
+@_overflows
+def matmul_in_steps(a: F32, b: F32) -> F32:
+    """Return the matrix product of i16 operands: float32 products, added one after the other."""
+    total = np.zeros(
+        (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), np.float32
+    )
+    for k in range(a.shape[-1]):
+        total += a[..., :, k : k + 1] * b[..., k : k + 1, :]
+    return total

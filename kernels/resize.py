@@ -40,13 +40,6 @@ def nearest_indices(in_size: int, out_size: int, coordinates: str) -> NDArray[np
     return np.clip(np.floor(place), 0, in_size - 1).astype(np.int64)
 
 
-def nearest(ifm: Codes, size: tuple[int, int], coordinates: str) -> Codes:
-    """Return the nearest-neighbour resize, an exact copy."""
-    rows = nearest_indices(ifm.shape[1], size[0], coordinates)
-    columns = nearest_indices(ifm.shape[2], size[1], coordinates)
-    return np.take(np.take(ifm, rows, axis=1), columns, axis=2)
-
-
 def whole_steps(codes: NDArray[np.int16], fl: int) -> NDArray[np.int16]:
     """Round i16 codes to whole numbers, as a TP copy through a tensor without fraction bits."""
     step = 2.0**fl

@@ -59,6 +59,18 @@ def requantize(value: F32, dtype: DTypeLike, scaling: Scaling) -> NDArray[np.gen
     return saturate(steps, dtype)
 
 
+def multiply(a: F32, b: F32) -> F32:
+    """Return float32 products as the shader rounds them: to nearest, ties upward.
+
+    Only products wider than 24 bits (i16 times i16) tell it from ties to even (measured,
+    docs/fidelity.md section 8).
+    """
+    exact = a.astype(np.float64) * b.astype(np.float64)
+    nearest = _f32(exact)
+    above = np.nextafter(nearest, np.float32(np.inf))
+    return np.where((exact - nearest) * 2 == above.astype(np.float64) - nearest, above, nearest)
+
+
 def _f32(value: NDArray[np.floating]) -> F32:
     return value.astype(np.float32)
 

@@ -113,7 +113,11 @@ def table(function: Sample, odd: bool = False) -> F64:
 
 
 def lookup(entries: F64, value: F64, odd: bool = False) -> F64:
-    """Interpolate a table linearly: r(r(T[i] * (1 - f)) + r(T[i + 1] * f))."""
+    """Interpolate a table linearly: r(r(T[i] * (1 - f)) + r(T[i + 1] * f)).
+
+    Behind the last positive entry lies the first negative one; from 2**17 on the last entry counts
+    for either sign (measured, docs/fidelity.md section 8).
+    """
     negative, magnitude = np.signbit(value), np.abs(value)
     segments = 32 if odd else 16
     small = magnitude < TINY / 2
@@ -123,7 +127,7 @@ def lookup(entries: F64, value: F64, odd: bool = False) -> F64:
     fraction = np.where(small, 0.0, position - segment)
     index = np.where(small, 0, (exponent + 14) * segments + segment).astype(np.int64)
     if not odd:
-        index += 512 * negative
+        index = np.where(magnitude < 2.0**17, index + 512 * negative, ENTRIES - 1)
     index = np.minimum(index, ENTRIES - 1)
     following = entries[np.minimum(index + 1, ENTRIES - 1)]
     result = round_tp(round_tp(entries[index] * (1 - fraction)) + round_tp(following * fraction))

@@ -15,6 +15,12 @@ _HOMES = {
     "quantize": "npusim.api",
     "float16": "npusim.api",
     "compile": "npusim.api",
+    "compare": "npusim.analysis.compare",
+    "analyze": "npusim.analysis.analyze",
+    "record_program": "npusim.analysis.recording",
+    "record_float": "npusim.analysis.recording",
+    "record_source": "npusim.analysis.source",
+    "read_dump": "npusim.analysis.dump_folder",
     "Graph": "npusim.ir.graph",
     "Preprocess": "npusim.ir.graph",
     "Program": "npusim.runtime.program",
@@ -23,6 +29,12 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:
+    from npusim.analysis.analyze import analyze as analyze
+    from npusim.analysis.compare import compare as compare
+    from npusim.analysis.dump_folder import read_dump as read_dump
+    from npusim.analysis.recording import record_float as record_float
+    from npusim.analysis.recording import record_program as record_program
+    from npusim.analysis.source import record_source as record_source
     from npusim.api import compile as compile
     from npusim.api import float16 as float16
     from npusim.api import load_model as load_model

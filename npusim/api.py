@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
-from npusim.quantization.apply import apply_scheme
-from npusim.quantization.calibrate import calibrate
-from npusim.quantization.constrain import constrain
+from npusim.quantization.algorithms import Algorithm
+from npusim.quantization.equalize import Relu6
 from npusim.quantization.float16 import to_float16
-from npusim.quantization.observers import Observer
-from npusim.quantization.schemes import Scheme, scheme_named
+from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme, scheme_of
 from npusim.runtime.program import Program
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -30,12 +29,12 @@ def load_model(
     input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Graph:
-    """Load a model file into a float graph.
+    """Load a model file into a float graph, or a quantized one when the model is quantized.
 
     Parameters
     ----------
     path : path
-        An ONNX file.
+        An ONNX, TensorFlow Lite or TorchScript file.
     inputs, outputs : sequence of str, optional
         Cut the model at these tensors.
     input_shapes : mapping or sequence, optional
@@ -56,8 +55,12 @@ def quantize(
     dataset: str | Path | Iterable[tuple[str, Feeds]],
     *,
     scheme: Scheme | str = Scheme.U8,
+    layers: Mapping[str, Scheme | str] | None = None,
+    algorithm: Algorithm | str = "normal",
     optimization_level: int = 3,
-    observer: Observer | None = None,
+    equalize: Relu6 | str | None = None,
+    bias_correction: bool = False,
+    engine: str = "auto",
     progress: Callable[[int, str], None] | None = None,
 ) -> Graph:
     """Return the quantized graph of a float graph.
@@ -70,27 +73,41 @@ def quantize(
         A dataset file (one sample a line) or preprocessed float32 samples.
     scheme : Scheme or str
         Any spelling of the toolkit, for example ``"asymmetric_quantized-u8"`` or ``"u8"``.
+    layers : mapping, optional
+        Hybrid quantization: layer name or layer id -> its own scheme.
+    algorithm : Algorithm or str
+        Calibration statistic: normal, moving_average, kl_divergence or mmse.
     optimization_level : int
         0..3, as in RKNN-Toolkit.
-    observer : Observer, optional
-        Calibration statistic; default running minimum and maximum.
+    equalize : Relu6 or str, optional
+        Equalize weights across layers: "keep", "restrict" or "replace" says what to do with relu6.
+        This changes the float network before it is quantized; see
+        ``npusim.quantization.equalize``. What was done is in the graph's notes.
+    bias_correction : bool
+        Correct biases for the mean error of the weights; see
+        ``npusim.quantization.bias_correction``.
+    engine : {"auto", "onnxruntime", "npusim"}
+        Float engine of the calibration; the one that ran is in the graph's notes.
     progress : callable, optional
         Called with (samples done, label of the last).
     """
-    chosen = scheme_named(scheme) if isinstance(scheme, str) else scheme
-    graph = optimize(graph, level=optimization_level)
-    if chosen is Scheme.F16:
-        return to_float16(graph)
-    if isinstance(dataset, str | Path):
-        from npusim.quantization.dataset import open_dataset
-
-        dataset = open_dataset(dataset, graph)
-    ranges = calibrate(graph, dataset, observer=observer, progress=progress)
-    return apply_scheme(graph, constrain(graph, ranges), chosen)
+    return Quantization(
+        graph,
+        scheme=scheme_of(scheme),
+        layers={name: scheme_of(value) for name, value in (layers or {}).items()},
+        algorithm=Algorithm(name=algorithm) if isinstance(algorithm, str) else algorithm,
+        level=optimization_level,
+        equalized=Relu6(equalize) if isinstance(equalize, str) else equalize,
+        corrected=bias_correction,
+    ).run(dataset, engine=engine, progress=progress)
 
 
 def float16(graph: Graph, *, optimization_level: int = 3) -> Graph:
-    """Return the float16 graph of a float graph (``do_quantization=False`` in the toolkit)."""
+    """Return the graph ready to compile without calibration (``do_quantization=False``).
+
+    A float model becomes float16. A model that came quantized keeps its integers and parameters;
+    only what is real in it becomes float16.
+    """
     return to_float16(optimize(graph, level=optimization_level))
 
 

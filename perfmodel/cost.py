@@ -26,6 +26,7 @@ class Traffic:
     ddr_write_bytes: float = 0.0
     sram_image_bytes: float = 0.0
     sram_kernel_bytes: float = 0.0
+    sram_write_bytes: float = 0.0
 
     @property
     def ddr_read_bytes(self) -> float:
@@ -39,8 +40,8 @@ class Traffic:
 
     @property
     def sram_bytes(self) -> float:
-        """Return everything read again from on-chip memory."""
-        return self.sram_image_bytes + self.sram_kernel_bytes
+        """Return everything that on-chip memory delivers or takes instead of DDR."""
+        return self.sram_image_bytes + self.sram_kernel_bytes + self.sram_write_bytes
 
     def __add__(self, other: "Traffic") -> "Traffic":
         return Traffic(

@@ -5,7 +5,7 @@ This is the one place where costs become time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from npusim.ir.graph import Engine, Graph
 from npusim.perfmodel.cost import Bound, Cost, total
 from npusim.perfmodel.engines import nn, sh, tp
 from npusim.perfmodel.engines.nn_plan import plan
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.lowering import LoweredLayer, lower
 from npusim.perfmodel.machine import Machine, Profile, load_machine
 from npusim.perfmodel.memory import MemoryUse, memory_use
 from npusim.perfmodel.network import Network, from_graph, images_of
+from npusim.perfmodel.residence import NOTHING_KEPT, Kept, Residence, nn_cost, pass_cost
 from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork, TpWork, Work
 
@@ -107,6 +109,7 @@ class LayerEstimate:
             "ddr_write_bytes": round(traffic.ddr_write_bytes),
             "sram_image_bytes": round(traffic.sram_image_bytes),
             "sram_kernel_bytes": round(traffic.sram_kernel_bytes),
+            "sram_write_bytes": round(traffic.sram_write_bytes),
             "operations": [
                 {
                     "operation": o.operation,
@@ -125,7 +128,10 @@ class LayerEstimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a network costs on a machine. ``layers`` are in execution order."""
+    """What a network costs on a machine. ``layers`` are in execution order.
+
+    ``source`` and ``setting`` are what was priced and with which numbers.
+    """
 
     network: str
     machine: str
@@ -138,6 +144,8 @@ class Estimate:
     cost: Cost
     memory: MemoryUse
     copy_time_us: float
+    source: Network = field(repr=False)
+    setting: "Setting" = field(repr=False)
 
     @property
     def total_time_us(self) -> float:
@@ -180,6 +188,7 @@ class Estimate:
             "clock_mhz": self.clock_hz / 1e6,
             "ddr_gbps": self.ddr_bytes_per_s / 1e9,
             "batch": self.batch,
+            "sram": self.setting.sram,
             "macs": self.macs,
             "total_cycles": round(self.cost.cycles),
             "total_time_us": round(self.total_time_us, 3),
@@ -201,6 +210,7 @@ class Setting:
     vendor: bool
     clock_hz: float
     ddr_bytes_per_s: float
+    sram: bool = False
 
     @property
     def ddr_bytes_per_cycle(self) -> float:
@@ -216,6 +226,7 @@ def estimate(
     clock_mhz: float | None = None,
     ddr_gbps: float | None = None,
     dtype: DType | None = None,
+    sram: bool = False,
 ) -> Estimate:
     """Predict the time of a network.
 
@@ -233,6 +244,8 @@ def estimate(
         Sustained DDR rate, 1e9 bytes per second.
     dtype : DType, optional
         Price a graph as if its tensors had this type.
+    sram : bool
+        Keep feature maps in the chip's AXI SRAM where they fit (``npusim.perfmodel.residence``).
 
     Raises
     ------
@@ -248,8 +261,11 @@ def estimate(
         vendor=profile == "vendor",
         clock_hz=_rate(clock_mhz, 1e6, constants.clock_hz, "clock_mhz"),
         ddr_bytes_per_s=_rate(ddr_gbps, 1e9, constants.ddr_bytes_per_s, "ddr_gbps"),
+        sram=sram,
     )
-    layers = [_layer_estimate(lowered, network, setting) for lowered in lower(network)]
+    lowered = lower(network)
+    residence = Residence(network, lowered, chip.memory.axi_sram_bytes if sram else 0)
+    layers = [_layer_estimate(low, network, setting, residence) for low in lowered]
     cost = total([layer.cost for layer in layers])
     return Estimate(
         network=network.name,
@@ -261,8 +277,10 @@ def estimate(
         batch=network.batch,
         layers=_with_shares(layers, cost),
         cost=cost,
-        memory=memory_use(network),
+        memory=memory_use(network, lowered, _coefficient_bytes(layers, chip)),
         copy_time_us=_copy_time_us(network, chip),
+        source=network,
+        setting=setting,
     )
 
 
@@ -280,6 +298,15 @@ def _with_shares(layers: Sequence[LayerEstimate], cost: Cost) -> tuple[LayerEsti
     return tuple(replace(x, share=x.cost.cycles / cost.cycles) for x in layers)
 
 
+def _coefficient_bytes(layers: Sequence[LayerEstimate], machine: Machine) -> int:
+    return sum(
+        kernel_stream_bytes(operation.work, operation.tile, machine)
+        for layer in layers
+        for operation in layer.operations
+        if operation.tile is not None and isinstance(operation.work, NnWork)
+    )
+
+
 def _copy_time_us(network: Network, machine: Machine) -> float:
     if not machine.host.link_bytes_per_s:
         return 0.0
@@ -287,10 +314,15 @@ def _copy_time_us(network: Network, machine: Machine) -> float:
     return size * network.batch / machine.host.link_bytes_per_s * 1e6
 
 
-def _layer_estimate(lowered: LoweredLayer, network: Network, setting: Setting) -> LayerEstimate:
+def _layer_estimate(
+    lowered: LoweredLayer, network: Network, setting: Setting, residence: Residence
+) -> LayerEstimate:
     layer = lowered.layer
     images = network.batch * images_of(network.shapes[layer.outputs[0]])
-    operations = tuple(price(work, setting) for work in lowered.works)
+    operations = tuple(
+        price(work, setting, kept)
+        for work, kept in zip(lowered.works, residence.kept(lowered), strict=True)
+    )
     cost = total([operation.cost for operation in operations]) * images
     longest = max(operations, key=lambda o: o.cost.cycles, default=None)
     macs = layer.macs * network.batch
@@ -319,8 +351,11 @@ def _peak_macs_per_cycle(dtype: DType, setting: Setting) -> float:
     return cores * engine.lanes_count * engine.depth_products_count
 
 
-def price(work: Work, setting: Setting) -> OperationEstimate:
-    """Return the cost of one engine operation for one image."""
+def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationEstimate:
+    """Return the cost of one engine operation for one image.
+
+    ``kept`` is what it finds and leaves in the AXI SRAM.
+    """
     machine, rate = setting.machine, setting.ddr_bytes_per_cycle
     count: float
     tile = None
@@ -332,13 +367,19 @@ def price(work: Work, setting: Setting) -> OperationEstimate:
         slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
         slow *= setting.profile.nn_time_ratio
         cost = nn.price_tile(work, tile, machine, rate, slow)
+        if kept.anything:
+            cost = nn_cost(work, tile, machine, rate, slow, kept)
         count = cost.cycles
     elif isinstance(work, TpWork):
         cost = tp.cost(work, machine, rate)
+        if kept.anything:
+            cost = pass_cost(cost, machine, rate, kept)
         count = cost.cycles * tp.printed_cores(work, machine)
-        cost = cost * setting.profile.tp_time_ratio
+        cost = replace(cost * setting.profile.tp_time_ratio, traffic=cost.traffic)
     else:
         cost = sh.cost(work, machine, setting.profile, rate)
+        if kept.anything:
+            cost = pass_cost(cost, machine, rate, kept)
         count = cost.cycles
     fixed = setting.profile.operation_cycles
     if fixed:

@@ -71,17 +71,26 @@ def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer 
         raise ModelImportError(
             "is no layer list", where=where, rule="an object with name, input, outputs and layers"
         )
-    shapes: dict[str, Shape] = {INPUT: tuple(data["input"])}
+    shapes: dict[str, Shape] = {INPUT: _shape(data["input"], f"{where}, input")}
     layers: list[Layer] = []
-    for index, entry in enumerate(data["layers"]):
+    for index, entry in enumerate(_list(data["layers"], f"{where}, layers")):
         spot = f"{where}, layer {index}"
+        if not isinstance(entry, dict):
+            raise ModelImportError(f"{entry!r} is no layer", where=spot, rule="an object")
+        named = f"{spot} ({entry.get('name')})"
         try:
             layers.extend(_layers(entry, index, shapes, dtype, spot))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except KeyError as error:
             raise ModelImportError(
-                f"cannot be understood: {error!r}", where=spot, rule=str(__doc__).splitlines()[0]
+                f"lacks {error}", where=f"{spot} ({entry.get('name')})"
+            ) from None
+        except (TypeError, ValueError, IndexError) as error:
+            raise ModelImportError(
+                f"cannot be understood: {error}",
+                where=named,
+                rule="docs/performance.md, layer lists, has the type of every key",
             ) from error
-    unknown = [name for name in data["outputs"] if name not in shapes]
+    unknown = [name for name in _list(data["outputs"], f"{where}, outputs") if name not in shapes]
     if unknown:
         raise ModelImportError(f"outputs {unknown} are no layers", where=where)
     return Network(
@@ -94,6 +103,25 @@ def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer 
     )
 
 
+def _list(value: object, spot: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ModelImportError(f"{value!r} is no list", where=spot, rule="a list")
+    return value
+
+
+def _shape(value: object, spot: str) -> Shape:
+    if isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value):
+        return tuple(value)
+    raise ModelImportError(f"{value!r} is no shape", where=spot, rule="positive whole numbers")
+
+
+def _zero_fraction(entry: Mapping[str, Any], dtype: DType, spot: str) -> float:
+    value = entry.get("zero_fraction", UNKNOWN_ZERO_FRACTION[dtype.bits])
+    if not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise ModelImportError(f"zero_fraction {value!r}", where=spot, rule="from 0 to 1")
+    return float(value)
+
+
 def _layers(
     entry: Mapping[str, Any], index: int, shapes: dict[str, Shape], dtype: DType, spot: str
 ) -> list[Layer]:
@@ -101,7 +129,7 @@ def _layers(
         raise ModelImportError(f"unknown fields {unknown}", where=spot)
     name, kind = str(entry["name"]), str(entry["op"])
     spot = f"{spot} ({name})"
-    inputs = tuple(str(n) for n in entry["inputs"])
+    inputs = tuple(str(n) for n in _list(entry["inputs"], f"{spot}, inputs"))
     missing = [n for n in inputs if n not in shapes]
     if missing or name in shapes or not inputs:
         raise ModelImportError(
@@ -114,11 +142,11 @@ def _layers(
         raise ModelImportError(
             f"op {kind!r} does not exist", where=spot, rule=f"one of {', '.join(sorted(_OPS))}"
         )
-    out = tuple(int(n) for n in entry["out"])
+    out = _shape(entry["out"], f"{spot}, out")
     ifm = shapes[inputs[0]]
     op, attrs, weight_shape = _OPS[kind](entry, ifm, out)
     _check(op, attrs, [shapes[n] for n in inputs], weight_shape, out, spot)
-    zeros = float(entry.get("zero_fraction", UNKNOWN_ZERO_FRACTION[dtype.bits]))
+    zeros = _zero_fraction(entry, dtype, spot)
     bias = out[1] * 4 if weight_shape else 0
     activation = entry.get("act")
     separate = activation is not None and activation not in _FUSABLE

@@ -3,7 +3,7 @@
     python tools/fetch_models.py && python tools/accuracy.py [--models FOLDER] [--write]
 
 Prints one row per model; ``--write`` renews docs/accuracy.md. Images come from scikit-image,
-scikit-learn, matplotlib and npusim's own assets; calibration and test images are disjoint.
+matplotlib and npusim's own assets; calibration and test images are disjoint.
 """
 
 import argparse
@@ -34,18 +34,14 @@ Feeds = dict[str, NDArray[np.float32]]
 
 
 def photographs() -> list[Image.Image]:
-    """Return photographs of three Python packages, in a fixed order."""
+    """Return photographs of two Python packages, in a fixed order."""
     import matplotlib
     import skimage.data
-    import sklearn.datasets
 
     scikit = Path(skimage.data.__file__).parent
     names = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "hubble_deep_field.jpg")
     names += ("retina.jpg", "motorcycle_left.png", "motorcycle_right.png", "ihc.png")
     paths = [scikit / name for name in names]
-    paths += [
-        Path(sklearn.datasets.__file__).parent / "images" / n for n in ("china.jpg", "flower.jpg")
-    ]
     paths.append(Path(matplotlib.__file__).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg")
     return [Image.open(path).convert("RGB") for path in paths]
 
@@ -194,7 +190,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, default=fetch_models.cache_folder())
     parser.add_argument("--write", action="store_true", help="renew docs/accuracy.md")
     parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument("--formats", action="store_true", help="the table of number formats")
+    parser.add_argument("--rows", default="", help="formats whose name contains this")
     options = parser.parse_args(arguments)
+    if options.formats:
+        import accuracy_formats
+
+        found = accuracy_formats.table(options.models, options.only, options.rows)
+        if options.write:
+            accuracy_formats.write(found)
+        return 0
     rows = []
     for model in fetch_models.load_list()[1]:
         path = options.models / model.file

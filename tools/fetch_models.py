@@ -34,6 +34,7 @@ WEIGHTS, EXPORTED = "mobilenet_v2-b0353104.pth", "mobilenet_v2.onnx"
 WHEEL_TAGS = (
     "--only-binary=:all:",
     "--platform=manylinux_2_28_x86_64",
+    "--platform=manylinux_2_35_x86_64",
     "--python-version=3.11",
     "--implementation=cp",
     "--abi=cp311",

@@ -12,8 +12,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # npusim in a bare checkout
 
-from npusim.importers.onnx import FAMILIES
-from npusim.importers.onnx_context import converter_of, convertible_ops
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from npusim.importers import onnx, onnx_context, tflite, tflite_context
+from npusim.importers.onnx_quantized import EXPANSIONS
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES, EngineRule
 from npusim.runtime.binding import has_binding
@@ -47,6 +50,23 @@ alone is evaluated while the model is read, whatever its operators; the table is
 A use outside of these forms is reported with all others at once, by node name, with advice.
 
 | ONNX operator | taken as |
+|---|---|
+"""
+
+
+ONNX_QUANTIZED = f"""\
+
+Models that come quantized (docs/importing.md) also have, spelled out with QuantizeLinear and
+DequantizeLinear: {", ".join(EXPANSIONS)}.
+"""
+
+TFLITE_HEAD = """\
+
+## TensorFlow Lite
+
+float32, float16 weights, uint8 and int8; the extra `tflite` reads the files.
+
+| operator | taken as |
 |---|---|
 """
 
@@ -95,17 +115,21 @@ def page() -> str:
             "|---|---|---|---|",
         ]
         lines += [*rule_lines(ops[0], rules), ""]
-    return "\n".join(lines).rstrip("\n") + "\n" + ONNX_HEAD + "".join(onnx_lines())
+    text = "\n".join(lines).rstrip("\n") + "\n"
+    assert onnx.FAMILIES  # importing them registered the converters
+    assert tflite.FAMILIES
+    text += ONNX_HEAD + converter_rows(onnx_context.convertible_ops(), onnx_context.converter_of)
+    text += ONNX_QUANTIZED + TFLITE_HEAD
+    return text + converter_rows(tflite_context.convertible_ops(), tflite_context.converter_of)
 
 
-def onnx_lines() -> list[str]:
-    """Return one table row per ONNX operator with the first sentence of its converter."""
-    assert FAMILIES  # importing them registered the converters
+def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:
+    """Return one table row per source operator with the first sentence of its converter."""
     rows = []
-    for op_type in convertible_ops():
-        document = inspect.getdoc(converter_of(op_type)) or ""
-        rows.append(f"| {op_type} | {in_cell(document.splitlines()[0] if document else '')} |\n")
-    return rows
+    for name in names:
+        document = inspect.getdoc(converter_of(name)) or ""
+        rows.append(f"| {name} | {in_cell(document.splitlines()[0] if document else '')} |\n")
+    return "".join(rows)
 
 
 def main(arguments: list[str] | None = None) -> int:

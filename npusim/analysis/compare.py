@@ -1,4 +1,4 @@
-"""Compare a compiled network with its float source, layer by layer."""
+"""Compare two runs of a network, layer by layer."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.metrics import Difference, difference
-from npusim.errors import InputError
+from npusim.analysis.recording import (
+    LayerOutput,
+    Pair,
+    Recording,
+    align,
+    layers_named,
+    record_program,
+)
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Node
-from npusim.ir.quant import Float, scale_of
-from npusim.quantization.schemes import dequantize
+from npusim.ir.quant import Float
 from npusim.runtime.program import Program
 
 WRONG_BELOW = 0.98  # cosine; the vendor's trouble-shooting guides draw the line here
@@ -24,10 +29,12 @@ PREPROCESSING_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedLayer:
-    """One row: a layer of the compiled network against the float source.
+    """One row: a layer output against its counterpart in the other run.
 
     Attributes
     ----------
+    counterpart : str
+        The other run's layer.
     saturated_low, saturated_high : float
         Share of elements at the ends of the integer type.
     """
@@ -38,6 +45,7 @@ class ComparedLayer:
     dtype: str
     origin: tuple[str, ...]
     tensor: str
+    counterpart: str
     difference: Difference
     saturated_low: float
     saturated_high: float
@@ -50,9 +58,15 @@ class Comparison:
     Attributes
     ----------
     unmatched : tuple of str
-        Layers whose output the source does not have under the same name.
+        Layers of ``actual`` without a counterpart.
     first_wrong : str or None
         First layer with a cosine below ``threshold``.
+    hint : str
+        What to look at when the very first layer is wrong.
+    actual, reference : str
+        Which runs these are.
+    notes : tuple of str
+        What had to be assumed.
     """
 
     layers: tuple[ComparedLayer, ...]
@@ -60,6 +74,9 @@ class Comparison:
     threshold: float
     first_wrong: str | None
     hint: str
+    actual: str = ""
+    reference: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def worst(self) -> ComparedLayer | None:
@@ -79,12 +96,49 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
+            "actual": self.actual,
+            "reference": self.reference,
             "layers": [asdict(row) for row in self.layers],
             "unmatched": list(self.unmatched),
             "threshold": self.threshold,
             "first_wrong": self.first_wrong,
             "hint": self.hint,
+            "notes": list(self.notes),
         }
+
+
+def compare(
+    actual: Recording, reference: Recording, *, threshold: float = WRONG_BELOW
+) -> Comparison:
+    """Compare two recorded runs layer by layer.
+
+    Parameters
+    ----------
+    actual, reference : Recording
+        From ``record_program``, ``record_float``, ``record_source`` or ``read_dump``. Steps are
+        those of ``actual``, or of ``reference`` when only that is quantized.
+    threshold : float
+        Cosine below which a layer counts as wrong.
+
+    Raises
+    ------
+    InputError
+        When a tensor has another shape in the other run.
+    """
+    pairs, alone = align(actual, reference)
+    rows = tuple(_row(pair) for pair in pairs)
+    wrong = next((r.layer for r in rows if not r.difference.cosine >= threshold), None)
+    first_is_wrong = bool(rows) and wrong == rows[0].layer
+    return Comparison(
+        layers=rows,
+        unmatched=layers_named(alone),
+        threshold=threshold,
+        first_wrong=wrong,
+        hint=PREPROCESSING_HINT if first_is_wrong else "",
+        actual=actual.label,
+        reference=reference.label,
+        notes=(*actual.notes, *reference.notes),
+    )
 
 
 def compare_with_source(
@@ -115,54 +169,32 @@ def compare_with_source(
     InputError
         When a source tensor has another shape than the layer's output.
     """
-    rows: list[ComparedLayer] = []
-    unmatched: list[str] = []
-
-    def observe(node: Node, tensor: str, value: NDArray[Any]) -> None:
-        reference = source.get(tensor)
-        if reference is None:
-            unmatched.append(node.layer_id)
-            return
-        rows.append(_row(program, node, tensor, value, reference))
-
-    program.run(feeds, preprocessed=preprocessed, observe=observe)
-    wrong = next((r.layer for r in rows if not r.difference.cosine >= threshold), None)
-    first_is_wrong = bool(rows) and wrong == rows[0].layer
-    return Comparison(
-        layers=tuple(rows),
-        unmatched=tuple(unmatched),
+    rows = tuple(
+        LayerOutput(layer=name, tensor=name, stored=value) for name, value in source.items()
+    )
+    return compare(
+        record_program(program, feeds, preprocessed=preprocessed),
+        Recording(label="source", layers=rows),
         threshold=threshold,
-        first_wrong=wrong,
-        hint=PREPROCESSING_HINT if first_is_wrong else "",
     )
 
 
-def _row(
-    program: Program, node: Node, tensor: str, value: NDArray[Any], reference: NDArray[Any]
-) -> ComparedLayer:
-    spec = program.graph.spec(tensor)
-    if reference.shape != value.shape:
-        raise InputError(
-            f"the source's tensor has shape {reference.shape}, the layer gives {value.shape}",
-            where=f"tensor {tensor!r} of layer {node.name!r}",
-            rule="source and compiled network see the same input shapes",
-        )
-    quantized = not isinstance(spec.quant, Float)
+def _row(pair: Pair) -> ComparedLayer:
+    actual, reference = pair.actual, pair.reference
     low = high = 0.0
-    if quantized and spec.dtype in (DType.U8, DType.I8, DType.I16):
-        low, high = float(np.mean(value == spec.dtype.min)), float(np.mean(value == spec.dtype.max))
+    if not isinstance(actual.quant, Float) and actual.dtype in (DType.U8, DType.I8, DType.I16):
+        low = float(np.mean(actual.stored == actual.dtype.min))
+        high = float(np.mean(actual.stored == actual.dtype.max))
+    known = actual if actual.op else reference  # a dump of a board knows little of the network
     return ComparedLayer(
-        layer=node.layer_id,
-        op=node.op,
-        engine=node.engine.value if node.engine else "",
-        dtype=spec.dtype.value,
-        origin=node.origin,
-        tensor=tensor,
-        difference=difference(
-            dequantize(value, spec.quant),
-            reference,
-            step=scale_of(spec.quant) if quantized else None,
-        ),
+        layer=known.layer,
+        op=known.op,
+        engine=known.engine,
+        dtype=known.dtype.value,
+        origin=known.origin,
+        tensor=known.tensor,
+        counterpart=reference.layer if known is actual else actual.layer,
+        difference=difference(actual.real, reference.real, step=actual.step or reference.step),
         saturated_low=low,
         saturated_high=high,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.names import origin_text
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Node
@@ -145,7 +146,7 @@ class LayerDump:
             {
                 "uid": node.uid,
                 "layer": node.name,
-                "origin": " ".join(node.origin),
+                "origin": origin_text(node.origin),
                 "op": node.op,
                 "engine": node.engine.value if node.engine else "",
                 "tensor": tensor,
@@ -193,14 +194,18 @@ def values_text(value: NDArray[Any], spec: TensorSpec, number_format: str = "") 
     """
     flat = np.ascontiguousarray(value).reshape(-1)
     codes = flat.view(np.uint16) if flat.dtype == np.float16 else flat
-    distinct, index = np.unique(codes, return_inverse=True)
+    if codes.dtype.itemsize == 1:  # sorting is slower than a table of all codes
+        distinct = np.arange(256, dtype=np.uint8).view(codes.dtype)
+        index: NDArray[Any] = codes.view(np.uint8)
+    else:
+        distinct, index = np.unique(codes, return_inverse=True)
     stored = distinct.view(np.float16) if flat.dtype == np.float16 else distinct
     real = dequantize(stored, spec.quant)
     if number_format:
-        words = np.array([number_format % float(v) for v in real] or [""], dtype=object)
+        lines = [f"{number_format % float(v)}\n" for v in real]
     else:
-        words = np.array([exact_text(v) for v in real] or [""], dtype=object)
-    return "".join(f"{word}\n" for word in words[index])
+        lines = [f"{exact_text(v)}\n" for v in real]
+    return "".join(np.array(lines, dtype=object)[index].tolist()) if flat.size else ""
 
 
 def exact_text(value: np.float32) -> str:

@@ -1,6 +1,7 @@
 """How far two tensors are apart."""
 
 from dataclasses import dataclass
+from math import inf, isfinite, log10, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ class Difference:
     ----------
     cosine : float
         a.b / (|a| |b|); 1.0 when both are zero, 0.0 when one is.
+    euclidean : float
+        |a - b|.
+    euclidean_norm : float
+        |a/|a| - b/|b||, which is sqrt(2 - 2 cosine); a zero vector stays zero.
+    sqnr_db : float
+        10 log10(|b|^2 / |a - b|^2) with b the reference; infinite when they are equal.
     max_abs : float
         Largest absolute difference.
     max_steps : float
@@ -24,6 +31,9 @@ class Difference:
     """
 
     cosine: float
+    euclidean: float
+    euclidean_norm: float
+    sqnr_db: float
     max_abs: float
     max_steps: float
     rms: float
@@ -31,11 +41,20 @@ class Difference:
 
 def cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
     """Return the cosine between two tensors, computed in float64."""
-    left, right = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(left) * np.linalg.norm(right))
-    if norms == 0.0:
-        return 1.0 if not left.any() and not right.any() else 0.0
-    return float(np.clip(left @ right / norms, -1.0, 1.0))
+    return difference(a, b).cosine
+
+
+def sqnr_db(signal: float, noise: float) -> float:
+    """Return 10 log10(signal / noise) of two energies; infinite without noise."""
+    if noise == 0.0:
+        return inf
+    return 10.0 * log10(signal / noise) if signal > 0.0 else -inf
+
+
+def energy(value: NDArray[np.floating[Any]]) -> float:
+    """Return the sum of squares. Not by BLAS: its threads cost more than they bring here."""
+    flat = value.reshape(-1)
+    return float(np.einsum("i,i->", flat, flat))
 
 
 def difference(
@@ -50,11 +69,27 @@ def difference(
     step : float, optional
         Quantization step of ``actual``.
     """
-    gap = np.abs(actual.astype(np.float64) - reference.astype(np.float64))
-    largest = float(gap.max(initial=0.0))
+    left, right = actual.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    with np.errstate(invalid="ignore"):
+        gap = left - right
+    noise = energy(gap)
+    largest = float(np.abs(gap).max(initial=0.0))
+    norm_a, norm_b = sqrt(energy(left)), sqrt(energy(right))
+    if norm_a == 0.0 or norm_b == 0.0:
+        apart = 0.0 if norm_a == norm_b else 1.0
+        angle = 1.0 - apart
+    else:
+        with np.errstate(invalid="ignore"):
+            turned = left * (norm_b / norm_a) - right
+        apart = sqrt(energy(turned)) / norm_b
+        angle = 1.0 - apart * apart / 2.0  # precise near 1, where it matters
+        angle = max(-1.0, angle) if isfinite(angle) else nan
     return Difference(
-        cosine=cosine(actual, reference),
+        cosine=angle,
+        euclidean=sqrt(noise),
+        euclidean_norm=apart,
+        sqnr_db=sqnr_db(norm_b * norm_b, noise) if isfinite(noise) else nan,
         max_abs=largest,
-        max_steps=largest / step if step else float("nan"),
-        rms=float(np.sqrt(np.mean(gap * gap))) if gap.size else 0.0,
+        max_steps=largest / step if step else nan,
+        rms=sqrt(noise / gap.size) if gap.size else 0.0,
     )

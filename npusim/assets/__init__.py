@@ -21,6 +21,7 @@ from npusim.errors import NpusimError
 
 MODEL_FILE = "ch_ppocr_mobile_v2.0_cls_infer.onnx"
 MODEL_SHA256 = "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c"
+LAYER_LIST_FILE = "example_layers.json"
 INPUT_NAME = "x"
 INPUT_SHAPE = (1, 3, 48, 192)  # N, C, H, W; the file leaves N, H and W open
 LABELS = ("0", "180")  # degrees, by class index
@@ -42,6 +43,17 @@ def model_path() -> Path:
         When the installation lacks the file.
     """
     return _asset(MODEL_FILE)
+
+
+def layer_list_path() -> Path:
+    """Return the example of a layer list: a small detector that nobody has trained.
+
+    Raises
+    ------
+    AssetError
+        When the installation lacks the file.
+    """
+    return _asset(LAYER_LIST_FILE)
 
 
 def test_images() -> list[tuple[Path, int]]:

@@ -1,24 +1,35 @@
 """What the commands share: options, loading, feeds, printing."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from npusim import assets
-from npusim.api import compile, float16, load_model, quantize
 from npusim.errors import ConfigError, NpusimError
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Preprocess
-from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.quantization.schemes import Scheme, scheme_named
-from npusim.runtime.program import Program
+
+# Everything that brings Numba is imported where it is used: commands that do not run, start fast.
+if TYPE_CHECKING:
+    from npusim.quantization.calibrate import Calibration
+    from npusim.quantization.job import Quantization
+    from npusim.runtime.program import Program
 
 MISMATCH = 1
 BUNDLED = "demo"
@@ -28,7 +39,7 @@ ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="ONNX file, stored npusim model, or 'demo' for the bundled classifier.",
+        help="ONNX, TensorFlow Lite or TorchScript file, stored npusim model, or 'demo'.",
     ),
 ]
 ShapeOption = Annotated[
@@ -49,6 +60,14 @@ DatasetOption = Annotated[
 ]
 SchemeOption = Annotated[
     str | None, typer.Option("--quantize", metavar="u8|i8|i16|f16", help="Number format.")
+]
+AlgorithmOption = Annotated[
+    str,
+    typer.Option(
+        "--algorithm",
+        metavar="normal|moving_average|kl_divergence|mmse",
+        help="Calibration statistic.",
+    ),
 ]
 InputOption = Annotated[
     list[Path] | None,
@@ -132,15 +151,25 @@ def load(
     std: str | None = None,
     reorder: str | None = None,
     target: str = "rk1808",
+    as_source: bool = False,
 ) -> Graph:
-    """Load any model the command line accepts, with its preprocessing."""
+    """Load any model the command line accepts, with its preprocessing.
+
+    A model that came quantized is made ready to compile, unless ``as_source``.
+    """
     path = assets.model_path() if model == BUNDLED else Path(model)
     if archive.is_archive(path):
         return archive.load(path)
+    from npusim.importers import load as load_source
+
     shapes = _shapes(shape)
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = load_model(path, input_shapes=shapes)
+    graph = load_source(path, input_shapes=shapes)
+    if graph.is_quantized and not as_source:
+        from npusim.api import float16
+
+        graph = float16(graph)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")
     order = tuple(int(n) for n in _numbers(reorder, "--reorder"))
     if model == BUNDLED and not (means or stds or order):
@@ -162,12 +191,13 @@ def dataset_of(model: str, dataset: Path | None) -> Path | None:
 
 
 def progress_bar(shown: Console) -> Progress:
-    """Return a progress display with counts and elapsed time."""
+    """Return a progress display with counts, elapsed time and time left."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=shown,
         transient=True,
     )
@@ -179,45 +209,61 @@ def quantized(
     dataset: Path | None,
     *,
     level: int = 3,
+    algorithm: str = "normal",
     shown: Console,
 ) -> Graph:
     """Return the graph in the wanted number format; a stored one must not be asked again."""
+    from npusim.api import float16
+
     if is_quantized(graph):
         if scheme is not None:
             raise ConfigError(
-                "this stored model is already quantized",
+                "this model is already quantized",
                 where="--quantize",
-                remedy="leave the option out, or give the source model",
+                remedy="leave the option out, or give the float model",
             )
         return graph
+    from npusim.quantization.algorithms import Algorithm
+    from npusim.quantization.job import Quantization
+
     chosen = scheme_named(scheme or "f16")
     if chosen is Scheme.F16:
         return float16(graph, optimization_level=level)
+    job = Quantization(graph, scheme=chosen, algorithm=Algorithm(name=algorithm), level=level)
+    return job.apply(calibrated(job, dataset, shown=shown).ranges)
+
+
+def calibrated(
+    job: "Quantization", dataset: Path | None, *, engine: str = "auto", shown: Console
+) -> "Calibration":
+    """Run the calibration of a job on a list, with a progress bar."""
+    from npusim.quantization.dataset import open_dataset
+
     if dataset is None:
         raise ConfigError(
-            f"quantizing to {chosen.value} needs calibration data",
+            f"quantizing to {job.formats.default.value} needs calibration data",
             where="--dataset",
             remedy="give a text file with one image or npy per line",
         )
-    samples = open_dataset(dataset, graph)
+    samples = open_dataset(dataset, job.graph)
     with progress_bar(shown) as bar:
-        task = bar.add_task("calibrating", total=len(samples))
-        return quantize(
-            graph,
-            samples,
-            scheme=chosen,
-            optimization_level=level,
-            progress=lambda done, _: bar.update(task, completed=done),
-        )
+        task = bar.add_task("calibrating", total=len(samples) * job.passes)
+        return job.calibrate(samples, engine=engine, progress=lambda _, label: bar.advance(task))
 
 
 def is_quantized(graph: Graph) -> bool:
-    """Tell whether the graph's inputs already have a chip type."""
-    return any(graph.spec(n).dtype.value not in ("f32", "i32", "i64") for n in graph.inputs)
+    """Tell whether the model came quantized, or its inputs already have a chip type."""
+    return graph.is_quantized or any(
+        graph.spec(n).dtype.value not in ("f32", "i32", "i64") for n in graph.inputs
+    )
 
 
-def compiled(graph: Graph, *, level: int = 3, shown: Console) -> Program:
+def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":
     """Return the program of a quantized graph, with progress."""
+    from npusim.api import compile
+    from npusim.kernels import _jit
+
+    _jit.ON_COMPILED[:] = [_tell_compiled]
     with progress_bar(shown) as bar:
         task = bar.add_task("preparing kernels", total=len(graph.nodes))
         return compile(
@@ -227,10 +273,17 @@ def compiled(graph: Graph, *, level: int = 3, shown: Console) -> Program:
         )
 
 
+def _tell_compiled(kernel: str, seconds: float) -> None:
+    """Say on standard error what a first start is waiting for."""
+    print(f"compiled {kernel} in {seconds:.1f} s, kept for the next start", file=sys.stderr)
+
+
 def sample_of(
     graph: Graph, inputs: list[Path] | None, dataset: Path | None
 ) -> tuple[str, Mapping[str, NDArray[Any]]]:
     """Return (label, preprocessed feeds) from files, else the first sample of the list."""
+    from npusim.quantization.dataset import load_sample, open_dataset
+
     if inputs:
         return " ".join(path.name for path in inputs), load_sample(inputs, graph)
     if dataset is None:

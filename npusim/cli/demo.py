@@ -23,7 +23,7 @@ from npusim.ir.graph import Graph
 from npusim.perfmodel.estimate import Estimate, estimate
 from npusim.quantization.dataset import load_sample
 from npusim.report.compare_table import comparison_table, verdict
-from npusim.report.perf_tables import layer_table
+from npusim.report.perf_table import layer_table
 from npusim.runtime.program import Program
 from npusim.runtime.reference import Evaluator
 

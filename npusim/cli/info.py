@@ -12,6 +12,7 @@ from npusim.errors import UnsupportedOpError
 from npusim.ir.graph import Graph
 from npusim.ir.text import tensor_text
 from npusim.ops import node_macs
+from npusim.report.number_formats import number_formats
 
 NAME = "info"
 
@@ -24,7 +25,7 @@ def command(
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
     shown = common.console(as_json)
     try:
-        graph = common.load(model, shape=shape)
+        graph = common.load(model, shape=shape, as_source=True)
     except UnsupportedOpError as error:
         if not as_json:
             raise
@@ -44,6 +45,12 @@ def command(
     table.add_row("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
     table.add_row("MACs", f"{facts['macs']:,}")
     table.add_row("parameters", f"{facts['parameters']:,}")
+    if formats := facts["number_formats"]:
+        table.add_row("number formats", formats["scheme"])
+        for reason, layers in formats["elsewhere"].items():
+            table.add_row(f"elsewhere ({len(layers)})", f"{reason}: {', '.join(layers)}")
+    if facts["notes"]:
+        table.add_row("notes", "\n".join(facts["notes"]))
     table.add_row("unsupported", "nothing")
     shown.print(table)
 
@@ -66,5 +73,19 @@ def describe(graph: Graph) -> dict[str, Any]:
         "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
+        "number_formats": _formats(graph),
+        "notes": list(graph.notes),
         "unsupported": [],
     }
+
+
+def _formats(graph: Graph) -> dict[str, Any] | None:
+    """Return how the chip runs a model that came quantized; None for float models."""
+    if not graph.is_quantized:
+        return None
+    from npusim.api import float16
+    from npusim.passes.pipeline import lower
+
+    built = all(node.engine is not None for node in graph.nodes)
+    found = number_formats(graph if built else lower(float16(graph)))
+    return {"scheme": found.scheme, **found.to_dict()}

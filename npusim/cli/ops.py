@@ -36,15 +36,14 @@ def command(
     if as_json:
         common.print_json(rows)
         return
-    table = Table(title="operators", show_lines=True)
+    table = Table(title="operators")
     for heading in ("op", "meaning", "engine", "when (first match wins)"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         engines: list[dict[str, str]] = row["engines"]  # type: ignore[assignment]
-        table.add_row(
-            str(row["op"]),
-            str(row["summary"]),
-            "\n".join(e["engine"] for e in engines),
-            "\n".join(e["when"] for e in engines),
-        )
+        table.add_section()
+        first = (str(row["op"]), str(row["summary"]))
+        for entry in engines:
+            table.add_row(*first, entry["engine"], entry["when"])
+            first = ("", "")
     common.console().print(table)

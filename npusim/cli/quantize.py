@@ -1,12 +1,17 @@
 """``npusim quantize``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
-from npusim.cli import common
+from npusim.cli import common, quantize_options
+from npusim.errors import ConfigError
 from npusim.ir import archive
+
+if TYPE_CHECKING:
+    from npusim.ir.graph import Graph
 
 NAME = "quantize"
 
@@ -14,8 +19,28 @@ NAME = "quantize"
 def command(
     model: common.ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
-    scheme: common.SchemeOption = "u8",
+    scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
+    algorithm: common.AlgorithmOption = "normal",
+    mmse_epoch: quantize_options.MmseOption = 3,
+    moving_alpha: quantize_options.AlphaOption = 0.01,
+    moving_alpha_weighs: quantize_options.WeighsOption = "old",
+    divergence_nbins: quantize_options.BinsOption = 1024,
+    engine: quantize_options.EngineOption = "auto",
+    hybrid: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CFG",
+            help="quantization.cfg: formats of layers, edited ranges. Without --dataset all ranges "
+            "come from it.",
+        ),
+    ] = None,
+    write_cfg: Annotated[
+        Path | None,
+        typer.Option(metavar="CFG", help="Write a quantization.cfg to edit, as step 1 does."),
+    ] = None,
+    equalize: quantize_options.EqualizeOption = None,
+    bias_correction: quantize_options.CorrectOption = False,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -24,17 +49,68 @@ def command(
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Quantize a model with a calibration list and store it in npusim's container."""
+    """Quantize a model with a calibration list (default u8) and store it in npusim's container.
+
+    A model that came quantized is stored with its own parameters.
+    """
     shown = common.console(as_json)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
-    ready = common.quantized(
-        graph, scheme, common.dataset_of(model, dataset), level=level, shown=shown
-    )
+    dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
+    from npusim.quantization.schemes import Scheme, scheme_named
+
+    if common.is_quantized(graph) or (scheme and scheme_named(scheme) is Scheme.F16):
+        if hybrid or write_cfg or equalize or bias_correction:
+            raise ConfigError(
+                "a float16 or already quantized model has nothing to calibrate",
+                rule="--hybrid, --write-cfg, --equalize and --bias-correction go with u8, i8, i16",
+            )
+        ready = common.quantized(graph, scheme, dataset, level=level, shown=shown)
+    else:
+        job = quantize_options.job(
+            graph,
+            scheme=scheme or "u8",
+            algorithm=algorithm,
+            mmse_epoch=mmse_epoch,
+            moving_alpha=moving_alpha,
+            moving_alpha_weighs=moving_alpha_weighs,
+            divergence_nbins=divergence_nbins,
+            equalize=equalize,
+            bias_correction=bias_correction,
+            level=level,
+        )
+        ready = quantize_options.run(
+            job,
+            dataset,
+            hybrid=hybrid,
+            write_cfg=write_cfg,
+            engine=engine,
+            shown=shown,
+        )
     archive.save(ready, output)
+    kept = scheme or ("its own parameters" if common.is_quantized(graph) else "u8")
+    _print(ready, output, kept, shown=shown, as_json=as_json)
+
+
+def _print(
+    ready: "Graph",
+    output: Path,
+    scheme: str,
+    *,
+    shown: Console,
+    as_json: bool,
+) -> None:
     size_bytes = output.stat().st_size
     if as_json:
         common.print_json(
-            {"file": str(output), "bytes": size_bytes, "layers": len(ready.nodes), "scheme": scheme}
+            {
+                "file": str(output),
+                "bytes": size_bytes,
+                "layers": len(ready.nodes),
+                "scheme": scheme,
+                "notes": list(ready.notes),
+            }
         )
-    else:
-        shown.print(f"{output}: {len(ready.nodes)} layers, {size_bytes} bytes, {scheme}")
+        return
+    for note in ready.notes:
+        shown.print(note, highlight=False, markup=False)
+    shown.print(f"{output}: {len(ready.nodes)} layers, {size_bytes} bytes, {scheme}")

@@ -13,7 +13,6 @@ from npusim.conformance.golden import GoldenCase, GoldenOp
 from npusim.errors import InputError
 from npusim.ir.attrs import (
     NO_ATTRS,
-    Activation,
     AlphaAttrs,
     ArgAttrs,
     Attrs,
@@ -57,9 +56,6 @@ Translate = Callable[[GoldenOp, Shape], tuple[str, Attrs]]
 def case_graph(case: GoldenCase) -> Graph:
     """Return the case as a graph; constants are the recorded ones.
 
-    A relu that the driver absorbed into the convolution before it becomes that convolution's
-    activation (the engines then do not list ``TP:activation``).
-
     Raises
     ------
     InputError
@@ -70,14 +66,6 @@ def case_graph(case: GoldenCase) -> Graph:
     constants = {name: np.ascontiguousarray(case.arrays[name]) for name in case.named("const")}
     nodes: list[Node] = []
     for number, op in enumerate(case.ops):
-        if (
-            op.kind == "relu"
-            and "TP:activation" not in case.engines
-            and nodes
-            and nodes[-1].outputs == op.inputs
-        ):
-            nodes[-1] = _absorb_relu(case, nodes[-1], op, tensors)
-            continue
         nodes.append(_node(case, number, op, tensors, constants))
     graph = Graph(
         name=f"{case.file}[{case.index}]",
@@ -127,20 +115,6 @@ def _node(
             f"{op.kind} gives {shapes}, recorded is {recorded}", where=case.where, rule=str(attrs)
         )
     return node
-
-
-def _absorb_relu(
-    case: GoldenCase, before: Node, op: GoldenOp, tensors: dict[str, TensorSpec]
-) -> Node:
-    if not isinstance(before.attrs, Conv2dAttrs):
-        raise InputError("an absorbed relu must follow a convolution", where=case.where)
-    del tensors[op.inputs[0]]
-    return replace(
-        before,
-        attrs=replace(before.attrs, activation=Activation.RELU),
-        outputs=op.outputs,
-        origin=(*before.origin, f"{case.name}/{op.kind}"),
-    )
 
 
 def _spec(case: GoldenCase, name: str) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""File formats -> float graph. ``load`` picks the importer by the file's suffix."""
+"""File formats -> graph. ``load`` picks the importer by the file's suffix."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +19,6 @@ _OTHER_FORMATS = {
     ".json": "MXNet",
     ".params": "MXNet",
     ".pb": "TensorFlow",
-    ".pt": "PyTorch",
-    ".pth": "PyTorch",
-    ".tflite": "TensorFlow Lite",
 }
 
 
@@ -39,7 +36,7 @@ def load(
     path : str or Path
         The model; its suffix decides the importer.
     inputs, input_shapes, outputs
-        As in ``npusim.importers.onnx.load_onnx``.
+        As in ``npusim.importers.onnx.load_onnx`` and ``npusim.importers.tflite.load_tflite``.
 
     Raises
     ------
@@ -51,11 +48,27 @@ def load(
         from npusim.importers.onnx import load_onnx
 
         return load_onnx(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    if suffix == ".tflite":
+        from npusim.importers.tflite import load_tflite
+
+        return load_tflite(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    if suffix in (".pt", ".pth", ".torchscript"):
+        from npusim.importers.pytorch import load_pytorch
+
+        shapes = list(input_shapes.values()) if isinstance(input_shapes, Mapping) else input_shapes
+        if not shapes:
+            raise ModelImportError(
+                "the sizes of the inputs are not given",
+                where=str(path),
+                rule="a TorchScript file does not say them",
+                remedy="give input_shapes=[(1, 3, 224, 224)] (RKNN: input_size_list)",
+            )
+        return load_pytorch(path, input_shapes=shapes, inputs=inputs, outputs=outputs)
     framework = _OTHER_FORMATS.get(suffix)
     known = f"{framework} files" if framework else f"files ending in {suffix or 'nothing'}"
     raise ModelImportError(
         f"{known} cannot be imported",
         where=str(path),
-        rule="the importer is chosen by the suffix; .onnx is the one there is",
+        rule="the importer is chosen by the suffix: .onnx, .tflite, .pt or .pth",
         remedy="export the model to ONNX from its framework and load the .onnx file",
     )

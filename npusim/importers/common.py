@@ -1,7 +1,7 @@
 """What every importer shares: size limits, file identity and the growing graph."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from math import prod
@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
-from npusim.ir.attrs import NO_ATTRS, Attrs
+from npusim.ir.attrs import NO_ATTRS, Attrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, prune, rename_inputs
+from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import Shape, TensorSpec
 from npusim.ir.verify import verify
 from npusim.ops import infer_shapes
 
 Array = NDArray[Any]
+FLOAT = Float()
 
 MAX_AXES = 16
 MAX_TENSOR_ELEMENTS = 1 << 28
@@ -45,6 +47,17 @@ ANY_TYPE = frozenset(
     ]
 )
 """Operators that move elements of any type; all others compute on real numbers."""
+
+_ORDER_ONLY = frozenset(["resize", "reduce_max", "reduce_min", "argmax", "argmin"])
+
+
+def keeps_codes(op: str, attrs: Attrs) -> bool:
+    """Tell whether an operator works on quantized codes as they are, besides movement.
+
+    The result has the input's parameters: selection, maxima, and interpolation between codes.
+    """
+    kind = getattr(attrs, "kind", None)
+    return op in _ORDER_ONLY or (op in ("pool2d", "global_pool") and kind is PoolKind.MAX)
 
 
 def check_elements(shape: Sequence[int], what: str, where: str) -> int:
@@ -102,17 +115,50 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {', '.join(map(repr, close))}?"
     names = sorted(name for group in by_case.values() for name in group)
-    return f"known: {', '.join(map(repr, names))}" if len(names) <= 8 else "check the spelling"
+    if 0 < len(names) <= 8:
+        return f"known: {', '.join(map(repr, names))}"
+    return "check the spelling"
+
+
+class UnsupportedForm(Exception):
+    """A node, or this use of it, has no counterpart; collected and reported together.
+
+    Parameters
+    ----------
+    reason : str
+        What about the node is unsupported.
+    advice : str
+        The nearest rewrite.
+    """
+
+    def __init__(self, reason: str, advice: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.advice = reason, advice
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The integers a float constant was dequantized from; ``quant.axis`` counts in ``codes``."""
+
+    codes: Array
+    quant: Affine | AffinePerChannel
 
 
 @dataclass(slots=True)
 class GraphBuilder:
-    """A graph being built in execution order; shapes come from ``npusim.ops.infer_shapes``."""
+    """A graph being built in execution order; shapes come from ``npusim.ops.infer_shapes``.
+
+    Attributes
+    ----------
+    stored : dict
+        Float constants -> the integers they stand for; also for constants made from such ones.
+    """
 
     where: str
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
+    stored: dict[str, Stored] = field(default_factory=dict)
     layer_names: set[str] = field(default_factory=set)
     elements: int = 0
     constant_elements: int = 0
@@ -130,11 +176,18 @@ class GraphBuilder:
             )
         self.tensors[spec.name] = spec
 
-    def add_input(self, name: str, shape: Shape, dtype: DType = DType.F32) -> None:
+    def add_input(
+        self, name: str, shape: Shape, dtype: DType = DType.F32, quant: Quant = FLOAT
+    ) -> None:
         """Declare a graph input."""
-        self._add_spec(TensorSpec(name=name, shape=shape, dtype=dtype), f"input {name!r}")
+        spec = TensorSpec(name=name, shape=shape, dtype=dtype, quant=quant)
+        self._add_spec(spec, f"input {name!r}")
 
-    def add_constant(self, name: str, value: Array) -> str:
+    def set_quant(self, name: str, quant: Quant) -> None:
+        """Say what the integers of a tensor stand for."""
+        self.tensors[name] = replace(self.tensors[name], quant=quant)
+
+    def add_constant(self, name: str, value: Array, quant: Quant = FLOAT) -> str:
         """Keep a constant under a name; floating point values become float32.
 
         Raises
@@ -151,7 +204,7 @@ class GraphBuilder:
                 rule=f"at most {MAX_CONSTANT_ELEMENTS} elements of constants",
             )
         self._add_spec(
-            TensorSpec(name=name, shape=kept.shape, dtype=DType.of(kept.dtype)),
+            TensorSpec(name=name, shape=kept.shape, dtype=DType.of(kept.dtype), quant=quant),
             f"constant {name!r}",
         )
         self.constants[name] = kept
@@ -190,6 +243,7 @@ class GraphBuilder:
         *,
         origin: Sequence[str] = (),
         dtype: DType | None = None,
+        quant: Quant | None = None,
     ) -> None:
         """Append a node; its output shapes and types are derived.
 
@@ -199,6 +253,9 @@ class GraphBuilder:
             Layer name; the first output's is appended when another layer has it.
         dtype : DType, optional
             Output type where it is not the first input's (argmax, convert).
+        quant : Quant, optional
+            What the outputs' integers stand for; by default as the first input's, or plain when
+            ``dtype`` is given.
 
         Raises
         ------
@@ -217,9 +274,11 @@ class GraphBuilder:
         )
         specs = [self.tensors[i] for i in inputs]
         shapes = infer_shapes(node, specs)
+        if quant is None:
+            quant = specs[0].quant if dtype is None else FLOAT
         for output, shape in zip(outputs, shapes, strict=True):
             self._add_spec(
-                TensorSpec(name=output, shape=shape, dtype=dtype or specs[0].dtype),
+                TensorSpec(name=output, shape=shape, dtype=dtype or specs[0].dtype, quant=quant),
                 f"output {output!r} of layer {name!r}",
             )
         self.layer_names.add(name)
@@ -234,6 +293,7 @@ class GraphBuilder:
         renames: Mapping[str, str],
         source: Source,
         notes: Sequence[str] = (),
+        rewrite: Callable[[Graph], Graph] = lambda graph: graph,
     ) -> Graph:
         """Return the finished, pruned and verified graph.
 
@@ -241,6 +301,8 @@ class GraphBuilder:
         ----------
         renames : mapping
             Tensors that take another name (a removed identity in front of an output).
+        rewrite : callable
+            Applied before layers are numbered.
         """
         nodes = [
             replace(
@@ -265,6 +327,7 @@ class GraphBuilder:
                 notes=tuple(notes),
             )
         )
+        graph = prune(rewrite(graph))
         last = len(graph.nodes) - 1  # counted from the outputs back, as the vendor's importer does
         graph = graph.copy(nodes=tuple(replace(n, uid=last - i) for i, n in enumerate(graph.nodes)))
         verify(graph)

@@ -13,6 +13,7 @@ from npusim.importers import (
     onnx_ops_matmul,
     onnx_ops_norm,
     onnx_ops_pool,
+    onnx_ops_quantized,
     onnx_ops_reduce,
     onnx_ops_resize,
     onnx_ops_shape,
@@ -23,11 +24,15 @@ from npusim.importers.onnx_context import Context
 from npusim.importers.onnx_cut import Cut, cut_graph, names_of, names_read
 from npusim.importers.onnx_file import opsets_of, read_model, refuse_sparse
 from npusim.importers.onnx_inputs import ShapesLike, input_specs
+from npusim.importers.onnx_quantized import Triple, input_parameters
 from npusim.importers.onnx_tensor import tensor_value
 from npusim.importers.onnx_walk import Walk
+from npusim.importers.quantized import absorb
+from npusim.importers.quantized_types import through_u8
 from npusim.ir.attrs import NO_ATTRS
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
+from npusim.ir.quant import Affine
 
 FAMILIES = (
     onnx_ops_conv,
@@ -36,6 +41,7 @@ FAMILIES = (
     onnx_ops_matmul,
     onnx_ops_norm,
     onnx_ops_pool,
+    onnx_ops_quantized,
     onnx_ops_reduce,
     onnx_ops_resize,
     onnx_ops_shape,
@@ -51,9 +57,10 @@ def load_onnx(
     input_shapes: ShapesLike = None,
     outputs: Sequence[str] | None = None,
 ) -> Graph:
-    """Read an ONNX model as a float graph.
+    """Read an ONNX model as a float graph, or as a quantized one when the model is.
 
-    All tensors are float32 except index tensors, all shapes are concrete, axes are in the model's
+    All tensors are float32 except index tensors and, in quantized models, what the model gives
+    scales for (``npusim.importers.quantized``). All shapes are concrete, axes are in the model's
     order. Tensor names are those of the file. Everything that depends on constants and shapes only
     is evaluated; nodes that do nothing (Identity, Dropout, casts between real types) vanish.
 
@@ -116,8 +123,12 @@ def _load(
         if proto.name in used:
             context.values[proto.name] = tensor_value(proto, proto.name, path)
     casted = _only_cast(cut, {name for name, (_, dtype) in specs.items() if not dtype.is_float})
+    coded = input_parameters(cut.nodes, [n for n, (_, dtype) in specs.items() if dtype.bits == 8])
     for name, (shape, dtype) in specs.items():
         context.builder.add_input(name, shape, DType.F32 if name in casted else dtype)
+        triple = coded.get(name)
+        if triple is not None and dtype in (DType.U8, DType.I8):
+            context.builder.set_quant(name, _quant_of(triple, context, where))
         if name in casted:
             context.notes.append(
                 f"input {name!r} is {dtype.value} in the file and only cast to float: "
@@ -134,7 +145,21 @@ def _load(
         renames=renames,
         source=source,
         notes=context.notes,
+        rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
     )
+
+
+def _quant_of(triple: Triple, context: Context, where: str) -> Affine:
+    """Return the parameters of an integer input, from the node that reads it."""
+    scale, zero = context.known(triple.scale), context.known(triple.zero_point)
+    if scale is None or scale.size != 1 or not scale.reshape(-1)[0] > 0:
+        raise ModelImportError(
+            f"the scale of input {triple.codes!r} is not one known positive number",
+            where=where,
+            rule="the codes of an input stand for real numbers",
+        )
+    zero_point = 0 if zero is None else int(zero.reshape(-1)[0])
+    return Affine(scale=float(scale.reshape(-1)[0]), zero_point=zero_point)
 
 
 def _initializer_names(graph: GraphProto, where: str) -> set[str]:

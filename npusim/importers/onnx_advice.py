@@ -4,33 +4,13 @@ from difflib import get_close_matches
 
 from npusim.importers.onnx_context import convertible_ops
 
-QUANTIZED_OPS = frozenset(
-    [
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "QLinearConv",
-        "QLinearMatMul",
-        "ConvInteger",
-        "MatMulInteger",
-        "QLinearAdd",
-        "QLinearMul",
-        "QLinearSigmoid",
-        "QLinearLeakyRelu",
-        "QLinearAveragePool",
-        "QLinearGlobalAveragePool",
-        "QLinearConcat",
-        "QLinearSoftmax",
-        "QGemm",
-        "QLinearReduceMean",
-        "QLinearWhere",
-    ]
-)
-_QUANTIZED = "quantized import comes later: export the float model and quantize it with npusim"
 _CUT = "end the graph before it with outputs= and run it on the CPU"
 
 _ADVICE = {
-    **dict.fromkeys(QUANTIZED_OPS, _QUANTIZED),
+    **dict.fromkeys(
+        ("QLinearWhere", "QAttention", "QEmbedLayerNormalization", "ReQuantize"),
+        "quantize the float model here, or without this operator",
+    ),
     **dict.fromkeys(("NonMaxSuppression", "TopK", "NonZero", "Unique", "RoiAlign"), _CUT),
     **dict.fromkeys(
         ("If", "Loop", "Scan"),

@@ -8,28 +8,14 @@ import numpy as np
 from onnx import AttributeProto, NodeProto, helper
 
 from npusim.errors import ModelImportError
-from npusim.importers.common import ANY_TYPE, Array, GraphBuilder
+from npusim.importers.common import ANY_TYPE, FLOAT, Array, GraphBuilder, keeps_codes
+from npusim.importers.common import UnsupportedForm as UnsupportedForm
 from npusim.ir.attrs import NO_ATTRS, Attrs, EltwiseAttrs
 from npusim.ir.dtypes import DType
+from npusim.ir.quant import Quant
 from npusim.ir.tensor import Shape
 
 _REQUIRED: Any = object()
-
-
-class UnsupportedForm(Exception):
-    """A node, or this use of it, has no counterpart; collected and reported together.
-
-    Parameters
-    ----------
-    reason : str
-        What about the node is unsupported.
-    advice : str
-        The nearest rewrite.
-    """
-
-    def __init__(self, reason: str, advice: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.advice = reason, advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +142,15 @@ class Context:
             self.builder.add_constant(name, value)
         return name
 
-    def constant(self, base: str, value: Array) -> str:
-        """Add a constant that the source model does not have and return its name."""
-        return self.builder.add_constant(self.unused(base), value)
+    def constant(self, base: str, value: Array, *, of: str = "") -> str:
+        """Add a constant that the source model does not have and return its name.
+
+        ``of`` names the constant that it was made from by moving its elements.
+        """
+        name = self.builder.add_constant(self.unused(base), value)
+        if of in self.builder.stored:
+            self.builder.stored[name] = self.builder.stored[of]
+        return name
 
     def unused(self, base: str) -> str:
         """Return a tensor name that neither the model nor the graph has."""
@@ -231,6 +223,7 @@ class Context:
         part: str = "",
         outputs: Iterable[str] | None = None,
         dtype: DType | None = None,
+        quant: Quant | None = None,
     ) -> str:
         """Append an operator and return its first output.
 
@@ -250,7 +243,7 @@ class Context:
         if op not in ANY_TYPE:
             for name in operands:
                 spec = self.builder.tensors[name]
-                if not spec.dtype.is_float:
+                if not (spec.dtype.is_float or (spec.quant != FLOAT and keeps_codes(op, attrs))):
                     raise UnsupportedForm(
                         f"input {name!r} is {spec.dtype.value}",
                         "only real numbers are computed with; cast to float before this node",
@@ -263,6 +256,7 @@ class Context:
             attrs,
             origin=(node.name,),
             dtype=dtype,
+            quant=quant,
         )
         return outs[0]
 

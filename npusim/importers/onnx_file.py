@@ -19,7 +19,7 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 _MAGIC = (
     (0, b"RKNN", "an .rknn model", "load it with load_rknn"),
     (0, b"CYPTRKNN", "an encrypted .rknn model", ""),
-    (4, b"TFL3", "a TensorFlow Lite model", "convert it to ONNX with tf2onnx"),
+    (4, b"TFL3", "a TensorFlow Lite model", "load it with load_tflite, or name it .tflite"),
     (0, b"\x89HDF", "an HDF5 (Keras) model", "convert it to ONNX with tf2onnx"),
     (0, b"PK\x03\x04", "a zip archive (PyTorch or Keras)", "export it with torch.onnx.export"),
     (0, b"\x80\x02", "a Python pickle (PyTorch)", "export it with torch.onnx.export"),

@@ -79,8 +79,8 @@ def fold_constant(node: OnnxNode, context: Context, model_path: Path) -> bool:
         shape = squeezed_shape(node, context)
         context.values[node.outputs[0]] = context.values[node.inputs[0]].reshape(shape)
         return True
-    if node.op_type in ("Identity", "Dropout"):
-        return False  # removed by their converter
+    if node.op_type in ("Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"):
+        return False  # their converters know what to do
     if node.version < EVALUATED_FROM.get(node.op_type, OLDEST_KNOWN):
         raise UnsupportedForm(
             f"it depends on constants only, and the form of opset {node.version} is not evaluated",

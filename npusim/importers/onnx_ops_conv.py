@@ -59,7 +59,7 @@ def conv(node: OnnxNode, context: Context) -> None:
     win = window(node, shape, kernel)
     weights_name = node.inputs[1]
     if wide is not weights:
-        weights_name = context.constant(f"{weights_name}/2d", wide)
+        weights_name = context.constant(f"{weights_name}/2d", wide, of=weights_name)
     attrs = Conv2dAttrs(
         stride=win.stride, pad=win.pad, dilation=win.dilation, group=node.integer("group", 1)
     )
@@ -92,7 +92,7 @@ def conv_transpose(node: OnnxNode, context: Context) -> None:
     attrs = _deconv_attrs(node, (shape[2:] if rank == 2 else (1, shape[2])), kernel, rank, group)
     operands = (
         to_2d(node, context, node.inputs[0]),
-        context.constant(f"{node.inputs[1]}/out_first", ours),
+        context.constant(f"{node.inputs[1]}/out_first", ours, of=node.inputs[1]),
         _bias(node, context, group * out_per_group),
     )
     out = context.emit(node, "deconv2d", operands, attrs, part=part_2d(shape))

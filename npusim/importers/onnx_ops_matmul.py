@@ -41,7 +41,7 @@ def gemm(node: OnnxNode, context: Context) -> None:
     if alpha != 1.0:
         ours = ours * np.asarray(alpha, ours.dtype)
     changed = alpha != 1.0 or not transposed_b
-    weights_name = context.constant(f"{b}/out_first", ours) if changed else b
+    weights_name = context.constant(f"{b}/out_first", ours, of=b) if changed else b
     bias = _row(context.known(c), beta, int(ours.shape[0])) if c else None
     apart = bool(c) and bias is None
     if bias is None:
@@ -96,7 +96,7 @@ def matmul(node: OnnxNode, context: Context) -> None:
         attrs: FcAttrs | MatmulAttrs = FcAttrs()
         operands = (
             a,
-            context.constant(f"{b}/out_first", matrix.T),
+            context.constant(f"{b}/out_first", matrix.T, of=b),
             context.constant(f"{node.outputs[0]}/bias", np.zeros(out_c, np.float32)),
         )
         direct = (*lead, out_c) == result

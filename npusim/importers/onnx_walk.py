@@ -8,7 +8,7 @@ from typing import Any
 from onnx import NodeProto, checker
 
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
-from npusim.importers.onnx_advice import QUANTIZED_OPS, advice_for
+from npusim.importers.onnx_advice import advice_for
 from npusim.importers.onnx_context import (
     SEVERAL_OUTPUTS,
     Context,
@@ -18,6 +18,13 @@ from npusim.importers.onnx_context import (
 )
 from npusim.importers.onnx_cut import node_name
 from npusim.importers.onnx_fold import fold_constant, fold_shape
+from npusim.importers.onnx_quantized import (
+    DOMAIN,
+    DYNAMIC,
+    EXPANSIONS,
+    QUANTIZED_OPS,
+    spelled_out,
+)
 from npusim.importers.onnx_tensor import tensor_value
 
 
@@ -31,6 +38,8 @@ class Walk:
         Domain -> opset version, the standard domain as ''.
     findings : list of str
         One line per unsupported node.
+    dynamic : list of str
+        Those of them that quantize by the data.
     lost : set of str
         Outputs of unsupported nodes and all that depends on them; such nodes are only looked at.
     """
@@ -40,20 +49,28 @@ class Walk:
     opsets: dict[str, int]
     ir_version: int
     findings: list[str] = field(default_factory=list)
+    dynamic: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     layers: set[str] = field(default_factory=set)
 
-    def run(self, protos: Iterable[NodeProto]) -> None:
-        """Visit nodes; raises ModelImportError for the first that is invalid."""
+    def run(self, protos: Iterable[NodeProto], *, part_of: OnnxNode | None = None) -> None:
+        """Visit nodes; raises ModelImportError for the first that is invalid.
+
+        Parameters
+        ----------
+        part_of : OnnxNode, optional
+            The QOperator node that the nodes stand for.
+        """
         rules = type(checker.DEFAULT_CONTEXT)()
         rules.ir_version = self.ir_version
         rules.opset_imports = self.opsets
         for proto in protos:
-            node = self._node(proto)
+            node = self._node(proto, part_of)
             waits = any(name in self.lost for name in node.inputs)
             try:
                 self._check_supported(node, waits)
-                _check_valid(node, rules)
+                if part_of is None:
+                    _check_valid(node, rules)
                 if not waits:
                     self._convert(node)
             except UnsupportedForm as form:
@@ -75,6 +92,8 @@ class Walk:
         """Raise UnsupportedOpError with all findings, if there are any."""
         if not self.findings:
             return
+        if self.dynamic:
+            raise self._dynamic_error()
         count = f"{len(self.findings)} unsupported node" + ("s" if len(self.findings) > 1 else "")
         raise UnsupportedOpError(
             f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
@@ -84,10 +103,28 @@ class Walk:
             "run the rest on the CPU",
         )
 
-    def _node(self, proto: NodeProto) -> OnnxNode:
+    def _dynamic_error(self) -> UnsupportedOpError:
+        others = [line for line in self.findings if line not in self.dynamic]
+        return UnsupportedOpError(
+            f"the model is quantized dynamically; {len(self.dynamic)} nodes need scales that are "
+            "computed from the data at run time:"
+            + "".join(f"\n    {line}" for line in self.dynamic)
+            + ("\n  also unsupported:" if others else "")
+            + "".join(f"\n    {line}" for line in others),
+            where=str(self.path),
+            rule="the chip's scales and zero points are fixed when the model is built",
+            remedy="load the float model and quantize it here (build(do_quantization=True, "
+            "dataset=..)), or quantize it statically (onnxruntime.quantization.quantize_static) "
+            "and load that",
+        )
+
+    def _node(self, proto: NodeProto, part_of: OnnxNode | None) -> OnnxNode:
         domain = "" if proto.domain == "ai.onnx" else str(proto.domain)
         name = node_name(proto)
         layer = f"{proto.op_type}_{name}"
+        if part_of is not None and proto.op_type not in QUANTIZED_OPS:
+            name, layer = part_of.name, part_of.layer
+            self.layers.discard(layer)
         if layer in self.layers:  # the format asks for unique names, files do not always comply
             layer += "@" + next((str(o) for o in proto.output if o), "")
         self.layers.add(layer)
@@ -105,10 +142,13 @@ class Walk:
 
     def _note(self, node: OnnxNode, form: UnsupportedForm) -> None:
         advice = form.advice or advice_for(node.op_type, node.domain)
-        self.findings.append(
-            f"{node.name!r}: {node.op_type} ({node.domain or 'ai.onnx'} version {node.version}), "
-            f"{form.reason}; {advice}"
-        )
+        kind = f"{node.op_type} ({node.domain or 'ai.onnx'} version {node.version})"
+        if node.op_type in DYNAMIC:
+            line = f"{node.name!r}: {kind}"
+            self.dynamic.append(line)
+        else:
+            line = f"{node.name!r}: {kind}, {form.reason}; {advice}"
+        self.findings.append(line)
 
     def _located(self, error: ModelImportError, node: OnnxNode) -> ModelImportError:
         """Return the error with the file, and the node unless it names a place itself."""
@@ -119,14 +159,16 @@ class Walk:
 
     def _check_supported(self, node: OnnxNode, waits: bool) -> None:
         """Raise UnsupportedForm when nothing can be done with a node whatever its inputs are."""
-        if node.op_type in QUANTIZED_OPS:
-            raise UnsupportedForm("an operator of quantized models")
+        if node.op_type in DYNAMIC:
+            raise UnsupportedForm("its parameters depend on the data")
         foldable = not waits and all(n in self.context.values for n in node.inputs if n)
         if any(a.HasField("g") or a.graphs for a in node.attrs.values()):
             if node.op_type == "If" and foldable:
                 return
             raise UnsupportedForm("it has sub-graphs")
-        if node.domain:
+        if node.op_type in EXPANSIONS:
+            return
+        if node.domain and not (node.domain == DOMAIN and node.op_type in QUANTIZED_OPS):
             raise UnsupportedForm("an operator of another domain")
         shape_only = node.op_type in ("Shape", "Size", "Constant", "ConstantOfShape")
         if not foldable and not shape_only and converter_of(node.op_type) is None:
@@ -138,6 +180,9 @@ class Walk:
     def _convert(self, node: OnnxNode) -> None:
         if node.op_type == "If":
             self._take_branch(node)
+            return
+        if node.op_type in EXPANSIONS:
+            self.run(spelled_out(node, self.context), part_of=node)
             return
         if fold_shape(node, self.context) or fold_constant(node, self.context, self.path):
             return
@@ -164,8 +209,10 @@ class Walk:
 
 def _check_valid(node: OnnxNode, rules: Any) -> None:
     """Refuse wrong numbers of inputs and outputs and wrong attributes, by the onnx package."""
-    if node.op_type in ("Constant", "If"):
-        return  # read with checks of their own; the latter refers to names outside
+    if node.op_type in ("Constant", "If", "QuantizeLinear", "DequantizeLinear"):
+        # read with checks of their own; If refers to names outside, and ONNX Runtime writes the
+        # last two with the attribute axis into models of older opsets
+        return
     try:
         checker.check_node(node.proto, rules)
     except checker.ValidationError as error:

@@ -96,7 +96,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
         places[name] = _Place(DType.of(value.dtype), tuple(value.shape), offset)
         end = offset + value.nbytes
     text = json.dumps(
-        {"graph": _graph_json(graph), "constants": _places_json(places), "meta": dict(meta or {})},
+        {"graph": graph_json(graph), "constants": _places_json(places), "meta": dict(meta or {})},
         ensure_ascii=False,
         allow_nan=False,
         separators=(",", ":"),
@@ -162,7 +162,7 @@ def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
             )
             for name, entry in content["constants"].items()
         }
-        graph = _graph_from_json(content["graph"])
+        graph = graph_from_json(content["graph"])
     except (CodecError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ContainerError(f"the model description is not valid: {error}", where=where) from error
     for name, place in places.items():
@@ -268,7 +268,8 @@ def _places_json(places: Mapping[str, _Place]) -> dict[str, Any]:
     }
 
 
-def _graph_json(graph: Graph) -> dict[str, Any]:
+def graph_json(graph: Graph) -> dict[str, Any]:
+    """Return a graph without its constants as JSON."""
     return {
         "name": graph.name,
         "inputs": encode(graph.inputs),
@@ -283,7 +284,14 @@ def _graph_json(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _graph_from_json(data: Mapping[str, Any]) -> Graph:
+def graph_from_json(data: Mapping[str, Any]) -> Graph:
+    """Return the graph of ``graph_json``, without constants.
+
+    Raises
+    ------
+    CodecError, KeyError, ValueError, TypeError, AttributeError
+        When the data is something else.
+    """
     specs = [decode(TensorSpec, item) for item in data["tensors"]]
     batch = data["batch"]
     if type(batch) is not int or batch < 1:

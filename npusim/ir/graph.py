@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import NO_ATTRS, Attrs
-from npusim.ir.quant import Requant
+from npusim.ir.quant import Float, Requant
 from npusim.ir.tensor import TensorSpec
 
 
@@ -119,6 +119,11 @@ class Graph:
             return self.tensors[name]
         except KeyError:
             raise GraphError(f"tensor {name!r} is not in the graph", where=self.name) from None
+
+    @property
+    def is_quantized(self) -> bool:
+        """Tell whether any tensor holds codes of real numbers."""
+        return any(not isinstance(spec.quant, Float) for spec in self.tensors.values())
 
     def is_constant(self, name: str) -> bool:
         """Tell whether a tensor's value is known."""

@@ -42,7 +42,7 @@ class AverageWeight:
 class AddWeights:
     """The 1x1 convolution that adds or subtracts two hidden results: first*a + second*b + bias.
 
-    Both operands are centred on the zero point of the first.
+    Both operands are centred on the zero point of the first; ``scale`` is that of the sum.
     """
 
     first: int
@@ -121,19 +121,33 @@ def nn_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
 def average_weight(dtype: DType, taps: int) -> AverageWeight:
     """Return the constant weight with which the NN engine averages ``taps`` values.
 
-    Eight bits even for i16, whose averages are therefore off by up to about 1 %.
+    Eight bits even for i16, whose averages are therefore off by up to about 1 %. A power of two is
+    the weight 1 with that many fraction bits (measured, docs/fidelity.md section 8).
     """
     if dtype is DType.U8:
         scale = np.float32(1) / np.float32(255 * taps)
         return AverageWeight(value=255, quant=Affine(scale=float(scale), zero_point=0))
     if dtype is DType.F16:
         return AverageWeight(value=float(np.float16(1 / taps)), quant=Float())
+    if taps & (taps - 1) == 0:
+        return AverageWeight(value=1, quant=DynamicFixedPoint(fl=taps.bit_length() - 1))
     fl = min(12, floor(log2(127.5 * taps)))  # the most fraction bits with which it fits 8 bits
     return AverageWeight(value=round(2.0**fl / taps), quant=DynamicFixedPoint(fl=fl))
 
 
 def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False) -> AddWeights:
-    """Return the weights of the NN engine's add or sub of two u8 tensors; steps are float32."""
+    """Return the weights of the NN engine's add or sub of two tensors.
+
+    u8: steps are float32. Dynamic fixed point: powers of two up to half the type's range, which
+    wraps when positive (measured, docs/fidelity.md section 1.2).
+    """
+    if isinstance(first.quant, DynamicFixedPoint):
+        bits = [_fraction_bits(spec.quant) for spec in (first, second)]
+        finest, half = max(bits), 1 << (first.dtype.bits - 1)
+        one, other = (1 << (finest - fl) for fl in bits)
+        other = -other if subtract else other
+        one, other = (-half if weight == half else weight for weight in (one, other))
+        return AddWeights(first=one, second=other, bias=0, scale=2.0**-finest)
     scale_1, scale_2 = np.float32(scale_of(first.quant)), np.float32(scale_of(second.quant))
     zero_1, zero_2 = zero_point_of(first.quant), zero_point_of(second.quant)
     ratio = scale_2 / scale_1
@@ -163,6 +177,9 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
     if node.op in ("add", "sub"):
         if isinstance(ifm.quant, Float):
             return Requant(rounding=Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
+        if isinstance(ifm.quant, DynamicFixedPoint):
+            operands = [graph.spec(name).quant for name in node.inputs]
+            return Requant(shift=max(map(_fraction_bits, operands)) - _fraction_bits(ofm.quant))
         weights = add_weights(ifm, graph.spec(node.inputs[1]), subtract=node.op == "sub")
         scale = np.float32(weights.scale) / np.float32(scale_of(ofm.quant))
         if not on_nn:

@@ -12,6 +12,7 @@ from npusim.ir.attrs import (
     Conv2dAttrs,
     Coordinates,
     GlobalPoolAttrs,
+    LrnAttrs,
     Pool2dAttrs,
     PoolKind,
     ReduceAttrs,
@@ -22,7 +23,13 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Node
-from npusim.ir.quant import Affine, AffinePerChannel, scale_of, zero_point_of
+from npusim.ir.quant import (
+    Affine,
+    AffinePerChannel,
+    DynamicFixedPoint,
+    scale_of,
+    zero_point_of,
+)
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.engine_view import GraphView
 
@@ -305,11 +312,26 @@ def _summand(name: str, view: GraphView) -> bool:
 
 
 def _sum_scales_fit(a: TensorSpec, b: TensorSpec) -> bool:
-    """Tell whether u8 scales are within a factor of 2, or of 20 when neither is above 1."""
+    """Tell whether 8- or 16-bit weights reach from the coarser operand to the finer.
+
+    u8 scales are within a factor of 2, or of 20 when neither is above 1.
+    """
     if a.dtype is DType.F16:
         return True
+    if isinstance(a.quant, DynamicFixedPoint) and isinstance(b.quant, DynamicFixedPoint):
+        return abs(a.quant.fl - b.quant.fl) < a.dtype.bits
     low, high = sorted((scale_of(a.quant), scale_of(b.quant)))
     return high / low < 2 or (high <= 1 and high / low <= 20)
+
+
+def _sums_as_a_layer(*specs: TensorSpec) -> bool:
+    """Tell whether all are u8, all float16, or all i8 or i16 in dynamic fixed point."""
+    kinds = {(spec.dtype, type(spec.quant)) for spec in specs}
+    (dtype, quant), *others = kinds
+    return not others and (
+        dtype in (DType.U8, DType.F16)
+        or (dtype in (DType.I8, DType.I16) and quant is DynamicFixedPoint)
+    )
 
 
 def sum_on_nn(node: Node, view: GraphView) -> bool:
@@ -322,7 +344,7 @@ def sum_on_nn(node: Node, view: GraphView) -> bool:
     a, b = view.ifm(node), view.ifm(node, 1)
     return (
         a.dtype is b.dtype is view.ofm(node).dtype
-        and a.dtype in (DType.U8, DType.F16)
+        and _sums_as_a_layer(a, b, view.ofm(node))
         and a.shape == b.shape
         and len(a.shape) in (4, 5)
         and b.name not in view.aliases(a.name)
@@ -340,6 +362,13 @@ def sum_of_one_pixel(node: Node, view: GraphView) -> bool:
         and _fully_connected_types(ifm, view.ofm(node))
         and sum_on_nn(node, view)
     )
+
+
+# ---- normalization -----------------------------------------------------------------------------
+def few_channels(node: Node, view: GraphView) -> bool:
+    """Match a local response normalization over up to five channels."""
+    assert isinstance(node.attrs, LrnAttrs)  # by the operator's definition
+    return node.attrs.size <= 5 and engine_types(node, view)
 
 
 # ---- movement ----------------------------------------------------------------------------------

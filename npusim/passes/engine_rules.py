@@ -33,7 +33,7 @@ _SUM = (
     EngineRule(
         SHADER,
         when.engine_types,
-        "an operand is not free to be laid beside the other, or u8 scales differ too much",
+        "an operand is not free to be laid beside the other, or scales differ too much",
     ),
 )
 
@@ -116,7 +116,10 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(TP, when.engine_types, "conversion is a TP copy"),
         EngineRule(SHADER, when.always, "to or from 32 bits"),
     ),
-    "lrn": (EngineRule(TP, when.engine_types, "TP normalization"),),
+    "lrn": (
+        EngineRule(TP, when.few_channels, "TP normalization over up to 5 channels"),
+        EngineRule(SHADER, when.engine_types, "normalization over more channels"),
+    ),
     "argmax": (EngineRule(SHADER, when.always, _SHADER_ONLY.reason),),
     "argmin": (EngineRule(SHADER, when.always, _SHADER_ONLY.reason),),
 }

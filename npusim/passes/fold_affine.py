@@ -12,8 +12,10 @@ from npusim.passes.rewrite import (
     View,
     add_constant,
     channel_vector,
+    is_real,
     merged_origin,
     replaced,
+    same_numbers,
     with_output_of,
 )
 
@@ -31,6 +33,8 @@ class ChannelAffine:
 
 def channel_affine(graph: Graph, node: Node, data: str) -> ChannelAffine | None:
     """Return what a node does to ``data`` when that is one factor and offset per channel."""
+    if not is_real(graph, data, *node.outputs):
+        return None
     channels = graph.spec(data).shape[1] if len(graph.spec(data).shape) > 1 else 0
     ones, zeros = np.ones(channels), np.zeros(channels)
     if node.op == "batch_norm" and node.inputs[0] == data:
@@ -79,6 +83,8 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     weights, bias = (graph.constants.get(n) for n in node.inputs[1:3])
     activation = getattr(node.attrs, "activation", Activation.NONE)
     if weights is None or bias is None or activation is not Activation.NONE:
+        return graph, None
+    if not is_real(graph, *node.inputs, *node.outputs):
         return graph, None
     out = node.outputs[0]
     last = View(graph).only_user(out)
@@ -141,6 +147,10 @@ def fold_pad(graph: Graph) -> Graph:
         user = View(graph).only_user(node.outputs[0])
         attrs: Any = node.attrs
         if user is None or user.op != "conv2d" or len(attrs.front) != 4:
+            continue
+        if user.inputs[0] != node.outputs[0] or not same_numbers(
+            graph, node.inputs[0], node.outputs[0]
+        ):
             continue
         if attrs.mode.value != "constant" or attrs.value != 0.0:
             continue

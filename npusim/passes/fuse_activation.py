@@ -7,7 +7,7 @@ from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph
 from npusim.ir.quant import scale_of, zero_point_of
-from npusim.passes.rewrite import View, replaced, with_output_of
+from npusim.passes.rewrite import View, replaced, same_numbers, with_output_of
 
 RELU_CARRIERS = ("conv2d", "deconv2d", "fc")
 SUM_CARRIERS = ("add", "sub")
@@ -57,6 +57,8 @@ def _fuse(graph: Graph, op: str, activation: Activation, carriers: tuple[str, ..
         view = View(graph)
         carrier = view.producer_of(node.inputs[0], *carriers)
         if carrier is None or not view.is_private(node.inputs[0]):
+            continue
+        if not same_numbers(graph, node.inputs[0], node.outputs[0]):
             continue
         attrs: Any = carrier.attrs
         if attrs.activation is not Activation.NONE:

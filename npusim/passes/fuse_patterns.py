@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from npusim.ir.attrs import NO_ATTRS, Attrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import View, merged_origin, replaced, scalar
+from npusim.passes.rewrite import View, is_real, merged_origin, replaced, scalar
 
 SIXTH_TOLERANCE = 1e-6  # exporters write 1/6 as 0.16666667 or 0.166666
 
@@ -27,8 +27,8 @@ Match = Callable[[View, Node], tuple[str, list[Node], str, Attrs] | None]
 
 
 def _apply(graph: Graph, match: Match) -> Graph:
-    for name in [node.name for node in graph.nodes]:
-        view = View(graph)
+    view = View(graph)
+    for name in [node.name for node in graph.nodes if is_real(graph, *node.outputs)]:
         node = next((n for n in graph.nodes if n.name == name), None)
         found = match(view, node) if node is not None else None
         if found is None or node is None:
@@ -37,6 +37,7 @@ def _apply(graph: Graph, match: Match) -> Graph:
         chain = sorted({*parts, node}, key=lambda n: graph.nodes.index(n))
         fused = replace(node, op=op, inputs=(source,), attrs=attrs, origin=merged_origin(*chain))
         graph = graph.copy(nodes=replaced(graph.nodes, chain, fused))
+        view = View(graph)
     return graph
 
 

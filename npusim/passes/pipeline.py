@@ -12,6 +12,7 @@ from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
 from npusim.passes.lower_requant import lower_requant
 from npusim.passes.simplify_moves import simplify_moves
+from npusim.passes.warn_unmodelled import warn_unmodelled
 
 FLOAT_PASSES = (
     Step(fuse_activation_patterns, 1, "swish and hard-swish are one TP table, not four layers"),
@@ -26,6 +27,7 @@ QUANTIZED_PASSES = (
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
     Step(assign_engine, 0, "the engine decides the rounding"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
+    Step(warn_unmodelled, 0, "what the chip computes otherwise is said, not hidden"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
 

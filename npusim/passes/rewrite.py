@@ -1,6 +1,6 @@
 """What rewrites have in common: looking around a node and replacing a chain by one node."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
 
 
@@ -41,10 +42,24 @@ def merged_origin(*nodes: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for node in nodes for name in node.origin))
 
 
+def same_numbers(graph: Graph, *tensors: str) -> bool:
+    """Tell whether tensors have one element type and one quantization.
+
+    In a model that came quantized, a rewrite must not skip a step that stores in another one.
+    """
+    specs = [graph.spec(name) for name in tensors]
+    return all((spec.dtype, spec.quant) == (specs[0].dtype, specs[0].quant) for spec in specs)
+
+
+def is_real(graph: Graph, *tensors: str) -> bool:
+    """Tell whether tensors hold float32, so that their values may be folded."""
+    return all(graph.spec(name).dtype is DType.F32 for name in tensors)
+
+
 def scalar(graph: Graph, tensor: str) -> float | None:
     """Return the value of a constant with one element (or all elements equal), else None."""
     value = graph.constants.get(tensor)
-    if value is None or value.size == 0:
+    if value is None or value.size == 0 or not isinstance(graph.spec(tensor).quant, Float):
         return None
     first = value.reshape(-1)[0]
     if value.size > 1 and not bool(np.all(value == first)):
@@ -56,6 +71,8 @@ def channel_vector(graph: Graph, tensor: str, like: str) -> NDArray[np.float64] 
     """Return a constant operand as one value per channel (axis 1) of ``like``, else None."""
     value = graph.constants.get(tensor)
     shape = graph.spec(like).shape
+    if not isinstance(graph.spec(tensor).quant, Float) or not is_real(graph, like):
+        return None
     if value is None or len(shape) < 2 or value.ndim > len(shape):
         return None
     padded = (1,) * (len(shape) - value.ndim) + value.shape
@@ -64,13 +81,18 @@ def channel_vector(graph: Graph, tensor: str, like: str) -> NDArray[np.float64] 
     return np.broadcast_to(value.reshape(-1).astype(np.float64), (shape[1],))
 
 
-def fresh(graph: Graph, stem: str) -> str:
-    """Return a tensor name that the graph does not use yet."""
+def fresh_among(taken: Container[str], stem: str) -> str:
+    """Return ``stem``, with a number behind it when it is taken."""
     name, count = stem, 0
-    while name in graph.tensors:
+    while name in taken:
         count += 1
         name = f"{stem}.{count}"
     return name
+
+
+def fresh(graph: Graph, stem: str) -> str:
+    """Return a tensor name that the graph does not use yet."""
+    return fresh_among(graph.tensors, stem)
 
 
 def add_constant(graph: Graph, stem: str, value: NDArray[Any]) -> str:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from npusim.ir.attrs import ReshapeAttrs, TransposeAttrs
 from npusim.ir.graph import Graph, Node, rename_inputs
-from npusim.passes.rewrite import View, merged_origin, replaced
+from npusim.passes.rewrite import View, merged_origin, replaced, same_numbers
 
 
 def simplify_moves(graph: Graph) -> Graph:
@@ -15,7 +15,11 @@ def simplify_moves(graph: Graph) -> Graph:
             continue
         view = View(graph)
         before = view.producer_of(node.inputs[0], node.op)
-        if before is not None and view.is_private(node.inputs[0]):
+        if (
+            before is not None
+            and view.is_private(node.inputs[0])
+            and same_numbers(graph, before.inputs[0], node.inputs[0], node.outputs[0])
+        ):
             merged = replace(
                 node,
                 inputs=before.inputs,
@@ -41,6 +45,8 @@ def _combined(first: Node, second: Node) -> ReshapeAttrs | TransposeAttrs:
 
 
 def _does_nothing(graph: Graph, node: Node) -> bool:
+    if not same_numbers(graph, node.inputs[0], node.outputs[0]):
+        return False
     if isinstance(node.attrs, TransposeAttrs):
         return node.attrs.perm == tuple(range(len(node.attrs.perm)))
     return graph.spec(node.inputs[0]).shape == graph.spec(node.outputs[0]).shape

@@ -1,7 +1,7 @@
 """Float graph + ranges -> quantized graph."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +9,48 @@ from numpy.typing import NDArray
 from npusim.errors import QuantizationError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.quant import Float, Quant
-from npusim.passes.rewrite import fresh
+from npusim.ir.quant import DynamicFixedPoint, Float, Quant
+from npusim.quantization.constants import WEIGHTED, float16_constants, stored_constant
 from npusim.quantization.constrain import takes_input_range
+from npusim.quantization.converters import insert_converters
+from npusim.quantization.float16 import lift_small_weights
 from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters, quantize
 
-WEIGHTED = ("conv2d", "deconv2d", "fc")
 FLOAT_ENDINGS = ("softmax", "log_softmax")
 
 
-def apply_scheme(graph: Graph, ranges: dict[str, Range], scheme: Scheme) -> Graph:
-    """Return the graph with every activation, weight and bias in an integer scheme.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Formats:
+    """Number formats of a network.
+
+    Attributes
+    ----------
+    default : Scheme
+        Of every layer that is not listed.
+    layers : dict
+        Layer name -> its scheme.
+    quants : dict
+        Tensor name -> parameters that replace the calculated ones: activations by their name,
+        weights by the name of the float constant; of the tensor's own scheme. Biases follow from
+        both.
+    """
+
+    default: Scheme = Scheme.U8
+    layers: Mapping[str, Scheme] = field(default_factory=dict)
+    quants: Mapping[str, Quant] = field(default_factory=dict)
+
+    def scheme_of(self, node: Node) -> Scheme:
+        """Return the scheme of a layer."""
+        return self.layers.get(node.name, self.default)
+
+
+def apply_scheme(graph: Graph, ranges: Mapping[str, Range], scheme: Scheme) -> Graph:
+    """Return the graph with every activation, weight and bias in one integer scheme."""
+    return apply_formats(graph, ranges, Formats(default=scheme))
+
+
+def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> Graph:
+    """Return the graph with every layer in its number format, converters where formats meet.
 
     A softmax that only movement separates from the outputs computes in float16, and so does that
     movement (rknn-api section 6.5).
@@ -29,38 +60,64 @@ def apply_scheme(graph: Graph, ranges: dict[str, Range], scheme: Scheme) -> Grap
     QuantizationError
         When a tensor has no range.
     """
-    graph = graph.copy()
-    float_tensors = _float_ending(graph)
+    halves = [node.name for node in graph.nodes if formats.scheme_of(node) is Scheme.F16]
+    if halves:
+        graph = lift_small_weights(graph, only=halves)
+        lifted = {f"{name}.lifted": Scheme.F16 for name in halves}
+        ranges = {**ranges, **_lifted_ranges(graph, ranges)}
+        formats = replace(formats, layers={**formats.layers, **lifted})
+    float_tensors = float_ending(graph)
+    graph, schemes, sources = insert_converters(
+        graph, formats.default, formats.scheme_of, float_tensors
+    )
     for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
         spec = graph.spec(name)
         if not spec.dtype.is_float:
             continue  # indices stay integers
-        if name in float_tensors:
-            graph.tensors[name] = replace(spec, dtype=DType.F16, quant=Float())
-            continue
-        if name not in ranges:
-            raise QuantizationError(
-                "the calibration saw no value of this tensor", where=f"tensor {name!r}"
-            )
-        try:
-            quant = parameters(ranges[name], scheme)
-        except QuantizationError as error:
-            raise QuantizationError(
-                error.what, where=f"tensor {name!r}", rule=error.rule, remedy=error.remedy
-            ) from None
+        scheme = Scheme.F16 if name in float_tensors else schemes[name]
+        quant = _activation_quant(name, sources.get(name, name), scheme, ranges, formats)
         graph.tensors[name] = replace(spec, dtype=scheme.dtype, quant=quant)
-    quantizer = WeightQuantizer(scheme=scheme)
-    nodes = [_quantize_constants(graph, node, quantizer) for node in graph.nodes]
+    nodes = [_constants(graph, node, formats.scheme_of(node), formats) for node in graph.nodes]
     return graph.copy(nodes=tuple(nodes))
 
 
-def _quantize_constants(graph: Graph, node: Node, quantizer: WeightQuantizer) -> Node:
+def _lifted_ranges(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """Return ranges for tensors that lifting made; they are float16 and need none of their own."""
+    return {out: (0.0, 0.0) for node in graph.nodes for out in node.outputs if out not in ranges}
+
+
+def _activation_quant(
+    name: str, source: str, scheme: Scheme, ranges: Mapping[str, Range], formats: Formats
+) -> Quant:
+    """Return the parameters of an activation; ``source`` is the tensor it was converted from."""
+    if scheme is Scheme.F16:
+        return Float()
+    given = formats.quants.get(name)
+    if given is not None:
+        return given
+    if source not in ranges:
+        raise QuantizationError(
+            "the calibration saw no value of this tensor", where=f"tensor {source!r}"
+        )
+    try:
+        return parameters(ranges[source], scheme)
+    except QuantizationError as error:
+        raise QuantizationError(
+            error.what, where=f"tensor {source!r}", rule=error.rule, remedy=error.remedy
+        ) from None
+
+
+def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> Node:
     """Replace the float constants of a node by quantized ones."""
+    if scheme is Scheme.F16:
+        return float16_constants(graph, node)
+    quantizer = WeightQuantizer(scheme=scheme)
     inputs = list(node.inputs)
-    scheme = quantizer.scheme
     if node.op in WEIGHTED and graph.is_constant(node.inputs[1]):
         data, weights, bias = node.inputs
-        integers, weight_quant = quantizer.weights(graph.constants[weights])
+        integers, weight_quant = quantizer.weights(
+            graph.constants[weights], formats.quants.get(weights)
+        )
         inputs[1] = stored_constant(graph, weights, integers, weight_quant)
         integers, bias_quant = quantizer.bias(
             graph.constants[bias], graph.spec(data).quant, weight_quant
@@ -86,7 +143,7 @@ def _quantize_constants(graph: Graph, node: Node, quantizer: WeightQuantizer) ->
         if takes_input_range(node) or node.op == "concat":
             quant = graph.spec(node.outputs[0]).quant
         else:
-            quant = parameters((float(value.min()), float(value.max())), scheme)
+            quant = operand_parameters(value, scheme)
         inputs[position] = stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
     return replace(node, inputs=tuple(inputs))
 
@@ -96,17 +153,20 @@ def _is_parameter(node: Node, position: int) -> bool:
     return position > 0 and node.op in ("batch_norm", "instance_norm", "layer_norm")
 
 
-def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
-    """Store a converted constant under a name of its own; the float one goes when unused."""
-    array = np.ascontiguousarray(value).reshape(value.shape)
-    dtype = DType.of(array.dtype)
-    new = fresh(graph, f"{name}.{dtype.value}")
-    graph.tensors[new] = replace(graph.spec(name), name=new, dtype=dtype, quant=quant)
-    graph.constants[new] = array
-    return new
+def operand_parameters(value: NDArray[np.generic], scheme: Scheme) -> Quant:
+    """Return the parameters of a known operand (no weights): its largest value is held exactly.
+
+    Equation 5 gives a power of two one bit too many, and 2.0 becomes 1.99994 in i16. As an exponent
+    that is no number for negative bases, so such an operand gets one fraction bit less.
+    """
+    low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+    quant = parameters((low, high), scheme)
+    if isinstance(quant, DynamicFixedPoint) and high * 2.0**quant.fl > scheme.dtype.max:
+        return DynamicFixedPoint(fl=quant.fl - 1)
+    return quant
 
 
-def _float_ending(graph: Graph) -> set[str]:
+def float_ending(graph: Graph) -> set[str]:
     """Return tensors that stay float16: softmax results on their way out."""
     users = graph.consumers()
     found: set[str] = set()

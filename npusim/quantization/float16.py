@@ -1,19 +1,17 @@
 """Float graph -> float16 graph, and what float16 weights cannot hold."""
 
 import logging
+from collections.abc import Container
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import QuantizationError
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.quant import Float
 from npusim.passes.rewrite import add_constant, fresh
-from npusim.quantization.apply import WEIGHTED, stored_constant
-from npusim.quantization.schemes import quantize
+from npusim.quantization.constants import float16_constants
 
 log = logging.getLogger("npusim")
 
@@ -36,34 +34,26 @@ def to_float16(graph: Graph) -> Graph:
         spec = graph.spec(name)
         if spec.dtype is DType.F32:
             graph.tensors[name] = replace(spec, dtype=DType.F16)
-    nodes = []
-    for node in graph.nodes:
-        inputs = list(node.inputs)
-        for position, name in enumerate(node.inputs):
-            is_bias = node.op in WEIGHTED and position == 2
-            if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
-                value = quantize(graph.constants[name], DType.F16, Float())
-                if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
-                    raise QuantizationError(
-                        f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest "
-                        "float16",
-                        where=f"layer {node.name!r}",
-                        remedy="rescale the layer or quantize the model to integers",
-                    )
-                inputs[position] = stored_constant(graph, name, value, Float())
-        nodes.append(replace(node, inputs=tuple(inputs)))
-    return graph.copy(nodes=tuple(nodes))
+    return graph.copy(nodes=tuple(float16_constants(graph, node) for node in graph.nodes))
 
 
-def lift_small_weights(graph: Graph) -> Graph:
+def lift_small_weights(graph: Graph, *, only: Container[str] | None = None) -> Graph:
     """Keep convolution weights out of the subnormal range of float16, which the NN engine drops.
 
     Folding a batch normalisation can push all weights of a channel below 2**-14; the engine reads
     those as 0 (docs/fidelity.md) and the layer is lost. Such a layer gets its weights and bias
     times a power of two per channel, and a depthwise 1x1 convolution behind it takes the factor
     out again: exact, at the price of one more pass. A warning names the layer.
+
+    Parameters
+    ----------
+    graph : Graph
+    only : container of str, optional
+        Names of the layers to look at.
     """
     for name in [node.name for node in graph.nodes if node.op in ("conv2d", "deconv2d")]:
+        if only is not None and name not in only:
+            continue
         node = graph.node(name)
         weights = graph.constants.get(node.inputs[1])
         if weights is None or graph.spec(node.outputs[0]).dtype is not DType.F32:

@@ -57,6 +57,11 @@ def scheme_named(name: str) -> Scheme:
     raise ConfigError(f"quantization type {name!r} is not known", rule=f"one of {known}")
 
 
+def scheme_of(value: "Scheme | str") -> Scheme:
+    """Return a scheme given as itself or by any spelling."""
+    return value if isinstance(value, Scheme) else scheme_named(value)
+
+
 def affine_u8(bounds: Range) -> Affine:
     """Return u8 parameters of a range (equations 1-3).
 
@@ -140,10 +145,16 @@ class WeightQuantizer:
 
     scheme: Scheme
 
-    def weights(self, value: NDArray[np.generic]) -> tuple[NDArray[np.generic], Quant]:
-        """Return integer weights with their parameters, one set for the whole tensor."""
-        low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
-        quant = parameters((low, high), self.scheme)
+    def weights(
+        self, value: NDArray[np.generic], quant: Quant | None = None
+    ) -> tuple[NDArray[np.generic], Quant]:
+        """Return integer weights with their parameters, one set for the whole tensor.
+
+        ``quant`` replaces the parameters that follow from minimum and maximum.
+        """
+        if quant is None:
+            low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+            quant = parameters((low, high), self.scheme)
         return quantize(value, self.scheme.dtype, quant), quant
 
     def bias(

@@ -9,8 +9,9 @@ from npusim.analysis.compare import ComparedLayer, Comparison
 def comparison_table(comparison: Comparison, *, title: str = "", most: int | None = None) -> Table:
     """Return one row per compared layer.
 
-    Columns: layer id, operator, engine, type, cosine, largest difference in quantization steps,
-    largest absolute difference, share of saturated elements, source nodes.
+    Columns: layer id, operator, engine, type, cosine, signal-to-noise ratio in dB, largest
+    difference in quantization steps, largest absolute difference, share of saturated elements,
+    source nodes.
 
     Parameters
     ----------
@@ -23,12 +24,12 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
     if most is not None and len(rows) > most:
         limit = sorted(row.difference.cosine for row in rows)[most - 1]
         rows = [row for row in rows if row.difference.cosine <= limit][:most]
-        title = f"{title} (the {most} layers furthest from float)"
+        title = f"{title} (the {most} layers furthest apart)"
     table = Table(box=SIMPLE_HEAD, title=title)
     table.add_column("layer", overflow="fold")
     for heading in ("op", "engine", "type"):
         table.add_column(heading)
-    for heading in ("cosine", "max steps", "max abs", "saturated"):
+    for heading in ("cosine", "SQNR dB", "max steps", "max abs", "saturated"):
         table.add_column(heading, justify="right")
     table.add_column("source nodes", overflow="fold")
     for row in rows:
@@ -40,6 +41,7 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
             row.engine,
             row.dtype,
             f"{far.cosine:.6f}",
+            f"{far.sqnr_db:.1f}",
             "-" if far.max_steps != far.max_steps else f"{far.max_steps:.1f}",
             f"{far.max_abs:.4g}",
             f"{(row.saturated_low + row.saturated_high):.1%}",
@@ -52,11 +54,12 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
 def verdict(comparison: Comparison) -> str:
     """Return one readable paragraph: is it right, where does it go wrong first, what to do."""
     if not comparison.layers:
-        return "No layer of the network has a counterpart in the source: nothing was compared."
+        return "No layer has a counterpart in the other run: nothing was compared."
     last = comparison.layers[-1].difference.cosine
     words = [f"{len(comparison.layers)} layers compared; the last has cosine {last:.6f}."]
     if comparison.unmatched:
-        words.append(f"{len(comparison.unmatched)} layers have no counterpart in the source.")
+        other = comparison.reference or "the other run"
+        words.append(f"{len(comparison.unmatched)} layers have no counterpart in {other}.")
     if comparison.first_wrong is None:
         words.append(f"No layer is below {comparison.threshold:g}.")
     else:
@@ -64,6 +67,7 @@ def verdict(comparison: Comparison) -> str:
     costly = comparison.costliest
     if costly is not None:
         words.append(f"The largest loss happens in {_described(costly)}.")
+    words += [f"Note: {note}." for note in comparison.notes]
     if comparison.hint:
         words.append(comparison.hint[0].upper() + comparison.hint[1:] + ".")
     return " ".join(words)

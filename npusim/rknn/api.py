@@ -17,6 +17,7 @@ from npusim.errors import ConfigError, NpusimError
 from npusim.rknn.board_only import BoardOnly
 from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
+from npusim.rknn.hybrid import HybridQuantization
 from npusim.rknn.options import MISSED, SILENT, parse_options
 from npusim.rknn.platforms import check_runtime_target
 from npusim.rknn.printed import devices, sdk_version, support
@@ -30,7 +31,7 @@ def _no_devices() -> tuple[list[str], list[str]]:
     return [], []
 
 
-class RKNN(OtherFrameworks, BoardOnly):
+class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
     """Convert a model, run it on the simulated NPU and estimate its speed.
 
     Several objects may be used at once; the calls of one object run one after another.
@@ -124,8 +125,13 @@ class RKNN(OtherFrameworks, BoardOnly):
                 reorder_channel=reorder_channel,
                 quantized_dtype=quantized_dtype,
                 quantized_algorithm=quantized_algorithm,
+                mmse_epoch=mmse_epoch,
+                quantized_moving_alpha=quantized_moving_alpha,
+                quantized_divergence_nbins=quantized_divergence_nbins,
                 optimization_level=optimization_level,
                 target_platform=target_platform,
+                quantize_input_node=quantize_input_node,
+                merge_dequant_layer_and_output_node=merge_dequant_layer_and_output_node,
                 others={name: given[name] for name in (*SILENT, *MISSED)},
             )
         except NpusimError as error:
@@ -149,10 +155,7 @@ class RKNN(OtherFrameworks, BoardOnly):
 
         self._start()
         graph = import_onnx(as_path(model, "model"), inputs, input_size_list, outputs)
-        self._source = graph
-        self._log.info(f"{model}: {len(graph.nodes)} layers, inputs {', '.join(graph.inputs)}")
-        for note in graph.notes:
-            self._log.info(note)
+        self._loaded(graph, model)
         return OK
 
     @boundary(failed)
@@ -319,6 +322,35 @@ class RKNN(OtherFrameworks, BoardOnly):
         if is_print:
             print(text)
         return result
+
+    @boundary(failed)
+    def accuracy_analysis(
+        self,
+        inputs: Any,
+        output_dir: str | os.PathLike[str] = "./snapshot",
+        calc_qnt_error: bool = True,
+        target: str | None = None,
+        device_id: str | None = None,
+        dump_file_type: str = "tensor",
+    ) -> int:
+        """Compare every quantized layer with float; files: docs/accuracy-analysis.md."""
+        from npusim.rknn.accuracy import accuracy_analysis
+
+        self._refuse_bad_config()
+        if target and self._built is not None:
+            said = check_runtime_target(target, self._built.target)
+            self._log.warning(said or f"target {target}: simulated, bits are those of the chip")
+        accuracy_analysis(
+            self._source,
+            self._built,
+            self._log,
+            inputs=inputs,
+            output_dir=output_dir,
+            errors=bool(calc_qnt_error),
+            on_npu=bool(target),
+            file_type=dump_file_type,
+        )
+        return OK
 
     @boundary(nothing)
     def get_sdk_version(self) -> str | None:

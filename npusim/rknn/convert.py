@@ -1,11 +1,12 @@
 """The conversion half: source model -> lowered graph -> model file."""
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npusim.api import float16, quantize
+from npusim.api import float16
 from npusim.errors import ConfigError
 from npusim.importers.onnx import load_onnx
 from npusim.ir import archive
@@ -13,11 +14,15 @@ from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
 from npusim.passes.pipeline import lower
+from npusim.quantization.calibrate import Calibration
 from npusim.quantization.dataset import open_dataset
-from npusim.quantization.observers import MinMaxObserver
+from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
+from npusim.rknn.prequantized import keep_parameters
+from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
 
 ADVISED_BATCH = 32
 
@@ -49,6 +54,31 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
     )
 
 
+def import_tflite(model: Path) -> Graph:
+    """Return the graph of a TensorFlow Lite file; errors as from the importer."""
+    from npusim.importers.tflite import load_tflite
+
+    return load_tflite(model)
+
+
+def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
+    """Return the graph of a TorchScript file, with the toolkit's parameters."""
+    from npusim.importers.pytorch import load_pytorch
+
+    sizes = _sizes(input_size_list)
+    if sizes is None:
+        raise ConfigError(
+            "input_size_list is not given",
+            rule="one size without batch per input, for example [[3, 224, 224]]",
+        )
+    return load_pytorch(
+        model,
+        input_shapes=[(1, *size) for size in sizes],
+        inputs=_names("inputs", inputs),
+        outputs=_names("outputs", outputs),
+    )
+
+
 def build(
     graph: Graph,
     options: Options,
@@ -59,6 +89,27 @@ def build(
     batch: Any,
 ) -> Graph:
     """Return the lowered graph of a float graph, under a configuration."""
+    graph = prepared(graph, options, log, batch=batch)
+    level = options.optimization_level
+    if graph.is_quantized and not do_quantization:
+        return keep_parameters(graph, options, log)
+    if not do_quantization or options.scheme is Scheme.F16:
+        if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
+            log.warning("config: a float model has no parameters for quantized inputs and outputs")
+        why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
+        log.info(f"{why}: weights and activations become float16")
+        return lower(float16(graph, optimization_level=level), level=level)
+    job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
+    found = calibrated(job, dataset, options, log)
+    quantized = job.apply(found.ranges)
+    for name, (low, high) in found.ranges.items():
+        spec = quantized.tensors.get(name)
+        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
+    return lower(quantized, level=level)
+
+
+def prepared(graph: Graph, options: Options, log: Log, *, batch: Any) -> Graph:
+    """Return the float graph with preprocessing, target and batch of a configuration."""
     graph = graph.copy(
         preprocess=options.channels.preprocess(graph),
         target=simulated_chip(options.targets),
@@ -69,41 +120,33 @@ def build(
             f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
             f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
         )
-    level = options.optimization_level
-    if not do_quantization:
-        log.info("do_quantization=False: weights and activations become float16")
-        return lower(float16(graph, optimization_level=level), level=level)
+    return graph
+
+
+def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> Calibration:
+    """Run the calibration of a job on a dataset file; say what was used."""
     if not isinstance(dataset, str | os.PathLike) or not str(dataset):
         raise ConfigError(
             f"dataset {dataset!r}",
             rule="quantization needs the path of a dataset file, one sample a line",
             remedy="give dataset='dataset.txt', or build with do_quantization=False",
         )
-    samples = open_dataset(Path(dataset), graph, limit=options.sample_limit)
-    observer = MinMaxObserver()
-    done = 0
+    samples = open_dataset(Path(dataset), job.graph, limit=options.sample_limit)
+    total, begin = len(samples) * job.passes, time.monotonic()
 
     def progress(count: int, label: str) -> None:
-        nonlocal done
-        done = count
-        log.debug(f"sample {count} of {len(samples)}: {label}")
+        left_s = (time.monotonic() - begin) / count * (total - count)
+        log.debug(f"sample {count} of {total}: {label} ({left_s:.0f} s left)")
 
-    quantized = quantize(
-        graph,
-        samples,
-        scheme=options.scheme,
-        optimization_level=level,
-        observer=observer,
-        progress=progress,
-    )
+    warn_of_outliers(job.graph, log)
+    found = job.calibrate(samples, progress=progress)
+    draw_distributions(job.graph, samples, log)
     log.info(
-        f"{options.scheme.value}: ranges from {done} samples of {dataset}, "
-        f"{-(-done // options.batch_size)} steps of up to {options.batch_size}"
+        f"{options.scheme.value}: ranges from {found.samples} samples of {dataset}, "
+        f"{-(-found.samples // options.batch_size)} steps of up to {options.batch_size}; "
+        f"{options.algorithm.text()}, float engine {found.engine}"
     )
-    for name, (low, high) in observer.ranges().items():
-        spec = quantized.tensors.get(name)
-        log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
-    return lower(quantized, level=level)
+    return found
 
 
 def _batch(value: Any, log: Log) -> int:

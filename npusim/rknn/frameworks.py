@@ -1,20 +1,16 @@
-"""Loaders of other frameworks' models: each names the way over ONNX."""
+"""Loaders of other frameworks' models: TensorFlow Lite, PyTorch, else the way over ONNX."""
 
 from typing import Any
 
 from npusim.errors import ConfigError, NpusimError
 from npusim.rknn.boundary import boundary
-from npusim.rknn.state import RknnState, failed
+from npusim.rknn.state import OK, RknnState, as_path, failed
 
 ONNX_ROUTES = {
     "Caffe": "convert it with caffe2onnx and call load_onnx",
     "TensorFlow": "convert the frozen graph with 'python -m tf2onnx.convert --graphdef model.pb "
     "--inputs in:0 --outputs out:0 --output model.onnx' and call load_onnx",
-    "TensorFlow Lite": "convert it with 'python -m tf2onnx.convert --tflite model.tflite --output "
-    "model.onnx' and call load_onnx",
     "Darknet": "convert cfg and weights to ONNX and call load_onnx",
-    "PyTorch": "call torch.onnx.export(net, torch.zeros(1, 3, 224, 224), 'model.onnx') and "
-    "load_onnx; a file with weights only needs the network's Python class first",
     "MXNet": "call mxnet.onnx.export_model and load_onnx",
     "Keras": "convert it with tf2onnx (tf2onnx.convert.from_keras) and call load_onnx",
 }
@@ -45,8 +41,12 @@ class OtherFrameworks(RknnState):
 
     @boundary(failed)
     def load_tflite(self, model: Any) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._not_imported("TensorFlow Lite", model)
+        """Import a TensorFlow Lite model; needs the extra ``tflite``."""
+        from npusim.rknn.convert import import_tflite
+
+        self._start()
+        self._loaded(import_tflite(as_path(model, "model")), model)
+        return OK
 
     @boundary(failed)
     def load_darknet(self, model: Any, weight: Any = None) -> int:
@@ -62,8 +62,13 @@ class OtherFrameworks(RknnState):
         outputs: Any = None,
         convert_engine: str = "torch",
     ) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._not_imported("PyTorch", model)
+        """Import a TorchScript file; needs the extra ``torch``."""
+        from npusim.rknn.convert import import_pytorch
+
+        self._start()
+        path = as_path(model, "model")
+        self._loaded(import_pytorch(path, input_size_list, inputs, outputs), model)
+        return OK
 
     @boundary(failed)
     def load_mxnet(self, symbol: Any, params: Any = None, input_size_list: Any = None) -> int:
@@ -80,6 +85,6 @@ class OtherFrameworks(RknnState):
         return ConfigError(
             f"{framework} models are not imported",
             where=str(model),
-            rule="npusim imports ONNX",
+            rule="npusim imports ONNX, TensorFlow Lite and TorchScript",
             remedy=ONNX_ROUTES[framework],
         )

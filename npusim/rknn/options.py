@@ -1,19 +1,18 @@
 """The parameters of ``RKNN.config`` in npusim's terms."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from npusim.errors import ConfigError
+from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.rknn.channels import ChannelSettings, parse_channels
 from npusim.rknn.platforms import parse_targets
 
 # Parameters that change how the vendor's tool works and not what the network computes.
 SILENT = {
-    "mmse_epoch": 3,
-    "quantized_moving_alpha": 0.01,
-    "quantized_divergence_nbins": 1024,
     "inputs_scale_range": None,
     "do_sparse_network": True,
     "output_optimize": 0,
@@ -29,8 +28,6 @@ SILENT = {
 }
 # Parameters whose effect a user would miss.
 MISSED = {
-    "quantize_input_node": False,
-    "merge_dequant_layer_and_output_node": False,
     "model_pruning": False,
     "force_builtin_perm": False,
     "remove_tensorflow_output_permute": False,
@@ -55,9 +52,12 @@ class Options:
     batch_size: int = 100
     epochs: int = -1
     scheme: Scheme = Scheme.U8
+    algorithm: Algorithm = field(default_factory=Algorithm)
     optimization_level: int = 3
     targets: tuple[str, ...] = ("rk1808",)
     channels: ChannelSettings = field(default_factory=ChannelSettings)
+    quantize_input_node: bool = False
+    merge_dequant_layer_and_output_node: bool = False
     silent: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
 
@@ -81,8 +81,13 @@ def parse_options(
     reorder_channel: Any = None,
     quantized_dtype: Any = None,
     quantized_algorithm: Any = "normal",
+    mmse_epoch: Any = 3,
+    quantized_moving_alpha: Any = 0.01,
+    quantized_divergence_nbins: Any = 1024,
     optimization_level: Any = 3,
     target_platform: Any = None,
+    quantize_input_node: Any = False,
+    merge_dequant_layer_and_output_node: Any = False,
     others: Mapping[str, Any] | None = None,
 ) -> Options:
     """Check the parameters of ``config``.
@@ -92,23 +97,42 @@ def parse_options(
     ConfigError
         Naming the parameter, the rule and the value.
     """
-    algorithm = str(quantized_algorithm or "normal").strip().lower()
-    if algorithm != "normal":
-        raise ConfigError(
-            f"quantized_algorithm {quantized_algorithm!r}",
-            rule="npusim knows 'normal': minimum and maximum over all samples",
-            remedy="leave quantized_algorithm out",
-        )
     others = others or {}
     return Options(
         batch_size=_integer("batch_size", 100 if batch_size is None else batch_size, low=1),
         epochs=_epochs(-1 if epochs is None else epochs),
         scheme=scheme_named(str(quantized_dtype)) if quantized_dtype else Scheme.U8,
+        algorithm=_algorithm(
+            quantized_algorithm, mmse_epoch, quantized_moving_alpha, quantized_divergence_nbins
+        ),
         optimization_level=_integer("optimization_level", optimization_level, low=0, high=3),
         targets=parse_targets(target_platform),
         channels=parse_channels(channel_mean_value, mean_values, std_values, reorder_channel),
+        quantize_input_node=bool(quantize_input_node),
+        merge_dequant_layer_and_output_node=bool(merge_dequant_layer_and_output_node),
         silent=_changed(others, SILENT),
         missed=_changed(others, MISSED),
+    )
+
+
+def _algorithm(name: Any, epochs: Any, alpha: Any, bins: Any) -> Algorithm:
+    """Return the calibration algorithm.
+
+    ``NPUSIM_MOVING_ALPHA=new`` reads ``quantized_moving_alpha`` as the toolkit words it: the weight
+    of the newest samples.
+    """
+    try:
+        weight = 0.01 if alpha is None else float(alpha)
+    except (TypeError, ValueError):
+        raise ConfigError(f"quantized_moving_alpha {alpha!r}", rule="a number 0 .. 1") from None
+    return Algorithm(
+        name=str(name or "normal").strip().lower().replace("-", "_"),
+        mmse_epoch=_integer("mmse_epoch", 3 if epochs is None else epochs, low=1),
+        moving_alpha=weight,
+        moving_alpha_weighs=os.environ.get("NPUSIM_MOVING_ALPHA", "").strip() or "old",
+        divergence_nbins=_integer(
+            "quantized_divergence_nbins", 1024 if bins is None else bins, low=16
+        ),
     )
 
 

@@ -14,13 +14,13 @@ from npusim.errors import ConfigError, NpusimError
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.perfmodel.estimate import Estimate, estimate
-from npusim.report.perf_tables import (
+from npusim.report.eval_memory import memory_result, memory_text
+from npusim.report.eval_perf import (
     SIMULATOR_CLOCK_MHZ,
     Era,
+    board_result,
     board_text,
-    memory_result,
-    memory_text,
-    perf_result,
+    simulator_result,
     simulator_text,
 )
 from npusim.rknn.log import Log
@@ -84,17 +84,20 @@ class Simulation:
         return all(self.graph.spec(name).dtype.is_float for name in self.graph.inputs)
 
     def perf(self, *, statistics: bool = False) -> tuple[dict[str, Any], str]:
-        """Return eval_perf's dictionary and table; a board's table when one was asked for."""
+        """Return eval_perf's dictionary and table; a board's when a board was asked for."""
         if self._board:
-            text = board_text(self.estimate, perf_debug=self._perf_debug, statistics=statistics)
-        else:
-            text = simulator_text(self.estimate, _era())
-        return perf_result(self.estimate), text
+            debug = self._perf_debug
+            result = board_result(self.estimate, perf_debug=debug)
+            return result, board_text(self.estimate, perf_debug=debug, statistics=statistics)
+        era = _era()
+        text = simulator_text(self.estimate, era, statistics=statistics)
+        return simulator_result(self.estimate, era), text
 
     def memory(self) -> tuple[dict[str, dict[str, int]], str]:
         """Return eval_memory's dictionary and table."""
-        weight_bytes = sum(value.nbytes for value in self.graph.constants.values())
-        return memory_result(self.estimate), memory_text(self.estimate, weight_bytes)
+        use = self.estimate.memory
+        model_bytes = sum(value.nbytes for value in self.graph.constants.values())
+        return memory_result(use), memory_text(use, model_bytes)
 
     def infer(
         self, inputs: Any, *, data_type: Any, data_format: Any, pass_through: Any

@@ -71,6 +71,15 @@ class RknnState:
         self._refuse_bad_config()
         self._source = self._built = self._simulation = None
 
+    def _loaded(self, graph: Graph, model: Any) -> None:
+        """Keep an imported model and say what it is."""
+        self._source = graph
+        kind = ", already quantized" if graph.is_quantized else ""
+        inputs = ", ".join(graph.inputs)
+        self._log.info(f"{model}: {len(graph.nodes)} layers{kind}, inputs {inputs}")
+        for note in graph.notes:
+            self._log.info(note)
+
     def _refuse_bad_config(self) -> None:
         if self._config_error is not None:
             raise ConfigError(f"config failed before: {self._config_error}")

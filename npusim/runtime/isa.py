@@ -1,15 +1,31 @@
-"""Which machine code the 8-bit convolutions use: same bits, other speed."""
+"""Which machine code the convolutions and tables use: same bits, other speed.
+
+    portable     LLVM vectors of the width that the processor has
+    neon         the portable kernels, which are NEON code on AArch64; not tested on such a machine
+    avx2         8-bit convolutions by pairs of 16-bit products; everything else is portable
+    avx512vnni   8-bit and i16 convolutions with AVX512-VNNI, byte tables in registers (with VBMI)
+
+``portable`` and ``avx2`` limit the kernels that are chosen, not the instructions that LLVM compiles
+the chosen ones to.
+"""
 
 import os
 from functools import cache
 
 from npusim.errors import ConfigError
+from npusim.kernels import x86_avx2, x86_vnni
 from npusim.kernels._jit import target_has
-from npusim.kernels.x86_vnni import FEATURES
 
 PORTABLE = "portable"
+NEON = "neon"
+AVX2 = "avx2"
 AVX512_VNNI = "avx512vnni"
-_NEEDS = {PORTABLE: (), AVX512_VNNI: FEATURES}
+_NEEDS = {
+    PORTABLE: (),
+    NEON: ("neon",),
+    AVX2: x86_avx2.FEATURES,
+    AVX512_VNNI: x86_vnni.FEATURES,
+}
 
 
 def available() -> tuple[str, ...]:
@@ -37,3 +53,8 @@ def selected() -> str:
             remedy="unset it to use the fastest",
         )
     return wanted
+
+
+def may_use(features: tuple[str, ...]) -> bool:
+    """Tell whether the path in use goes with optional kernels that need these LLVM features."""
+    return selected() == AVX512_VNNI and target_has(features)

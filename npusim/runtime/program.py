@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from npusim.errors import InputError
 from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float
-from npusim.quantization.schemes import dequantize, quantize
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
+from npusim.runtime.real_codes import dequantize, quantize
 
 Array = NDArray[Any]
 # (node, output tensor name, stored value) for every executed layer output, in execution order
@@ -26,6 +26,7 @@ class BoundNode:
     node: Node
     step: Step
     feeds: tuple[str, ...]
+    outputs: tuple[str, ...]
     dead: tuple[str, ...]
 
 
@@ -53,7 +54,14 @@ class Program:
                 progress(i, len(graph.nodes), node.name)
             names = dict.fromkeys((*node.inputs, *node.outputs))
             dead = tuple(n for n in names if last_use.get(n, i) == i and n not in kept)
-            self._nodes.append(BoundNode(node, bind(node, graph), graph.activations(node), dead))
+            self._nodes.append(
+                BoundNode(node, bind(node, graph), graph.activations(node), node.outputs, dead)
+            )
+
+    @property
+    def layers(self) -> tuple[BoundNode, ...]:
+        """Return the layers with their steps, in execution order, to run them one by one."""
+        return tuple(self._nodes)
 
     def run(
         self,
@@ -115,8 +123,8 @@ class Program:
             if self.graph.is_constant(name):
                 values[name] = self.graph.constants[name]
         for bound in self._nodes:
-            results = bound.step(*(values[name] for name in bound.feeds))
-            for name, value in zip(bound.node.outputs, results, strict=True):
+            results = bound.step(*[values[name] for name in bound.feeds])
+            for name, value in zip(bound.outputs, results, strict=True):
                 values[name] = value
                 if observe:
                     observe(bound.node, name, value)
@@ -185,7 +193,7 @@ def preprocess(
         raise InputError(
             f"data of type {value.dtype}", where=where, rule="integers or floating point numbers"
         )
-    real = value.astype(np.float32)
+    real = value.astype(np.float32, copy=False)
     if how is None:
         return real
     channels = real.shape[1] if real.ndim > 1 else 0

@@ -39,7 +39,7 @@ class Workers:
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise GraphError(f"{threads} threads", rule="threads is at least 1")
-        self.threads = threads or _usable_cores()
+        self.threads = threads or usable_cores()
 
     def run(self, work: Callable[[int, int], object], total: int, grain: int) -> None:
         """Call ``work(begin, end)`` for parts of ``range(total)``, each a multiple of ``grain``."""
@@ -57,7 +57,8 @@ class Workers:
             future.result()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

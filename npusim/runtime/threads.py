@@ -9,14 +9,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.errors import ConfigError
+from npusim.kernels.pack_fours import aligned
 
 RowsCall = Callable[[int, int], object]
+_SHARES = 3  # ranges per thread: one that is late does less
 SMALL_WORK = 1 << 20  # multiply-adds (or bytes) that are not worth a second thread
 
 _local = threading.local()
@@ -52,6 +55,11 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="npusim")
 
 
+def part_count(rows: int, work: int) -> int:
+    """Return into how many ranges ``run_rows`` cuts the rows."""
+    return min(thread_count(), rows, max(1, work // SMALL_WORK))
+
+
 def run_rows(call: RowsCall, rows: int, work: int) -> None:
     """Call ``call(start, stop)`` over ranges that together cover ``rows``.
 
@@ -64,16 +72,22 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
     work : int
         Multiply-adds or bytes of all rows together; small work runs in the calling thread.
     """
-    parts = min(thread_count(), rows, max(1, work // SMALL_WORK))
+    parts = part_count(rows, work)
     if parts <= 1:
         call(0, rows)
         return
-    bounds = [rows * i // parts for i in range(parts + 1)]
-    others = [_pool().submit(call, bounds[i], bounds[i + 1]) for i in range(1, parts)]
+    shares = min(rows, _SHARES * parts)
+    numbers = count()  # next() is atomic: whoever is free takes the next share
+
+    def take() -> None:
+        while (number := next(numbers)) < shares:
+            call(rows * number // shares, rows * (number + 1) // shares)
+
+    others = [_pool().submit(take) for _ in range(parts - 1)]
     try:
-        call(bounds[0], bounds[1])
-    finally:  # the arrays must outlive every thread that writes them
-        errors = [other.exception() for other in others]
+        take()
+    finally:  # the arrays must outlive every thread that writes them; who never began need not
+        errors = [other.exception() for other in others if not other.cancel()]
     for error in errors:
         if error is not None:
             raise error
@@ -82,12 +96,11 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
 def scratch(key: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
     """Return this thread's flat scratch array of at least ``size`` elements; content is undefined.
 
-    The memory is kept and grows to the largest size asked for; ``key`` separates arrays in use
-    at the same time.
+    It begins at a cache line. The memory is kept and grows to the largest size asked for; ``key``
+    separates arrays in use at the same time.
     """
-    arrays: dict[str, NDArray[Any]] = _local.__dict__
-    found = arrays.get(key)
-    bytes_needed = size * np.dtype(dtype).itemsize
-    if found is None or found.nbytes < bytes_needed:
-        found = arrays[key] = np.empty(bytes_needed, np.uint8)
-    return found[:bytes_needed].view(dtype)
+    arrays: dict[tuple[str, DTypeLike], NDArray[Any]] = _local.__dict__.setdefault("arrays", {})
+    found = arrays.get((key, dtype))
+    if found is None or found.size < size:
+        found = arrays[key, dtype] = aligned(np.empty(size, dtype))
+    return found

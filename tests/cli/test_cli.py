@@ -2,30 +2,13 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
 
 from npusim import assets
-from npusim.cli import main
 from npusim.ir import archive
 from npusim.quantization.schemes import dequantize
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Return a function: arguments -> (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["npusim", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return ended.value.code or 0, captured.out, captured.err
-
-    return call
 
 
 def test_help_lists_the_commands_and_version_prints(run):
@@ -113,20 +96,6 @@ def test_quantize_then_run_the_stored_model(run, tmp_path):
     assert code == 2
     assert "already quantized" in err
     assert run("compare", "cls.rknn")[0] == 2
-
-
-def test_perf_text_and_json(run):
-    code, out, _ = run("perf", "demo", "--json", "--dtype", "u8")
-    report = json.loads(out)
-    assert code == 0
-    assert report["total_time_us"] > 0
-    assert sum(layer["time_us"] for layer in report["layers"]) == pytest.approx(
-        report["total_time_us"], rel=1e-3
-    )
-    code, out, _ = run("perf", "demo", "--profile", "vendor")
-    assert code == 0
-    assert "profile vendor" in out
-    assert run("perf", "demo", "--target", "rk9999")[0] == 2
 
 
 def test_dump_into_a_folder(run, tmp_path):

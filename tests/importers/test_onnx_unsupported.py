@@ -46,23 +46,6 @@ def test_other_domains_name_domain_and_version(save) -> None:
     assert "optimised" in text
 
 
-def test_quantized_operators_say_that_the_import_comes_later(save) -> None:
-    constants = {"s": np.float32(0.1), "z": np.uint8(3)}
-    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"], name="enter"),
-             node("DequantizeLinear", ["q", "s", "z"], ["y"], name="leave")]  # fmt: skip
-    text = message(save(nodes, {"x": (2,)}, ["y"], constants))
-    assert "'enter': QuantizeLinear" in text
-    assert "'leave': DequantizeLinear" in text
-    assert "quantized import comes later" in text
-
-
-def test_quantized_weights_are_reported_too(save) -> None:
-    constants = {"q": np.ones(2, np.uint8), "s": np.float32(0.1)}
-    nodes = [node("DequantizeLinear", ["q", "s"], ["w"], name="weights"),
-             node("Mul", ["x", "w"], ["y"])]  # fmt: skip
-    assert "'weights': DequantizeLinear" in message(save(nodes, {"x": (2,)}, ["y"], constants))
-
-
 def fork(then_nodes, else_nodes):
     """Return an If of two branches whose result is called r."""
 

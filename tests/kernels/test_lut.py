@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.lut import map_codes, map_pairs
+from npusim.kernels import x86_tables
+from npusim.kernels.lut import clip_words, map_codes, map_pairs
+from npusim.runtime.codes import clip_of
 
 UNSIGNED = (np.uint8, np.uint16)
 
@@ -54,3 +56,29 @@ def test_inputs_may_be_read_only():
     ofm = np.empty(5, np.uint8)
     map_codes(ifm, table, ofm, 0, 5)
     assert ofm.tolist() == [255, 254, 253, 252, 251]
+
+
+@pytest.mark.skipif(not x86_tables.map_bytes.is_available, reason="needs AVX512-VBMI")
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 300])
+def test_tables_in_registers_equal_tables_in_memory(count):
+    rng = np.random.default_rng(count)
+    table, ifm = rng.permutation(256).astype(np.uint8), rng.integers(0, 256, count + 9)
+    ofm = np.full(count + 80, 7, np.uint8)
+    x86_tables.map_bytes(ifm.astype(np.uint8), table, ofm, 5, 5 + count)
+    np.testing.assert_array_equal(ofm[5 : 5 + count], table[ifm[5 : 5 + count]])
+    assert (ofm[:5] == 7).all()
+    assert (ofm[5 + count :] == 7).all()
+
+
+@given(st.integers(-8, 8), st.integers(-32768, 32767), st.integers(-32768, 32767))
+def test_clips_are_found_in_tables_and_computed(exponent, low, high):
+    codes = np.arange(-32768, 32768).astype(np.int16)
+    low, high = sorted((low, high))
+    table = np.clip(np.rint(codes * 2.0**exponent), low, high).astype(np.int16)
+    clip = clip_of(codes, table)
+    assert clip is not None
+    actual = np.zeros_like(codes)
+    clip_words(codes, *clip, actual, 0, codes.size)
+    np.testing.assert_array_equal(actual, table)
+    table[12345] ^= 1
+    assert clip_of(codes, table) is None or low == high

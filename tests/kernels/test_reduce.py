@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from npusim.kernels.lrn import local_response, normalizer
 from npusim.kernels.reduce import (
+    batch_normalize,
     l2_normalize,
     matmul,
-    moments,
+    matmul_in_steps,
     normalize,
     reduce,
     softmax,
@@ -113,16 +114,45 @@ def test_l2_of_zero_stays_zero():
     np.testing.assert_array_equal(l2_normalize(value, 0), np.array([[0.6, 0], [0.8, 0]], F))
 
 
+@pytest.mark.parametrize("slope_first", [False, True])
 @given(seed=seeds)
-def test_normalize(seed):
+def test_normalize(slope_first, seed):
     value = values(seed, (2, 3, 4, 5))
-    gamma, beta = np.arange(1.0, 4.0).reshape(1, 3, 1, 1), np.arange(3.0).reshape(1, 3, 1, 1)
-    got = normalize(value, *moments(value, (2, 3)), 1e-3, gamma, beta)
+    gamma = np.arange(1, 4, dtype=F).reshape(1, 3, 1, 1)
+    beta = np.arange(3, dtype=F).reshape(1, 3, 1, 1)
+    got = normalize(value, (2, 3), 1e-3, gamma, beta, slope_first=slope_first)
+    share = F(1) / F(20)
     for n in range(2):
         for c in range(3):
-            part = value[n, c].astype(float)
-            expected = (part - part.mean()) / math.sqrt(part.var() + 1e-3) * (c + 1) + c
-            np.testing.assert_allclose(got[n, c], expected, rtol=1e-6, atol=1e-6)
+            part = value[n, c].reshape(-1)
+            mean = F(math.fsum(map(float, part))) * share
+            squares = F(math.fsum(float(v) ** 2 for v in part)) * share
+            root = F(1) / np.sqrt(squares - mean * mean + F(1e-3))
+            gain = F(c + 1)
+            steps = [(v - mean) * (root * gain) if slope_first else (v - mean) * root * gain
+                     for v in part]  # fmt: skip
+            assert got[n, c].reshape(-1).tolist() == [s + F(c) for s in steps]
+
+
+@given(seed=seeds)
+def test_batch_normalize(seed):
+    value, (mean, gamma, beta) = values(seed, (2, 3, 4)), values(seed + 1, (3, 3, 1))
+    variance = np.abs(values(seed + 2, (3, 1)))
+    got = batch_normalize(value, mean, variance, 1e-5, gamma, beta)
+    for c in range(3):
+        slope = gamma[c, 0] / np.sqrt(variance[c, 0] + F(1e-5))
+        offset = beta[c, 0] - mean[c, 0] * slope
+        assert got[1, c].tolist() == [v * slope + offset for v in value[1, c]]
+
+
+@given(seed=seeds)
+def test_matmul_in_steps(seed):
+    a, b = values(seed, (3, 4)), values(seed + 1, (2, 4, 5))
+    got = matmul_in_steps(a, b)
+    total = F(0)
+    for k in range(4):
+        total = total + a[2, k] * b[1, k, 3]
+    assert got[1, 2, 3] == total
 
 
 @given(seed=seeds)

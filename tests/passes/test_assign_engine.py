@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from npusim.conformance.golden import read_golden
-from npusim.conformance.mapping import case_graph
+from npusim.conformance.replay import prepared
 from npusim.errors import GraphError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, AffinePerChannel, Float
 from npusim.ops import op_names
-from npusim.passes.assign_engine import assign_engine
 from npusim.passes.engine_rules import RULES
 from npusim.passes.lower_requant import lower_requant
 from npusim.runtime.binding import has_binding
@@ -53,7 +52,7 @@ def recorded_engines(engines: tuple[str, ...], nodes: int) -> list[str]:
 @pytest.mark.parametrize("file", FILES)
 def test_every_recorded_case_runs_where_the_driver_ran_it(file):
     for case in read_golden(file):
-        graph = assign_engine(case_graph(case))
+        graph = prepared(case)
         engines = [node.engine.value for node in graph.nodes]
         if file.name in RECORDED_PER_BATCH:
             assert {engine.partition(":")[0] for engine in case.engines} >= set(engines), case.where

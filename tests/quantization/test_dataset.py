@@ -361,8 +361,8 @@ def test_case_B10_ranges_are_the_union_over_samples_in_any_order(folder):
     for i in range(5):
         np.save(folder / f"{i}.npy", np.full((4, 6, 3), i - 2, np.float32))
     graph = model(RGB)
-    forward = calibrate(graph, open_dataset(listing(folder, "0.npy\n1.npy\n4.npy"), graph))
-    backward = calibrate(graph, open_dataset(listing(folder, "4.npy\n1.npy\n0.npy"), graph))
+    forward = calibrate(graph, open_dataset(listing(folder, "0.npy\n1.npy\n4.npy"), graph)).ranges
+    backward = calibrate(graph, open_dataset(listing(folder, "4.npy\n1.npy\n0.npy"), graph)).ranges
     assert forward == backward == {"in0": (-2.0, 2.0), "out0": (0.0, 2.0)}
 
 

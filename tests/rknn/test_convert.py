@@ -102,9 +102,7 @@ def test_case_1_15_log_tells_samples_and_ranges(new, convnet, images, capfd):
     [
         ("load_caffe", ("net.prototxt", "caffe", "net.caffemodel"), "Caffe"),
         ("load_tensorflow", ("net.pb", ["a"], [[1]], ["b"]), "TensorFlow"),
-        ("load_tflite", ("net.tflite",), "TensorFlow Lite"),
         ("load_darknet", ("net.cfg", "net.weights"), "Darknet"),
-        ("load_pytorch", ("net.pt", [[3, 224, 224]]), "PyTorch"),
         ("load_mxnet", ("net.json", "net.params", [[3, 224, 224]]), "MXNet"),
         ("load_keras", ("net.h5",), "Keras"),
     ],
@@ -387,3 +385,20 @@ def test_precompiled_sync_and_encrypted_export(new, convnet, work, monkeypatch):
     assert not (work / "t.rknn").exists()
     assert rknn.load_firmware() == 0
     assert rknn.register_op("op") is None
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_case_1_17_torchscript_is_imported(new, work, capfd):
+    torch = pytest.importorskip("torch")
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    torch.jit.trace(net, torch.zeros(1, 3, 8, 8)).save("net.pt")
+    rknn = new()
+    assert rknn.load_pytorch("net.pt") == -1
+    assert "input_size_list is not given" in capfd.readouterr().err
+    assert rknn.load_pytorch("net.pt", input_size_list=[[3, 8, 8]]) == 0
+    assert rknn.build(do_quantization=False) == 0
+    assert rknn.init_runtime() == 0
+    image = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
+    (got,) = rknn.inference([image], data_type="float32")
+    want = net(torch.from_numpy(image.transpose(2, 0, 1)[None].copy())).detach().numpy()
+    np.testing.assert_allclose(got, want, atol=2e-3)

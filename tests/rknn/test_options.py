@@ -176,7 +176,11 @@ def test_case_1_9_quantization_names_of_all_releases(name, scheme):
     ("given", "says"),
     [
         ({"quantized_dtype": "int4"}, "quantization type 'int4'"),
-        ({"quantized_algorithm": "mmse"}, "npusim knows 'normal'"),
+        ({"quantized_algorithm": "best"}, "normal, moving_average, kl_divergence, mmse"),
+        ({"quantized_algorithm": "mmse", "mmse_epoch": 0}, "mmse_epoch 0"),
+        ({"quantized_algorithm": "moving_average", "quantized_moving_alpha": 2}, r"0 \.\. 1"),
+        ({"quantized_moving_alpha": "a"}, "quantized_moving_alpha 'a'"),
+        ({"quantized_divergence_nbins": 3}, "quantized_divergence_nbins 3"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"batch_size": "many"}, "batch_size 'many'"),
         ({"epochs": 0}, "epochs 0"),

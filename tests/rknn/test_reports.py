@@ -137,6 +137,34 @@ def test_layouts_of_the_first_releases_and_of_a_board(ready, new, convnet, monke
     assert "Call Number" in text
 
 
+def test_return_values_of_a_board(ready, convnet, capsys):
+    rknn = ready(convnet())
+    listed = rknn.eval_perf(is_print=False)
+    assert set(listed) == {"total_time", "layers"}
+    assert {frozenset(row) for row in listed["layers"].values()} == {frozenset(("name", "time"))}
+    assert rknn.init_runtime(target="rk1808") == 0
+    total = rknn.eval_perf(is_print=False)
+    assert list(total) == ["total_time"]
+    assert rknn.init_runtime(target="rk1808", perf_debug=True) == 0
+    detail = rknn.eval_perf(is_print=False, loop_cnt=3)
+    assert next(list(row) for row in detail["layers"].values()) == ["name", "operation", "time"]
+    assert list(detail["layers"]) == [str(i) for i in range(len(listed["layers"]))]
+    assert detail["total_time"] == pytest.approx(total["total_time"], rel=0.2)  # whole us each
+    assert capsys.readouterr().out == ""
+
+
+def test_statistics_are_printed_below_the_simulators_table_as_well(ready, convnet, capsys):
+    rknn = ready(convnet())
+    capsys.readouterr()
+    rknn.eval_perf(export_perf_statistics=True)
+    lines = capsys.readouterr().out.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("OP  "))
+    assert lines[begin].split() == ["OP", "Call", "Number", "Total", "Time(us)", "Time", "Ratio(%)"]
+    ratios = [float(line.split()[-1]) for line in lines[begin + 1 : -1]]
+    assert ratios == sorted(ratios, reverse=True)
+    assert len(ratios) <= 5
+
+
 def test_case_B37_perf_debug_changes_nothing_in_the_simulator(ready, convnet, capfd):
     rknn = ready(convnet())
     before = rknn.eval_perf(is_print=False)

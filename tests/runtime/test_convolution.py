@@ -241,7 +241,8 @@ def convolutions(draw, pair, depthwise):
         relu=draw(st.booleans()) if pair != (DType.I8, DType.F16) else False,
     )
     memory = codes(rng, pair[0], (n, *sizes, in_c), extreme)
-    return conv, from_channels_last(memory), pads, dilation
+    ifm = from_channels_last(memory)
+    return conv, np.ascontiguousarray(ifm) if draw(st.booleans()) else ifm, pads, dilation
 
 
 def check_against_reference(pair, depthwise):
@@ -266,10 +267,47 @@ def test_equals_exact_arithmetic(workers, monkeypatch, pair, depthwise):
     isa.selected.cache_clear()
 
 
-@pytest.mark.parametrize("pair", PAIRS[:3], ids=lambda pair: f"{pair[0].value}-{pair[1].value}")
+@pytest.mark.parametrize(
+    "pair", [*PAIRS[:3], PAIRS[4]], ids=lambda pair: f"{pair[0].value}-{pair[1].value}"
+)
 @pytest.mark.parametrize("depthwise", [False, True], ids=["dense", "depthwise"])
 def test_every_path_equals_exact_arithmetic(workers, path, pair, depthwise):
     check_against_reference(pair, depthwise)
+
+
+@pytest.mark.parametrize("shift", [1, 2, 5, 9, 14, 15, 20])
+@pytest.mark.parametrize("zero_point", [0, 128, 255])
+def test_store_of_ties_and_large_accumulators(path, shift, zero_point):
+    """acc is the bias: ties, and sums around 2**24 where float32 begins to have gaps."""
+    rng = np.random.default_rng(shift)
+    odd = 2 * rng.integers(-300, 300, 40) + 1
+    near = [e * (2**k) + d for e in (-1, 1) for k in (23, 24, 25, 30) for d in (-1, 0, 1)]
+    bias = np.concatenate([odd << (shift - 1), rng.integers(-(2**24), 2**24, 40), near])
+    ifm = TensorSpec(
+        name="x", shape=(1, 1, 2, 4), dtype=DType.U8, quant=Affine(scale=1.0, zero_point=0)
+    )
+    weights_quant = Affine(scale=2.0**-shift, zero_point=7)
+    ofm = TensorSpec(
+        name="y",
+        shape=(1, bias.size, 2, 4),
+        dtype=DType.U8,
+        quant=Affine(scale=1.0, zero_point=zero_point),
+    )
+    conv = Convolution(
+        where="test",
+        ifm=ifm,
+        ofm=ofm,
+        weights=np.full((bias.size, 1, 1, 1), 7, np.uint8),
+        weights_quant=weights_quant,
+        bias=bias,
+        requant=nn_requant(ifm.quant, weights_quant, ofm),
+        phases=(plain_phase((1, 1), (1, 1), (1, 1), (0, 0), (2, 4)),),
+    )
+    (result,) = ConvolutionStep(conv)(np.full((1, 1, 2, 4), 255, np.uint8))
+    wanted = [min(max(nearest_integer(int(b), 2**shift) + zero_point, 0), 255) for b in bias]
+    np.testing.assert_array_equal(
+        result, np.broadcast_to(np.array(wanted)[:, None, None], (1, bias.size, 2, 4))
+    )
 
 
 def test_accumulator_wraps_at_32_bits():

@@ -28,6 +28,12 @@ def test_unknown_path_is_an_error(monkeypatch):
         isa.selected()
 
 
+def test_a_path_of_another_architecture_is_an_error(monkeypatch):
+    monkeypatch.setenv("NPUSIM_ISA", "neon" if isa.AVX2 in isa.available() else "avx2")
+    with pytest.raises(ConfigError, match="not available on this processor"):
+        isa.selected()
+
+
 def test_unavailable_path_is_an_error(monkeypatch):
     monkeypatch.setenv("NPUSIM_ISA", isa.AVX512_VNNI)
     monkeypatch.setattr(isa, "target_has", lambda features: not features)

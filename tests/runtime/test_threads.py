@@ -1,4 +1,5 @@
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -38,16 +39,18 @@ def test_small_work_stays_in_the_calling_thread(monkeypatch):
 
 def test_an_error_in_any_part_is_raised_after_all_parts_ended(monkeypatch):
     monkeypatch.setenv("NPUSIM_NUM_THREADS", "3")
-    ended = []
+    begun, ended = [], []
 
     def call(start, stop):
-        ended.append(start)
+        begun.append(start)
         if start == 6:
-            raise ArithmeticError("third part")
+            raise ArithmeticError("seventh row")
+        time.sleep(0.002)
+        ended.append(start)
 
-    with pytest.raises(ArithmeticError, match="third part"):
+    with pytest.raises(ArithmeticError, match="seventh row"):
         threads.run_rows(call, 9, work=1 << 40)
-    assert sorted(ended) == [0, 3, 6]
+    assert sorted(begun) == sorted([*ended, 6])
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
@@ -59,8 +62,10 @@ def test_bad_number_of_threads(monkeypatch, text):
 
 def test_scratch_belongs_to_its_thread_and_key():
     mine = threads.scratch("a", 10, np.float32)
-    assert mine.shape == (10,)
-    assert np.shares_memory(mine, threads.scratch("a", 5, np.int32))
+    assert mine.size >= 10
+    assert mine.ctypes.data % 64 == 0
+    assert np.shares_memory(mine, threads.scratch("a", 5, np.float32))
+    assert not np.shares_memory(mine, threads.scratch("a", 10, np.int32))
     assert not np.shares_memory(mine, threads.scratch("b", 10, np.float32))
     theirs = []
     other = threading.Thread(target=lambda: theirs.append(threads.scratch("a", 10, np.float32)))

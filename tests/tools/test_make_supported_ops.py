@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from npusim.importers.onnx_context import convertible_ops
+from npusim.importers import onnx, onnx_context, tflite, tflite_context
+from npusim.importers.onnx_quantized import EXPANSIONS
 from npusim.ops import op_names
 from npusim.passes.engine_rules import RULES
 
@@ -22,4 +23,9 @@ def test_the_page_names_every_operator_rule_and_onnx_operator():
     text = PAGE.read_text()
     assert all(f"`{op}`" in text for op in op_names())
     assert all(rule.reason in text for rules in RULES.values() for rule in rules)
-    assert all(f"| {op} |" in text for op in convertible_ops())
+    assert onnx.FAMILIES  # importing them registered the converters
+    assert tflite.FAMILIES
+    for context in (onnx_context, tflite_context):
+        assert context.convertible_ops()
+        assert all(f"| {op} |" in text for op in context.convertible_ops())
+    assert all(op in text for op in EXPANSIONS)

@@ -3,8 +3,8 @@
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution import Convolution, constant, plain_phase, store_of
-from npusim.runtime.convolution_step import ConvolutionStep
 
 
 @binding("conv2d", engine=Engine.NN)
@@ -23,7 +23,7 @@ def bind_conv2d(node: Node, graph: Graph) -> Step:
         (attrs.pad[0], attrs.pad[2]),
         (ofm.shape[2], ofm.shape[3]),
     )
-    return ConvolutionStep(
+    return nn_layer(
         Convolution(
             where=f"layer {node.name!r}",
             ifm=ifm,

@@ -9,8 +9,8 @@ Source: ARITHMETIC_NN 3, measured.
 from npusim.ir.attrs import Activation, Deconv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution import Convolution, Phase, constant, store_of
-from npusim.runtime.convolution_step import ConvolutionStep
 
 
 @binding("deconv2d", engine=Engine.NN)
@@ -45,7 +45,7 @@ def bind_deconv2d(node: Node, graph: Graph) -> Step:
         for y_start, (row_taps, row_pad) in enumerate(rows)
         for x_start, (column_taps, column_pad) in enumerate(columns)
     )
-    return ConvolutionStep(
+    return nn_layer(
         Convolution(
             where=f"layer {node.name!r}",
             ifm=ifm,

@@ -34,6 +34,7 @@ from npusim.runtime.codes import (
     table_step,
     unsigned,
 )
+from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows
 from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]
@@ -55,15 +56,21 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
             node.op, left, right, scaling_of(a), scaling_of(b), ofm.dtype.numpy, scaling_of(ofm)
         )
 
-    return _bound(node, graph, function, _HALF_OPERATIONS.get(node.op))
+    return _bound(
+        node,
+        graph,
+        function,
+        _HALF_OPERATIONS.get(node.op),
+        shader_rows(node.op, (a, b, ofm), relu=_has_relu(node)),
+    )
 
 
 @binding("add", "sub", engine=Engine.NN)
 @binding("add", "sub", engine=Engine.TP)
 def bind_as_layer(node: Node, graph: Graph) -> Step:
-    """Bind a sum of two hidden u8 or float16 results: a convolution, or for one pixel on TP.
+    """Bind a sum of two hidden results: a convolution, or for one pixel on TP.
 
-    Source: ARITHMETIC_NN.md sections 2 and 7; sub and float16 measured the same way.
+    Source: ARITHMETIC_NN.md sections 2 and 7, docs/fidelity.md section 1.2.
     """
     a, b, ofm = _specs(node, graph)
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN
@@ -71,12 +78,12 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
         if on_nn:
             half = eltwise_f16.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
-        return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract), None)
-    if not (a.dtype is b.dtype is ofm.dtype is DType.U8):
+        return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract))
+    if not (a.dtype is b.dtype is ofm.dtype) or a.dtype is DType.F16:
         raise GraphError(
             f"{a.dtype.value}, {b.dtype.value} -> {ofm.dtype.value}",
             where=f"layer {node.name!r} ({node.op} on {'NN' if on_nn else 'TP'})",
-            rule="u8 or f16 throughout; other types add on the shader",
+            rule="one type throughout; mixed types add on the shader",
         )
     weights, requant = add_weights(a, b, subtract=subtract), requant_of(node, graph)
     assert requant is not None  # every sum on NN and TP has one
@@ -94,7 +101,10 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
             requant.zero_point,
         )
 
-    return _bound(node, graph, function, None)
+    zero_point, relu = zero_point_of(a.quant), _has_relu(node)
+    in_rows = on_nn and a.dtype is DType.U8
+    rows = sum_rows(zero_point, weights, requant, relu=relu) if in_rows else None
+    return _bound(node, graph, function, rows=rows)
 
 
 def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
@@ -103,8 +113,14 @@ def _specs(node: Node, graph: Graph) -> list[TensorSpec]:
     return specs
 
 
-def _bound(node: Node, graph: Graph, function: Function, half_operation: int | None) -> Step:
-    """Return the step of a function of two code arrays, by table where the types allow it.
+def _bound(
+    node: Node,
+    graph: Graph,
+    function: Function,
+    half_operation: int | None = None,
+    rows: Rows | None = None,
+) -> Step:
+    """Return the step of a function of two code arrays: ``rows``, or a table, or as it is.
 
     float16 computes: a table of 128 KiB for every scalar would not stay in the cache.
     """
@@ -116,10 +132,10 @@ def _bound(node: Node, graph: Graph, function: Function, half_operation: int | N
     if half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
         apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
     else:
+        if rows is None and a.dtype.bits == b.dtype.bits == 8:
+            rows = _pair_table(node, (a, b, ofm), function)
         apply = _with_scalar(node, (a, b, ofm), constants, function) or (
-            _by_pairs(node, (a, b, ofm), function)
-            if a.dtype.bits == b.dtype.bits == 8
-            else function
+            on_rows(rows, ofm) if rows else function
         )
 
     def step(*activations: Array) -> tuple[Array, ...]:
@@ -176,27 +192,18 @@ def _with_scalar(
     return lambda left, right: table(right if position == 0 else left)[0]
 
 
-def _by_pairs(node: Node, specs: Sequence[TensorSpec], function: Function) -> Function:
+def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> Rows:
     """Return the function as a table of all pairs of 8-bit codes."""
-    a, b, ofm = specs
+    a, b, _ = specs
     others = all_codes(b.dtype.numpy)[None, :]
     table = code_table(
         (_key(node, specs), b.dtype),
         all_codes(a.dtype.numpy)[:, None],
         lambda codes: function(codes, others),
     )
-
-    def apply(left: Array, right: Array) -> Array:
-        plan = row_plan(left, right, ofm.shape)
-        memory = np.empty([ofm.shape[axis] for axis in plan.order], ofm.dtype.numpy)
-        operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
-        arguments = *operands, plan.rows[1], table, unsigned(memory), plan.row_length
-        run_rows(
-            lambda start, stop: map_pairs(*arguments, start, stop), plan.rows[0].size, memory.size
-        )
-        return memory.transpose(inverse(plan.order))
-
-    return apply
+    return lambda a, a_rows, b, b_rows, ofm, length, first, last: map_pairs(
+        a, a_rows, b, b_rows, table, ofm, length, first, last
+    )
 
 
 def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...]) -> Function:

@@ -16,6 +16,7 @@ from npusim.kernels.pack import pack_columns, pack_weights
 from npusim.kernels.tptable import nearest_f16, saturate
 from npusim.ops.requant import requant_of
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution import (
     Array,
     Convolution,
@@ -23,7 +24,6 @@ from npusim.runtime.convolution import (
     plain_phase,
     store_of,
 )
-from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.threads import run_rows
 
 
@@ -37,7 +37,7 @@ def bind_fc(node: Node, graph: Graph) -> Step:
     weights = constant(node, graph, 1)
     requant, scales = store_of(node, graph)
     rows = ifm.elements // weights.shape[1]
-    conv = ConvolutionStep(
+    conv = nn_layer(
         Convolution(
             where=f"layer {node.name!r}",
             ifm=replace(ifm, shape=(1, weights.shape[1], 1, rows)),
@@ -65,29 +65,43 @@ def bind_fully_connected(node: Node, graph: Graph) -> Step:
     """Run a fully connected layer, or a convolution with one output pixel, on the TP engine."""
     attrs = node.attrs
     assert isinstance(attrs, FcAttrs | Conv2dAttrs)  # by the operators' definitions
-    weights = _centred(node, graph)
     relu = attrs.activation is not Activation.NONE
     if isinstance(attrs, Conv2dAttrs) and attrs.group > 1:
+        weights = _centred(node, graph)
         return own_channel_sums(node, graph, weights, constant(node, graph, 2), relu=relu)
-    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
-    halves = ifm.dtype is DType.F16
-    flat = weights.reshape(1, len(weights), -1)
-    packed = pack_weights(flat.view(np.uint16) if halves else flat.astype(np.int16))
+    ofm = graph.spec(node.outputs[0])
+    outputs = graph.spec(node.inputs[1]).shape[0]
     bias = pack_columns(tp_bias(constant(node, graph, 2)), groups=1)
-    kernel = kernels.fc_tp_f16 if halves else kernels.fc_tp_integer
+    sums = _panel_sums(node, graph)
     store = _store(node, graph, relu=relu)
+    work = graph.spec(node.inputs[1]).elements
 
     def step(ifm: Array) -> tuple[Array, ...]:
         values = ifm.reshape(-1).astype(np.float32)
         acc = bias.copy()
-        run_rows(
-            lambda start, stop: kernel(values, packed, acc, start, stop),
-            acc.size // PANEL,
-            packed.size,
-        )
-        return (store(acc[: len(weights)]).reshape(ofm.shape),)
+        run_rows(lambda start, stop: sums(values, acc, start, stop), acc.size // PANEL, work)
+        return (store(acc[:outputs]).reshape(ofm.shape),)
 
     return step
+
+
+def _panel_sums(node: Node, graph: Graph) -> Callable[[Array, Array, int, int], None]:
+    """Return the kernel that adds the products of a range of panels, with its packed weights."""
+    codes = constant(node, graph, 1)
+    flat = codes.reshape(1, len(codes), -1)
+    if codes.dtype.itemsize == 1 and graph.spec(node.inputs[0]).dtype.bits == 8:
+        flip = 0 if codes.dtype == np.uint8 else 128
+        zero = float(zero_point_of(graph.spec(node.inputs[1]).quant) + flip)
+        small = pack_weights(flat.view(np.uint8) ^ np.uint8(flip)).reshape(-1)
+        return lambda values, acc, start, stop: kernels.fc_tp_8bit(
+            values, small, zero, acc, start, stop
+        )
+    halves = codes.dtype == np.float16
+    packed = pack_weights(
+        flat.view(np.uint16) if halves else _centred(node, graph).reshape(flat.shape)
+    )
+    kernel = kernels.fc_tp_f16 if halves else kernels.fc_tp_integer
+    return lambda values, acc, start, stop: kernel(values, packed, acc, start, stop)
 
 
 def _centred(node: Node, graph: Graph) -> Array:

@@ -27,11 +27,13 @@ from npusim.ir.attrs import (
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
+from npusim.kernels.copy_runs import copy_runs
 from npusim.quantization.schemes import quantize
 from npusim.runtime.binding import Bind, Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
 from npusim.runtime.codes import Array, Function, memory_order
 from npusim.runtime.layout import same_order
+from npusim.runtime.threads import run_rows
 
 Move = Callable[[Any, Array], Array]
 _TP_OR_SHADER = (Engine.TP, Engine.SHADER)
@@ -151,18 +153,33 @@ def bind_concat(node: Node, graph: Graph) -> Step:
     specs = [graph.spec(name) for name in node.inputs]
     copies = [_copy(node, spec, ofm) for spec in specs]
     constants = [graph.constants.get(name) for name in node.inputs]
-    ends = np.cumsum([spec.shape[axis] for spec in specs]).tolist()
 
     def step(*activations: Array) -> tuple[Array, ...]:
         feed = iter(activations)
         parts = [next(feed) if value is None else value for value in constants]
         joined = same_order(ofm.shape, max(parts, key=lambda part: part.size), ofm.dtype.numpy)
-        along = np.moveaxis(joined, axis, 0)
-        for begin, end, copy, part in zip([0, *ends], ends, copies, parts, strict=False):
-            along[begin:end] = np.moveaxis(copy(part), axis, 0)
+        order = memory_order(joined)
+        memory = joined.transpose(order)
+        target, at = memory.reshape(-1).view(np.uint8), order.index(axis)
+        step = memory[(0,) * at].nbytes  # from one run of a part to the next
+        begin = 0
+        for copy, part in zip(copies, parts, strict=True):
+            source = np.ascontiguousarray(copy(part).transpose(order))
+            length = source[(0,) * at].nbytes
+            _copy_runs(source.reshape(-1).view(np.uint8), length, target, begin, step)
+            begin += length
         return (joined,)
 
     return step
+
+
+def _copy_runs(source: Array, length: int, target: Array, begin: int, step: int) -> None:
+    """Copy all runs of ``length`` bytes to every ``step``-th byte of the target from begin on."""
+    run_rows(
+        lambda first, last: copy_runs(source, length, target, begin, step, length, first, last),
+        source.size // length if length else 0,
+        source.size,
+    )
 
 
 def bind_pad(node: Node, graph: Graph) -> Step:

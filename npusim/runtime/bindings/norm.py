@@ -10,13 +10,13 @@ from npusim.ir.attrs import AxisAttrs, LrnAttrs, NormAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.lrn import local_response
-from npusim.kernels.reduce import l2_normalize, moments, normalize
+from npusim.kernels.lrn import local_response, local_response_on_shader
+from npusim.kernels.reduce import batch_normalize, l2_normalize, normalize
 from npusim.kernels.shader import dequantize, requantize
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 
-F64 = NDArray[np.float64]
+F32 = NDArray[np.float32]
 
 
 def _specs(node: Node, graph: Graph) -> tuple[TensorSpec, TensorSpec]:
@@ -25,7 +25,7 @@ def _specs(node: Node, graph: Graph) -> tuple[TensorSpec, TensorSpec]:
     return ifm, ofm
 
 
-def _parameters(node: Node, graph: Graph, shape: tuple[int, ...]) -> list[F64]:
+def _parameters(node: Node, graph: Graph, shape: tuple[int, ...]) -> list[F32]:
     """Return the constant parameters as real numbers in a shape that broadcasts."""
     values = []
     for name in node.inputs[1:]:
@@ -36,7 +36,7 @@ def _parameters(node: Node, graph: Graph, shape: tuple[int, ...]) -> list[F64]:
                 rule="parameters of a normalisation are constants",
             )
         real = dequantize(graph.constants[name], scaling_of(graph.spec(name)))
-        values.append(real.astype(np.float64).reshape(shape))
+        values.append(real.astype(np.float32).reshape(shape))
     return values
 
 
@@ -50,7 +50,7 @@ def bind_batch_norm(node: Node, graph: Graph) -> Step:
 
     def step(codes: Array) -> tuple[Array, ...]:
         value = dequantize(codes, scaling_of(ifm))
-        result = normalize(value, mean, variance, epsilon, gamma, beta)
+        result = batch_normalize(value, mean, variance, epsilon, gamma, beta)
         return (requantize(result, ofm.dtype.numpy, scaling_of(ofm)),)
 
     return step
@@ -67,7 +67,7 @@ def bind_instance_norm(node: Node, graph: Graph) -> Step:
 
     def step(codes: Array) -> tuple[Array, ...]:
         value = dequantize(codes, scaling_of(ifm))
-        result = normalize(value, *moments(value, axes), epsilon, gamma, beta)
+        result = normalize(value, axes, epsilon, gamma, beta, slope_first=False)
         if ofm.dtype is DType.I16:
             steps = np.trunc(result / np.float32(scale)) + np.float32(zero_point)
             return (np.clip(steps, -32768, 32767).astype(np.int16),)
@@ -80,7 +80,8 @@ def bind_instance_norm(node: Node, graph: Graph) -> Step:
 def bind_layer_norm(node: Node, graph: Graph) -> Step:
     """Bind layer normalisation over the axes from ``axis`` on.
 
-    The measured i8 kernel leaves many rows 0 in an unknown way; here i8 follows the other types.
+    The measured i8 kernel takes negative sums of codes for unsigned numbers and stores 0 for such
+    rows: kept, because the chip's results show it (docs/fidelity.md section 8).
     """
     ifm, ofm = _specs(node, graph)
     attrs = cast(NormAttrs, node.attrs)
@@ -90,8 +91,12 @@ def bind_layer_norm(node: Node, graph: Graph) -> Step:
 
     def step(codes: Array) -> tuple[Array, ...]:
         value = dequantize(codes, scaling_of(ifm))
-        result = normalize(value, *moments(value, axes), attrs.epsilon, gamma, beta)
-        return (requantize(result, ofm.dtype.numpy, scaling_of(ofm)),)
+        result = normalize(value, axes, attrs.epsilon, gamma, beta, slope_first=True)
+        stored = requantize(result, ofm.dtype.numpy, scaling_of(ofm))
+        if ifm.dtype is DType.I8:
+            negative = codes.sum(axis=axes, dtype=np.int64, keepdims=True) < 0
+            stored = np.where(negative, np.zeros(1, stored.dtype), stored)
+        return (stored,)
 
     return step
 
@@ -127,5 +132,19 @@ def bind_lrn(node: Node, graph: Graph) -> Step:
             scaling_of(ofm),
         )
         return (stored,)
+
+    return step
+
+
+@binding("lrn", engine=Engine.SHADER)
+def bind_lrn_on_shader(node: Node, graph: Graph) -> Step:
+    """Bind local response normalisation over more than five channels."""
+    ifm, ofm = _specs(node, graph)
+    attrs = cast(LrnAttrs, node.attrs)
+    parameters = attrs.size, attrs.alpha / attrs.size, attrs.beta, attrs.bias
+
+    def step(codes: Array) -> tuple[Array, ...]:
+        value = local_response_on_shader(codes, scaling_of(ifm), *parameters)
+        return (requantize(value, ofm.dtype.numpy, scaling_of(ofm)),)
 
     return step

@@ -14,9 +14,9 @@ from npusim.ops.requant import average_weight, nn_requant
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
+from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.codes import scaling_of
 from npusim.runtime.convolution import Array, Convolution, plain_phase
-from npusim.runtime.convolution_step import ConvolutionStep
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
 
@@ -67,7 +67,7 @@ def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
         (window.pad[0], window.pad[2]),
         (ofm.shape[2], ofm.shape[3]),
     )
-    return ConvolutionStep(
+    return nn_layer(
         Convolution(
             where=where,
             ifm=ifm,
@@ -149,18 +149,23 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
 
     def step(value: Array) -> tuple[Array, ...]:
         source = channels_last(value)
-        if whole:
+        total: Array
+        if whole and ifm.dtype is not DType.F16:
+            sums = np.empty((out_n, out_c), np.int64)
+            kernels.sum_pixels(source.reshape(out_n, -1, out_c), sums)
+            total = sums.reshape(out_n, 1, 1, out_c) - float(zero_in) * counts
+        elif whole:
             total = source.sum(axis=(1, 2), dtype=np.float64, keepdims=True)
-            total -= float(zero_in) * counts
         else:
             total = np.zeros((out_n, out_h, out_w, out_c))
             for to_y, from_y in rows:
                 for to_x, from_x in columns:
                     total[:, to_y, to_x] += source[:, from_y, from_x].astype(np.float64) - zero_in
-        mean = total * factor / counts
+        mean: Array = total * factor / counts
         if ofm.dtype is DType.F16:
             return (from_channels_last(to_f16(mean.astype(np.float32))),)
-        return (from_channels_last(saturate(mean + zero_out, ofm.dtype.numpy)),)
+        steps: Array = mean + zero_out
+        return (from_channels_last(saturate(steps, ofm.dtype.numpy)),)
 
     return step
 

@@ -1,23 +1,50 @@
 """Resize: shader interpolation, and the copies that the driver puts on NN and TP."""
 
+from collections.abc import Callable
 from typing import cast
+
+import numpy as np
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import ResizeAttrs, ResizeMode
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
-from npusim.kernels.resize import bilinear, nearest, whole_steps
+from npusim.ir.tensor import TensorSpec
+from npusim.kernels.copy_runs import gather_pixels
+from npusim.kernels.resize import bilinear, nearest_indices, whole_steps
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 from npusim.runtime.layout import channels_last, from_channels_last
+from npusim.runtime.threads import run_rows
 
 
-def _nearest(node: Node, value: Array) -> Array:
+def _nearest(node: Node, ifm: TensorSpec) -> Callable[[Array], Array]:
+    """Return the nearest-neighbour resize of codes, an exact copy."""
     attrs = cast(ResizeAttrs, node.attrs)
-    pixels = nearest(channels_last(value), attrs.size, attrs.coordinates.value)
-    return from_channels_last(pixels)
+    images, channels, in_h, in_w = ifm.shape
+    pixel_bytes = channels * ifm.dtype.numpy.itemsize
+    coordinates = attrs.coordinates.value
+    in_rows = nearest_indices(in_h, attrs.size[0], coordinates)
+    rows = (np.arange(images)[:, None] * in_h + in_rows).reshape(-1) * (in_w * pixel_bytes)
+    columns = nearest_indices(in_w, attrs.size[1], coordinates) * pixel_bytes
+    shape = (images, *attrs.size, channels)
+
+    def apply(value: Array) -> Array:
+        source = channels_last(value)
+        resized = np.empty(shape, source.dtype)
+        read, written = (array.reshape(-1).view(np.uint8) for array in (source, resized))
+        run_rows(
+            lambda first, last: gather_pixels(
+                read, rows, columns, written, pixel_bytes, first, last
+            ),
+            rows.size,
+            resized.nbytes,
+        )
+        return from_channels_last(resized)
+
+    return apply
 
 
 @binding("resize", engine=Engine.SHADER)
@@ -27,8 +54,8 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
     require_types(node, (ifm, ofm), ENGINE_TYPES)
     attrs = cast(ResizeAttrs, node.attrs)
     if attrs.mode is ResizeMode.NEAREST:
-        copy = shader_copy(ifm, ofm)
-        return lambda value: (copy(_nearest(node, value)),)
+        copy, resize = shader_copy(ifm, ofm), _nearest(node, ifm)
+        return lambda value: (copy(resize(value)),)
 
     def step(value: Array) -> tuple[Array, ...]:
         pixels = bilinear(
@@ -55,7 +82,8 @@ def bind_on_nn(node: Node, graph: Graph) -> Step:
             rule="the NN engine doubles pixels without requantizing them",
         )
     _require_nearest(node)
-    return lambda value: (_nearest(node, value),)
+    resize = _nearest(node, ifm)
+    return lambda value: (resize(value),)
 
 
 @binding("resize", engine=Engine.TP)
@@ -68,11 +96,11 @@ def bind_on_tp(node: Node, graph: Graph) -> Step:
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     require_types(node, (ifm, ofm), ENGINE_TYPES)
     _require_nearest(node)
-    copy = tp_copy(ifm, ofm)
+    copy, resize = tp_copy(ifm, ofm), _nearest(node, ifm)
     if ifm.dtype is DType.I16 and isinstance(ifm.quant, DynamicFixedPoint):
         fl = ifm.quant.fl
-        return lambda value: (copy(whole_steps(_nearest(node, value), fl)),)
-    return lambda value: (copy(_nearest(node, value)),)
+        return lambda value: (copy(whole_steps(resize(value), fl)),)
+    return lambda value: (copy(resize(value)),)
 
 
 def _require_nearest(node: Node) -> None:

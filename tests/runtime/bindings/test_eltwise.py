@@ -198,7 +198,7 @@ def test_tp_and_nn_sums_round_differently():
 
 
 @pytest.mark.parametrize(
-    ("engine", "form"), [(Engine.NN, I16), (Engine.TP, I16), (Engine.SHADER, F32)]
+    ("engine", "form"), [(Engine.NN, F32), (Engine.TP, F32), (Engine.SHADER, F32)]
 )
 def test_wrong_types_are_refused(engine, form):
     with pytest.raises(GraphError, match="layer 'layer'"):

@@ -1,0 +1,373 @@
+"""Find the layers that cost accuracy, and why: the whole network and each layer alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.analysis.causes import find_causes
+from npusim.analysis.compare import PREPROCESSING_HINT, WRONG_BELOW
+from npusim.analysis.findings import Finding
+from npusim.analysis.individual import LayerRun, run_individually
+from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.metrics import Difference, difference
+from npusim.analysis.recording import (
+    LayerOutput,
+    Recording,
+    layer_output,
+    record_float,
+    record_program,
+    single_sample,
+    values_by_tensor,
+)
+from npusim.errors import ConfigError, InputError
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph, Node
+from npusim.ir.quant import Float
+from npusim.runtime.program import Program
+
+Array = NDArray[Any]
+OK, INHERITED, NO_REFERENCE = "ok", "inherited", "no_reference"
+FINE, NOTE, BAD = "ok", "note", "bad"
+NAMED = 3  # layers named in a reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysedLayer:
+    """One layer output of the quantized network.
+
+    Attributes
+    ----------
+    entire : Difference or None
+        Against float in the run from end to end; None without a float counterpart.
+    individual : Difference or None
+        Against float when the layer alone is quantized and reads float results.
+    at_low, at_high : int
+        Elements at the ends of the integer type, entire run.
+    clipped_low, clipped_high : int
+        Those of them whose float value lies beyond the end by more than half a step.
+    range_low, range_high : float
+        What the stored type holds: the range used.
+    seen_low, seen_high : float
+        The float values of this sample: the range seen.
+    verdict : str
+        ``"ok"``, ``"inherited"`` (the error comes from layers before), ``"no_reference"``, or the
+        value of a ``Cause``.
+    severity : str
+        ``"ok"``, ``"note"`` (precision is given away), ``"bad"`` (the result is wrong).
+    findings : tuple of Finding
+        Everything that was found; the verdict is the first of the worst.
+    """
+
+    layer: str
+    op: str
+    engine: str
+    dtype: str
+    origin: tuple[str, ...]
+    tensor: str
+    elements: int
+    entire: Difference | None
+    individual: Difference | None
+    at_low: int
+    at_high: int
+    clipped_low: int
+    clipped_high: int
+    range_low: float
+    range_high: float
+    seen_low: float
+    seen_high: float
+    verdict: str
+    severity: str
+    reason: str
+    suggestion: str
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analysis:
+    """The layers of a quantized network in execution order, with verdicts.
+
+    Attributes
+    ----------
+    first_wrong : str or None
+        First layer whose cosine in the entire run is below ``threshold``.
+    hint : str
+        What to look at when the very first layer is wrong.
+    entire, individual : Recording
+        The layer outputs themselves; not part of ``to_dict``.
+    source : Recording
+        The float results of all source layers.
+    values : mapping
+        Float result of every tensor of the quantized network that has one, its inputs included.
+    """
+
+    label: str
+    sample: str
+    layers: tuple[AnalysedLayer, ...]
+    threshold: float
+    first_wrong: str | None
+    hint: str
+    entire: Recording = field(repr=False)
+    individual: Recording = field(repr=False)
+    source: Recording = field(repr=False)
+    values: Mapping[str, Array] = field(repr=False)
+
+    @property
+    def bad(self) -> tuple[AnalysedLayer, ...]:
+        """Return the layers that are themselves wrong, not those that inherit an error."""
+        return tuple(r for r in self.layers if r.severity == BAD and r.verdict != INHERITED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        rows = [asdict(row) for row in self.layers]
+        for row, layer in zip(rows, self.layers, strict=True):
+            row["findings"] = [
+                {**asdict(finding), "cause": finding.cause.value} for finding in layer.findings
+            ]
+        return {
+            "label": self.label,
+            "sample": self.sample,
+            "threshold": self.threshold,
+            "first_wrong": self.first_wrong,
+            "hint": self.hint,
+            "layers": rows,
+        }
+
+
+def analyze(
+    graph: Graph,
+    program: Program,
+    feeds: Mapping[str, Array],
+    *,
+    sample: str = "",
+    threshold: float = WRONG_BELOW,
+    reference: Recording | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Analysis:
+    """Compare a quantized network with its float source: end to end, and each layer alone.
+
+    Parameters
+    ----------
+    graph : Graph
+        The float source, as an importer made it.
+    program : Program
+        Compiled from it.
+    feeds : mapping
+        One sample after reorder, mean and std: float32 by input name.
+    sample : str
+        Names the sample in reports.
+    threshold : float
+        Cosine of the entire run below which a layer counts as wrong.
+    reference : Recording, optional
+        Float results of the same sample; by default npusim's own evaluator computes them.
+    progress : callable, optional
+        Called with (layers done, layers, layer).
+
+    Raises
+    ------
+    ConfigError
+        When ``graph`` is no float source.
+    InputError
+        When the feeds do not fit, or a float result is NaN; it names the layer.
+    """
+    require_float_source(graph)
+    program = single_sample(program)
+    known = reference or record_float(graph, feeds)
+    entire = record_program(program, feeds, preprocessed=True)
+    values: dict[str, Array] = {
+        **{name: np.asarray(value) for name, value in feeds.items()},
+        **values_by_tensor(program.graph, known),
+    }
+    _refuse_nan(program.graph, values)
+    stored = {row.tensor: row for row in entire.layers}
+    users = program.graph.consumers()
+    rows: list[AnalysedLayer] = []
+    alone: list[LayerOutput] = []
+    for done, run in enumerate(run_individually(program, values)):
+        for tensor, value in zip(run.node.outputs, run.outputs, strict=True):
+            output = layer_output(program.graph, run.node, tensor, np.array(value))
+            alone.append(output)
+            rows.append(_row(program.graph, run, output, stored[tensor], values, users, threshold))
+        if progress:
+            progress(done + 1, len(program.graph.nodes), run.node.name)
+    wrong = next((r.layer for r in rows if r.entire and not r.entire.cosine >= threshold), None)
+    first = next((r.layer for r in rows if r.entire), None)
+    return Analysis(
+        label=entire.label,
+        sample=sample,
+        layers=_inheritance(program.graph, rows),
+        threshold=threshold,
+        first_wrong=wrong,
+        hint=PREPROCESSING_HINT if wrong is not None and wrong == first else "",
+        entire=entire,
+        individual=Recording(label=f"{entire.label}, layer by layer", layers=tuple(alone)),
+        source=known,
+        values=values,
+    )
+
+
+def require_float_source(graph: Graph) -> None:
+    """Raise a ConfigError when a graph is quantized or float16.
+
+    Source: rknn-api sections 9 and 19: accuracy analysis needs a float source model.
+    """
+    for name, spec in graph.tensors.items():
+        if not isinstance(spec.quant, Float) or spec.dtype is DType.F16:
+            raise ConfigError(
+                f"tensor {name!r} of the source model is {spec.dtype.value}: the model is quantized"
+                " already and there are no float results to compare with",
+                where=graph.source.path or graph.name,
+                rule="accuracy analysis needs a float source model",
+                remedy="give the float model the quantized one was made from",
+            )
+
+
+def _refuse_nan(graph: Graph, values: Mapping[str, Array]) -> None:
+    for node in graph.nodes:
+        for tensor in node.outputs:
+            if tensor in values and np.isnan(values[tensor]).any():
+                raise InputError(
+                    f"the float result of tensor {tensor!r} holds NaN",
+                    where=f"layer {node.layer_id!r}",
+                    rule="accuracy is measured against numbers",
+                    remedy="look for NaN in the source model's weights and in this sample",
+                )
+
+
+def _row(
+    graph: Graph,
+    run: LayerRun,
+    output: LayerOutput,
+    entire: LayerOutput,
+    values: Mapping[str, Array],
+    users: Mapping[str, Sequence[Node]],
+    threshold: float,
+) -> AnalysedLayer:
+    spec = graph.spec(output.tensor)
+    low, high = representable(spec)
+    codes = spec.dtype in (DType.U8, DType.I8, DType.I16)
+    at_low, at_high = (
+        (entire.stored == spec.dtype.min, entire.stored == spec.dtype.max)
+        if codes
+        else (np.zeros(1, np.bool_), np.zeros(1, np.bool_))
+    )
+    reference = values.get(output.tensor)
+    common: dict[str, Any] = {
+        "layer": output.layer,
+        "op": output.op,
+        "engine": output.engine,
+        "dtype": output.dtype.value,
+        "origin": output.origin,
+        "tensor": output.tensor,
+        "elements": int(output.stored.size),
+        "at_low": int(np.count_nonzero(at_low)),
+        "at_high": int(np.count_nonzero(at_high)),
+        "range_low": low,
+        "range_high": high,
+    }
+    if reference is None:
+        return AnalysedLayer(
+            **common,
+            entire=None,
+            individual=None,
+            clipped_low=0,
+            clipped_high=0,
+            seen_low=float("nan"),
+            seen_high=float("nan"),
+            verdict=NO_REFERENCE,
+            severity=FINE,
+            reason="part of what became of one source layer; the last part is compared",
+            suggestion="",
+        )
+    step = output.step
+    half = (step or 0.0) / 2
+    whole = difference(entire.real, reference, step=step)
+    own = difference(output.real, reference, step=step)
+    view = LayerView(
+        graph=graph,
+        node=run.node,
+        tensor=output.tensor,
+        reference=reference.astype(np.float64),
+        real=output.real.astype(np.float64),
+        stored=output.stored,
+        feeds=run.feeds,
+        inputs=run.inputs,
+        values=values,
+        users=users,
+    )
+    findings = find_causes(view)
+    chosen = next((f for f in findings if f.severe), findings[0] if findings else None)
+    wrong = not whole.cosine >= threshold
+    if chosen is None:
+        verdict, severity = (INHERITED, BAD) if wrong else (OK, FINE)
+    else:
+        verdict = chosen.cause.value
+        severity = BAD if chosen.severe else NOTE
+        if wrong and not chosen.severe:
+            verdict, severity = INHERITED, BAD
+    own_fault = chosen is not None and verdict == chosen.cause.value
+    return AnalysedLayer(
+        **common,
+        entire=whole,
+        individual=own,
+        clipped_low=int(np.count_nonzero(at_low & (reference < low - half))) if codes else 0,
+        clipped_high=int(np.count_nonzero(at_high & (reference > high + half))) if codes else 0,
+        seen_low=float(reference.min(initial=np.inf)),
+        seen_high=float(reference.max(initial=-np.inf)),
+        verdict=verdict,
+        severity=severity,
+        reason=chosen.reason if chosen and own_fault else "",
+        suggestion=chosen.suggestion if chosen and own_fault else "",
+        findings=findings,
+    )
+
+
+def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedLayer, ...]:
+    """Return the rows with a reason for those whose error comes from layers before them."""
+    producer = graph.producers()
+    by_tensor = {row.tensor: row for row in rows}
+    result = []
+    for row in rows:
+        if row.verdict != INHERITED:
+            result.append(row)
+            continue
+        before = _before(row.tensor, producer, by_tensor)
+        culprits = [other.layer for other in before if _is_culprit(other)]
+        if culprits:
+            reason = f"the error comes from {', '.join(culprits[:NAMED])}"
+            advice = f"look at {culprits[0]} first"
+        else:
+            reason = "each layer before it is right on its own; their errors add up"
+            coarse = sorted(before, key=lambda other: _own_db(other))[:NAMED]
+            names = ", ".join(f"{other.layer} ({_own_db(other):.1f} dB)" for other in coarse)
+            advice = "raise the layers with the lowest SQNR alone to dynamic_fixed_point-i16" + (
+                f": {names}" if names else ""
+            )
+        result.append(replace(row, reason=reason, suggestion=advice))
+    return tuple(result)
+
+
+def _is_culprit(row: AnalysedLayer) -> bool:
+    return row.severity == BAD and row.verdict != INHERITED
+
+
+def _own_db(row: AnalysedLayer) -> float:
+    return row.individual.sqnr_db if row.individual else np.inf
+
+
+def _before(
+    tensor: str, producer: Mapping[str, Node], rows: Mapping[str, AnalysedLayer]
+) -> list[AnalysedLayer]:
+    """Return the layers before a tensor, nearest first, not beyond those that are wrong."""
+    waiting, seen, found = [tensor], {tensor}, []
+    while waiting:
+        for name in producer[waiting.pop(0)].inputs:
+            if name in seen or name not in producer:
+                continue
+            seen.add(name)
+            found.append(rows[name])
+            if not _is_culprit(rows[name]):
+                waiting.append(name)
+    return found

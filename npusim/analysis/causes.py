@@ -1,0 +1,31 @@
+"""Why a layer is off: every cause is measured on the layer run alone with float inputs."""
+
+from collections.abc import Callable
+
+from npusim.analysis.arithmetic_causes import accumulator_wrap, few_steps, table_kink
+from npusim.analysis.channel_causes import mixed_concat, unequal_channels
+from npusim.analysis.findings import Finding
+from npusim.analysis.layer_view import LayerView
+from npusim.analysis.range_causes import (
+    clipped_input,
+    clipped_range,
+    outlier_range,
+)
+
+Measure = Callable[[LayerView], Finding | None]
+MEASURES: tuple[Measure, ...] = (
+    accumulator_wrap,
+    clipped_range,
+    clipped_input,
+    table_kink,
+    unequal_channels,
+    mixed_concat,
+    outlier_range,
+    few_steps,
+)
+
+
+def find_causes(view: LayerView) -> tuple[Finding, ...]:
+    """Return what was found at a layer, the most definite cause first."""
+    found = (measure(view) for measure in MEASURES)
+    return tuple(finding for finding in found if finding is not None)

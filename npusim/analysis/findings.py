@@ -1,0 +1,57 @@
+"""What a measurement says of a layer: a cause, a reason with numbers, the next step."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from npusim.analysis.layer_view import LayerView, Real
+from npusim.analysis.metrics import energy, sqnr_db
+from npusim.ir.dtypes import DType
+
+POOR_DB = 20.0  # a layer's own error below this is bad; its cosine is then below 0.995
+DOMINANT = 0.5  # share of the layer's own error that makes a cause the main one
+LOST_DB = 12.0  # two bits
+
+
+class Cause(Enum):
+    """Why a layer is off, the most definite first."""
+
+    ACCUMULATOR_WRAP = "accumulator_wrap"
+    CLIPPED_RANGE = "clipped_range"
+    TABLE_KINK = "table_kink"
+    UNEQUAL_CHANNELS = "unequal_channels"
+    MIXED_CONCAT = "mixed_concat"
+    OUTLIER_RANGE = "outlier_range"
+    FEW_STEPS = "few_steps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A cause with what was measured and what to do next.
+
+    Attributes
+    ----------
+    severe : bool
+        The result is wrong, not only coarse.
+    """
+
+    cause: Cause
+    reason: str
+    suggestion: str
+    severe: bool = False
+
+
+def raise_precision(view: LayerView) -> str:
+    """Return the advice to give a layer a wider format."""
+    if view.spec.dtype in (DType.U8, DType.I8):
+        return f"raise {view.node.layer_id} to dynamic_fixed_point-i16 (hybrid quantization)"
+    return f"run {view.node.layer_id} in float16 (hybrid quantization)"
+
+
+def own_db(view: LayerView) -> float:
+    """Return the SQNR of the layer run alone."""
+    return db_between(view.reference, view.real)
+
+
+def db_between(reference: Real, real: Real) -> float:
+    """Return the SQNR of real values against a reference."""
+    return sqnr_db(energy(reference), energy(real - reference))

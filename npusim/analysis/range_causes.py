@@ -1,0 +1,109 @@
+"""Ranges that do not fit the values: clipped, or stretched by few of them."""
+
+import numpy as np
+
+from npusim.analysis.findings import (
+    DOMINANT,
+    POOR_DB,
+    Cause,
+    Finding,
+    db_between,
+    own_db,
+    raise_precision,
+)
+from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.metrics import energy
+from npusim.ir.dtypes import DType
+
+NOTABLE = 0.25  # share of the layer's own error that is worth a word
+CLIPPED_COUNT = 1e-3  # share of clipped elements that is worth a word
+WIDE = 4.0  # two bits of the range unused
+OUTLIERS = 1e-3  # share of elements that count as outliers
+
+
+def clipped_range(view: LayerView) -> Finding | None:
+    """Find values beyond what the output type holds, and their share of the error."""
+    low, high = view.limits
+    half = (view.step or 0.0) / 2
+    beyond = (view.reference < low - half) | (view.reference > high + half)
+    count = int(np.count_nonzero(beyond))
+    if not count:
+        return None
+    gap = np.clip(view.reference, low, high)[beyond] - view.reference[beyond]
+    share = view.share(energy(gap))
+    if share < DOMINANT and (share < NOTABLE or count < CLIPPED_COUNT * view.reference.size):
+        return None
+    seen = f"{view.reference.min():.6g} .. {view.reference.max():.6g}"
+    if view.spec.dtype is DType.F16:
+        remedy = "scale the layer down, or quantize it to integers"
+    else:
+        remedy = "calibrate with more data that reaches these values (or with algorithm normal)"
+    return Finding(
+        cause=Cause.CLIPPED_RANGE,
+        reason=f"{count} of {view.reference.size} values lie beyond the range {low:.6g} .. "
+        f"{high:.6g}: they go {seen}; clipping makes {share:.0%} of the layer's own error",
+        suggestion=remedy,
+        severe=share >= DOMINANT and own_db(view) < POOR_DB,
+    )
+
+
+def clipped_input(view: LayerView) -> Finding | None:
+    """Find a poor result whose inputs are clipped: graph inputs have no line of their own."""
+    if own_db(view) >= POOR_DB:
+        return None
+    for name in view.feeds:
+        value = view.values.get(name)
+        if value is None:
+            continue
+        low, high = representable(view.graph.spec(name))
+        kept = np.clip(value, low, high)
+        lost_db = db_between(value.astype(np.float64), kept.astype(np.float64))
+        count = int(np.count_nonzero(kept != value))
+        if count and lost_db < POOR_DB:
+            return Finding(
+                cause=Cause.CLIPPED_RANGE,
+                reason=f"its input {name!r} is clipped: {count} of {value.size} values lie beyond "
+                f"the range {low:.6g} .. {high:.6g}, they go {value.min():.6g} .. "
+                f"{value.max():.6g}; this alone leaves an SQNR of {lost_db:.1f} dB",
+                suggestion="calibrate with data that reaches these values; for an input of the "
+                "network, check mean and std",
+                severe=True,
+            )
+    return None
+
+
+def outlier_range(view: LayerView) -> Finding | None:
+    """Find a range made wide by few values: the bulk is left with few steps."""
+    if view.step is None or view.reference.size < 2 / OUTLIERS:
+        return None
+    size = np.abs(view.reference).reshape(-1)
+    few = int(np.ceil(OUTLIERS * size.size))
+    low, high = view.limits
+    reach, seen = max(-low, high), float(size.max())
+    if np.count_nonzero(size > reach / WIDE) > few:
+        return None
+    bulk_reach = float(np.partition(size, size.size - few - 1)[size.size - few - 1])
+    if bulk_reach <= 0:
+        return None
+    bulk = np.abs(view.reference) <= bulk_reach
+    bulk_db = db_between(view.reference[bulk], view.real[bulk])
+    steps = 2 * bulk_reach / view.step if low < 0 else bulk_reach / view.step
+    if seen / bulk_reach >= WIDE:
+        reason = (
+            f"{few} of {size.size} values stretch the range to {reach:.6g}; the others stay below "
+            f"{bulk_reach:.6g} and share {steps:.0f} steps (SQNR {bulk_db:.1f} dB)"
+        )
+    elif reach / max(seen, bulk_reach) >= WIDE:
+        reason = (
+            f"the range reaches {reach:.6g}, this sample {seen:.6g}: an outlier of another "
+            f"calibration sample leaves {steps:.0f} steps (SQNR {bulk_db:.1f} dB)"
+        )
+    else:
+        return None
+    return Finding(
+        cause=Cause.OUTLIER_RANGE,
+        reason=reason,
+        suggestion=f"calibrate with kl_divergence or mmse, drop the sample with the outlier, or "
+        f"{raise_precision(view)}",
+        severe=bulk_db < POOR_DB,
+    )

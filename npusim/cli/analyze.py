@@ -1,0 +1,96 @@
+"""``npusim analyze``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from npusim.analysis.analyze import analyze, require_float_source
+from npusim.analysis.compare import WRONG_BELOW
+from npusim.analysis.snapshot import check_file_type, write_snapshot
+from npusim.cli import common
+from npusim.cli.stored import stored_like
+from npusim.errors import ConfigError
+from npusim.report.analysis_table import analysis_table, analysis_verdict, write_analysis
+
+NAME = "analyze"
+
+
+def command(
+    model: common.ModelArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for the dumps and tables of accuracy_analysis."
+        ),
+    ] = None,
+    inputs: common.InputOption = None,
+    scheme: common.SchemeOption = "u8",
+    dataset: common.DatasetOption = None,
+    algorithm: common.AlgorithmOption = "normal",
+    stored: Annotated[
+        Path | None,
+        typer.Option(
+            help="Analyse this stored model (a hybrid one, say), made from MODEL, instead."
+        ),
+    ] = None,
+    shape: common.ShapeOption = None,
+    mean: common.MeanOption = None,
+    std: common.StdOption = None,
+    reorder: common.ReorderOption = None,
+    file_type: Annotated[
+        str, typer.Option(metavar="tensor|npy", help="Text or numpy files in the dumps.")
+    ] = "tensor",
+    threshold: Annotated[
+        float, typer.Option(help="Cosine below which a layer counts as wrong.")
+    ] = WRONG_BELOW,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Show only layers with a finding.")
+    ] = False,
+    level: common.LevelOption = 3,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Run one sample quantized as a whole and layer by layer against float; exit 1 when wrong."""
+    shown = common.console(as_json)
+    check_file_type(file_type)
+    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
+    if common.is_quantized(graph):
+        raise ConfigError(
+            "a stored or quantized model does not hold its float source",
+            where=model,
+            remedy="give the float model; it is quantized on the way",
+        )
+    require_float_source(graph)
+    dataset = common.dataset_of(model, dataset)
+    ready = (
+        stored_like(stored, graph, "--stored")
+        if stored
+        else common.quantized(graph, scheme, dataset, level=level, algorithm=algorithm, shown=shown)
+    )
+    program = common.compiled(ready, level=level, shown=shown)
+    label, feeds = common.sample_of(ready, inputs, dataset)
+    with common.progress_bar(shown) as bar:
+        task = bar.add_task("running layers alone", total=len(program.graph.nodes))
+        found = analyze(
+            graph,
+            program,
+            feeds,
+            sample=label,
+            threshold=threshold,
+            progress=lambda done, _total, _name: bar.update(task, completed=done),
+        )
+    if output is not None:
+        removed = write_snapshot(found, graph, output, file_type=file_type)
+        write_analysis(found, output)
+        if removed:
+            shown.print(f"warning: {removed} files of an earlier analysis were replaced")
+    if as_json:
+        common.print_json(common.finite(found.to_dict()))
+    else:
+        title = f"{graph.name} {found.label} on {label}"
+        shown.print(analysis_table(found, title=title, every=not brief))
+        shown.print(analysis_verdict(found), soft_wrap=True, highlight=False)
+        if output is not None:
+            shown.print(f"written to {output}: dumps, error files, analysis.csv, analysis.json")
+    if found.first_wrong is not None or found.bad:
+        raise typer.Exit(common.MISMATCH)

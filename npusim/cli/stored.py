@@ -1,0 +1,34 @@
+"""Stored quantized models beside the float model they were made from."""
+
+from pathlib import Path
+
+from npusim.cli import common
+from npusim.errors import ConfigError
+from npusim.ir import archive
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower
+
+
+def stored_like(path: Path, graph: Graph, option: str) -> Graph:
+    """Return a stored quantized model with the inputs of ``graph``.
+
+    Raises
+    ------
+    ConfigError
+        When it is no stored quantized model, or has other inputs.
+    """
+    if not archive.is_archive(path):
+        raise ConfigError(
+            "this is no stored model",
+            where=f"{option} {path}",
+            rule="a file that npusim quantize, npusim tune or RKNN.export_rknn wrote",
+        )
+    found = archive.load(path)
+    shapes, own = ({n: g.spec(n).shape for n in g.inputs} for g in (graph, found))
+    if own != shapes or not common.is_quantized(found):
+        raise ConfigError(
+            f"its inputs are {own}",
+            where=f"{option} {path}",
+            rule=f"a quantized model with the inputs {shapes}",
+        )
+    return lower(found) if any(n.engine is None for n in found.nodes) else found

@@ -1,0 +1,187 @@
+"""A labelled set: one folder per class, or a list of ``path label`` lines."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from npusim.errors import DatasetError
+from npusim.quantization.sample_files import KNOWN_SUFFIXES
+
+SHOWN = 10
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One labelled sample.
+
+    Attributes
+    ----------
+    index : int
+        Position in the set.
+    name : str
+        The path as the set writes it; names the sample in reports.
+    paths : tuple of str
+        One file per model input.
+    label : str
+        As written: a class number, or a name from the list of labels, or what a custom task wants.
+    contents : tuple of bytes
+        The files themselves, when whoever runs the sample may not see the paths.
+    """
+
+    index: int
+    name: str
+    paths: tuple[str, ...]
+    label: str
+    contents: tuple[bytes, ...] = ()
+
+
+def open_labelled(path: str | Path, *, inputs: int = 1) -> tuple[Item, ...]:
+    """Return the samples of a labelled set, in a fixed order.
+
+    Parameters
+    ----------
+    path : path
+        A folder with one folder per class: its name is the label when all names are numbers, else
+        the label is its place among the sorted names. Or a text file, one sample a line: the paths
+        of its files (beside the list, else in the working directory) and then the label; a path
+        with blanks goes in double quotes.
+    inputs : int
+        Files per sample.
+
+    Raises
+    ------
+    DatasetError
+        When there is nothing, or lines cannot be used; they are listed with their numbers.
+    """
+    path = Path(path)
+    items = _folder(path, inputs) if path.is_dir() else _list(path, inputs)
+    if not items:
+        raise DatasetError(
+            "the set has no sample",
+            where=str(path),
+            rule="a folder per class with images, or a text file of 'path label' lines",
+        )
+    return tuple(items)
+
+
+def check_classes(
+    items: Sequence[Item], classes: int, *, labels: Sequence[str] = (), offset: int = 0
+) -> None:
+    """Check that every label is one of the network's classes, by number or by name.
+
+    Raises
+    ------
+    DatasetError
+        Naming the first samples whose label is neither.
+    """
+    bad = []
+    for item in items:
+        number = class_number(item.label, labels, offset)
+        if number is None or not 0 <= number < classes:
+            bad.append(f"    {item.name}: {item.label!r}")
+    if bad:
+        first = "\n".join(bad[:SHOWN])
+        raise DatasetError(
+            f"{len(bad)} labels are no class of the network:\n{first}",
+            rule=f"a number 0 .. {classes - 1 - offset}, or a name from --labels",
+            remedy="give --labels with one class name a line in the order of the network's "
+            "classes; --label-offset 1 when class 0 is the background",
+        )
+
+
+def class_number(label: str, labels: Sequence[str] = (), offset: int = 0) -> int | None:
+    """Return the index of a label among the network's classes; None when it is none."""
+    if label in labels:
+        return list(labels).index(label) + offset
+    return int(label) + offset if label.isdecimal() and not labels else None
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Return class names, one a line, in the order of the network's classes.
+
+    Raises
+    ------
+    DatasetError
+        When the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"labels cannot be read: {error}", where=str(path)) from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _folder(path: Path, inputs: int) -> list[Item]:
+    if inputs != 1:
+        raise DatasetError(
+            f"a folder holds one file per sample, the model has {inputs} inputs",
+            where=str(path),
+            remedy="give a list: the files of a sample and its label on each line",
+        )
+    classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    numbered = all(entry.name.isdecimal() for entry in classes)
+    items: list[Item] = []
+    for place, folder in enumerate(classes):
+        label = str(int(folder.name)) if numbered else str(place)
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in KNOWN_SUFFIXES and file.is_file():
+                items.append(
+                    Item(
+                        index=len(items),
+                        name=f"{folder.name}/{file.name}",
+                        paths=(str(file.absolute()),),
+                        label=label,
+                    )
+                )
+    return items
+
+
+def _list(path: Path, inputs: int) -> list[Item]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"the list cannot be read: {error}", where=str(path)) from error
+    items: list[Item] = []
+    bad: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = [quoted or plain for quoted, plain in _WORD.findall(line)]
+        if not words:
+            continue
+        if len(words) != inputs + 1:
+            bad.append(f"line {number}: {len(words)} columns, {inputs + 1} expected")
+            continue
+        *names, label = words
+        found = [_beside(path.parent, name) for name in names]
+        missing = [name for name, file in zip(names, found, strict=True) if file is None]
+        if missing:
+            bad.append(f"line {number}: {', '.join(missing)} does not exist")
+            continue
+        items.append(
+            Item(
+                index=len(items),
+                name=" ".join(names),
+                paths=tuple(str(file) for file in found),
+                label=label,
+            )
+        )
+    if bad:
+        first = "\n".join(f"    {reason}" for reason in bad[:SHOWN])
+        raise DatasetError(
+            f"{len(bad)} lines cannot be used:\n{first}",
+            where=str(path),
+            rule=f"{inputs} path{'s' if inputs > 1 else ''} and a label on each line",
+            remedy="correct these lines: a set with holes gives a wrong accuracy",
+        )
+    return items
+
+
+def _beside(folder: Path, name: str) -> Path | None:
+    try:
+        return next(
+            (p.absolute() for p in (folder / name, Path(name)) if p.is_file()),
+            None,
+        )
+    except OSError:  # a name that is too long
+        return None

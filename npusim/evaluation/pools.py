@@ -1,0 +1,187 @@
+"""Where samples run: in this process, in processes of this computer, or on a Dask cluster.
+
+Each yields lists of records as they are done, in any order. A worker that dies loses nothing: its
+samples run again elsewhere; samples that kill workers again and again are reported as failed.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from npusim.errors import ConfigError
+from npusim.evaluation.labelled import Item
+from npusim.evaluation.worker import Job, run_items
+from npusim.extras import require
+
+Records = list[dict[str, Any]]
+ATTEMPTS = 3
+LARGEST_CHUNK = 8
+AHEAD = 2  # parts per process that are handed over before they are needed
+CONNECT_S = 10.0
+_job: Job | None = None
+
+
+def run_here(job: Job, items: Sequence[Item]) -> Iterator[Records]:
+    """Run samples one by one in this process."""
+    for item in items:
+        yield run_items(job, [item])
+
+
+def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Records]:
+    """Run samples in ``jobs`` processes of this computer, each with one thread.
+
+    A process that dies takes the pool with it, and nobody knows which sample was the reason: what
+    was under way then runs again one by one, and only a sample that dies alone is held against.
+    """
+    queue = deque(chunks(items, jobs))
+    suspects: deque[Item] = deque()
+    deaths: Counter[int] = Counter()
+    pending: dict[Future[Records], list[Item]] = {}
+    others = set(multiprocessing.active_children())
+    executor: ProcessPoolExecutor | None = None
+    try:
+        while queue or suspects or pending:
+            executor = executor or _executor(job, jobs)
+            alone, broken = bool(suspects), False
+            try:
+                if alone:
+                    pending[executor.submit(_run, [suspects[0]])] = [suspects[0]]
+                    suspects.popleft()
+                while not alone and queue and len(pending) < jobs * AHEAD:
+                    pending[executor.submit(_run, queue[0])] = queue[0]
+                    queue.popleft()
+            except BrokenProcessPool:  # it broke since the last look; nothing is lost
+                broken = True
+            wait(pending, return_when=FIRST_COMPLETED)
+            for future in [future for future in pending if future.done()]:
+                try:
+                    records = future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    continue
+                del pending[future]
+                yield records
+            if not broken:
+                continue
+            executor.shutdown(wait=True)  # every future is settled after that
+            executor = None
+            for future, chunk in pending.items():
+                if future.exception() is None:
+                    yield future.result()
+                elif alone and deaths[chunk[0].index] + 1 >= ATTEMPTS:
+                    yield [_died(chunk[0], ATTEMPTS)]
+                else:
+                    deaths.update(item.index for item in chunk if alone)
+                    suspects.extend(chunk)
+            pending = {}
+    finally:
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+        if pending:  # stopped: nobody waits for what is running
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+
+
+def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Records]:
+    """Run samples on a Dask cluster. Files are sent along: workers need not see the paths.
+
+    Raises
+    ------
+    MissingExtraError
+        When ``distributed`` is not installed.
+    ConfigError
+        When no scheduler answers, or it has no workers.
+    """
+    distributed = require("distributed", extra="cluster", purpose="running on a Dask cluster")
+    try:
+        client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ConfigError(
+            f"no scheduler answers: {error}",
+            where=f"--scheduler {address}",
+            rule="the address that dask scheduler prints, for example tcp://10.0.0.1:8786",
+        ) from error
+    with client:
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        if not workers:
+            raise ConfigError(
+                "the cluster has no workers",
+                where=f"--scheduler {address}",
+                remedy=f"start some: dask worker {address}",
+            )
+        # a task, not scattered data: when every worker that holds it dies, it is made again
+        held = client.submit(_same, job, key=f"npusim-{job.digest}", pure=True)
+        futures = {}
+        for chunk in chunks(items, workers):
+            sent = [_with_contents(item) for item in chunk]
+            future = client.submit(run_items, held, sent, pure=False, retries=ATTEMPTS)
+            futures[future] = chunk
+        finished = distributed.as_completed(futures, loop=client.loop, raise_errors=False)
+        suspects: list[Item] = []
+        for future in finished:
+            chunk = futures.pop(future)
+            if future.status == "finished":
+                yield future.result()
+                continue
+            reason = future.exception()
+            if not isinstance(reason, distributed.KilledWorker):
+                raise reason
+            suspects += chunk  # each ran on workers that died, together with others
+        for item in suspects:  # one by one: what dies now dies of this sample
+            future = client.submit(run_items, held, [_with_contents(item)], pure=False)
+            try:
+                yield future.result()
+            except distributed.KilledWorker:
+                yield [_died(item, ATTEMPTS)]
+
+
+def chunks(items: Sequence[Item], workers: int) -> list[list[Item]]:
+    """Return the samples in parts: enough of them to keep all workers busy to the end."""
+    size = max(1, min(LARGEST_CHUNK, len(items) // (workers * 8)))
+    return [list(items[i : i + size]) for i in range(0, len(items), size)]
+
+
+def _executor(job: Job, jobs: int) -> ProcessPoolExecutor:
+    # spawn: a forked copy of a process with threads may hang
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(job,))
+
+
+def _start(job: Job) -> None:
+    global _job
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    os.environ["NPUSIM_NUM_THREADS"] = "1"
+    _job = job
+
+
+def _run(items: Sequence[Item]) -> Records:
+    assert _job is not None
+    return run_items(_job, items)
+
+
+def _same(job: Job) -> Job:
+    return job
+
+
+def _with_contents(item: Item) -> Item:
+    """Return the item with its files; one that cannot be read fails where it runs."""
+    try:
+        return replace(item, contents=tuple(Path(path).read_bytes() for path in item.paths))
+    except OSError:
+        return item
+
+
+def _died(item: Item, attempts: int) -> dict[str, Any]:
+    return {
+        "index": item.index,
+        "image": item.name,
+        "label": item.label,
+        "error": f"the worker died {attempts} times on this sample; it may need more memory",
+    }

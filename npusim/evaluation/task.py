@@ -1,0 +1,102 @@
+"""What is measured on each sample's outputs."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import ConfigError, InputError
+from npusim.evaluation.labelled import class_number
+
+CLASSIFICATION = "classification"
+CUSTOM = "custom:"
+TOP = 5
+Outputs = list[NDArray[np.float32]]
+# (outputs in the model's order, label) -> numbers by name, JSON can hold them
+Measure = Callable[[Outputs, str], dict[str, Any]]
+
+
+def task_named(
+    name: str, *, labels: Sequence[str] = (), offset: int = 0, search: str | Path | None = None
+) -> Measure:
+    """Return what a task measures.
+
+    Parameters
+    ----------
+    name : str
+        ``"classification"``: the first output's five largest classes (``top``), the right class's
+        value (``score``) and place (``rank``, 0 is best). ``"custom:module:function"``: a function
+        of (list of outputs, label) that returns a number, or numbers by name; larger is better.
+    labels : sequence of str
+        Class names, when labels are names.
+    offset : int
+        Added to labels: 1 for networks whose class 0 is "background".
+    search : path, optional
+        Folder in which a custom module is looked for first.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such task or the function cannot be imported.
+    """
+    if name == CLASSIFICATION:
+        return lambda outputs, label: _classify(outputs, class_number(label, labels, offset))
+    if not name.startswith(CUSTOM) or name.count(":") != 2:
+        raise ConfigError(
+            f"task {name!r}", where="--task", rule=f"{CLASSIFICATION} or custom:module:function"
+        )
+    function = _imported(*name.removeprefix(CUSTOM).split(":"), search=search)
+    return lambda outputs, label: _numbers(function, outputs, label, name)
+
+
+def _classify(outputs: Outputs, label: int | None) -> dict[str, Any]:
+    scores = outputs[0].reshape(-1)
+    if label is None or not 0 <= label < scores.size:
+        raise InputError(
+            f"label {label}",
+            rule=f"the first output has {scores.size} classes, numbered from 0",
+            remedy="check the labels, --label-offset, and which output holds the classes",
+        )
+    order = np.argsort(-scores, kind="stable")
+    return {
+        "top": [int(i) for i in order[:TOP]],
+        "score": float(scores[label]),
+        "rank": int(np.flatnonzero(order == label)[0]),
+    }
+
+
+def _imported(module: str, function: str, *, search: str | Path | None) -> Callable[..., Any]:
+    if search is not None and str(search) not in sys.path:
+        sys.path.insert(0, str(search))
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise ConfigError(
+            f"function {function!r} of module {module!r} cannot be imported: {error}",
+            where="--task",
+            rule="custom:module:function, a module of the working directory or an installed one",
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"{module}.{function} is no function", where="--task")
+    return found  # type: ignore[no-any-return]
+
+
+def _numbers(
+    function: Callable[..., Any], outputs: Outputs, label: str, name: str
+) -> dict[str, Any]:
+    try:
+        value = function(outputs, label)
+    except Exception as error:  # it is the user's code
+        raise InputError(f"{type(error).__name__}: {error}", where=name) from error
+    found = value if isinstance(value, Mapping) else {"value": value}
+    try:
+        numbers = {str(key): float(number) for key, number in found.items()}
+    except (TypeError, ValueError):
+        numbers = {}
+    if not numbers:
+        raise InputError(f"it returned {value!r}", where=name, rule="a number, or numbers by name")
+    return numbers

@@ -1,0 +1,119 @@
+"""Runs samples through the float and the quantized network; one per process."""
+
+import hashlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from npusim.errors import NpusimError
+from npusim.evaluation.labelled import Item
+from npusim.evaluation.task import task_named
+from npusim.ir import archive
+from npusim.ir.graph import Graph, Source
+from npusim.quantization.dataset import load_sample
+from npusim.runtime.float_engine import float_engine
+from npusim.runtime.program import Program
+
+FLOAT = "float"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every process needs to know; sent to it once.
+
+    Attributes
+    ----------
+    graphs : mapping
+        Name of a run -> its graph: the float source under ``"float"``, others lowered.
+    task : str
+        See ``task_named``, as the next three.
+    """
+
+    graphs: Mapping[str, Graph]
+    task: str
+    labels: tuple[str, ...] = ()
+    offset: int = 0
+    search: str = ""
+    digest: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", self._digest())
+
+    def _digest(self) -> str:
+        """Return a digest of the models and the task."""
+        found = hashlib.sha256(repr((self.task, self.labels, self.offset)).encode())
+        with TemporaryDirectory() as folder:
+            for name, graph in self.graphs.items():
+                file = Path(folder) / "graph"
+                # where the model lies does not matter
+                archive.save(graph.copy(source=Source()), file)
+                found.update(name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        return found.hexdigest()
+
+
+class Worker:
+    """The networks of a job, ready to run.
+
+    Parameters
+    ----------
+    job : Job
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._measure = task_named(
+            job.task, labels=job.labels, offset=job.offset, search=job.search or None
+        )
+        self._input = next(iter(job.graphs.values()))
+        self._float = None
+        self._programs: dict[str, Program] = {}
+        for name, graph in job.graphs.items():
+            if name == FLOAT:
+                self._float = float_engine(graph, observed=False)
+            else:
+                self._programs[name] = Program(graph.copy(batch=1))
+        self._names = tuple(job.graphs)
+
+    def run(self, item: Item) -> dict[str, Any]:
+        """Return the record of one sample: what the task measured in each run, or an error."""
+        record: dict[str, Any] = {"index": item.index, "image": item.name, "label": item.label}
+        try:
+            feeds = self._feeds(item)
+            runs = {}
+            for name in self._names:
+                if name == FLOAT:
+                    assert self._float is not None
+                    found = self._float.run(feeds)
+                else:
+                    found = self._programs[name].run(feeds, preprocessed=True)
+                runs[name] = self._measure([found[n] for n in self._input.outputs], item.label)
+            return {**record, "runs": runs}
+        except NpusimError as error:
+            return {**record, "error": str(error)}
+
+    def _feeds(self, item: Item) -> dict[str, Any]:
+        if not item.contents:
+            return load_sample(item.paths, self._input)
+        with TemporaryDirectory() as folder:
+            paths = []
+            for place, (name, content) in enumerate(zip(item.paths, item.contents, strict=True)):
+                paths.append(Path(folder) / f"{place}{Path(name).suffix}")
+                paths[-1].write_bytes(content)
+            return load_sample(paths, self._input)
+
+
+_workers: dict[str, Worker] = {}
+_lock = threading.Lock()
+
+
+def run_items(job: Job, items: Sequence[Item]) -> list[dict[str, Any]]:
+    """Run samples in this process, with the job's networks prepared at the first call."""
+    with _lock:
+        worker = _workers.get(job.digest)
+        if worker is None:
+            _workers.clear()  # the networks of an earlier job are not needed any more
+            worker = _workers[job.digest] = Worker(job)
+    return [worker.run(item) for item in items]

@@ -1,0 +1,79 @@
+"""Name the layers whose results on the chip are not known, or known to be of no use."""
+
+import logging
+from collections.abc import Callable
+
+from npusim.ir.attrs import LrnAttrs, MatmulAttrs
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.quant import DynamicFixedPoint
+from npusim.ir.tensor import TensorSpec
+
+log = logging.getLogger(__name__)
+FINEST = 15  # fraction bits that the TP engine's tables reach
+TABLE_LOOKUPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "reciprocal")
+
+
+def _transposed_matmul(node: Node, ifm: TensorSpec) -> str:
+    if (
+        isinstance(node.attrs, MatmulAttrs)
+        and node.attrs.transpose_b
+        and ifm.dtype in (DType.I16, DType.F16)
+    ):
+        return "the chip's kernel for a transposed second operand misreads groups of eight elements"
+    return ""
+
+
+def _lrn(node: Node, ifm: TensorSpec) -> str:
+    if not isinstance(node.attrs, LrnAttrs):
+        return ""
+    if node.attrs.size in (2, 4):
+        return "the chip stores zeros for windows of 2 and 4 channels"
+    if ifm.dtype is DType.I8 and node.engine is Engine.SHADER:
+        return "the chip's i8 kernel for more than 5 channels stores wrong values"
+    return ""
+
+
+def _prelu(node: Node, ifm: TensorSpec) -> str:
+    if node.op == "prelu" and ifm.dtype in (DType.I8, DType.I16):
+        return "the chip's driver has no i8 or i16 kernel for it"
+    return ""
+
+
+def _fine_table(node: Node, ifm: TensorSpec) -> str:
+    if (
+        node.engine is Engine.TP
+        and node.op in TABLE_LOOKUPS
+        and isinstance(ifm.quant, DynamicFixedPoint)
+        and ifm.quant.fl > FINEST
+    ):
+        return f"the chip's table is wrong for inputs of more than {FINEST} fraction bits"
+    return ""
+
+
+UNMODELLED: tuple[Callable[[Node, TensorSpec], str], ...] = (
+    _transposed_matmul,
+    _lrn,
+    _prelu,
+    _fine_table,
+)
+
+
+def warn_unmodelled(graph: Graph) -> Graph:
+    """Log a warning for every layer that the chip is known to compute in another way.
+
+    Engines must be assigned. Source: measured, docs/fidelity.md section 9.
+    """
+    for node in graph.nodes:
+        ifm = graph.spec(node.inputs[0])
+        for check in UNMODELLED:
+            if why := check(node, ifm):
+                log.warning(
+                    "layer %r (%s, %s): %s; npusim computes the exact result "
+                    "(docs/fidelity.md section 9)",
+                    node.name,
+                    node.op,
+                    ifm.dtype.value,
+                    why,
+                )
+    return graph

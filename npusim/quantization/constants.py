@@ -1,0 +1,48 @@
+"""Weights, biases and other known values on their way into the chip's types."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import QuantizationError
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph, Node
+from npusim.ir.quant import Float, Quant
+from npusim.passes.rewrite import fresh
+from npusim.quantization.schemes import quantize
+
+WEIGHTED = ("conv2d", "deconv2d", "fc")
+
+
+def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
+    """Store a converted constant under a name of its own; the float one goes when unused."""
+    array = np.ascontiguousarray(value).reshape(value.shape)
+    dtype = DType.of(array.dtype)
+    new = fresh(graph, f"{name}.{dtype.value}")
+    graph.tensors[new] = replace(graph.spec(name), name=new, dtype=dtype, quant=quant)
+    graph.constants[new] = array
+    return new
+
+
+def float16_constants(graph: Graph, node: Node) -> Node:
+    """Return the node with float16 constants; biases stay float32.
+
+    Raises
+    ------
+    QuantizationError
+        When a constant exceeds the largest float16; it names the layer.
+    """
+    inputs = list(node.inputs)
+    for position, name in enumerate(node.inputs):
+        is_bias = node.op in WEIGHTED and position == 2
+        if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
+            value = quantize(graph.constants[name], DType.F16, Float())
+            if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
+                raise QuantizationError(
+                    f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest float16",
+                    where=f"layer {node.name!r}",
+                    remedy="rescale the layer or quantize the model to integers",
+                )
+            inputs[position] = stored_constant(graph, name, value, Float())
+    return replace(node, inputs=tuple(inputs))

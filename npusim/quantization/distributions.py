@@ -1,0 +1,74 @@
+"""Histograms of everything that is quantized: weights, biases and layer outputs."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from npusim.ir.graph import Graph
+from npusim.quantization.calibrate import Sample, calibrate
+from npusim.quantization.constants import WEIGHTED
+from npusim.quantization.histograms import Counts, HistogramObserver, histogram
+from npusim.quantization.schemes import Range, Scheme
+
+BINS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A histogram.
+
+    Attributes
+    ----------
+    name : str
+        ``<layer id>_weight``, ``_bias`` or ``_out<k>``; inputs by their own name.
+    counts : int64 array
+        Values in equal bins from ``low`` to ``high``.
+    """
+
+    name: str
+    counts: Counts
+    low: float
+    high: float
+
+
+class _Everything(HistogramObserver):
+    def chosen(self, tensor: str) -> Range:
+        return self.extremes[tensor]
+
+
+def distributions(
+    graph: Graph,
+    samples: Iterable[Sample],
+    *,
+    engine: str = "auto",
+    progress: Callable[[int, str], None] | None = None,
+) -> tuple[Distribution, ...]:
+    """Return histograms of weights, biases, inputs and layer outputs over all samples.
+
+    Samples are read twice; memory does not depend on their number.
+    """
+    observer = _Everything(scheme=Scheme.U8, bins=BINS)
+    calibrate(graph, samples, observer=observer, engine=engine, progress=progress)
+    found: list[Distribution] = []
+
+    def activation(name: str, tensor: str) -> None:
+        if tensor in observer.counts:
+            low, high = observer.extremes[tensor]
+            counts = observer.counts[tensor]
+            found.append(Distribution(name=name, counts=counts, low=low, high=high))
+
+    for tensor in graph.inputs:
+        activation(tensor, tensor)
+    for node in graph.nodes:
+        if node.op in WEIGHTED:
+            for part, tensor in zip(("weight", "bias"), node.inputs[1:3], strict=True):
+                value = graph.constants.get(tensor)
+                if value is not None and value.size:
+                    low, high = float(np.min(value)), float(np.max(value))
+                    counts = histogram(value, low, high, BINS)
+                    name = f"{node.layer_id}_{part}"
+                    found.append(Distribution(name=name, counts=counts, low=low, high=high))
+        for i, tensor in enumerate(node.outputs):
+            activation(f"{node.layer_id}_out{i}", tensor)
+    return tuple(found)

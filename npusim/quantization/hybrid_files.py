@@ -1,0 +1,177 @@
+"""The ``.json`` and ``.data`` files of hybrid quantization: a float model and its ranges.
+
+``.json`` holds the graph, ranges and settings; ``.data`` is an npz archive with the weights and no
+pickled objects. The formats are npusim's own: the vendor's are not documented.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.errors import ContainerError, GraphError
+from npusim.ir.archive import graph_from_json, graph_json
+from npusim.ir.atomic import atomic_write
+from npusim.ir.codec import CodecError
+from npusim.ir.graph import Graph
+from npusim.ir.verify import verify
+from npusim.quantization.schemes import Range, Scheme
+
+KIND = "npusim hybrid quantization"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridModel:
+    """A float model on its way to a quantized one.
+
+    Attributes
+    ----------
+    source : Graph
+        As imported, with preprocessing, target and batch.
+    scheme, level
+        Default number format and optimization level.
+    ranges : dict
+        Range of every activation of the optimized graph, joined where tensors share one.
+    notes : tuple of str
+        How the ranges came about.
+    targets : tuple of str
+        Target platforms.
+    """
+
+    source: Graph
+    scheme: Scheme
+    level: int = 3
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+def save_hybrid(model: HybridModel, json_path: str | Path, data_path: str | Path) -> None:
+    """Write both files, each completely or not at all.
+
+    Raises
+    ------
+    ContainerError
+        When one cannot be written.
+    """
+    names = {name: f"c{i}" for i, name in enumerate(model.source.constants)}
+    content = {
+        "kind": KIND,
+        "version": VERSION,
+        "graph": graph_json(model.source),
+        "constants": names,
+        "scheme": model.scheme.value,
+        "optimization_level": model.level,
+        "ranges": {name: list(bounds) for name, bounds in model.ranges.items()},
+        "notes": list(model.notes),
+        "target_platform": list(model.targets),
+    }
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+    arrays: dict[str, Any] = {names[k]: v for k, v in model.source.constants.items()}
+    where = str(data_path)
+    try:
+        with atomic_write(data_path) as file:
+            np.savez(file, **arrays)
+        where = str(json_path)
+        with atomic_write(json_path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise ContainerError(
+            f"the file cannot be written: {error.strerror}",
+            where=where,
+            remedy="check that the folder is writable, and the space left on it",
+        ) from error
+
+
+def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
+    """Read both files.
+
+    Raises
+    ------
+    ContainerError
+        When one is missing, damaged, of another kind, or they do not belong together.
+    """
+    content = _json(Path(json_path))
+    try:
+        graph = graph_from_json(content["graph"])
+        names = {str(k): str(v) for k, v in content["constants"].items()}
+        ranges = {str(k): (float(low), float(high)) for k, (low, high) in content["ranges"].items()}
+        model = HybridModel(
+            source=graph,
+            scheme=Scheme(content["scheme"]),
+            level=int(content["optimization_level"]),
+            ranges=ranges,
+            notes=tuple(str(note) for note in content["notes"]),
+            targets=tuple(str(name) for name in content["target_platform"]),
+        )
+    except (CodecError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ContainerError(
+            f"the description is not valid: {error}", where=str(json_path)
+        ) from error
+    arrays = _arrays(Path(data_path))
+    for name, stored in names.items():
+        if stored not in arrays:
+            raise ContainerError(
+                f"weights {name!r} are missing",
+                where=str(data_path),
+                rule=f"{json_path} and this file were written together",
+            )
+        graph.constants[name] = arrays[stored]
+    try:
+        verify(graph)
+    except GraphError as error:
+        raise ContainerError(
+            f"json and data do not fit: {error}",
+            where=str(data_path),
+            rule="both files come from one hybrid_quantization_step1",
+        ) from error
+    return model
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ContainerError(
+            f"cannot be read: {error.strerror}",
+            where=str(path),
+            remedy="hybrid_quantization_step1 writes this file",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ContainerError(f"not valid JSON: {error}", where=str(path)) from error
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise ContainerError(
+            "this is no file of npusim's hybrid quantization",
+            where=str(path),
+            rule="json and data files of the vendor's tool cannot be read: their format is not "
+            "documented",
+            remedy="run hybrid_quantization_step1 of npusim; the cfg file may be the vendor's",
+        )
+    if content.get("version") != VERSION:
+        raise ContainerError(
+            f"version {content.get('version')!r}",
+            where=str(path),
+            rule=f"this npusim reads version {VERSION}",
+            remedy="run hybrid_quantization_step1 again",
+        )
+    return content
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        # opened here: numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise ContainerError(
+            f"the weights cannot be read: {error}",
+            where=str(path),
+            rule="an npz file that hybrid_quantization_step1 wrote",
+            remedy="run hybrid_quantization_step1 again",
+        ) from error

@@ -1,0 +1,158 @@
+"""An accuracy analysis as a terminal table, csv, json and a verdict in words."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from npusim.analysis.analyze import BAD, FINE, AnalysedLayer, Analysis
+from npusim.analysis.metrics import Difference
+from npusim.ir.atomic import atomic_write
+
+CSV_NAME, JSON_NAME = "analysis.csv", "analysis.json"
+DISTANCES = ("cosine", "euclidean", "euclidean_norm", "sqnr_db", "max_steps", "max_abs", "rms")
+COLUMNS = (
+    "layer", "op", "engine", "dtype", "origin", "tensor", "elements",
+    *(f"entire_{name}" for name in DISTANCES),
+    *(f"individual_{name}" for name in DISTANCES),
+    "at_low", "at_high", "clipped_low", "clipped_high",
+    "range_low", "range_high", "seen_low", "seen_high",
+    "verdict", "severity", "reason", "suggestion",
+)  # fmt: skip
+STYLES = {BAD: "red", FINE: "", "note": "yellow"}
+
+
+def analysis_row(layer: AnalysedLayer) -> dict[str, Any]:
+    """Return one layer as a flat row with the columns ``COLUMNS``; unknown numbers are None."""
+    row: dict[str, Any] = {name: getattr(layer, name, None) for name in COLUMNS}
+    row["origin"] = " ".join(layer.origin)
+    for kind in ("entire", "individual"):
+        found: Difference | None = getattr(layer, kind)
+        for name in DISTANCES:
+            row[f"{kind}_{name}"] = None if found is None else getattr(found, name)
+    return {key: _plain(value) for key, value in row.items()}
+
+
+def write_analysis(analysis: Analysis, folder: str | Path) -> tuple[Path, Path]:
+    """Write ``analysis.csv`` and ``analysis.json``; return their paths.
+
+    Numbers that do not exist (steps of a float layer) are empty in csv and null in json; an
+    infinite SQNR is ``inf`` in csv and null in json.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(analysis_row(layer) for layer in analysis.layers)
+    with atomic_write(folder / CSV_NAME) as file:
+        file.write(text.getvalue().encode())
+    with atomic_write(folder / JSON_NAME) as file:
+        content = _finite(analysis.to_dict())
+        file.write(json.dumps(content, indent=1, allow_nan=False).encode())
+    return folder / CSV_NAME, folder / JSON_NAME
+
+
+def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -> Table:
+    """Return one row per layer output, the entire run and the layer alone side by side.
+
+    Columns: layer id, operator, type; cosine, SQNR in dB and largest error in steps of the entire
+    run; the same for the layer alone; elements clipped at the low and the high end; range of the
+    stored type and of the float values of this sample; verdict.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    title : str
+    every : bool
+        False: only layers with a verdict other than ok.
+    """
+    table = Table(box=SIMPLE_HEAD, title=title)
+    table.add_column("layer", overflow="fold")
+    table.add_column("op")
+    table.add_column("type")
+    for kind in ("entire", "alone"):
+        for heading in (f"{kind}\ncosine", f"{kind}\nSQNR dB", f"{kind}\nsteps"):
+            table.add_column(heading, justify="right")
+    table.add_column("clipped\nlow/high", justify="right")
+    table.add_column("range used", justify="right")
+    table.add_column("range seen", justify="right")
+    table.add_column("verdict")
+    for row in analysis.layers:
+        if not every and row.severity == FINE:
+            continue
+        table.add_row(
+            row.layer,
+            row.op,
+            row.dtype,
+            *_distances(row.entire),
+            *_distances(row.individual),
+            f"{row.clipped_low}/{row.clipped_high}",
+            f"{row.range_low:.4g} .. {row.range_high:.4g}",
+            f"{row.seen_low:.4g} .. {row.seen_high:.4g}",
+            row.verdict,
+            style=STYLES[row.severity],
+        )
+    return table
+
+
+def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
+    """Return lines in words: where it goes wrong first, which layers cause it, what to do.
+
+    Parameters
+    ----------
+    analysis : Analysis
+    most : int
+        Causes written out; the rest is counted.
+    """
+    compared = [row for row in analysis.layers if row.entire is not None]
+    if not compared:
+        return "No layer of the network has a counterpart in the source: nothing was analysed."
+    last = compared[-1].entire
+    assert last is not None
+    lines = [f"{len(compared)} layer outputs; the last has cosine {last.cosine:.6f}."]
+    if analysis.first_wrong is None:
+        lines.append(f"No layer is below {analysis.threshold:g}.")
+    else:
+        lines.append(f"The first layer below {analysis.threshold:g} is {analysis.first_wrong}.")
+    if analysis.hint:
+        lines.append(analysis.hint[0].upper() + analysis.hint[1:] + ".")
+    causes = [row for row in analysis.layers if row.reason and row.severity == BAD]
+    own = [row for row in causes if row.verdict != "inherited"] or causes[:1]
+    notes = [row for row in analysis.layers if row.severity == "note"]
+    lines += [
+        f"{row.layer} ({row.verdict}): {row.reason}. Next: {row.suggestion}."
+        for row in (own or sorted(notes, key=_own_sqnr))[:most]
+    ]
+    hidden = len(own or notes) - most
+    if hidden > 0:
+        lines.append(f"{hidden} more layers have a finding; {JSON_NAME} has all of them.")
+    return "\n".join(lines)
+
+
+def _own_sqnr(row: AnalysedLayer) -> float:
+    return row.individual.sqnr_db if row.individual else math.inf
+
+
+def _distances(found: Difference | None) -> tuple[str, str, str]:
+    if found is None:
+        return "-", "-", "-"
+    steps = "-" if math.isnan(found.max_steps) else f"{found.max_steps:.1f}"
+    return f"{found.cosine:.6f}", f"{found.sqnr_db:.1f}", steps
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None

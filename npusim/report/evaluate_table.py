@@ -1,0 +1,79 @@
+"""An evaluation as terminal tables and a verdict in words."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from npusim.evaluation.evaluate import Evaluation
+
+
+def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
+    """Return one row per network.
+
+    Columns: run, samples; for classification the share of right first classes, of right classes
+    among the first five, and of samples classified as float does; mean of every number of the task.
+    """
+    runs = evaluation.accuracies
+    names = list(runs[0].means) if runs else []
+    table = Table(box=SIMPLE_HEAD, title=title)
+    table.add_column("run")
+    table.add_column("samples", justify="right")
+    classes = any(run.top1 is not None for run in runs)
+    if classes:
+        for heading in ("top-1", "top-5", "agrees with float"):
+            table.add_column(heading, justify="right")
+    for name in names:
+        table.add_column(f"mean {name}", justify="right")
+    for run in runs:
+        shares = (run.top1, run.top5, run.agreement) if classes else ()
+        table.add_row(
+            run.name,
+            str(run.samples),
+            *("-" if share is None else f"{share:.2%}" for share in shares),
+            *(f"{run.means[name]:.6g}" for name in names),
+        )
+    return table
+
+
+def worst_table(evaluation: Evaluation, *, count: int = 10) -> Table:
+    """Return the samples on which quantization costs most.
+
+    Columns: sample, label; for each run its first class and the right class's score, or the
+    numbers of the task.
+    """
+    table = Table(box=SIMPLE_HEAD, title="samples that lose most against float")
+    table.add_column("sample", overflow="fold")
+    table.add_column("label")
+    for name in evaluation.runs:
+        table.add_column(name, justify="right")
+    for record in evaluation.worst(count):
+        table.add_row(
+            record["image"],
+            str(record["label"]),
+            *(_cell(record["runs"][name]) for name in evaluation.runs),
+        )
+    return table
+
+
+def evaluation_verdict(evaluation: Evaluation) -> str:
+    """Return a paragraph: how much was measured, what quantization costs, what failed."""
+    measured, failed = len(evaluation.measured), evaluation.failed
+    words = [f"{measured} of {evaluation.total} samples measured."]
+    runs = evaluation.accuracies
+    words += [
+        f"{run.name} against {runs[0].name}: top-1 {100 * (run.top1 - runs[0].top1):+.2f} points."
+        for run in runs[1:]
+        if run.top1 is not None and runs[0].top1 is not None
+    ]
+    if failed:
+        first = failed[0]
+        words.append(f"{len(failed)} could not be run; the first is {first['image']}:")
+        words.append(first["error"].splitlines()[0] + ".")
+    return " ".join(words)
+
+
+def _cell(found: dict[str, Any]) -> str:
+    if "top" in found:
+        return f"{found['top'][0]}: {found['score']:.4f}" + ("" if found["rank"] == 0 else " !")
+    return " ".join(f"{value:.6g}" for value in found.values())

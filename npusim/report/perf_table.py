@@ -1,0 +1,252 @@
+"""npusim's own tables of an estimate. Every column is explained in docs/performance.md."""
+
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from npusim.perfmodel.estimate import Estimate, LayerEstimate
+from npusim.perfmodel.memory import MemoryUse
+from npusim.report.eval_memory import mebi
+from npusim.report.eval_perf import executed
+from npusim.report.perf_advice import Advice, advise, advise_network
+from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
+
+WIDTH = 100  # what the tables need at least
+ROOMY = 120  # from here the columns stand further apart
+ADVICE_LINES = 12
+
+
+def shorten(name: str, width: int) -> str:
+    """Return a name of at most ``width`` characters: its end, where names differ, is kept."""
+    if len(name) <= width:
+        return name
+    tail = (width - 1) * 2 // 3
+    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
+
+
+def plain_table(title: str = "", *, dense: bool = False) -> Table:
+    """Return an empty table in the style of all of them; a dense one has narrower gaps."""
+    return Table(
+        box=SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        padding=(0, 0 if dense else 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+
+
+def columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> None:
+    """Add columns of text, then columns of numbers."""
+    for heading in left:
+        table.add_column(heading, no_wrap=True)
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+
+
+def heading(estimate: Estimate) -> str:
+    """Return which network on which chip at which rates."""
+    batch = f", batch {estimate.batch}" if estimate.batch != 1 else ""
+    sram = ", maps in SRAM" if estimate.setting.sram else ""
+    return (
+        f"{estimate.network} on {estimate.machine}, profile {estimate.profile}, "
+        f"{number_format(estimate)}, {estimate.clock_hz / 1e6:.0f} MHz, "
+        f"DDR {estimate.ddr_bytes_per_s / 1e9:.2f} GB/s{batch}{sram}"
+    )
+
+
+def number_format(estimate: Estimate) -> str:
+    """Return the element types of the feature maps, the commonest first."""
+    types = [dtype.value for dtype in estimate.source.dtypes.values()]
+    return "/".join(sorted(set(types), key=lambda t: (-types.count(t), t)))
+
+
+def summary(estimate: Estimate) -> str:
+    """Return total time, rate, work and what bounds it, in two lines."""
+    total = estimate.total_time_us
+    cycles = estimate.cost.cycles
+    bounds = ", ".join(f"{b.value} {c / cycles:.0%}" for b, c in estimate.cost.bound_cycles)
+    copies = f" + {estimate.copy_time_us:.0f} us host copies" if estimate.copy_time_us else ""
+    return (
+        f"total {total:.0f} us{copies}, {estimate.frames_per_s:.1f} frames/s, "
+        f"{estimate.macs / 1e6:.0f} MMAC, DDR {estimate.cost.traffic.ddr_bytes / 1e6:.2f} MB\n"
+        f"bound by {bounds or 'nothing'}"
+    )
+
+
+def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
+    """Return every layer in execution order: engine, work, time, share, peak, DDR, bound.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    width : int
+        Characters of a line; layer names get what the numbers leave.
+    top : int, optional
+        Only the layers that take longest, still in execution order.
+    """
+    rows = _rows(estimate, top)
+    room = max(14, width - 80 - (12 if width >= ROOMY else 0))
+    table = plain_table(heading(estimate), dense=width < ROOMY)
+    columns(table, ("#", "layer", "op", "eng"))
+    columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
+    columns(table, ("bound",))
+    for number, layer in rows:
+        table.add_row(
+            str(number),
+            shorten(layer.layer_id, room),
+            shorten(f"{layer.op}+pool" if layer.fused else layer.op, 12),
+            layer.engine.value if layer.engine else "-",
+            f"{layer.macs / 1e6:.2f}" if layer.macs else "-",
+            f"{layer.cost.cycles / 1e3:.1f}",
+            f"{layer.time_us:.1f}",
+            f"{layer.share:.1%}",
+            f"{layer.utilisation:.1%}" if layer.macs else "-",
+            f"{layer.cost.traffic.ddr_bytes / 1e3:.0f}",
+            _bound(layer),
+        )
+    if len(rows) < len(executed(estimate)):
+        table.caption = f"the {len(rows)} layers that take longest, of {len(executed(estimate))}"
+    return table
+
+
+def _bound(layer: LayerEstimate) -> str:
+    return layer.bound.value.removeprefix("coefficient ")
+
+
+def _rows(estimate: Estimate, top: int | None) -> list[tuple[int, LayerEstimate]]:
+    rows = list(enumerate(executed(estimate)))
+    if top is not None and len(rows) > top:
+        kept = sorted(rows, key=lambda row: (-row[1].time_us, row[0]))[:top]
+        rows = sorted(kept, key=lambda row: row[0])
+    return rows
+
+
+def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
+    """Return bytes of every layer by memory and kind, and the tile of its NN operation."""
+    room = max(14, width - 81 - (12 if width >= ROOMY else 0))
+    table = plain_table("kilobytes by memory and kind", dense=width < ROOMY)
+    columns(table, ("#", "layer", "eng"))
+    table.add_column("tile", justify="right", no_wrap=True)
+    columns(table, (), ("DDR in", "DDR wt", "DDR cmd", "DDR out", "SRAM in", "SRAM wt", "SRAM out"))
+    for number, layer in _rows(estimate, top):
+        t = layer.cost.traffic
+        kinds = (
+            *(t.ddr_image_bytes, t.ddr_kernel_bytes, t.ddr_command_bytes, t.ddr_write_bytes),
+            *(t.sram_image_bytes, t.sram_kernel_bytes, t.sram_write_bytes),
+        )
+        tile = next((o.tile for o in layer.operations if o.tile), None)
+        table.add_row(
+            str(number),
+            shorten(layer.layer_id, room),
+            layer.engine.value if layer.engine else "-",
+            f"{tile.width}x{tile.height}x{tile.kernels_per_core}" if tile else "-",
+            *(f"{size / 1e3:.1f}" if size else "-" for size in kinds),
+        )
+    return table
+
+
+def engine_table(estimate: Estimate) -> Table:
+    """Return totals per engine."""
+    table = plain_table("by engine")
+    columns(table, ("engine",), ("operations", "us", "share", "MMAC", "peak", "DDR kB"))
+    for row in engine_totals(estimate):
+        table.add_row(row.engine, str(row.operations), *_total(row))
+    return table
+
+
+def op_table(estimate: Estimate) -> Table:
+    """Return totals per operator type, the longest first."""
+    table = plain_table("by operator")
+    columns(table, ("op",), ("layers", "us", "share", "MMAC", "peak", "DDR kB"))
+    for row in op_totals(estimate):
+        table.add_row(row.op, str(row.layers), *_total(row))
+    return table
+
+
+def _total(row: EngineTotal | OpTotal) -> tuple[str, ...]:
+    return (
+        f"{row.time_us:.1f}",
+        f"{row.share:.1%}",
+        f"{row.macs / 1e6:.2f}" if row.macs else "-",
+        f"{row.utilisation:.1%}" if row.macs else "-",
+        f"{row.ddr_bytes / 1e3:.0f}",
+    )
+
+
+def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> RenderableType | None:
+    """Return the advice that concerns most time, equal lines together; None when there is none."""
+    found = advise(estimate)
+    groups: dict[Advice, list[tuple[int, LayerEstimate]]] = {}
+    for number, layer in enumerate(executed(estimate)):
+        if layer.name in found:
+            groups.setdefault(found[layer.name], []).append((number, layer))
+    whole = advise_network(estimate)
+    if not groups and not whole:
+        return None
+    share = {a: sum(layer.share for _, layer in rows) for a, rows in groups.items()}
+    ranked = sorted(groups, key=lambda a: (-share[a], groups[a][0][0]))
+    table = plain_table("advice")
+    table.add_column("layers", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for advice in whole:
+        table.add_row("all", "", advice.text)
+    for advice in ranked[:lines]:
+        table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
+    if len(ranked) > lines:
+        table.caption = f"{len(ranked) - lines} more in --json and --csv"
+    return table
+
+
+def _numbers(numbers: list[int], most: int = 3) -> str:
+    text = ",".join(map(str, numbers[:most]))
+    return f"#{text} +{len(numbers) - most}" if len(numbers) > most else f"#{text}"
+
+
+def memory_table(use: MemoryUse) -> Table:
+    """Return the bytes of a run with the definition of each figure."""
+    table = plain_table("memory of one run")
+    columns(table, ("figure",), ("bytes", "MiB"))
+    table.add_column("what it is")
+    for name, size, meaning in (
+        ("weights", use.weight_bytes, "all constants of the model, uncompressed"),
+        ("stored weights", use.stored_weight_bytes, "as the NPU reads them: NN streams compressed"),
+        ("activations", use.activation_bytes, "every feature map in a buffer of its own"),
+        ("activation peak", use.activation_peak_bytes, "planned buffers that share memory"),
+        ("alive at once", use.activation_live_bytes, f"most at one time, in {use.peak_layer}"),
+        ("NPU total", use.npu_bytes, "stored weights + activation peak"),
+        ("host input", use.input_bytes, "buffers the host fills"),
+        ("host output", use.output_bytes, "buffers the host reads"),
+    ):
+        table.add_row(name, f"{size:,}".replace(",", " "), mebi(size).removesuffix(" MiB"), meaning)
+    return table
+
+
+def full_report(
+    estimate: Estimate,
+    *,
+    width: int = WIDTH,
+    top: int | None = None,
+    traffic: bool = False,
+    memory: bool = False,
+) -> Group:
+    """Return everything ``npusim perf`` prints about one estimate."""
+    parts: list[RenderableType] = [layer_table(estimate, width=width, top=top)]
+    if traffic:
+        parts.append(traffic_table(estimate, width=width, top=top))
+    parts += [engine_table(estimate), op_table(estimate)]
+    if memory:
+        parts.append(memory_table(estimate.memory))
+    advice = advice_table(estimate)
+    if advice is not None:
+        parts.append(advice)
+    parts.append(Text(summary(estimate)))
+    spaced: list[RenderableType] = []
+    for part in parts:
+        spaced += [part, Text("")]
+    return Group(*spaced[:-1])

@@ -1,0 +1,122 @@
+"""``RKNN.accuracy_analysis``: float against quantized, layer by layer."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from npusim.analysis.analyze import Analysis, analyze, require_float_source
+from npusim.analysis.snapshot import check_file_type, write_snapshot
+from npusim.errors import ConfigError, DatasetError
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import optimize
+from npusim.quantization.dataset import load_sample, open_dataset
+from npusim.report.analysis_table import analysis_verdict, write_analysis
+from npusim.rknn.log import Log
+from npusim.rknn.weight_report import draw_distributions
+from npusim.runtime.program import Program
+
+
+def accuracy_analysis(
+    source: Graph | None,
+    built: Graph | None,
+    log: Log,
+    *,
+    inputs: Any,
+    output_dir: Any,
+    errors: bool,
+    on_npu: bool,
+    file_type: Any,
+) -> Analysis:
+    """Analyse a built model against its float source and write the vendor's tree.
+
+    Parameters
+    ----------
+    source, built : Graph
+        Float source model and what was built from it.
+    inputs : path or list of path
+        A dataset file with one sample line, or the files of one sample.
+    output_dir : path
+    errors : bool
+        False: no layer-by-layer run and no error files.
+    on_npu : bool
+        Write what a run on a board adds.
+    file_type : str
+        ``"tensor"`` or ``"npy"``.
+
+    Raises
+    ------
+    ConfigError
+        When there is no float source, nothing was built, or a parameter is wrong.
+    DatasetError
+        When there is not exactly one sample.
+    """
+    check_file_type(file_type)
+    if built is None:
+        raise ConfigError(
+            "there is no built model", rule="accuracy_analysis comes after build or hybrid step 1/2"
+        )
+    if source is None:
+        raise ConfigError(
+            "a model from load_rknn does not hold its float source",
+            rule="accuracy_analysis needs a float source model",
+            remedy="load the source model and build it again",
+        )
+    require_float_source(source)
+    if not isinstance(output_dir, str | os.PathLike) or not str(output_dir):
+        raise ConfigError(f"output_dir {output_dir!r}", rule="the path of a folder")
+    graph = source.copy(preprocess=built.preprocess, batch=1)
+    label, feeds = one_sample(inputs, graph)
+    draw_distributions(optimize(graph), [(label, feeds)], log)
+    log.info(f"accuracy analysis of {len(built.nodes)} layers on {label}")
+    result = analyze(
+        graph,
+        Program(built.copy(batch=1)),
+        feeds,
+        sample=label,
+        progress=lambda done, total, name: log.debug(f"layer {done} of {total}: {name}"),
+    )
+    folder = Path(output_dir)
+    removed = write_snapshot(
+        result, graph, folder, file_type=file_type, errors=errors, on_npu=on_npu
+    )
+    if removed:
+        log.warning(f"{removed} files of an earlier analysis in {folder} were replaced")
+    if errors:
+        table, _ = write_analysis(result, folder)
+        log.info(f"{folder}: dumps and errors of all layers; {table.name} says what causes them")
+        say = log.warning if result.first_wrong or result.bad else log.info
+        for line in analysis_verdict(result).splitlines():
+            say(line)
+    return result
+
+
+def one_sample(inputs: Any, graph: Graph) -> tuple[str, Any]:
+    """Return (label, preprocessed feeds) of the one sample that ``inputs`` holds.
+
+    Raises
+    ------
+    ConfigError
+        When it is neither a path nor a list of paths.
+    DatasetError
+        When there is not exactly one sample.
+    """
+    if isinstance(inputs, str | os.PathLike) and str(inputs):
+        samples = open_dataset(Path(inputs), graph)
+        text = Path(inputs).read_text(encoding="utf-8-sig")
+        lines = sum(bool(line.strip()) for line in text.splitlines())
+        if lines != 1:
+            raise DatasetError(
+                f"{lines} samples",
+                where=str(inputs),
+                rule="accuracy_analysis takes a dataset file with exactly one line",
+                remedy="copy one line into a file of its own",
+            )
+        return next(iter(samples))
+    paths = list(inputs) if isinstance(inputs, list | tuple) else []
+    if not paths or not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise ConfigError(
+            f"inputs {inputs!r}", rule="a dataset file with one line, or a list of paths"
+        )
+    if len(paths) == 1 and str(paths[0]).lower().endswith(".txt"):
+        return one_sample(paths[0], graph)
+    return " ".join(Path(path).name for path in paths), load_sample(paths, graph)

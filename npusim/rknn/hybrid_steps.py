@@ -1,0 +1,157 @@
+"""The work behind hybrid_quantization_step1, step2 and direct_build."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from npusim.errors import ConfigError
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower
+from npusim.quantization.constants import WEIGHTED
+from npusim.quantization.constrain import constrain
+from npusim.quantization.dataset import open_dataset
+from npusim.quantization.hybrid_cfg import write_cfg
+from npusim.quantization.hybrid_files import HybridModel, load_hybrid, save_hybrid
+from npusim.quantization.hybrid_records import edited, records_of
+from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme
+from npusim.rknn.convert import calibrated, prepared
+from npusim.rknn.log import Log
+from npusim.rknn.options import Options
+from npusim.runtime.float_engine import float_engine
+from npusim.runtime.program import Program
+from npusim.tuning.errors import layer_noise, worst_layers
+
+SUGGESTION_SAMPLES = 3
+SUGGESTION_NOISE = 0.01
+HINT = "then call hybrid_quantization_step2; float32 runs as float16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A lowered graph, the float model it came from and its target platforms."""
+
+    graph: Graph
+    source: Graph
+    targets: tuple[str, ...]
+
+
+def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
+    """Measure a float model, write the three files, build it in its default format."""
+    if options.scheme is Scheme.F16:
+        raise ConfigError(
+            "quantized_dtype is float16",
+            rule="hybrid quantization starts from an integer type",
+            remedy="config(quantized_dtype='asymmetric_quantized-u8')",
+        )
+    source = prepared(source, options, log, batch=-1)
+    job = Quantization(
+        source,
+        scheme=options.scheme,
+        algorithm=options.algorithm,
+        level=options.optimization_level,
+    )
+    found = calibrated(job, dataset, options, log)
+    ranges = constrain(job.graph, dict(found.ranges))
+    model = HybridModel(
+        source=source,
+        scheme=options.scheme,
+        level=options.optimization_level,
+        ranges=ranges,
+        notes=job.notes,
+        targets=options.targets,
+    )
+    name = file_stem(source)
+    cfg = Path(f"{name}.quantization.cfg")
+    records = [slot.record for slot in records_of(job.graph, source, ranges, options.scheme)]
+    built = _built(job.apply_constrained(ranges), model, log)
+    suggested = suggestions(job, built.graph, Path(dataset)) if _is_8_bit(options) else {}
+    save_hybrid(model, f"{name}.json", f"{name}.data")
+    write_cfg(cfg, records, suggested, comments=(HINT,))
+    log.info(f"wrote {name}.json, {name}.data and {cfg} in {Path.cwd()}")
+    if suggested:
+        log.info(f"{cfg} suggests i16 for {', '.join(suggested)}; edit it as you like")
+    return built
+
+
+def _is_8_bit(options: Options) -> bool:
+    """Tell whether i16 would be a wider format."""
+    return options.scheme in (Scheme.U8, Scheme.I8)
+
+
+def suggestions(job: Quantization, lowered: Graph, dataset: Path) -> dict[str, Scheme]:
+    """Return layer id -> i16 for the layers that add most noise by themselves.
+
+    Measured on the first samples: layers that add more than 1 % of their signal's energy, noisiest
+    first, until they make half of all noise.
+
+    Source: releases since 1.6 fill in suggestions, all i16; how they choose is not documented.
+    """
+    samples = open_dataset(dataset, job.graph, limit=SUGGESTION_SAMPLES)
+    noise = layer_noise(
+        Program(lowered.copy(batch=1)),
+        float_engine(job.graph),
+        [feeds for _, feeds in samples],
+    )
+    owners = {origin: n for n in job.source.nodes if n.op in WEIGHTED for origin in n.origin}
+    found = {}
+    for name in worst_layers(noise, lowered):
+        if noise[name] > SUGGESTION_NOISE:
+            node = lowered.node(name)
+            owner = next((owners[o] for o in node.origin if o in owners), node)
+            found[owner.layer_id] = Scheme.I16
+    return found
+
+
+def build_from_files(
+    json_path: Path, data_path: Path, cfg: Path | None, options: Options, log: Log
+) -> Built:
+    """Build what step 1 measured as a cfg file says; in float16 without one."""
+    model = load_hybrid(json_path, data_path)
+    given = options.channels.preprocess(model.source)
+    if given and given != model.source.preprocess:
+        raise ConfigError(
+            "mean, std or reorder_channel differ from those of step 1",
+            where=str(json_path),
+            rule="the ranges were measured with step 1's",
+            remedy="leave them out of config, or run hybrid_quantization_step1 again",
+        )
+    scheme = Scheme.F16 if cfg is None else model.scheme
+    job = Quantization(model.source, scheme=scheme, level=model.level)
+    job.notes = model.notes
+    if cfg is None:
+        log.info("no cfg file: weights and activations become float16")
+        return _built(job.apply_constrained(model.ranges), model, log)
+    found = edited(cfg, job.graph, job.source, model.ranges, model.scheme)
+    for note in found.notes:
+        log.warning(note)
+    for name, own in found.formats.layers.items():
+        log.info(f"layer {name}: {own.value}")
+    job.formats = found.formats
+    return _built(job.apply_constrained(found.ranges), model, log)
+
+
+def _built(graph: Graph, model: HybridModel, log: Log) -> Built:
+    graph = lower(graph, level=model.level)
+    converters = [node.layer_id for node in graph.nodes if node.op == "convert"]
+    for name in converters:
+        log.debug(f"converter {name}")
+    log.info(
+        f"built for {', '.join(model.targets)}: {len(graph.nodes)} layers, {len(converters)} of "
+        "them converters"
+    )
+    return Built(graph=graph, source=model.source, targets=model.targets)
+
+
+def file_stem(graph: Graph) -> str:
+    """Return what the files are called.
+
+    The file's own name without its suffix; for ONNX the graph's name without special characters.
+
+    Source: files of the toolkit's examples (torch-jit-export -> torchjitexport).
+    """
+    file = Path(graph.source.path).stem
+    if graph.source.framework == "onnx":
+        file = re.sub(r"[^0-9A-Za-z_]", "", graph.name) or re.sub(r"[^0-9A-Za-z_]", "", file)
+    return file or "model"

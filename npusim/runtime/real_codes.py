@@ -1,0 +1,55 @@
+"""Real numbers to codes and back in a network's inputs and outputs, compiled where it matters.
+
+The results are those of ``npusim.quantization.schemes``, which takes every other type.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import Quant, scale_of, zero_point_of
+from npusim.kernels import real_codes as kernels
+from npusim.quantization.schemes import dequantize as plain_dequantize
+from npusim.quantization.schemes import quantize as plain_quantize
+from npusim.runtime.codes import inverse, memory_order, unsigned
+from npusim.runtime.threads import run_rows
+
+Array = NDArray[Any]
+_COMPILED = (DType.U8, DType.I8, DType.I16)
+
+
+def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
+    """Return finite real numbers as codes; see ``schemes.quantize``."""
+    if dtype not in _COMPILED or real.dtype != np.float32:
+        return plain_quantize(real, dtype, quant)
+    order = memory_order(real)
+    memory = np.ascontiguousarray(real.transpose(order))
+    codes = np.empty(memory.shape, dtype.numpy)
+    numbers, results = memory.reshape(-1), codes.reshape(-1)
+    scalars = scale_of(quant), float(zero_point_of(quant)), float(dtype.min), float(dtype.max)
+    run_rows(
+        lambda first, last: kernels.quantize_f32(numbers, *scalars, results, first, last),
+        numbers.size,
+        numbers.size,
+    )
+    return codes.transpose(inverse(order))
+
+
+def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
+    """Return codes as float32; see ``schemes.dequantize``."""
+    if codes.dtype.itemsize > 1 or codes.dtype.kind not in "ui":
+        return plain_dequantize(codes, quant)
+    every = np.arange(256, dtype=np.uint8).view(codes.dtype)
+    table = plain_dequantize(every, quant)
+    order = memory_order(codes)
+    memory = np.ascontiguousarray(codes.transpose(order))
+    real = np.empty(memory.shape, np.float32)
+    source, results = unsigned(memory), real.reshape(-1)
+    run_rows(
+        lambda first, last: kernels.dequantize_8bit(source, table, results, first, last),
+        source.size,
+        source.size,
+    )
+    return real.transpose(inverse(order))

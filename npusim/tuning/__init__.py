@@ -1,0 +1,1 @@
+"""Search of number formats layer by layer: accuracy against time."""

@@ -1,0 +1,112 @@
+"""How good a quantized network is: one number, higher is better."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.analysis.metrics import cosine
+from npusim.errors import ConfigError
+
+Array = NDArray[Any]
+Outputs = Mapping[str, Array]
+# (float outputs, quantized outputs), one mapping per sample each
+Metric = Callable[[Sequence[Outputs], Sequence[Outputs]], float]
+
+
+def mean_cosine(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> float:
+    """Return the mean cosine over samples and outputs."""
+    return float(np.mean([cosine(a, e) for e, a in _pairs(expected, actual)]))
+
+
+def lowest_cosine(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> float:
+    """Return the lowest cosine over samples and outputs."""
+    return min(cosine(a, e) for e, a in _pairs(expected, actual))
+
+
+def sqnr_db(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> float:
+    """Return signal over quantization noise in dB, all samples and outputs together."""
+    signal = noise = 0.0
+    for e, a in _pairs(expected, actual):
+        wide = e.astype(np.float64)
+        signal += float(np.square(wide).sum())
+        noise += float(np.square(a - wide).sum())
+    if not noise:
+        return 200.0
+    return float(10 * np.log10(signal / noise)) if signal else -200.0
+
+
+def same_top1(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> float:
+    """Return the share of positions whose largest class (last axis) is the same.
+
+    Several classes may share the largest quantized value: any of them agrees.
+    """
+    agree: list[bool] = []
+    for e, a in _pairs(expected, actual):
+        classes = e.shape[-1] if e.ndim != 4 else e.shape[1]
+        wanted = np.moveaxis(e, 1, -1) if e.ndim == 4 else e
+        got = np.moveaxis(a, 1, -1) if a.ndim == 4 else a
+        for w, g in zip(wanted.reshape(-1, classes), got.reshape(-1, classes), strict=True):
+            agree.append(bool(g[int(w.argmax())] == g.max()))
+    return float(np.mean(agree))
+
+
+METRICS: dict[str, Metric] = {
+    "cosine": mean_cosine,
+    "lowest-cosine": lowest_cosine,
+    "sqnr": sqnr_db,
+    "top1": same_top1,
+}
+
+
+def metric_named(name: str) -> Metric:
+    """Return a metric by name or as ``custom:module:function``.
+
+    A custom function gets two lists with one ``{output name: array}`` per sample, float and
+    quantized, and returns a number; higher is better.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such metric, module or function.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    kind, _, rest = name.partition(":")
+    module_name, _, function_name = rest.rpartition(":")
+    if kind != "custom" or not module_name or not function_name:
+        raise ConfigError(
+            f"metric {name!r}", rule=f"one of {', '.join(METRICS)} or custom:module:function"
+        )
+    try:
+        found = getattr(import_module(module_name), function_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"metric {name!r}: {error}",
+            rule="module and function can be imported from the working directory",
+        ) from error
+    if not callable(found):
+        raise ConfigError(f"metric {name!r}: {function_name} is no function")
+    return checked(found, name)
+
+
+def checked(function: Callable[..., Any], name: str) -> Metric:
+    """Return a metric that refuses results that are no finite numbers."""
+
+    def measure(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> float:
+        value = function(expected, actual)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not np.isfinite(number):
+            raise ConfigError(f"metric {name} returned {value!r}", rule="a finite number")
+        return number
+
+    return measure
+
+
+def _pairs(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> list[tuple[Array, Array]]:
+    return [(e[name], a[name]) for e, a in zip(expected, actual, strict=True) for name in e]

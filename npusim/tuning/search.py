@@ -1,0 +1,264 @@
+"""Which layers to raise to a wider format: greedy, by measured noise per microsecond.
+
+Layers are looked at in the order of the noise each one adds by itself over the time its raise costs
+in the performance model. Each is raised alone first, and what that gains in the metric of the whole
+network per microsecond decides the order in which layers are then raised together: several at once
+while that helps, one by one when it does not. A raise stays when the metric improves and the
+estimated time keeps to the budget. Once the worst layers are raised others count that did not
+before, so all of this is done up to three times. Nothing is assumed to add up: every choice that is
+kept was run.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower
+from npusim.perfmodel.estimate import Estimate, estimate
+from npusim.quantization.apply import Formats
+from npusim.quantization.constrain import takes_input_range
+from npusim.quantization.hybrid import carriers, resolve_layers
+from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Range, Scheme
+from npusim.runtime.float_engine import float_engine
+from npusim.runtime.program import Program
+from npusim.tuning.errors import layer_noise
+from npusim.tuning.metrics import Metric, Outputs
+from npusim.tuning.state import Point, State
+
+Feeds = Mapping[str, NDArray[Any]]
+NOISE_SAMPLES = 3
+MOST_AT_ONCE = 8
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the search reports after each measured point."""
+
+    point: Point
+    kept: bool
+    measured: int
+    left: int
+
+
+Report = Callable[[Progress], None]
+
+
+class Tuner:
+    """A search over one network.
+
+    Parameters
+    ----------
+    job : Quantization
+        Calibrated: ``ranges`` are those of its graph.
+    ranges : mapping
+        Joined ranges.
+    samples : sequence of feeds
+        Preprocessed; the metric is measured on them.
+    metric : Metric
+    state : State
+        Points measured before are taken from it.
+    level : int
+        Optimization level.
+    """
+
+    def __init__(
+        self,
+        job: Quantization,
+        ranges: Mapping[str, Range],
+        samples: Sequence[Feeds],
+        metric: Metric,
+        state: State,
+        *,
+        level: int = 3,
+    ) -> None:
+        self.job, self.ranges, self.samples = job, ranges, samples
+        self.metric, self.state, self.level = metric, state, level
+        self._engine = float_engine(job.graph)
+        self._expected: list[Outputs] = []
+
+    @property
+    def expected(self) -> list[Outputs]:
+        """Return the float outputs of all samples."""
+        if not self._expected:
+            self._expected = [self._engine.run(feeds) for feeds in self.samples]
+        return self._expected
+
+    def lowered(self, layers: Sequence[str], scheme: Scheme) -> Graph:
+        """Return the lowered graph with some layers raised."""
+        formats = self.formats(layers, scheme)
+        return lower(self.job.quantized(self.ranges, formats), level=self.level)
+
+    def formats(self, layers: Sequence[str], scheme: Scheme) -> Formats:
+        """Return the formats of all layers with some of them raised."""
+        found = resolve_layers(
+            dict.fromkeys(layers, scheme), self.job.graph, default=self.job.formats.default
+        )
+        return replace(self.job.formats, layers=found)
+
+    def measure(self, layers: Sequence[str], scheme: Scheme, graph: Graph | None = None) -> Point:
+        """Return metric and time of a choice of layers; from the state when it is there."""
+        known = self.state.find(scheme.value, layers)
+        if known is not None:
+            return known
+        graph = graph or self.lowered(layers, scheme)
+        program = Program(graph.copy(batch=1))
+        actual = [program.run(feeds, preprocessed=True) for feeds in self.samples]
+        point = Point(
+            scheme=scheme.value,
+            layers=tuple(sorted(layers)),
+            metric=self.metric(self.expected, actual),
+            time_us=estimate(graph).total_time_us,
+        )
+        self.state.add(point)
+        return point
+
+    def candidates(self, scheme: Scheme) -> list[str]:
+        """Return the layers worth raising, best noise per microsecond first.
+
+        A rectifier counts for the layer before it: they are raised together.
+        """
+        base, raised = self.lowered((), scheme), self.lowered(self._all(), scheme)
+        owner = carriers(self.job.graph)
+        program = Program(base.copy(batch=1))
+        noise = _owned(layer_noise(program, self._engine, self.samples[:NOISE_SAMPLES]), owner)
+        before, after = (_owned(_times(estimate(graph)), owner) for graph in (base, raised))
+        least = max(1.0, sum(before.values()) / max(1, len(before)) / 10)
+
+        def worth(name: str) -> float:
+            extra = after.get(name, 0.0) - before.get(name, 0.0)
+            return noise[name] / max(extra, least)
+
+        moves = {node.name for node in self.job.graph.nodes if takes_input_range(node)}
+        names = [n for n in self._all() if noise.get(n, 0.0) > 0 and n not in moves]
+        return sorted(names, key=lambda name: (-worth(name), name))
+
+    def _all(self) -> list[str]:
+        return [node.name for node in self.job.graph.nodes]
+
+    def search(
+        self,
+        scheme: Scheme,
+        *,
+        budget_us: float | None = None,
+        report: Report = lambda progress: None,
+        goal: float | None = None,
+        most: int | None = None,
+    ) -> Point:
+        """Raise layers to ``scheme`` within a time budget; return the best point.
+
+        Parameters
+        ----------
+        scheme : Scheme
+        budget_us : float, optional
+            Estimated time of the network must not exceed it; the unraised network may.
+        report : callable
+            Called after every measured point.
+        goal : float, optional
+            Stop when the metric reaches it.
+        most : int, optional
+            Stop after that many new measurements.
+        """
+        limit = len(self.state.points) + most if most is not None else None
+        best = self._reported(self.measure((), scheme), report, kept=True, left=0)
+        candidates: list[str] = []
+        for _ in range(ROUNDS):
+            if (goal is not None and best.metric >= goal) or self._spent(limit):
+                break
+            candidates = candidates or self.candidates(scheme)
+            before = best
+            order = self._ranked(best, candidates, scheme, budget_us, report, limit)
+            best = self._raised(best, order, scheme, budget_us, report, limit, goal)
+            if best == before:
+                break
+        return best
+
+    def _spent(self, limit: float | None) -> bool:
+        return limit is not None and len(self.state.points) >= limit
+
+    def _ranked(
+        self,
+        base: Point,
+        candidates: Sequence[str],
+        scheme: Scheme,
+        budget_us: float | None,
+        report: Report,
+        limit: int | None,
+    ) -> list[str]:
+        """Raise each candidate alone on top of ``base``; return those that help, best first.
+
+        Takes at most half of the measurements that are left.
+        """
+        known = len(self.state.points)
+        half = None if limit is None else known + (limit - known + 1) // 2
+        gains: dict[str, float] = {}
+        waiting = [name for name in candidates if name not in base.layers]
+        for i, name in enumerate(waiting):
+            if self._spent(half):
+                break
+            point = self._fitting((*base.layers, name), scheme, budget_us)
+            if point is not None:
+                self._reported(point, report, kept=False, left=len(waiting) - i - 1)
+                cost = max(point.time_us - base.time_us, 1.0)
+                gains[name] = (point.metric - base.metric) / cost
+        return sorted((n for n in gains if gains[n] > 0), key=lambda n: (-gains[n], n))
+
+    def _raised(
+        self,
+        best: Point,
+        waiting: list[str],
+        scheme: Scheme,
+        budget_us: float | None,
+        report: Report,
+        limit: int | None,
+        goal: float | None,
+    ) -> Point:
+        """Raise layers in their order while the metric improves; return the best point."""
+        at_once = 1
+        while waiting and not self._spent(limit) and (goal is None or best.metric < goal):
+            group = waiting[:at_once]
+            point = self._fitting((*best.layers, *group), scheme, budget_us)
+            better = point is not None and point.metric > best.metric
+            if point is not None:
+                self._reported(point, report, kept=better, left=len(waiting) - len(group))
+            if better and point is not None:
+                best, waiting = point, waiting[at_once:]
+                at_once = min(MOST_AT_ONCE, at_once * 2)
+            elif at_once > 1:
+                at_once //= 2
+            else:
+                waiting = waiting[1:]
+        return best
+
+    def _fitting(
+        self, layers: Sequence[str], scheme: Scheme, budget_us: float | None
+    ) -> Point | None:
+        """Return the measured point; None when its estimated time exceeds the budget."""
+        known = self.state.find(scheme.value, layers)
+        if known is None:
+            graph = self.lowered(layers, scheme)
+            if budget_us is not None and estimate(graph).total_time_us > budget_us:
+                return None
+            known = self.measure(layers, scheme, graph)
+        return known if budget_us is None or known.time_us <= budget_us else None
+
+    def _reported(self, point: Point, report: Report, *, kept: bool, left: int) -> Point:
+        report(Progress(point=point, kept=kept, measured=len(self.state.points), left=left))
+        return point
+
+
+def _owned(values: Mapping[str, float], owner: Mapping[str, str]) -> dict[str, float]:
+    """Return sums by the layers that own others."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        key = owner.get(name, name)
+        found[key] = found.get(key, 0.0) + value
+    return found
+
+
+def _times(found: Estimate) -> dict[str, float]:
+    return {layer.name: layer.time_us for layer in found.layers}

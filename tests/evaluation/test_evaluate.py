@@ -1,0 +1,225 @@
+"""Sums, states, interruptions, processes: the result is the same however it was made."""
+
+import json
+import multiprocessing
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npusim.errors import ConfigError, DatasetError, MissingExtraError
+from npusim.evaluation import evaluate as module
+from npusim.evaluation import pools
+from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
+from npusim.evaluation.pools import chunks
+from npusim.evaluation.state import State
+from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
+
+
+def test_top1_top5_agreement_and_worst(job, labelled):
+    items = labelled()
+    found = evaluate(job(), items)
+    float_run, u8 = found.accuracies
+    assert (float_run.name, u8.name) == ("float", "u8")
+    assert float_run.top1 == u8.top1 == 0.8  # every fifth label is wrong
+    assert 0.8 < u8.top5 <= 1.0
+    assert u8.agreement == 1.0
+    assert u8.means["score"] == pytest.approx(
+        np.mean([r["runs"]["u8"]["score"] for r in found.records])
+    )
+    losses = [
+        r["runs"]["float"]["score"] - r["runs"]["u8"]["score"] for r in found.worst(len(items))
+    ]
+    assert losses == sorted(losses, reverse=True)
+    report = json.loads(json.dumps(found.to_dict()))
+    assert report["runs"][1]["top1"] == 0.8
+    assert len(report["records"]) == 20
+    for table in (accuracy_table(found), worst_table(found, count=3)):
+        assert table.row_count in (2, 3)
+    assert "u8 against float: top-1 +0.00 points" in evaluation_verdict(found)
+
+
+def test_records_hold_what_the_networks_gave(job, labelled, graphs):
+    from npusim.quantization.dataset import load_sample
+    from npusim.runtime.program import Program
+
+    items = labelled(3)
+    found = evaluate(job(), items)
+    program = Program(graphs["u8"])
+    for item, record in zip(items, found.records, strict=True):
+        feeds = load_sample(item.paths, graphs["float"])
+        (scores,) = program.run(feeds, preprocessed=True).values()
+        assert record["runs"]["u8"]["score"] == float(scores.ravel()[int(item.label)])
+        assert record["runs"]["u8"]["top"][0] == int(scores.argmax())
+
+
+def test_custom_tasks(job, labelled, tmp_path):
+    (tmp_path / "my_task.py").write_text(
+        "def spread(outputs, label):\n    return outputs[0].max() - outputs[0].min()\n"
+        "def broken(outputs, label):\n    return 1 / 0\n"
+        "def wordy(outputs, label):\n    return 'good'\n"
+    )
+    items = labelled(4)
+    found = evaluate(job("custom:my_task:spread", search=str(tmp_path)), items)
+    assert found.accuracies[0].top1 is None
+    assert 0 < found.accuracies[0].means["value"] < 1
+    assert "points" not in evaluation_verdict(found)
+    for name, words in (("broken", "ZeroDivisionError"), ("wordy", "a number")):
+        with pytest.raises(DatasetError, match=words):
+            evaluate(job(f"custom:my_task:{name}", search=str(tmp_path)), items)
+    for name in ("custom:my_task:none", "custom:no_module_x:f", "segmentation", "custom:a"):
+        with pytest.raises(ConfigError, match=r"--task"):
+            evaluate(job(name, search=str(tmp_path)), items)
+
+
+def test_a_damaged_sample_is_counted_and_named(job, labelled, tmp_path):
+    items = labelled(5)
+    (tmp_path / "s2.npy").write_bytes(b"junk")
+    found = evaluate(job(), items)
+    assert [r["image"] for r in found.failed] == ["s2.npy"]
+    assert len(found.measured) == 4
+    assert "1 could not be run; the first is s2.npy" in evaluation_verdict(found)
+
+
+def test_labels_beyond_the_classes_are_refused_before_the_work(job, labelled):
+    items = [replace(item, label="17") for item in labelled(2)]
+    with pytest.raises(DatasetError, match=r"0 .. 5"):
+        evaluate(job(), items)
+    with pytest.raises(DatasetError, match=r"0 .. 4"):
+        evaluate(job(offset=1), [replace(item, label="5") for item in items])
+
+
+class Stop:
+    """Interrupts after a number of samples."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def __call__(self, done, total):
+        if done >= self.after:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_evaluation_goes_on(job, labelled, tmp_path, monkeypatch):
+    items, state = labelled(), tmp_path / "state.jsonl"
+    whole = evaluate(job(), items)
+    half = evaluate(job(), items, state=state, progress=Stop(7))
+    assert half.interrupted
+    assert half.records == whole.records[:7]
+    runs = []
+    original = module.run_here
+    monkeypatch.setattr(
+        module, "run_here", lambda job, left: original(job, runs.extend(left) or left)
+    )
+    rest = evaluate(job(), items, state=state)
+    assert [item.index for item in runs] == list(range(7, 20))
+    assert rest == whole
+    assert evaluate(job(), items, state=state) == whole  # nothing left to do
+    assert len(runs) == 13
+
+
+def test_a_torn_last_line_is_measured_again(job, labelled, tmp_path):
+    items, state = labelled(), tmp_path / "state.jsonl"
+    whole = evaluate(job(), items, state=state)
+    data = state.read_bytes()
+    for cut in (1, 30, len(data) // 2):
+        state.write_bytes(data[:-cut])
+        assert evaluate(job(), items, state=state) == whole
+        assert sorted(state.read_bytes().splitlines()) == sorted(data.splitlines())
+
+
+def test_foreign_and_damaged_states_are_refused_and_kept(job, labelled, tmp_path):
+    items, state = labelled(3), tmp_path / "state.jsonl"
+    evaluate(job(), items, state=state)
+    data = state.read_bytes()
+    other = [replace(item, label="0") for item in items]
+    with pytest.raises(ConfigError, match="another model, task or set"):
+        evaluate(job(), other, state=state)
+    with pytest.raises(ConfigError, match="another model, task or set"):
+        evaluate(job(offset=0, labels=tuple("012345")), items, state=state)
+    assert state.read_bytes() == data
+    for text, words in (
+        (b"hello\n", "no state file"),
+        (b"", "no state file"),
+        (data.replace(b'"index"', b'"indx"', 1), "line 2 is damaged"),
+    ):
+        state.write_bytes(text)
+        with pytest.raises(ConfigError, match=words):
+            evaluate(job(), items, state=state)
+        assert state.read_bytes() == text
+    with pytest.raises(ConfigError, match="cannot be stored"):
+        State(tmp_path / "no" / "folder", "x")
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_model_lies(job, labelled, graphs):
+    items = labelled(2)
+    moved = {
+        name: graph.copy(source=replace(graph.source, path="/elsewhere/x.onnx"))
+        for name, graph in graphs.items()
+    }
+    one, two = job(), replace(job(), graphs=moved, digest="")
+    assert fingerprint(one, items) == fingerprint(two, items)
+    changed = graphs["u8"].copy(name="another")
+    assert job().digest != replace(job(), graphs={"u8": changed}, digest="").digest
+
+
+def test_parts_keep_all_workers_busy_to_the_end(labelled):
+    items = labelled()
+    assert [len(part) for part in chunks(items, 1)] == [2] * 10
+    assert [len(part) for part in chunks(items, 4)] == [1] * 20
+    assert [item for part in chunks(items, 1) for item in part] == list(items)
+    assert max(len(part) for part in chunks(items * 100, 1)) == 8
+
+
+def test_no_jobs_is_refused(job, labelled):
+    with pytest.raises(ConfigError, match="--jobs"):
+        evaluate(job(), labelled(1), jobs=0)
+
+
+def test_a_missing_package_names_the_extra(job, labelled, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"npusim\[cluster\]"):
+        evaluate(job(), labelled(1), scheduler="tcp://127.0.0.1:9")
+
+
+def test_nothing_measured_yet():
+    empty = Evaluation(task="classification", runs=("float",), total=3, records=())
+    assert empty.accuracies[0].top1 is None
+    assert empty.worst() == ()
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_result(job, labelled):
+    items = labelled()
+    assert evaluate(job(), items, jobs=2) == evaluate(job(), items)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_no_process_behind(job, labelled, tmp_path):
+    items, state = labelled(), tmp_path / "state.jsonl"
+    half = evaluate(job(), items, jobs=2, state=state, progress=Stop(5))
+    assert half.interrupted
+    assert 5 <= len(half.records) < 20
+    for process in multiprocessing.active_children():
+        process.join()
+    assert evaluate(job(), items, state=state) == evaluate(job(), items)
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_nothing(job, labelled, killing, tmp_path):
+    items = labelled()
+    found = evaluate(job(**killing()), items, jobs=2)
+    assert (tmp_path / "killed").exists()
+    assert found.failed == ()
+    assert [r["index"] for r in found.records] == list(range(20))
+
+
+@pytest.mark.slow
+def test_a_sample_that_always_kills_is_reported_and_no_other(job, labelled, killing, monkeypatch):
+    monkeypatch.setattr(pools, "ATTEMPTS", 1)
+    items = labelled(12)
+    found = evaluate(job(**killing(always=True)), items, jobs=2)
+    assert [r["label"] for r in found.failed] == ["3"]
+    assert "died 1 times" in found.failed[0]["error"]
+    assert len(found.measured) == 11

@@ -1,0 +1,159 @@
+"""Graphs written as ONNX mean the same in ONNX Runtime and when read again."""
+
+import numpy as np
+import onnx
+import pytest
+
+import npusim
+from npusim.errors import UnsupportedOpError
+from npusim.exporters.onnx import OPSET, save_onnx, to_onnx
+from npusim.exporters.onnx_ops import OPS
+from npusim.ir.attrs import (
+    Activation,
+    AxisAttrs,
+    BlockAttrs,
+    Conv2dAttrs,
+    FcAttrs,
+    GroupAttrs,
+    SliceAttrs,
+)
+from npusim.ir.dtypes import DType
+from npusim.ir.tensor import TensorSpec
+from npusim.ops import op_names
+from npusim.passes.pipeline import optimize
+from npusim.quantization.float16 import to_float16
+from npusim.runtime.float_engine import OnnxRuntimeEngine, float_engine
+from npusim.runtime.reference import evaluate
+from tests.builder import Builder
+from tests.runtime.reference_cases import CASES, draw
+
+pytest.importorskip("onnxruntime")
+
+
+def built(case):
+    b = Builder()
+    names = []
+    for i, value in enumerate(case.inputs):
+        names.append(b.input(f"x{i}", *value.shape))
+        b.graph.tensors[names[-1]] = TensorSpec(
+            name=names[-1], shape=value.shape, dtype=DType.of(value.dtype)
+        )
+    names += [b.constant(f"c{i}", value) for i, value in enumerate(case.constants)]
+    outputs = [f"y{i}" for i in range(case.outputs)]
+    b.node(case.op, names, outputs[0], case.attrs, others=outputs[1:])
+    result = DType.I64 if case.op.startswith("arg") else DType.of(case.inputs[0].dtype)
+    for name in outputs:
+        b.graph.tensors[name] = TensorSpec(
+            name=name, shape=b.graph.tensors[name].shape, dtype=result
+        )
+    return b.done(*outputs), {f"x{i}": value for i, value in enumerate(case.inputs)}
+
+
+def same(graph, feeds):
+    expected = evaluate(graph, feeds)
+    onnx.checker.check_model(to_onnx(graph), full_check=True)
+    actual = OnnxRuntimeEngine(graph).run(feeds)
+    assert list(actual) == list(expected)
+    for name, wanted in expected.items():
+        scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-30)
+        assert actual[name].dtype == wanted.dtype
+        np.testing.assert_allclose(actual[name], wanted, rtol=1e-5, atol=2e-6 * scale)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id or case.op)
+def test_every_operator_means_the_same(case):
+    same(*built(case))
+
+
+def test_every_operator_has_an_onnx_form():
+    assert set(OPS) == set(op_names())
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs"),
+    [
+        ("swish", None),
+        ("square", None),
+        ("rsqrt", None),
+        ("relu1", None),
+        ("l2norm", AxisAttrs(axis=1)),
+        ("channel_shuffle", GroupAttrs(group=4)),
+        ("space2depth", BlockAttrs(block=2)),
+        ("softmax", AxisAttrs(axis=1)),
+        ("slice", SliceAttrs(begin=(0, 7, 0, 3), end=(2, -1, 4, 0), step=(1, -1, 2, -2))),
+    ],
+)
+def test_forms_that_opset_12_lacks(op, attrs):
+    b = Builder()
+    b.input("x", 2, 8, 4, 6)
+    graph = b.done(b.node(op, ["x"], "y", attrs))
+    value = draw(2, 8, 4, 6)
+    same(graph, {"x": np.abs(value) + 0.1 if op == "rsqrt" else value})
+
+
+@pytest.mark.parametrize("activation", list(Activation))
+def test_fused_activations(activation):
+    b = Builder()
+    b.input("x", 1, 3, 5, 5)
+    b.constant("w", draw(4, 3, 3, 3) * 4)
+    b.constant("b", draw(4))
+    b.node("conv2d", ["x", "w", "b"], "c", Conv2dAttrs(activation=activation))
+    b.constant("w2", draw(6, 3))
+    b.constant("b2", draw(6))
+    b.node("fc", ["c", "w2", "b2"], "f", FcAttrs(activation=activation))
+    graph = b.done("f")
+    same(graph, {"x": draw(1, 3, 5, 5)})
+
+
+def test_constant_and_input_as_output():
+    b = Builder()
+    b.input("x", 1, 3)
+    b.constant("k", draw(2, 2))
+    b.node("relu", ["x"], "y")
+    same(b.done("y", "k", "x"), {"x": draw(1, 3)})
+
+
+def test_written_file_reads_back_with_its_names(tmp_path):
+    from npusim import assets
+
+    source = npusim.load_model(
+        assets.model_path(), input_shapes={assets.INPUT_NAME: assets.INPUT_SHAPE}
+    )
+    graph = optimize(source)
+    save_onnx(graph, tmp_path / "again.onnx")
+    model = onnx.load(tmp_path / "again.onnx")
+    assert model.opset_import[0].version == OPSET
+    again = npusim.load_model(tmp_path / "again.onnx")
+    assert again.inputs == graph.inputs
+    assert again.outputs == graph.outputs
+    feeds = {assets.INPUT_NAME: draw(*assets.INPUT_SHAPE)}
+    (a,), (b,) = evaluate(graph, feeds).values(), evaluate(again, feeds).values()
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_engines_agree_on_every_tensor_of_the_bundled_model():
+    from npusim import assets
+
+    graph = optimize(
+        npusim.load_model(assets.model_path(), input_shapes={assets.INPUT_NAME: assets.INPUT_SHAPE})
+    )
+    feeds = {assets.INPUT_NAME: draw(*assets.INPUT_SHAPE)}
+    seen = {}
+    for name in ("onnxruntime", "npusim"):
+        seen[name] = {}
+        float_engine(graph, name).run(feeds, observe=seen[name].__setitem__)
+    assert list(seen["npusim"]) == list(seen["onnxruntime"])
+    for name, wanted in seen["npusim"].items():
+        scale = np.abs(wanted).max(initial=1e-30)
+        np.testing.assert_allclose(
+            seen["onnxruntime"][name], wanted, rtol=1e-4, atol=1e-5 * scale, err_msg=name
+        )
+
+
+def test_quantized_graphs_are_refused():
+    b = Builder()
+    b.input("x", 1, 3)
+    graph = to_float16(b.done(b.node("relu", ["x"], "y")))
+    with pytest.raises(UnsupportedOpError, match="float32"):
+        to_onnx(graph)

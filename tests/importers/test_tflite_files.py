@@ -1,0 +1,128 @@
+"""Files that are no TensorFlow Lite models, damaged ones, and operators without a counterpart."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import npusim
+from npusim.errors import ContainerError, MissingExtraError, ModelImportError, UnsupportedOpError
+from npusim.importers import load
+from npusim.ir import archive
+
+pytest.importorskip("tflite")
+pytest.importorskip("ai_edge_litert")
+from tests.importers.tflite_build import Model, one_op
+
+F = (1, 4, 4, 2)
+
+
+def message(path, kind=ModelImportError, **options):
+    with pytest.raises(kind) as error:
+        load(path, **options)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_case_b22_everything_unsupported_at_once(tmp_path):
+    model = Model()
+    main = model.function()
+    x, a, b, c, d, e = (main.tensor(name, F) for name in "xabcde")
+    main.op("CUSTOM", [x], [a])
+    main.op("SIN", [x], [b])
+    main.op("SIN", [b], [c])
+    main.op("SOFTMAX", [x], [d], "SoftmaxOptions", beta=2.0)
+    main.op("RELU", [a], [e])
+    main.proto.inputs, main.proto.outputs = [x], [c, d, e]
+    text = message(model.save(tmp_path / "net.tflite"), UnsupportedOpError)
+    assert "4 unsupported operators" in text
+    assert "CUSTOM TFLite_Detection_PostProcess" in text
+    assert "SIN version 1, no counterpart" in text
+    assert "'b', 'c'" in text
+    assert "beta 2; multiply the input by beta: 'd'" in text
+    assert "RELU" not in text
+    assert "npusim ops" in text
+
+
+def test_the_extra_is_named(tmp_path, monkeypatch):
+    path = one_op("ABS", F, F).save(tmp_path / "net.tflite")
+    monkeypatch.setitem(sys.modules, "tflite", None)
+    with pytest.raises(MissingExtraError, match=r"npusim\[tflite\]"):
+        load(path)
+
+
+def test_other_files(tmp_path):
+    path = tmp_path / "net.tflite"
+    assert "does not exist" in message(path)
+    for content in (b"", b"\x08\x07", b"PK\x03\x04" + bytes(20)):
+        path.write_bytes(content)
+        assert "not a TensorFlow Lite model" in message(path)
+    path.write_bytes(one_op("ABS", F, F).bytes())
+    with pytest.raises(ModelImportError, match="TensorFlow Lite model, not an ONNX file"):
+        npusim.load_model(path.rename(tmp_path / "net.onnx"))
+    with pytest.raises(ContainerError, match="TensorFlow Lite"):
+        archive.load(tmp_path / "net.onnx")
+
+
+def test_inputs_and_names(tmp_path):
+    path = one_op("ABS", F, F).save(tmp_path / "net.tflite")
+    assert "begins at its own inputs" in message(path, inputs=["x"])
+    assert "did you mean 'x'" in message(path, input_shapes={"X": F})
+    assert "4 sizes as in the file" in message(path, input_shapes={"x": (1, 2)})
+    assert "no tensor 'z'" in message(path, outputs=["z"])
+    assert load(path, outputs=["y"]).outputs == ("y",)
+
+
+def test_sizes_that_do_not_fit(tmp_path):
+    wrong = one_op("CONV_2D", F, F, constants=[np.zeros((2, 3, 3, 5), np.float32)],
+                   options="Conv2DOptions", strideH=1, strideW=1)  # fmt: skip
+    text = message(wrong.save(tmp_path / "net.tflite"))
+    assert "layer 'y' (CONV_2D)" in text
+    short = one_op("ADD", F, F, constants=[np.zeros(2, np.float32)], options="AddOptions")
+    short.proto.buffers[-2].data = short.proto.buffers[-2].data[:3]
+    assert "has 3 bytes" in message(short.save(tmp_path / "net.tflite"))
+
+
+def test_sixteen_bit_activations_are_named(tmp_path):
+    path = one_op("ABS", F, F, quant=((0.1, 0), (0.1, 0)), dtype="int16").save(
+        tmp_path / "net.tflite"
+    )
+    assert "quantized to i16" in message(path, UnsupportedOpError)
+
+
+WHOLE = one_op("CONV_2D", F, F, constants=[np.ones((2, 1, 1, 2), np.float32)],
+               options="Conv2DOptions", strideH=1, strideW=1).bytes()  # fmt: skip
+
+
+def refusal(path, default):
+    """Return what the import says; other errors than npusim's come through."""
+    try:
+        load(path)
+    except ModelImportError as error:
+        return str(error)
+    return default
+
+
+@given(cut=st.integers(8, len(WHOLE) - 1))
+@settings(max_examples=60)
+def test_truncated_files_are_refused(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("cut") / "cut.tflite"
+    path.write_bytes(WHOLE[:cut])
+    assert "cut.tflite" in refusal(path, default="cut.tflite")
+
+
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(8, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=4
+    )
+)
+@settings(max_examples=150)
+def test_damaged_files_never_give_a_bare_traceback(tmp_path_factory, changes):
+    data = bytearray(WHOLE)
+    for position, value in changes:
+        data[position] = value
+    path = tmp_path_factory.mktemp("bad") / "bad.tflite"
+    path.write_bytes(data)
+    assert "bad.tflite" in refusal(path, default="bad.tflite")

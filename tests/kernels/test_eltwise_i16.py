@@ -1,0 +1,29 @@
+"""The compiled i16 sums and products of the shader equal their definitions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npusim.kernels import eltwise_i16
+from npusim.kernels.eltwise import binary
+
+START = np.zeros(1, np.int64)
+FLS = st.integers(-2, 15)
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul"])
+@given(fls=st.tuples(FLS, FLS, FLS), seed=st.integers(0, 2**32 - 1), count=st.integers(1, 70))
+def test_shader_equals_its_definition(op, fls, seed, count):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(-32768, 32768, (2, count)).astype(np.int16)
+    a[:1], b[-1:] = -32768, 32767
+    scales = [2.0**-fl for fl in fls]
+    wanted = binary(op, a, b, (scales[0], 0), (scales[1], 0), np.int16, (scales[2], 0))
+    operation = eltwise_i16.PRODUCT if op == "mul" else eltwise_i16.SUM
+    sign = -1 if op == "sub" else 1
+    numbers = (scales[0], sign * scales[1], 1 / scales[2], -32768.0, 32767.0)
+    ofm = np.full(count + 40, 99, np.int16)
+    eltwise_i16.shader(a, START, b, START, ofm, count, operation, numbers, 0, 1)
+    np.testing.assert_array_equal(ofm[:count], wanted)
+    assert (ofm[count:] == 99).all()

@@ -1,0 +1,45 @@
+"""Compiled conversions of inputs and outputs equal those of the quantization schemes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import Affine, DynamicFixedPoint
+from npusim.quantization import schemes
+from npusim.runtime import real_codes
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def quant_of(dtype: DType, rng: np.random.Generator):
+    if dtype is DType.U8:
+        return Affine(scale=float(2.0 ** rng.uniform(-8, 2)), zero_point=int(rng.integers(0, 256)))
+    return DynamicFixedPoint(fl=int(rng.integers(-2, 14)))
+
+
+@pytest.mark.parametrize("dtype", [DType.U8, DType.I8, DType.I16], ids=lambda d: d.value)
+@given(seed=SEEDS, last=st.booleans())
+def test_quantize(dtype, seed, last):
+    rng = np.random.default_rng(seed)
+    quant = quant_of(dtype, rng)
+    real = rng.normal(0, 50, (2, 3, 5, 4)).astype(np.float32)
+    real[0] = np.rint(real[0]) / 2  # ties
+    real[1, 0] = rng.choice(np.float32([3e38, -3e38, 0.0, -0.0]), (5, 4))
+    real = real.transpose(0, 3, 1, 2) if last else real
+    np.testing.assert_array_equal(
+        real_codes.quantize(real, dtype, quant), schemes.quantize(real, dtype, quant)
+    )
+
+
+@pytest.mark.parametrize("dtype", [DType.U8, DType.I8, DType.I16], ids=lambda d: d.value)
+@given(seed=SEEDS, last=st.booleans())
+def test_dequantize(dtype, seed, last):
+    rng = np.random.default_rng(seed)
+    quant = quant_of(dtype, rng)
+    codes = rng.integers(dtype.min, dtype.max + 1, (2, 3, 5, 4)).astype(dtype.numpy)
+    codes = codes.transpose(0, 3, 1, 2) if last else codes
+    np.testing.assert_array_equal(
+        real_codes.dequantize(codes, quant), schemes.dequantize(codes, quant)
+    )

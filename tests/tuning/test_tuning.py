@@ -1,0 +1,184 @@
+"""The search: finds the layer that hurts, keeps to the budget, loses nothing."""
+
+import json
+
+import numpy as np
+import pytest
+
+from npusim.errors import ConfigError
+from npusim.ir.attrs import Conv2dAttrs
+from npusim.quantization.constrain import constrain
+from npusim.quantization.job import Quantization
+from npusim.quantization.schemes import Scheme
+from npusim.runtime.float_engine import float_engine
+from npusim.runtime.program import Program
+from npusim.tuning.errors import layer_noise, worst_layers
+from npusim.tuning.metrics import (
+    lowest_cosine,
+    mean_cosine,
+    metric_named,
+    same_top1,
+    sqnr_db,
+)
+from npusim.tuning.search import Tuner
+from npusim.tuning.state import Point, State, front
+from tests.builder import Builder
+
+
+def chain(bad=1):
+    """Four convolutions; the weights of one differ in range so much that u8 ruins them."""
+    rng = np.random.default_rng(2)
+    b = Builder()
+    last = b.input("x", 1, 8, 12, 12)
+    for i in range(4):
+        weights = rng.normal(size=(8, 8, 3, 3)) * 0.12
+        if i == bad:
+            weights[0] *= 400
+        bias = rng.normal(size=8) * 0.1
+        b.constant(f"w{i}", weights)
+        b.constant(f"b{i}", bias)
+        last = b.node("conv2d", [last, f"w{i}", f"b{i}"], f"c{i}", Conv2dAttrs(pad=(1, 1, 1, 1)))
+        last = b.node("relu6", [last], f"r{i}")
+    return b.done(last)
+
+
+def tuner(path=None, bad=1, metric=sqnr_db, job=None):
+    rng = np.random.default_rng(3)
+    feeds = [{"x": rng.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(3)]
+    job = job or Quantization(chain(bad))
+    found = job.calibrate([(f"s{i}", f) for i, f in enumerate(feeds)])
+    state = State(path, {"what": "toy"})
+    return Tuner(job, constrain(job.graph, dict(found.ranges)), feeds, metric, state)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_the_bad_layer_is_the_noisiest_and_is_raised_first(bad):
+    search = tuner(bad=bad)
+    assert search.candidates(Scheme.I16)[0] == f"n_c{bad}"
+    best = search.search(Scheme.I16, most=6)
+    assert f"n_c{bad}" in best.layers
+    base = search.state.find(Scheme.I16.value, ())
+    assert best.metric > base.metric + 3
+    assert best.time_us > base.time_us
+
+
+def test_budget_is_kept_and_every_kept_point_was_measured():
+    search = tuner()
+    base = search.measure((), Scheme.I16)
+    one = search.measure(("n_c1",), Scheme.I16)
+    budget = one.time_us + 0.5
+    seen = []
+    best = search.search(Scheme.I16, budget_us=budget, report=seen.append)
+    assert best.time_us <= budget
+    assert all(p.point.time_us <= budget for p in seen)
+    assert best.layers == ("n_c1",)
+    nothing = search.search(Scheme.I16, budget_us=base.time_us + 0.01)
+    assert nothing.layers == ()
+    for progress in seen:
+        assert search.state.points[progress.point.scheme, progress.point.layers] == progress.point
+
+
+def test_goal_and_most_stop_the_search():
+    search = tuner()
+    base = search.measure((), Scheme.I16)
+    assert search.search(Scheme.I16, goal=base.metric).layers == ()
+    search = tuner()
+    search.search(Scheme.I16, most=2)
+    assert len(search.state.points) <= 3
+
+
+def test_interrupted_search_goes_on_where_it_was_and_ends_alike(tmp_path):
+    whole = tuner().search(Scheme.I16)
+
+    class Stop(Exception):
+        pass
+
+    def interrupt(progress):
+        if progress.measured == 4:
+            raise Stop
+
+    path = tmp_path / "state.json"
+    with pytest.raises(Stop):
+        tuner(path).search(Scheme.I16, report=interrupt)
+    again = tuner(path)
+    assert again.state.load() == 4
+    measured = []
+    original = Tuner.measure
+
+    def counted(self, layers, scheme, graph=None):
+        if self.state.find(scheme.value, layers) is None:
+            measured.append(layers)
+        return original(self, layers, scheme, graph)
+
+    Tuner.measure = counted
+    try:
+        best = again.search(Scheme.I16)
+    finally:
+        Tuner.measure = original
+    assert best == whole
+    assert len(again.state.points) == 4 + len(measured)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_state_of_another_search_and_damaged_files_are_refused(tmp_path):
+    path = tmp_path / "state.json"
+    state = State(path, {"model": "a"})
+    state.add(Point(scheme="i16", layers=("l",), metric=1.0, time_us=2.0))
+    assert State(path, {"model": "a"}).load() == 1
+    with pytest.raises(ConfigError, match="model differ") as caught:
+        State(path, {"model": "b"}).load()
+    assert "--restart" in str(caught.value)
+    for text in ("{", "[]", json.dumps({"kind": "x", "version": 1, "job": {}, "points": []})):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="no state of a search"):
+            State(path, {"model": "a"}).load()
+    assert State(tmp_path / "new.json", {}).load() == 0
+
+
+def test_front_drops_everything_that_is_beaten():
+    def point(time_us, metric, *layers):
+        return Point(scheme="i16", layers=layers, metric=metric, time_us=time_us)
+
+    points = [point(3, 0.9, "c"), point(1, 0.5), point(2, 0.4, "a"), point(2, 0.8, "b")]
+    points.append(point(4, 0.9, "d"))
+    assert [p.time_us for p in front(points)] == [1, 2, 3]
+
+
+def test_layer_noise_counts_each_layer_alone():
+    search = tuner(bad=0)
+    program = Program(search.lowered((), Scheme.I16))
+    noise = layer_noise(program, float_engine(search.job.graph), search.samples)
+    assert set(noise) == {"n_r0", "n_r1", "n_r2", "n_r3"}  # fused under the rectifier's name
+    assert noise["n_r0"] > 3 * max(noise["n_r1"], noise["n_r2"], noise["n_r3"])
+    assert worst_layers(noise, search.job.graph) == ["n_r0"]
+
+
+def test_metrics():
+    e = [{"y": np.float32([[0, 1, 2]])}, {"y": np.float32([[3, 0, 0]])}]
+    a = [{"y": np.float32([[0, 2, 1]])}, {"y": np.float32([[3, 0, 0]])}]
+    assert mean_cosine(e, a) == pytest.approx((0.8 + 1) / 2)
+    assert lowest_cosine(e, a) == pytest.approx(0.8)
+    assert same_top1(e, a) == 0.5
+    assert sqnr_db(e, a) == pytest.approx(10 * np.log10(14 / 2))
+    assert sqnr_db(e, e) == 200
+    zero = [{"y": np.zeros((1, 3), np.float32)}]
+    assert sqnr_db(zero, [{"y": np.ones((1, 3), np.float32)}]) == -200
+
+
+def test_custom_metric(tmp_path, monkeypatch):
+    (tmp_path / "mine_metric.py").write_text(
+        "def good(e, a):\n    return 3\n\ndef bad(e, a):\n    return float('nan')\n\nx = 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert metric_named("custom:mine_metric:good")([], []) == 3
+    with pytest.raises(ConfigError, match="nan"):
+        metric_named("custom:mine_metric:bad")([], [])
+    for name, says in (
+        ("custom:mine_metric:none", "none"),
+        ("custom:no_such_module_x:f", "no_such_module_x"),
+        ("custom:mine_metric:x", "no function"),
+        ("custom:f", "custom:module:function"),
+        ("mse", "sqnr"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            metric_named(name)
