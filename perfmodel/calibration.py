@@ -1,14 +1,11 @@
 """Fit the board constants of a chip to published times, and say how far to trust the fit.
 
-    python -m npusim.perfmodel.calibration boards.csv [--layers board_layers.csv] [--target rk1808]
+    python -m npusim.perfmodel.calibration boards.csv [--target rk1808]
 
-Four numbers of ``[board]`` come from the tables; the machine files hold what is printed.
-
-- The time ratio of the tensor processor: published pairs of one network with ReLU and with SiLU
-  differ in table passes only, so each pair gives it directly.
-- The bus rate, cycles per operation and cycles per hand-over to the shader: the
-  point of a small grid with the least sum of squared relative errors over all networks of the chip
-  and single layers. Rows of medium trust count half.
+Three numbers of ``[board]`` come from the table: the effective memory rate, the cycles every
+operation costs beyond its work, and the time ratio of the tensor processor. The point of a grid
+with the least sum of squared relative errors wins; rows of medium trust count half. The machine
+files hold what is printed.
 
 The same is done with each family of networks left out, and its error predicted. Chips that share
 an NPU (rv1126 and rv1109) are fitted together, at both clocks.
@@ -33,33 +30,15 @@ from npusim.perfmodel.tables import read_rows
 
 SHARED_DIES = (("rk1808",), ("rv1126", "rv1109"))
 # Effective rates, 1e9 bytes per second: beyond the memory's own where tensors stay on the chip.
-BUS_GBPS = (
-    6.0,
-    7.0,
-    8.0,
-    8.5,
-    9.0,
-    9.5,
-    10.0,
-    10.5,
-    11.0,
-    12.0,
-    13.0,
-    14.0,
-    16.0,
-    18.0,
-    20.0,
-    24.0,
-)
-OPERATION_CYCLES = (0.0, 2000.0, 4000.0, 8000.0, 12000.0, 20000.0, 28000.0)
-SHADER_CYCLES = tuple(50e3 * n for n in range(25))
+BUS_GBPS = (6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5, 10.0, 11.0, 12.0, 14.0, 16.0, 20.0)
+OPERATION_CYCLES = tuple(2000.0 * n for n in range(13))
+TP_RATIOS = tuple(0.1 * n for n in range(5, 36))
 WEIGHTS = {"high": 1.0, "medium": 0.5}
-PAIR = ("_relu", "_silu")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One published time: of a network, or of one of its layers."""
+    """One published time."""
 
     network: Network
     family: str
@@ -67,13 +46,11 @@ class Sample:
     clock_mhz: float
     time_ms: float
     weight: float
-    layer: str = ""
 
     @property
     def name(self) -> str:
         """Return what the time is of."""
-        layer = f"/{self.layer}" if self.layer else ""
-        return f"{self.network.name}{layer}@{self.target}"
+        return f"{self.network.name}@{self.target}"
 
     @property
     def cycles(self) -> float:
@@ -83,148 +60,110 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Predicted cycles of a network at a bus rate, apart: what each constant multiplies."""
+    """Predicted cycles of a network at a memory rate, apart: what each constant multiplies."""
 
     fixed: float
     tensor_processor: float
     operations: int
-    shader_operations: int
 
     def total(self, point: "Point") -> float:
         """Return all cycles."""
         return (
             self.fixed
             + self.tensor_processor * point.tp_ratio
-            + self.operations * point.operation
-            + self.shader_operations * point.shader
+            + self.operations * point.operation_cycles
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One choice of the constants."""
+    """One choice of the constants; the rate is in 1e9 bytes per second."""
 
-    rate: float
-    operation: float
-    shader: float
+    rate_gbps: float
+    operation_cycles: float
     tp_ratio: float
 
 
-def load_samples(
-    path: str | Path, targets: Iterable[str], lists: Path | None = None
-) -> list[Sample]:
+def load_samples(path: str | Path, targets: Iterable[str]) -> list[Sample]:
     """Read the rows of some targets; a family is a network's name up to its first digit or ``_``.
 
-    ``lists`` is the folder that the paths in the table start from, by default its own.
+    Layer lists are found from the folder of the table.
     """
-    base = lists or Path(path).parent
-    samples = []
+    base = Path(path).parent
     targets = tuple(targets)
-    for row in read_rows(path):
-        if row["target"] not in targets:
-            continue
-        stem = Path(row["network"]).stem
-        samples.append(
-            Sample(
-                network=load_layer_list(base / row["network"], DType(row["dtype"])),
-                family=stem.split("_")[0].rstrip("snmlx0123456789"),
-                target=row["target"],
-                clock_mhz=float(row["clock_mhz"]),
-                time_ms=float(row["ms"]),
-                weight=WEIGHTS.get(row.get("trust", ""), 1.0),
-                layer=row.get("layer", ""),
-            )
+    return [
+        Sample(
+            network=load_layer_list(base / row["network"], DType(row["dtype"])),
+            family=Path(row["network"]).stem.split("_")[0].rstrip("snmlx0123456789"),
+            target=row["target"],
+            clock_mhz=float(row["clock_mhz"]),
+            time_ms=float(row["ms"]),
+            weight=WEIGHTS.get(row.get("trust", ""), 1.0),
         )
-    return samples
+        for row in read_rows(path)
+        if row["target"] in targets
+    ]
 
 
-def parts_of(sample: Sample, machine: Machine, rate: float) -> Parts:
-    """Price a network at a bus rate, in 1e9 bytes per second; everything else is linear."""
-    hz = sample.clock_mhz * 1e6
+def parts_of(sample: Sample, machine: Machine, rate_gbps: float) -> Parts:
+    """Price a network at a memory rate, in 1e9 bytes per second; everything else is linear."""
     board = replace(
         machine.board,
-        clock_hz=hz,
-        ddr_bytes_per_s=rate * 1e9,
+        clock_hz=sample.clock_mhz * 1e6,
+        ddr_bytes_per_s=rate_gbps * 1e9,
         operation_cycles=0.0,
-        shader_launch_cycles=0.0,
         tp_time_ratio=1.0,
     )
     result = estimate(sample.network, replace(machine, board=board))
-    done = [
-        operation
-        for layer in result.layers
-        if sample.layer in ("", layer.name)
-        for operation in layer.operations
-    ]
-    if not done:
-        raise ModelImportError(
-            f"has no layer {sample.layer!r}", where=f"network {sample.network.name!r}"
-        )
+    done = [operation for layer in result.layers for operation in layer.operations]
     tensor_processor = sum(o.cost.cycles for o in done if o.engine is Engine.TP)
     return Parts(
         fixed=sum(o.cost.cycles for o in done) - tensor_processor,
         tensor_processor=tensor_processor,
         operations=len(done),
-        shader_operations=sum(o.engine not in (Engine.NN, Engine.TP) for o in done),
     )
-
-
-def tp_ratio(chosen: Sequence[tuple[Sample, Parts]], operation: float) -> float | None:
-    """Return the mean ratio that explains the published pairs, None without a pair."""
-    named = {(s.network.name, s.target): (s, p) for s, p in chosen if not s.layer}
-    ratios = []
-    for (name, target), (plain, plain_parts) in named.items():
-        other = named.get((name.replace(*PAIR), target))
-        if other is None or PAIR[0] not in name:
-            continue
-        sample, parts = other
-        extra = sample.cycles - plain.cycles
-        extra -= operation * (parts.operations - plain_parts.operations)
-        ratios.append(extra / (parts.tensor_processor - plain_parts.tensor_processor))
-    return sum(ratios) / len(ratios) if ratios else None
 
 
 Table = dict[float, list[Parts]]
 
 
-def fit(samples: Sequence[Sample], table: Table, chosen: Sequence[int], fallback: float) -> Point:
-    """Return the best point for the chosen samples; ``fallback`` is the TP ratio without pairs."""
-    best: tuple[float, Point] | None = None
-    for rate, operation in product(table, OPERATION_CYCLES):
-        pairs = [(samples[i], table[rate][i]) for i in chosen]
-        ratio = tp_ratio(pairs, operation) or fallback
-        for shader in SHADER_CYCLES:
-            point = Point(rate=rate, operation=operation, shader=shader, tp_ratio=ratio)
-            error = sum(
-                sample.weight * (parts.total(point) / sample.cycles - 1) ** 2
-                for sample, parts in pairs
-            )
-            if best is None or error < best[0]:
-                best = (error, point)
-    assert best is not None
-    return best[1]
+def fit(samples: Sequence[Sample], table: Table, chosen: Sequence[int]) -> Point:
+    """Return the best point of the grid for the chosen samples."""
+
+    def error(point: Point) -> float:
+        return sum(
+            samples[i].weight
+            * (table[point.rate_gbps][i].total(point) / samples[i].cycles - 1) ** 2
+            for i in chosen
+        )
+
+    points = (
+        Point(rate_gbps=rate, operation_cycles=operation, tp_ratio=ratio)
+        for rate, operation, ratio in product(table, OPERATION_CYCLES, TP_RATIOS)
+    )
+    return min(points, key=error)
 
 
-def report(machine: Machine, samples: Sequence[Sample]) -> str:
+def report(samples: Sequence[Sample]) -> str:
     """Return the fit, its residuals and the errors with each family left out."""
-    table: Table = {r: [parts_of(s, load_machine(s.target), r) for s in samples] for r in BUS_GBPS}
-    # Without a pair: each core as fast as the estimator counts for six of them.
-    fallback = load_machine("rk1808").tp.cores_count / machine.tp.cores_count
+    table: Table = {
+        rate: [parts_of(s, load_machine(s.target), rate) for s in samples] for rate in BUS_GBPS
+    }
 
     def errors(point: Point) -> list[float]:
         return [
             parts.total(point) / sample.cycles - 1
-            for sample, parts in zip(samples, table[point.rate], strict=True)
+            for sample, parts in zip(samples, table[point.rate_gbps], strict=True)
         ]
 
     everything = range(len(samples))
-    point = fit(samples, table, everything, fallback)
+    point = fit(samples, table, everything)
     found = errors(point)
     left_out = list(found)
     for family in dict.fromkeys(s.family for s in samples):
         others = [i for i in everything if samples[i].family != family]
         if others:
-            predicted = errors(fit(samples, table, others, fallback))
+            predicted = errors(fit(samples, table, others))
             left_out = [
                 predicted[i] if samples[i].family == family else left_out[i] for i in everything
             ]
@@ -232,22 +171,17 @@ def report(machine: Machine, samples: Sequence[Sample]) -> str:
     for target in dict.fromkeys(s.target for s in samples):
         lines += [
             f"[{target} board]",
-            f"ddr_bytes_per_s = {point.rate}e9",
-            f"operation_cycles = {point.operation:.0f}",
-            f"shader_launch_cycles = {point.shader:.0f}",
-            f"tp_time_ratio = {point.tp_ratio:.3f}",
+            f"ddr_bytes_per_s = {point.rate_gbps}e9",
+            f"operation_cycles = {point.operation_cycles:.0f}",
+            f"tp_time_ratio = {point.tp_ratio:.2f}",
         ]
     lines.append(f"{'time':<34}{'published ms':>14}{'error':>9}{'left out':>10}")
     for i, sample in enumerate(samples):
         lines.append(
             f"{sample.name:<34}{sample.time_ms:>14.3f}{found[i]:>+9.1%}{left_out[i]:>+10.1%}"
         )
-    whole = [i for i in everything if not samples[i].layer]
     for label, value in (("mean of absolute errors", abs_mean), ("rms", rms), ("worst", worst)):
-        lines.append(
-            f"{label + ', networks':<48}{value([found[i] for i in whole]):>9.1%}"
-            f"{value([left_out[i] for i in whole]):>10.1%}"
-        )
+        lines.append(f"{label:<48}{value(found):>9.1%}{value(left_out):>10.1%}")
     return "\n".join(lines)
 
 
@@ -270,20 +204,17 @@ def main() -> int:
     """Print the fit; return 2 for bad input."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("boards", type=Path)
-    parser.add_argument("--layers", type=Path, help="published times of single layers")
     parser.add_argument("--target", default="rk1808")
     options = parser.parse_args()
     try:
-        machine = load_machine(options.target)
+        load_machine(options.target)
         targets = next((d for d in SHARED_DIES if options.target in d), (options.target,))
         samples = load_samples(options.boards, targets)
         if not samples:
             raise ModelImportError(
                 f"has no rows of {' or '.join(targets)}", where=str(options.boards)
             )
-        if options.layers:
-            samples += load_samples(options.layers, targets, options.boards.parent)
-        print(report(machine, samples))
+        print(report(samples))
     except NpusimError as error:
         print(error, file=sys.stderr)
         return 2

@@ -137,7 +137,6 @@ class Profile:
     operation_cycles: float
     nn_time_ratio: float
     tp_time_ratio: float
-    shader_launch_cycles: float
     shader_cycles_per_value: float
     large_pool_cycles_per_tap: float
 

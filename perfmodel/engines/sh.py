@@ -9,8 +9,7 @@ def cost(work: ShaderWork, machine: Machine, profile: Profile, bytes_per_cycle: 
     """Return launch plus the longest of bus, on-chip memory and arithmetic.
 
     Arithmetic is ``shader_cycles_per_value`` on the mean of input and output values, and
-    ``large_pool_cycles_per_tap`` on the taps of a window; ``shader_launch_cycles`` is what it takes
-    to hand over to the shader and back. All are 0 in the vendor's estimator.
+    ``large_pool_cycles_per_tap`` on the taps of a window; both are 0 in the vendor's estimator.
     """
     times = {
         Bound.DDR: (work.in_bytes + work.out_bytes) / bytes_per_cycle,
@@ -21,8 +20,7 @@ def cost(work: ShaderWork, machine: Machine, profile: Profile, bytes_per_cycle: 
         ),
     }
     bound = max(times, key=lambda b: times[b])
-    launch = machine.shader.launch_cycles + profile.shader_launch_cycles
-    by_bound = {bound: times[bound], Bound.LAUNCH: launch}
+    by_bound = {bound: times[bound], Bound.LAUNCH: machine.shader.launch_cycles}
     return Cost(
         cycles=sum(by_bound.values()),
         compute_cycles=times[Bound.COMPUTE],

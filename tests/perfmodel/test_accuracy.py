@@ -47,7 +47,7 @@ def test_a_table_is_known_by_its_columns(tmp_path):
     renamed = tmp_path / "fresh.csv"
     shutil.copy(ROWS, renamed)
     assert table_kind(renamed) == "layers"
-    assert table_kind(DATA / "board_layers.csv") == "boards"
+    assert table_kind(write_boards(tmp_path, "networks/any.json")) == "boards"
     other = tmp_path / "other.csv"
     other.write_text("a,b\n1,2\n")
     with pytest.raises(ModelImportError, match="is no table"):
