@@ -26,7 +26,17 @@ from peaks import copy_rate, fma_peak, seconds, vnni_peak
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import copy_runs, eltwise_i16, eltwise_u8, fc, lut, pool, real_codes, x86_tables
+from npusim.kernels import (
+    copy_runs,
+    eltwise_i16,
+    eltwise_u8,
+    fc,
+    lut,
+    pool,
+    real_codes,
+    x86_eltwise,
+    x86_tables,
+)
 from npusim.ops.requant import nn_requant
 from npusim.runtime.convolution import Convolution, plain_phase
 from npusim.runtime.convolution_step import ConvolutionStep
@@ -110,8 +120,15 @@ def movers() -> Iterator[tuple[str, Callable[[], object], int]]:
     halves, mapped = words.view(np.uint16), i16.view(np.uint16)
     yield "table 16 bit", lambda: lut.map_codes(halves, table, mapped, 0, size), 4 * size
     sums = (100.0, 90.0, -3000.0, 0.01, 3.0, 0.0)
+    if x86_eltwise.weighted_sum.is_available:
+        store = (x86_eltwise.packed_weights(100, 90), -3000, 0.01, 3, 0)
+        yield (
+            "add u8 on NN, vnni",
+            lambda: x86_eltwise.weighted_sum(a, start, b, start, u8, size, *store, 0, 1),
+            3 * size,
+        )
     yield (
-        "add u8 on NN",
+        "add u8 on NN, portable",
         lambda: eltwise_u8.weighted_sum(a, start, b, start, u8, size, sums, 0, 1),
         3 * size,
     )

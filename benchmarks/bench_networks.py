@@ -114,7 +114,9 @@ def npusim_program(path: Path, dtype: str, feeds: dict[str, np.ndarray]) -> tupl
     macs = describe(graph)["macs"]
     if dtype == "f16":
         return npusim.compile(npusim.float16(graph)), macs
-    return npusim.compile(npusim.quantize(graph, [("random", feeds)], scheme=dtype)), macs
+    samples = [("random", feeds)]
+    ready = npusim.quantize(graph, samples, scheme=dtype, engine="npusim")
+    return npusim.compile(ready), macs
 
 
 def measure(name: str, dtype: str, threads: int, repetitions: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import pytest
 from onnx import helper
 
 from npusim.report.analysis_table import COLUMNS
-from npusim.rknn import RKNN
 from tests.rknn.conftest import conv_weights, write_onnx
 
 # written from the example line of the document, not from the code
@@ -319,7 +318,7 @@ def test_several_inputs(new, work):
     np.save(work / "x.npy", rng.normal(size=(4, 5, 3)).astype(np.float32))
     np.save(work / "z.npy", rng.normal(size=(4, 5, 4)).astype(np.float32))
     (work / "list.txt").write_text("x.npy z.npy\n")
-    rknn: RKNN = new()
+    rknn = new()
     assert rknn.load_onnx(path) == 0
     assert rknn.build(dataset="list.txt", rknn_batch_size=2) == 0
     assert rknn.accuracy_analysis("list.txt", output_dir="out") == 0
