@@ -21,6 +21,7 @@ Vector = NDArray[np.float64]
 
 LARGEST_BINS = 1 << 16
 MMSE_BINS = 4096
+VALUES_PER_BIN = 4
 MMSE_STEPS = 24
 SMALLEST_SHARE = 1 / 16  # of a range: clipping more than that is never a better quantization
 
@@ -104,7 +105,9 @@ class KlObserver(HistogramObserver):
 
     The threshold search of TensorRT on ``bins`` equal parts of 0 .. max |x|: for every threshold
     the distribution up to it (what lies beyond is added to its last part) is compared with the same
-    one in as many levels as the scheme has. Zeros are not counted: they are exact in any scheme.
+    one in as many levels as the scheme has. Zeros are not counted: they are exact in any scheme. A
+    tensor with fewer than ``VALUES_PER_BIN`` values a bin over all samples keeps its range: so few
+    say nothing about a distribution.
     """
 
     bins: int = 1024
@@ -124,6 +127,8 @@ class KlObserver(HistogramObserver):
         reach = self.bounds(tensor)[1]
         counts = self.counts[tensor].copy()
         counts[0] -= min(self.zeros[tensor], int(counts[0]))
+        if counts.sum() < VALUES_PER_BIN * self.bins:
+            return low, high
         one_sided = low >= 0 or high <= 0
         levels = 1 << (
             self.scheme.dtype.bits - (0 if self.scheme is Scheme.U8 and one_sided else 1)
