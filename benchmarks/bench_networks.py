@@ -1,12 +1,13 @@
 """Whole networks, batch 1: npusim against ONNX Runtime's quantized inference, side by side.
 
     python benchmarks/bench_networks.py [--threads 1 2] [--networks NAME ...] [--dtypes u8 i16 f16]
-                                        [--repetitions N] [--json]
+                                        [--repetitions N] [--cpu-time] [--json]
     python benchmarks/bench_networks.py --layers NAME [--dtypes u8] [--threads 1]
 
 Both take and return float32. ONNX Runtime runs the same float model quantized as QDQ u8 activations
 x s8 per-channel weights (its fastest) and u8 x u8 per tensor (the chip's format). The programs take
-turns; medians are compared. Networks are those of ``zoo.py``, with random weights. Needs
+turns; medians are compared. ``--cpu-time`` counts the processor time of one thread instead of wall
+time, for a machine with other load. Networks are those of ``zoo.py``, with random weights. Needs
 onnxruntime. Models are kept in a folder beside the user's caches; each row is measured in a process
 of its own, whose peak memory before ONNX Runtime is loaded is reported.
 """
@@ -119,7 +120,9 @@ def npusim_program(path: Path, dtype: str, feeds: dict[str, np.ndarray]) -> tupl
     return npusim.compile(ready), macs
 
 
-def measure(name: str, dtype: str, threads: int, repetitions: int) -> dict[str, Any]:
+def measure(
+    name: str, dtype: str, threads: int, repetitions: int, *, cpu_time: bool
+) -> dict[str, Any]:
     """Return one row."""
     import resource
 
@@ -136,13 +139,14 @@ def measure(name: str, dtype: str, threads: int, repetitions: int) -> dict[str, 
     if dtype == "u8":
         runners["ort_u8s8_ms"] = ort_runner(qdq_model(path, True), threads, feeds)
         runners["ort_u8u8_ms"] = ort_runner(qdq_model(path, False), threads, feeds)
+    clock = time.thread_time if cpu_time else time.perf_counter
     times: dict[str, list[float]] = {key: [] for key in runners}
     for round_number in range(repetitions + WARM_UP):
         for key, run in runners.items():
-            begin = time.perf_counter()
+            begin = clock()
             run()
             if round_number >= WARM_UP:
-                times[key].append((time.perf_counter() - begin) * 1e3)
+                times[key].append((clock() - begin) * 1e3)
     medians = {key: statistics.median(values) for key, values in times.items()}
     ort_s8, ort_u8 = medians.get("ort_u8s8_ms"), medians.get("ort_u8u8_ms")
     return {
@@ -192,14 +196,19 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", choices=network_names(), default=network_names())
     parser.add_argument("--dtypes", nargs="+", choices=["u8", "i8", "i16", "f16"], default=["u8"])
     parser.add_argument("--repetitions", type=int, default=11)
+    parser.add_argument("--cpu-time", action="store_true", help="not wall time; one thread")
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--layers", choices=network_names(), help="time every layer of a network")
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    repetitions = str(options.repetitions)
+    if options.cpu_time and options.threads != [1]:
+        parser.error("--cpu-time needs --threads 1")
+    common = ["--repetitions", str(options.repetitions)]
+    common += ["--cpu-time", "--threads", "1"] if options.cpu_time else []
     if options.row:
         name, dtype, threads = options.row
-        print(json.dumps(measure(name, dtype, int(threads), options.repetitions)))
+        row = measure(name, dtype, int(threads), options.repetitions, cpu_time=options.cpu_time)
+        print(json.dumps(row))
         return 0
     if options.layers:
         os.environ["NPUSIM_NUM_THREADS"] = str(options.threads[0])
@@ -209,7 +218,7 @@ def main() -> int:
     for name in options.networks:
         for dtype in options.dtypes:
             for threads in options.threads:
-                arguments = ["--row", name, dtype, str(threads), "--repetitions", repetitions]
+                arguments = ["--row", name, dtype, str(threads), *common]
                 rows.append(json.loads(in_own_process(arguments, threads).splitlines()[-1]))
                 if not options.json:
                     print(" ".join(f"{k}={v}" for k, v in rows[-1].items()), flush=True)

@@ -9,7 +9,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from npusim.kernels._jit import kernel
-from npusim.kernels.llvm_vectors import F32, I16, I32, Vectors
+from npusim.kernels.llvm_vectors import F32, F64, I16, I32, Vectors
 
 SUM, PRODUCT = range(2)
 _LANES = 16
@@ -70,6 +70,44 @@ def _make_row(product):
     return intrinsic(row)
 
 
+@intrinsic
+def _weighted_row(typing_context, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
+    """Store ``clip(rne((a * a_weight + b * b_weight + bias) * scale), low, high)``, in float64."""
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(context, builder, signature, arguments)
+        _, a_at, _, b_at, _, ofm_at, count, values = arguments
+        a, b, ofm = v.at(v.data(0), a_at), v.at(v.data(2), b_at), v.at(v.data(4), ofm_at)
+        wide = ir.VectorType(F64, _LANES)
+        a_weight, b_weight, bias, scale, low, high = (
+            v.splat(value, _LANES) for value in cgutils.unpack_tuple(builder, values)
+        )
+        fma = v.function(f"llvm.fma.v{_LANES}f64", wide, [wide] * 3)
+        magic = v.constant(1.5 * 2.0**52, F64, _LANES)
+
+        def codes(left, right):
+            left, right = builder.sitofp(left, wide), builder.sitofp(right, wide)
+            total = builder.call(fma, [left, a_weight, bias])
+            total = builder.call(fma, [right, b_weight, total])
+            steps = builder.fsub(builder.call(fma, [total, scale, magic]), magic)
+            whole = builder.fptosi(v.clamp(steps, low, high), ir.VectorType(I32, _LANES))
+            return builder.trunc(whole, ir.VectorType(I16, _LANES))
+
+        blocks = builder.sdiv(count, v.number(_LANES))
+        with cgutils.for_range(builder, blocks) as loop:
+            at = builder.mul(loop.index, v.number(_LANES))
+            pair = [v.load(v.at(place, at), I16, _LANES) for place in (a, b)]
+            v.store(codes(*pair), v.at(ofm, at))
+        done = builder.mul(blocks, v.number(_LANES))
+        with builder.if_then(builder.icmp_signed("<", done, count)):
+            left = builder.sub(count, done)
+            pair = [v.load_first(v.at(place, done), I16, _LANES, left) for place in (a, b)]
+            v.store_first(codes(*pair), v.at(ofm, done), left)
+        return context.get_dummy_value()
+
+    return types.void(a, a_at, b, b_at, ofm, ofm_at, count, scalars), generate
+
+
 _sum_row, _product_row = _make_row(False), _make_row(True)
 _READ = "Array(i2, 1, 'C', readonly=True), Array(i8, 1, 'C', readonly=True)"
 
@@ -87,3 +125,14 @@ def shader(a, a_rows, b, b_rows, ofm, row_length, operation, scalars, first, las
             _sum_row(a, a_rows[row], b, b_rows[row], ofm, at, row_length, scalars)
         else:
             _product_row(a, a_rows[row], b, b_rows[row], ofm, at, row_length, scalars)
+
+
+@kernel(f"void({_READ}, {_READ}, i2[::1], i8, UniTuple(f8, 6), i8, i8)")
+def weighted_sum(a, a_rows, b, b_rows, ofm, row_length, scalars, first, last):
+    """Add as the NN engine does (``eltwise.add_on_nn``), with a shift that is not negative.
+
+    ``scalars`` are a_weight, b_weight, bias, scale, low, high; sums stay below 2**52, and times
+    the scale below 2**51.
+    """
+    for row in range(first, last):
+        _weighted_row(a, a_rows[row], b, b_rows[row], ofm, row * row_length, row_length, scalars)

@@ -30,7 +30,7 @@ from npusim.runtime.convolution_layout import (
 from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
-_LARGEST_SCALE = 4
+_LARGEST_SCALE = 1  # below it the engine stores in a way of its own
 _WRAPPING = 2**62  # sums that wrap need no carries
 _LARGEST_SUM = 2.0**46  # of bias and absolute products: the upper accumulators hold 2**31 of 2**16
 

@@ -42,6 +42,20 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     )
 
 
+def sum_rows_i16(weights: AddWeights, requant: Requant, *, relu: bool) -> Rows | None:
+    """Return the compiled i16 sum of the NN engine, unless its shift is negative."""
+    first, second, bias = weights.first, weights.second, weights.bias
+    scale = requant.multiplier * 2.0**-requant.shift
+    largest = abs(bias) + 2.0**15 * (abs(first) + abs(second))
+    if requant.shift < 0 or requant.zero_point or largest >= 2**52 or largest * scale >= 2**51:
+        return None
+    scalars = _floats(first, second, bias, scale, 0 if relu else -32768, 32767)
+    return lambda a, a_rows, b, b_rows, ofm, length, begin, end: eltwise_i16.weighted_sum(
+        a.view(np.int16), a_rows, b.view(np.int16), b_rows, ofm.view(np.int16), length, scalars,
+        begin, end,
+    )  # fmt: skip
+
+
 def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | None:
     """Return the shader's compiled sum, difference or product of u8 or of i16."""
     dtypes = {spec.dtype for spec in specs}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npusim.kernels import eltwise_i16
-from npusim.kernels.eltwise import binary
+from npusim.kernels.eltwise import add_on_nn, binary
 
 START = np.zeros(1, np.int64)
 FLS = st.integers(-2, 15)
@@ -25,5 +25,23 @@ def test_shader_equals_its_definition(op, fls, seed, count):
     numbers = (scales[0], sign * scales[1], 1 / scales[2], -32768.0, 32767.0)
     ofm = np.full(count + 40, 99, np.int16)
     eltwise_i16.shader(a, START, b, START, ofm, count, operation, numbers, 0, 1)
+    np.testing.assert_array_equal(ofm[:count], wanted)
+    assert (ofm[count:] == 99).all()
+
+
+@given(
+    weights=st.tuples(st.integers(-32768, 32767), st.integers(-32768, 32767)),
+    bias=st.integers(-(2**20), 2**20),
+    shift=st.integers(0, 30),
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 70),
+)
+def test_sum_of_the_nn_engine_equals_its_definition(weights, bias, shift, seed, count):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(-32768, 32768, (2, count)).astype(np.int16)
+    wanted = add_on_nn(a, b, 0, weights, bias, 1, shift, 0)
+    ofm = np.full(count + 40, 99, np.int16)
+    numbers = tuple(map(float, (*weights, bias, 2.0**-shift, -32768, 32767)))
+    eltwise_i16.weighted_sum(a, START, b, START, ofm, count, numbers, 0, 1)
     np.testing.assert_array_equal(ofm[:count], wanted)
     assert (ofm[count:] == 99).all()

@@ -34,7 +34,7 @@ from npusim.runtime.codes import (
     table_step,
     unsigned,
 )
-from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows
+from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows, sum_rows_i16
 from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]
@@ -102,8 +102,11 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
         )
 
     zero_point, relu = zero_point_of(a.quant), _has_relu(node)
-    in_rows = on_nn and a.dtype is DType.U8
-    rows = sum_rows(zero_point, weights, requant, relu=relu) if in_rows else None
+    rows = None
+    if on_nn and a.dtype is DType.U8:
+        rows = sum_rows(zero_point, weights, requant, relu=relu)
+    elif on_nn and a.dtype is DType.I16:
+        rows = sum_rows_i16(weights, requant, relu=relu)
     return _bound(node, graph, function, rows=rows)
 
 
