@@ -131,6 +131,7 @@ def _add(ops: str, *rules: EngineRule) -> None:
 
 _add(
     "relu relu1 relu6 leaky_relu sigmoid tanh hard_swish swish abs square",
+    EngineRule(SHADER, when.finer_than_tables, "finer than TP's tables reach"),
     EngineRule(TP, when.engine_types, "TP activation"),
 )
 _add(

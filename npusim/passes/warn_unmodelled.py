@@ -8,9 +8,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
+from npusim.passes.engine_predicates import FINEST_OF_TABLES
 
 log = logging.getLogger(__name__)
-FINEST = 15  # fraction bits that the TP engine's tables reach
 TABLE_LOOKUPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "reciprocal")
 
 
@@ -45,9 +45,9 @@ def _fine_table(node: Node, ifm: TensorSpec) -> str:
         node.engine is Engine.TP
         and node.op in TABLE_LOOKUPS
         and isinstance(ifm.quant, DynamicFixedPoint)
-        and ifm.quant.fl > FINEST
+        and ifm.quant.fl > FINEST_OF_TABLES
     ):
-        return f"the chip's table is wrong for inputs of more than {FINEST} fraction bits"
+        return f"the chip's table is wrong for inputs of more than {FINEST_OF_TABLES} fraction bits"
     return ""
 
 
