@@ -375,6 +375,17 @@ def sum_of_one_pixel(node: Node, view: GraphView) -> bool:
     )
 
 
+def one_slope(node: Node, view: GraphView) -> bool:
+    """Match u8 and f16 with a single known slope."""
+    ifm, slope = view.ifm(node), view.ifm(node, 1)
+    return (
+        ifm.dtype in (DType.U8, DType.F16)
+        and engine_types(node, view)
+        and slope.elements == 1
+        and slope.name in view.graph.constants
+    )
+
+
 # ---- normalization -----------------------------------------------------------------------------
 def few_channels(node: Node, view: GraphView) -> bool:
     """Match a local response normalization over up to five channels."""
