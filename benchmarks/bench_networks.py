@@ -114,7 +114,9 @@ def npusim_program(path: Path, dtype: str, feeds: dict[str, np.ndarray]) -> tupl
     macs = describe(graph)["macs"]
     if dtype == "f16":
         return npusim.compile(npusim.float16(graph)), macs
-    return npusim.compile(npusim.quantize(graph, [("random", feeds)], scheme=dtype)), macs
+    samples = [("random", feeds)]
+    ready = npusim.quantize(graph, samples, scheme=dtype, engine="npusim")
+    return npusim.compile(ready), macs
 
 
 def measure(name: str, dtype: str, threads: int, repetitions: int) -> dict[str, Any]:
@@ -171,8 +173,8 @@ def in_own_process(arguments: list[str], threads: int) -> str:
 
 
 def show_layers(name: str, dtype: str, repetitions: int) -> None:
-    from bench_kernels import vnni_peak
     from layers import layer_times, print_layers
+    from peaks import fma_peak, vnni_peak
 
     from npusim.runtime.program import quantize
 
@@ -181,7 +183,7 @@ def show_layers(name: str, dtype: str, repetitions: int) -> None:
     program, _ = npusim_program(path, dtype, feeds)
     spec = program.graph.spec(program.graph.inputs[0])
     stored = {spec.name: quantize(feeds[spec.name], spec.dtype, spec.quant)}
-    print_layers(layer_times(program, stored, repetitions), vnni_peak() / 1e9)
+    print_layers(layer_times(program, stored, repetitions), (vnni_peak() or fma_peak()) / 1e9)
 
 
 def main() -> int:

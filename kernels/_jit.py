@@ -11,6 +11,7 @@ salted with a digest of all sources in this folder, so any change recompiles.
 
 import hashlib
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -27,6 +28,7 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "nu
 _KERNELS: dict[str, "Kernel"] = {}
 _COMPILING = threading.RLock()
 _UNCACHED: list[Exception] = []  # why kernels of this process could not be cached
+ON_COMPILED: list[Callable[[str, float], None]] = []  # told of kernels not in the cache: name, s
 
 
 @cache
@@ -83,7 +85,11 @@ class Kernel:
             raise RuntimeError(f"kernel {self.name} needs {', '.join(self.features)}")
         with _COMPILING:
             if self._dispatcher is None:
+                begin = time.perf_counter()
                 self._dispatcher = self._compiled()
+                if not self._dispatcher.stats.cache_hits:
+                    for tell in ON_COMPILED:
+                        tell(self.name, time.perf_counter() - begin)
             return self._dispatcher
 
     def _compiled(self) -> Dispatcher:
@@ -144,12 +150,16 @@ def kernel(
     return wrap
 
 
+def kernel_names() -> tuple[str, ...]:
+    """Return the kernels of the modules imported so far that this processor can run."""
+    return tuple(name for name, found in sorted(_KERNELS.items()) if found.is_available)
+
+
 def compile_all() -> Iterator[str]:
     """Compile every kernel of the modules imported so far; yield the name before each."""
-    for name, found in sorted(_KERNELS.items()):
-        if found.is_available:
-            yield name
-            found.compile()
+    for name in kernel_names():
+        yield name
+        _KERNELS[name].compile()
 
 
 def _enable_salted_cache(dispatcher: Dispatcher) -> None:

@@ -98,6 +98,16 @@ class Vectors:
         )
         self.builder.call(function, [value, place, self.number(1, I32), mask])
 
+    def store_up_to(self, value, pointer, count):
+        """Store all lanes, or the first ``count`` if those are fewer."""
+        builder = self.builder
+        whole = builder.icmp_signed(">=", count, self.number(value.type.count))
+        with builder.if_else(whole, likely=True) as (all_lanes, some):
+            with all_lanes:
+                self.store(value, pointer)
+            with some:
+                self.store_first(value, pointer, count)
+
     def function(self, name, result, arguments):
         """Return a declared function of the module."""
         return cgutils.get_or_insert_function(

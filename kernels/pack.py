@@ -155,7 +155,6 @@ def tap_offsets(
     geometry: Geometry,
     *,
     channels_outermost: bool,
-    channels: int | None = None,
 ) -> NDArray[np.int64]:
     """Return where each weight's input lies, relative to its output pixel's first input.
 
@@ -166,17 +165,15 @@ def tap_offsets(
     geometry : Geometry
     channels_outermost : bool
         Order of k: (channel, tap), as float16 sums need, or (tap, channel).
-    channels : int, optional
-        Channels with weights, when the window holds more.
     """
     pixels = np.array([y * geometry.window_w + x for y, x in places], np.int64)
     starts = pixels * geometry.in_c
     if geometry.own_channels:
         return starts
-    own = np.arange(channels or geometry.in_c // geometry.groups, dtype=np.int64)
+    channels = np.arange(geometry.in_c // geometry.groups, dtype=np.int64)
     if channels_outermost:
-        return (own[:, None] + starts[None, :]).reshape(-1)
-    return (starts[:, None] + own[None, :]).reshape(-1)
+        return (channels[:, None] + starts[None, :]).reshape(-1)
+    return (starts[:, None] + channels[None, :]).reshape(-1)
 
 
 def accumulation_order(

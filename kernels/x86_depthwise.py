@@ -27,8 +27,11 @@ _VECTORS = BLOCK // LANES
 _BYTES = 4 * BLOCK
 
 
-def _make_band(band):
-    """Return an intrinsic for one block of codes in ``band`` rows, of which ``rows`` are stored."""
+def _make_band(band, passes=None):
+    """Return an intrinsic for one block of codes in ``band`` rows, of which ``rows`` are stored.
+
+    ``passes``: their number, if it is known.
+    """
 
     def block(
         typing_context, source, offsets, weights, weights_at, starts, scale, column_at, zero_out,
@@ -47,15 +50,23 @@ def _make_band(band):
                 first = v.load(v.at(starts, v.number(LANES * j)), I32, LANES)
                 for row in range(band):
                     builder.store(first, acc[row][j])
-            with cgutils.for_range(builder, v.size(1)) as loop:
-                place = v.at(base, builder.load(v.at(offsets, loop.index)))
-                line = v.at(weights, builder.mul(loop.index, v.number(band * _BYTES)))
+
+            def add(number):
+                place = v.at(base, builder.load(v.at(offsets, number)))
+                line = v.at(weights, builder.mul(number, v.number(band * _BYTES)))
                 for j in range(_VECTORS):
                     inputs = v.load(v.at(place, v.number(64 * j)), I8, 64)
                     for row in range(band):
                         factors = v.load(v.at(line, v.number(row * _BYTES + 64 * j)), I8, 64)
                         cell = acc[row][j]
                         builder.store(dot(v, builder.load(cell), inputs, factors), cell)
+
+            if passes:
+                for number in range(passes):
+                    add(v.number(number))
+            else:
+                with cgutils.for_range(builder, v.size(1)) as loop:
+                    add(loop.index)
             store = Store(v, zero_out, low, flip)
             scales = [v.load(v.at(scale, v.number(LANES * j)), F32, LANES)
                       for j in range(_VECTORS)]  # fmt: skip
@@ -64,7 +75,7 @@ def _make_band(band):
                 with builder.if_then(builder.icmp_signed("<", v.number(row), rows)):
                     sums = [builder.load(cell) for cell in acc[row]]
                     target = v.at(out, builder.mul(row_step, v.number(row)))
-                    v.store_first(store.codes(sums, scales), target, valid)
+                    v.store_up_to(store.codes(sums, scales), target, valid)
             return context.get_dummy_value()
 
         arguments = (
@@ -79,6 +90,7 @@ def _make_band(band):
 _band_1 = _make_band(1)
 _band_2 = _make_band(2)
 _band_4 = _make_band(4)
+_band_1_of_3, _band_2_of_3 = _make_band(1, 3), _make_band(2, 3)  # kernels of 3 x 3
 
 
 @primitive
@@ -181,7 +193,17 @@ def depthwise_8bit(
             for column in range(0, min(starts.size, count), BLOCK):  # one set of weights at a time
                 set_at = column // BLOCK * set_bytes
                 for at in range(column, count, starts.size):
-                    if band == 2:
+                    if band == 2 and offsets.size == 3:
+                        _band_2_of_3(
+                            source + 4 * at, offsets, weights, set_at, starts, scale, column,
+                            zero_out, low, flip_out, codes, out + at, count, kept, count - at,
+                        )  # fmt: skip
+                    elif band == 1 and offsets.size == 3:
+                        _band_1_of_3(
+                            source + 4 * at, offsets, weights, set_at, starts, scale, column,
+                            zero_out, low, flip_out, codes, out + at, count, kept, count - at,
+                        )  # fmt: skip
+                    elif band == 2:
                         _band_2(
                             source + 4 * at, offsets, weights, set_at, starts, scale, column,
                             zero_out, low, flip_out, codes, out + at, count, kept, count - at,

@@ -8,7 +8,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from npusim.kernels.llvm_vectors import I8, Vectors
-from npusim.kernels.x86_store import V16I32, order
+from npusim.kernels.x86_store import V16I32, V64I8, order
 
 BLOCK = 64
 
@@ -30,43 +30,66 @@ def unpack(v, left, right, size):
     return results
 
 
-@intrinsic
-def interleave(typing_context, first, second, third, fourth, flip, target, count):
-    """Write ``count`` fours from four rows of bytes, each xor ``flip``.
+def _make_interleave(size):
+    """Return an intrinsic that writes the first ``size`` bytes of every four."""
 
-    Rows and target are addresses. Whole blocks of 64 are written: up to 63 fours more; no more
-    than ``count`` bytes are read.
-    """
+    def interleave(typing_context, first, second, third, fourth, flip, target, count):
+        arguments = (first, second, third, fourth, flip, target, count)
+        return types.void(*arguments), _generator(size)
 
+    return intrinsic(interleave)
+
+
+def _generator(size):
     def generate(context, builder, signature, arguments):
         v = Vectors(context, builder, signature, arguments)
         *sources, flip, target, count = arguments
         sources = [builder.inttoptr(source, I8.as_pointer()) for source in sources]
         target = builder.inttoptr(target, I8.as_pointer())
+        flipped = builder.icmp_signed("!=", flip, v.number(0))
         flip = v.splat(builder.trunc(flip, I8), BLOCK)
         # 4 x 4 words transposed, so that unpacking within 128-bit lanes leaves the fours in order
         words = order([4 * (i % 4) + i // 4 for i in range(16)])
         undefined = ir.Constant(V16I32, ir.Undefined)
 
         def write(rows, at):
-            rows = [builder.bitcast(builder.xor(row, flip), V16I32) for row in rows]
+            rows = [builder.bitcast(row, V16I32) for row in rows]
             rows = [builder.shuffle_vector(row, undefined, words) for row in rows]
             low, high = unpack(v, rows[0], rows[1], 1), unpack(v, rows[2], rows[3], 1)
             fours = [*unpack(v, low[0], high[0], 2), *unpack(v, low[1], high[1], 2)]
-            place = v.at(target, builder.mul(at, v.number(4)))
+            place = v.at(target, builder.mul(at, v.number(size)))
             for j, four in enumerate(fours):
-                v.store(four, v.at(place, v.number(64 * j)))
+                if size < 4:  # together at the front; what follows overwrites the rest
+                    four = builder.bitcast(four, V64I8)
+                    kept = [i for i in range(64) if i % 4 < size]
+                    kept += [0] * (64 - len(kept))
+                    four = builder.shuffle_vector(four, four, order(kept))
+                v.store(four, v.at(place, v.number(16 * size * j)))
 
         blocks = builder.sdiv(count, v.number(BLOCK))
-        with cgutils.for_range(builder, blocks) as loop:
-            at = builder.mul(loop.index, v.number(BLOCK))
-            write([v.load(v.at(source, at), I8, BLOCK) for source in sources], at)
+
+        def write_all(change):
+            with cgutils.for_range(builder, blocks) as loop:
+                at = builder.mul(loop.index, v.number(BLOCK))
+                write([change(v.load(v.at(source, at), I8, BLOCK)) for source in sources], at)
+
+        with builder.if_else(flipped, likely=False) as (signed, unsigned):
+            with signed:
+                write_all(lambda row: builder.xor(row, flip))
+            with unsigned:
+                write_all(lambda row: row)
         done = builder.mul(blocks, v.number(BLOCK))
         with builder.if_then(builder.icmp_signed("<", done, count)):
             left = builder.sub(count, done)
             rest = [v.load_first(v.at(source, done), I8, BLOCK, left) for source in sources]
-            write(rest, done)
+            write([builder.xor(row, flip) for row in rest], done)
         return context.get_dummy_value()
 
-    arguments = (first, second, third, fourth, flip, target, count)
-    return types.void(*arguments), generate
+    return generate
+
+
+# (first, second, third, fourth, flip, target, count): write ``count`` groups from rows of bytes,
+# each xor ``flip``. Rows and target are addresses. Whole blocks of 64 groups are written, and with
+# threes 16 bytes more; no more than ``count`` bytes of each row are read.
+interleave = _make_interleave(4)
+interleave_three = _make_interleave(3)

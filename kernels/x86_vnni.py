@@ -21,7 +21,7 @@ from npusim.kernels._jit import kernel, primitive
 from npusim.kernels.fma_tile import PANEL
 from npusim.kernels.llvm_vectors import F32, I8, I32, Vectors
 from npusim.kernels.units import panel_of, unit_of, unpack_geometry
-from npusim.kernels.x86_fours import interleave
+from npusim.kernels.x86_fours import interleave_three
 from npusim.kernels.x86_store import LANES, V16I32, V64I8, Store, dot
 
 FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
@@ -70,7 +70,7 @@ def _make_tile(rows, vectors):
             for row in range(rows):
                 out = v.at(codes, builder.load(v.at(out_starts, v.number(row))))
                 sums = [builder.load(cell) for cell in acc[row]]
-                v.store_first(store.codes(sums, scales), out, valid)
+                v.store_up_to(store.codes(sums, scales), out, valid)
             return context.get_dummy_value()
 
         arguments = (
@@ -112,34 +112,25 @@ def copy_window(ifm, image, first_row, rows, g, flip, zero, window):
 
 @primitive
 def join_planes(ifm, image, first_row, rows, g, flip, zero, window):
-    """Copy as ``copy_window`` does, from planes (N, C, H, W) of at most four channels.
-
-    A pixel takes four bytes; those of missing channels repeat the first.
-    """
-    planes, in_h, in_w = ifm.shape[1], ifm.shape[2], ifm.shape[3]
+    """Copy as ``copy_window`` does, from three planes (N, 3, H, W)."""
+    in_h, in_w = ifm.shape[2], ifm.shape[3]
     plane = in_h * in_w
-    source = np.int64(ifm.ctypes.data) + image * planes * plane
+    source = np.int64(ifm.ctypes.data) + image * 3 * plane
     target = np.int64(window.ctypes.data)
     left = min(max(g.pad_left, 0), g.window_w)
     right = max(left, min(g.window_w, in_w + g.pad_left))
     for i in range(rows):
         row = first_row + i
-        begin = i * g.window_w * 4
+        begin = i * g.window_w * 3
         if row < 0 or row >= in_h or right == left:
-            window[begin : begin + g.window_w * 4] = zero
+            window[begin : begin + g.window_w * 3] = zero
             continue
-        window[begin : begin + left * 4] = zero
+        window[begin : begin + left * 3] = zero
         at = source + row * in_w + left - g.pad_left
-        interleave(
-            at,
-            at + plane * min(1, planes - 1),
-            at + plane * (2 if planes > 2 else 0),
-            at + plane * (3 if planes > 3 else 0),
-            flip,
-            target + begin + left * 4,
-            right - left,
+        interleave_three(
+            at, at + plane, at + 2 * plane, at, flip, target + begin + left * 3, right - left
         )
-        window[begin + right * 4 : begin + g.window_w * 4] = zero
+        window[begin + right * 3 : begin + g.window_w * 3] = zero
 
 
 @kernel(
@@ -167,12 +158,11 @@ def conv2d_8bit(
 
     Parameters
     ----------
-    ifm : uint8 (N, H, W, C), or (N, C, H, W) when read as PLANES
+    ifm : uint8 (N, H, W, C), or (N, 3, H, W) when read as PLANES
     options : int64 (reading, flip_in, zero_in, zero_out, low, flip_out)
         reading: DIRECT, where it lies (no padding, no flip, ``window_w`` is the input's width);
-        WINDOW, through a padded copy; PLANES, through a copy of four bytes per pixel (the
-        geometry's ``in_c`` is 4). zero_out, low and flip_out are the store in terms of u8 codes;
-        ``flip_out`` 128 turns them into i8 patterns.
+        WINDOW, through a padded copy; PLANES, the same from three planes. zero_out, low and
+        flip_out are the store in terms of u8 codes; ``flip_out`` 128 turns them into i8 patterns.
     in_starts, out_starts : int64
         Of a whole block's pixels, see ``pack.block_places``.
     offsets, ends, weights

@@ -146,6 +146,7 @@ def parts_of(sample: Sample, machine: Machine, rate: float) -> Parts:
         clock_hz=hz,
         ddr_bytes_per_s=rate * 1e9,
         operation_cycles=0.0,
+        shader_launch_cycles=0.0,
         tp_time_ratio=1.0,
     )
     result = estimate(sample.network, replace(machine, board=board))

@@ -68,7 +68,17 @@ def convolution(layer: Layer, pool: Layer | None, context: Context) -> list[Work
     if stride == 1:
         return [work]
     if first_pixel(layer, attrs, context):
-        return [replace(work, out_w=2 * out_w, out_h=2 * out_h, pool=2)]
+        # A map that is padded at its far end only is read one row and one column further.
+        return [
+            replace(
+                work,
+                in_w=in_w + (attrs.pad[2] < attrs.pad[3]),
+                in_h=in_h + (attrs.pad[0] < attrs.pad[1]),
+                out_w=2 * out_w,
+                out_h=2 * out_h,
+                pool=2,
+            )
+        ]
     small_h, small_w = -(-reach_h // attrs.stride[0]), -(-reach_w // attrs.stride[1])
     map_h, map_w = out_h - 1 + small_h, out_w - 1 + small_w
     phases = attrs.stride[0] * attrs.stride[1]

@@ -73,6 +73,7 @@ class NnEngine:
     planned_hit_ratio: float
     planned_miss_ratio: float
     planned_line_miss_ratio: float
+    planned_column_miss_ratio: float
     planned_short_row_ratio: float
     planned_true_ratio: float
     empty_group_ratio: float

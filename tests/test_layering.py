@@ -21,7 +21,7 @@ ALLOWED = {
     "exporters": {"passes", "ops", "ir", "errors"},
     "runtime": {"kernels", "exporters", "ops", "ir", "errors", "extras", "quantization.schemes"},
     "quantization": {"runtime", "passes", "ops", "ir", "errors"},
-    "conformance": {"runtime", "passes", "ops", "ir", "errors"},
+    "conformance": {"runtime", "passes", "ops", "ir", "perfmodel", "errors"},
     "analysis": {"runtime", "quantization", "ops", "ir", "errors", "extras"},
     "evaluation": {"runtime", "quantization", "ir", "errors", "extras"},
     "report": {

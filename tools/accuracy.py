@@ -191,11 +191,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="renew docs/accuracy.md")
     parser.add_argument("--only", default="", help="models whose name contains this")
     parser.add_argument("--formats", action="store_true", help="the table of number formats")
+    parser.add_argument("--rows", default="", help="formats whose name contains this")
     options = parser.parse_args(arguments)
     if options.formats:
         import accuracy_formats
 
-        found = accuracy_formats.table(options.models, options.only)
+        found = accuracy_formats.table(options.models, options.only, options.rows)
         if options.write:
             accuracy_formats.write(found)
         return 0

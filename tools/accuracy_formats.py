@@ -1,6 +1,7 @@
 """Number formats of real networks against float, with estimated times: docs/accuracy-formats.md.
 
-    python tools/fetch_models.py && python tools/accuracy.py --formats [--only NAME] [--write]
+    python tools/fetch_models.py
+    python tools/accuracy.py --formats [--only MODEL] [--rows WORDS] [--write]
 
 One row per model and format: f16, u8 with each calibration algorithm, u8 of the equalized network,
 i8, i16, and u8 with layers raised to i16 by the search of ``npusim tune`` within 1.3 and 2 times
@@ -9,8 +10,9 @@ images are disjoint.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -69,25 +71,27 @@ def prepare(path: Path, model: Any) -> Bench:
     )
 
 
-def formats(bench: Bench) -> Iterator[tuple[str, Graph]]:
-    """Yield (what it is, lowered graph) for every row."""
-    yield "f16", lower(npusim.float16(bench.graph))
+def formats(bench: Bench, wanted: str) -> Iterator[tuple[str, Graph]]:
+    """Yield (what it is, lowered graph) for every row whose name contains ``wanted``."""
+    relu6 = any(node.op == "relu6" for node in optimize(bench.graph).nodes)
+    rows: dict[str, Callable[[], Graph]] = {"f16": lambda: lower(npusim.float16(bench.graph))}
     for name in ("normal", "moving_average", "kl_divergence", "mmse"):
-        yield f"u8 {name}", quantized(bench, algorithm=Algorithm(name=name))
-    yield "u8 bias corrected", quantized(bench, corrected=True)
-    for mode in (Relu6.RESTRICT, Relu6.REPLACE):
-        if mode is Relu6.REPLACE and not any(n.op == "relu6" for n in optimize(bench.graph).nodes):
-            continue
+        rows[f"u8 {name}"] = partial(quantized, bench, algorithm=Algorithm(name=name))
+    rows["u8 bias corrected"] = partial(quantized, bench, corrected=True)
+    for mode in (Relu6.RESTRICT, Relu6.REPLACE) if relu6 else (Relu6.RESTRICT,):
         word = f" (relu6: {mode.value})" if mode is Relu6.REPLACE else ""
-        yield f"u8 equalized{word}", quantized(bench, equalized=mode)
-        yield (
-            f"u8 equalized{word}, bias corrected",
-            quantized(bench, equalized=mode, corrected=True),
-        )
-    yield "i8", quantized(bench, scheme=Scheme.I8)
-    yield "i16", quantized(bench, scheme=Scheme.I16)
-    yield from tuned(bench)
-    yield from tuned(bench, equalized=Relu6.RESTRICT, corrected=True)
+        title = f"u8 equalized{word}"
+        rows[title] = partial(quantized, bench, equalized=mode)
+        rows[f"{title}, bias corrected"] = partial(quantized, bench, equalized=mode, corrected=True)
+    rows["i8"] = partial(quantized, bench, scheme=Scheme.I8)
+    rows["i16"] = partial(quantized, bench, scheme=Scheme.I16)
+    for title, make in rows.items():
+        if wanted in title:
+            yield title, make()
+    if wanted in "u8, layers raised to i16":
+        yield from tuned(bench)
+    if wanted in "equalized, bias corrected u8, layers raised to i16":
+        yield from tuned(bench, equalized=Relu6.RESTRICT, corrected=True)
 
 
 def float_rows(name: str, bench: Bench) -> Iterator[str]:
@@ -147,7 +151,7 @@ def line(name: str, title: str, actual: list[dict[str, Any]], bench: Bench, *, t
     )
 
 
-def table(models: Path, only: str) -> list[str]:
+def table(models: Path, only: str, wanted: str = "") -> list[str]:
     """Print and return all rows."""
     rows = []
     for model in accuracy.fetch_models.load_list()[1]:
@@ -156,8 +160,9 @@ def table(models: Path, only: str) -> list[str]:
         begin = time.perf_counter()
         bench = prepare(models / model.file, model)
         name = model.file.removesuffix(".onnx")
-        measured = (row(name, title, graph, bench) for title, graph in formats(bench))
-        for text in chain(float_rows(name, bench), measured):
+        measured = (row(name, title, graph, bench) for title, graph in formats(bench, wanted))
+        floats = float_rows(name, bench) if wanted in "float, equalized" else ()
+        for text in chain(floats, measured):
             rows.append(text)
             print(text, flush=True)
         print(f"{model.file}: {time.perf_counter() - begin:.0f} s", flush=True)

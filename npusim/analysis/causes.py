@@ -7,7 +7,6 @@ from npusim.analysis.channel_causes import mixed_concat, unequal_channels
 from npusim.analysis.findings import Finding
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.range_causes import (
-    clipped_constant,
     clipped_input,
     clipped_range,
     outlier_range,
@@ -18,7 +17,6 @@ MEASURES: tuple[Measure, ...] = (
     accumulator_wrap,
     clipped_range,
     clipped_input,
-    clipped_constant,
     table_kink,
     unequal_channels,
     mixed_concat,

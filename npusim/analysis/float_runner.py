@@ -90,6 +90,22 @@ def run_source_float(
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
 
 
+def file_inputs(path: str | Path) -> tuple[str, ...]:
+    """Return the names of an ONNX file's inputs.
+
+    Raises
+    ------
+    ModelImportError
+        When the file cannot be read.
+    """
+    return _input_names(_read(Path(path)))
+
+
+def _input_names(model: onnx.ModelProto) -> tuple[str, ...]:
+    constants = {item.name for item in model.graph.initializer}
+    return tuple(item.name for item in model.graph.input if item.name not in constants)
+
+
 def _runtime_errors(runtime: Any) -> tuple[type[Exception], ...]:
     """Return the exception classes of ONNX Runtime, which have no common base of their own."""
     state = runtime.capi.onnxruntime_pybind11_state

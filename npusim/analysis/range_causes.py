@@ -14,7 +14,6 @@ from npusim.analysis.findings import (
 from npusim.analysis.layer_view import LayerView, representable
 from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
-from npusim.ir.quant import DynamicFixedPoint, scale_of
 
 NOTABLE = 0.25  # share of the layer's own error that is worth a word
 CLIPPED_COUNT = 1e-3  # share of clipped elements that is worth a word
@@ -68,35 +67,6 @@ def clipped_input(view: LayerView) -> Finding | None:
                 f"{value.max():.6g}; this alone leaves an SQNR of {lost_db:.1f} dB",
                 suggestion="calibrate with data that reaches these values; for an input of the "
                 "network, check mean and std",
-                severe=True,
-            )
-    return None
-
-
-def clipped_constant(view: LayerView) -> Finding | None:
-    """Find a constant operand that dynamic fixed point cuts: a power of two does not fit.
-
-    Source: rknn-api section 6.3: fl = bits - 1 - ceil(log2(max)), so 2.0 becomes 1.99994 in i16.
-    """
-    if view.node.op in ("conv2d", "deconv2d", "fc") or own_db(view) >= POOR_DB:
-        return None
-    for name in view.node.inputs:
-        spec, value = view.graph.spec(name), view.graph.constants.get(name)
-        if value is None or value.size == 0 or not isinstance(spec.quant, DynamicFixedPoint):
-            continue
-        if value.max() == spec.dtype.max:
-            stored = spec.dtype.max * scale_of(spec.quant)
-            return Finding(
-                cause=Cause.CLIPPED_RANGE,
-                reason=f"its constant operand {name!r} is cut to {stored:.6g}, the largest value "
-                f"below {stored + scale_of(spec.quant):g}"
-                + (
-                    "; an exponent below an even number gives negative results"
-                    if view.node.op == "pow"
-                    else ""
-                ),
-                suggestion=f"run {view.node.layer_id} in float16, or write the model without the "
-                "constant (x * x for x ** 2)",
                 severe=True,
             )
     return None

@@ -50,8 +50,10 @@ class LayerOutput:
 
     @property
     def real(self) -> NDArray[np.float32]:
-        """Return the real values as float32."""
-        return dequantize(self.stored, self.quant)
+        """Return the real values as float32; those of a float layer are not copied."""
+        return (
+            self.stored if self.stored.dtype == np.float32 else dequantize(self.stored, self.quant)
+        )
 
     @property
     def step(self) -> float | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from npusim.analysis.float_runner import run_source_float
+from npusim.analysis.float_runner import file_inputs, run_source_float
 from npusim.analysis.recording import Recording, record_float, record_values
 from npusim.ir.graph import Graph
 
@@ -16,7 +16,8 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     """Run the source model in its framework and keep what every layer of ``graph`` gave.
 
     ONNX models run in ONNX Runtime, without graph rewrites; quantized ones with their own numbers.
-    Models of other frameworks are evaluated by npusim, as the label says.
+    Models of other frameworks are evaluated by npusim, parts of a model by the float engine, as the
+    label says.
 
     Parameters
     ----------
@@ -32,6 +33,8 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     """
     if graph.source.framework != "onnx":
         return record_float(graph, feeds, engine="npusim")
+    if not set(graph.inputs) <= set(file_inputs(graph.source.path)):  # cut out of the file's model
+        return record_float(graph, feeds)
     tensors = [name for node in graph.nodes for name in node.outputs]
     values = run_source_float(graph.source.path, feeds, tensors=tensors)
     kind = "quantized" if graph.is_quantized else "float"

@@ -1,6 +1,7 @@
 """What the commands share: options, loading, feeds, printing."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -260,7 +261,9 @@ def is_quantized(graph: Graph) -> bool:
 def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":
     """Return the program of a quantized graph, with progress."""
     from npusim.api import compile
+    from npusim.kernels import _jit
 
+    _jit.ON_COMPILED[:] = [_tell_compiled]
     with progress_bar(shown) as bar:
         task = bar.add_task("preparing kernels", total=len(graph.nodes))
         return compile(
@@ -268,6 +271,11 @@ def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":
             optimization_level=level,
             progress=lambda done, total, _: bar.update(task, completed=done, total=total),
         )
+
+
+def _tell_compiled(kernel: str, seconds: float) -> None:
+    """Say on standard error what a first start is waiting for."""
+    print(f"compiled {kernel} in {seconds:.1f} s, kept for the next start", file=sys.stderr)
 
 
 def sample_of(

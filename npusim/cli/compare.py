@@ -85,8 +85,20 @@ def command(
         raise ConfigError(
             "--folder and --other-... are given", rule="one thing to compare with at a time"
         )
+    if source_input and (folder is not None or any(option is not None for option in others)):
+        raise ConfigError(
+            "--source-input has no effect",
+            rule="it is what the source framework is fed; --folder and --other-... do not run it",
+        )
     label = ""
     if Path(model).is_dir():
+        if inputs or scheme or dataset or shape:
+            raise ConfigError(
+                "a folder of dumps takes no model options",
+                where=model,
+                rule="its layers are compared as they are",
+                remedy="leave --input, --quantize, --dataset and --shape out",
+            )
         if folder is None:
             raise ConfigError(
                 "a folder alone has nothing to be compared with",

@@ -1,55 +1,90 @@
 """``npusim conformance``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.cli import common
-from npusim.conformance import conform
+from npusim.conformance import Result, conform
+from npusim.perfmodel.tables import GroupError
 
 NAME = "conformance"
 
 
 def command(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Golden npz or folders.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Golden npz, tables (csv, csv.gz) or folders."),
+    ],
     as_json: common.JsonOption = False,
 ) -> None:
-    """Replay golden vectors through the kernels that inference uses; exit 1 on a difference."""
-    results, passed = conform(paths)
+    """Check golden vectors and tables of the performance model; exit 1 on a difference.
+
+    Vectors run through the kernels that inference uses. Tables of the vendor's estimator and of
+    published times are predicted; errors beyond the documented targets count as a difference.
+    """
+    found = conform(paths)
     if as_json:
-        common.print_json(
-            [
-                {
-                    "file": r.file,
-                    "op": r.op,
-                    "dtype": r.dtype,
-                    "cases": r.cases,
-                    "elements": r.elements,
-                    "mismatches": r.mismatches,
-                    "max_diff": r.max_diff,
-                    "granted": r.granted,
-                    "errors": list(r.errors),
-                }
-                for r in results
-            ]
-        )
+        common.print_json([*map(_plain, found.golden), *(e.to_dict() for e in found.tables)])
     else:
-        table = Table(box=SIMPLE_HEAD, title="golden vectors")
-        for heading in ("file", "op", "type"):
-            table.add_column(heading)
-        for heading in ("cases", "elements", "mismatches", "max diff", "granted", "errors"):
-            table.add_column(heading, justify="right")
-        for r in results:
-            counts = (r.cases, r.elements, r.mismatches, r.max_diff, r.granted, len(r.errors))
-            style = "" if r.ok else "red"
-            table.add_row(r.file, r.op, r.dtype, *map(str, counts), style=style)
         shown = common.console()
-        shown.print(table)
-        for r in results:
-            for message in r.errors[:3]:
+        if found.golden:
+            shown.print(_golden_table(found.golden))
+        for result in found.golden:
+            for message in result.errors[:3]:
                 shown.print(message)
-    if not passed:
+        if found.tables:
+            shown.print(_error_table(found.tables))
+    if not found.ok:
         raise typer.Exit(common.MISMATCH)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {
+        "file": result.file,
+        "op": result.op,
+        "dtype": result.dtype,
+        "cases": result.cases,
+        "elements": result.elements,
+        "mismatches": result.mismatches,
+        "max_diff": result.max_diff,
+        "granted": result.granted,
+        "errors": list(result.errors),
+    }
+
+
+def _golden_table(results: Sequence[Result]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="golden vectors")
+    for heading in ("file", "op", "type"):
+        table.add_column(heading)
+    for heading in ("cases", "elements", "mismatches", "max diff", "granted", "errors"):
+        table.add_column(heading, justify="right")
+    for r in results:
+        counts = (r.cases, r.elements, r.mismatches, r.max_diff, r.granted, len(r.errors))
+        style = "" if r.ok else "red"
+        table.add_row(r.file, r.op, r.dtype, *map(str, counts), style=style)
+    return table
+
+
+def _error_table(errors: Sequence[GroupError]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="performance model: predicted against tables")
+    for heading in ("table", "group"):
+        table.add_column(heading)
+    for heading in ("rows", "median error", "p95 error", "bias", "target"):
+        table.add_column(heading, justify="right")
+    for e in errors:
+        table.add_row(
+            e.table,
+            e.group,
+            str(e.rows),
+            f"{e.median_error:.2%}",
+            f"{e.p95_error:.2%}",
+            f"{e.bias:+.2%}",
+            "-" if e.limits is None else "met" if e.ok else "missed",
+            style="" if e.ok else "red",
+        )
+    return table

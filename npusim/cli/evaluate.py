@@ -41,11 +41,13 @@ def command(
         ),
     ] = CLASSIFICATION,
     scheme: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--quantize", metavar="u8,i8,i16,f16", help="Number formats, comma separated."
+            "--quantize",
+            metavar="u8,i8,i16,f16",
+            help="Number formats, comma separated. Default: u8.",
         ),
-    ] = "u8",
+    ] = None,
     also: Annotated[
         list[Path] | None,
         typer.Option(
@@ -164,7 +166,7 @@ def _items(model: str, dataset: Path | None, inputs: int) -> tuple[Item, ...]:
 def _graphs(
     graph: Graph,
     model: str,
-    schemes: str,
+    schemes: str | None,
     calibration: Path | None,
     algorithm: str,
     level: int,
@@ -172,9 +174,15 @@ def _graphs(
 ) -> dict[str, Graph]:
     """Return float and quantized graphs by name; a quantized model has only itself."""
     if common.is_quantized(graph):
-        return {"model": lower(common.quantized(graph, None, None, shown=shown), level=level)}
+        if calibration is not None:
+            raise ConfigError(
+                "this model is already quantized",
+                where="--calibration",
+                remedy="leave the option out, or give the float model",
+            )
+        return {"model": lower(common.quantized(graph, schemes, None, shown=shown), level=level)}
     found = {FLOAT: graph}
-    for scheme in dict.fromkeys(word for word in schemes.replace(",", " ").split()):
+    for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split()):
         ready = common.quantized(
             graph,
             scheme,

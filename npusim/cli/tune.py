@@ -250,10 +250,11 @@ def _write(
     from npusim.quantization.hybrid_records import records_of
     from npusim.quantization.schemes import Scheme
 
-    # an equalized network is stored as it is now: its rewrites would not be repeated
-    changed = job.equalized is not None or job.corrected
-    source = job.graph if changed else job.source
     default = job.formats.default
+    # a changed network is stored as it is now: its rewrites would not be repeated
+    changed = job.equalized is not None or job.corrected
+    source = job.with_bias_for(tuner.formats(best.layers, Scheme(best.scheme)))
+    source = source if changed else job.source
     model = HybridModel(
         source=source,
         scheme=default,

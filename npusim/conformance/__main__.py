@@ -1,10 +1,11 @@
-"""``python -m npusim.conformance PATH...``: replay golden files and print what differs."""
+"""``python -m npusim.conformance PATH...``: check golden files and tables, print what differs."""
 
 import argparse
 import sys
 from collections import Counter
 
-from npusim.conformance.replay import Result, conform, summary
+from npusim.conformance.inputs import conform
+from npusim.conformance.replay import Result, summary
 from npusim.errors import NpusimError
 
 _ROW = "{:24} {:24} {:10} {:>5} {:>9} {:>9} {:>8} {:>8} {:>6}  {}"
@@ -29,36 +30,46 @@ def row(result: Result) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0 when all is well, 1 for differences, 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m npusim.conformance", description=__doc__)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="golden npz files or folders")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="golden npz files, tables or folders"
+    )
     parser.add_argument("--failed", action="store_true", help="print failing rows only")
     options = parser.parse_args(arguments)
     try:
-        results, ok = conform(options.paths)
+        found = conform(options.paths)
     except NpusimError as error:
         print(error, file=sys.stderr)
         return 2
-    print(
-        _ROW.format(
-            "file",
-            "op",
-            "types",
-            "cases",
-            "elements",
-            "differ",
-            "max diff",
-            "granted",
-            "errors",
-            "",
-        ).rstrip()
-    )
-    for result in results:
-        if not (options.failed and result.ok):
-            print(row(result))
-        for message, count in Counter(e.partition(": ")[2] for e in result.errors).items():
-            first = next(e for e in result.errors if e.endswith(message))
-            print(f"    {count} x {first}")
-    print(summary(results))
-    return 0 if ok else 1
+    if found.golden:
+        print(
+            _ROW.format(
+                "file",
+                "op",
+                "types",
+                "cases",
+                "elements",
+                "differ",
+                "max diff",
+                "granted",
+                "errors",
+                "",
+            ).rstrip()
+        )
+        for result in found.golden:
+            if not (options.failed and result.ok):
+                print(row(result))
+            for message, count in Counter(e.partition(": ")[2] for e in result.errors).items():
+                first = next(e for e in result.errors if e.endswith(message))
+                print(f"    {count} x {first}")
+        print(summary(found.golden))
+    for group in found.tables:
+        if not (options.failed and group.ok):
+            print(
+                f"{group.table:24} {group.group:28} {group.rows:>5} rows  "
+                f"median {group.median_error:7.2%}  p95 {group.p95_error:7.2%}  "
+                f"bias {group.bias:+7.2%}  {'ok' if group.ok else 'FAIL'}"
+            )
+    return 0 if found.ok else 1
 
 
 if __name__ == "__main__":

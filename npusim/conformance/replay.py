@@ -1,6 +1,6 @@
 """Run golden vectors through the bindings that inference uses, and count what differs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,35 +123,6 @@ def replay(path: str | Path) -> list[Result]:
         )
         for (op, dtype), tally in tallies.items()
     ]
-
-
-def golden_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the npz files of files and folders (searched through), sorted within a folder.
-
-    Raises
-    ------
-    InputError
-        When a path does not exist or a folder holds no npz file.
-    """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        found = sorted(path.rglob("*.npz")) if path.is_dir() else [path]
-        if not found or not path.exists():
-            raise InputError("no golden file here", where=str(path), rule="an npz file or a folder")
-        files += found
-    return files
-
-
-def conform(paths: Iterable[str | Path]) -> tuple[list[Result], bool]:
-    """Replay files and folders; tell whether everything is within what is granted.
-
-    Raises
-    ------
-    InputError
-        When a path holds no golden vectors.
-    """
-    results = [result for path in golden_files(paths) for result in replay(path)]
-    return results, all(result.ok for result in results)
 
 
 def _count(tally: _Tally, actual: Array, expected: Array) -> None:

@@ -7,6 +7,7 @@ samples run again elsewhere; samples that kill workers again and again are repor
 import multiprocessing
 import os
 import signal
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,7 @@ from npusim.extras import require
 Records = list[dict[str, Any]]
 ATTEMPTS = 3
 LARGEST_CHUNK = 8
+AHEAD = 2  # parts per process that are handed over before they are needed
 CONNECT_S = 10.0
 _job: Job | None = None
 
@@ -33,38 +35,58 @@ def run_here(job: Job, items: Sequence[Item]) -> Iterator[Records]:
 
 
 def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Records]:
-    """Run samples in ``jobs`` processes of this computer, each with one thread."""
-    waiting = chunks(items, jobs)
-    attempts: dict[int, int] = {}
+    """Run samples in ``jobs`` processes of this computer, each with one thread.
+
+    A process that dies takes the pool with it, and nobody knows which sample was the reason: what
+    was under way then runs again one by one, and only a sample that dies alone is held against.
+    """
+    queue = deque(chunks(items, jobs))
+    suspects: deque[Item] = deque()
+    deaths: Counter[int] = Counter()
+    pending: dict[Future[Records], list[Item]] = {}
     others = set(multiprocessing.active_children())
-    while waiting:
-        executor = _executor(job, jobs)
-        pending: dict[Future[Records], list[Item]] = {}
-        try:
-            pending = {executor.submit(_run, chunk): chunk for chunk in waiting}
-            waiting = []
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    chunk = pending.pop(future)
-                    try:
-                        yield future.result()
-                    except BrokenProcessPool:
-                        waiting.append(chunk)
-        finally:
+    executor: ProcessPoolExecutor | None = None
+    try:
+        while queue or suspects or pending:
+            executor = executor or _executor(job, jobs)
+            alone, broken = bool(suspects), False
+            try:
+                if alone:
+                    pending[executor.submit(_run, [suspects[0]])] = [suspects[0]]
+                    suspects.popleft()
+                while not alone and queue and len(pending) < jobs * AHEAD:
+                    pending[executor.submit(_run, queue[0])] = queue[0]
+                    queue.popleft()
+            except BrokenProcessPool:  # it broke since the last look; nothing is lost
+                broken = True
+            wait(pending, return_when=FIRST_COMPLETED)
+            for future in [future for future in pending if future.done()]:
+                try:
+                    records = future.result()
+                except BrokenProcessPool:
+                    broken = True
+                    continue
+                del pending[future]
+                yield records
+            if not broken:
+                continue
+            executor.shutdown(wait=True)  # every future is settled after that
+            executor = None
+            for future, chunk in pending.items():
+                if future.exception() is None:
+                    yield future.result()
+                elif alone and deaths[chunk[0].index] + 1 >= ATTEMPTS:
+                    yield [_died(chunk[0], ATTEMPTS)]
+                else:
+                    deaths.update(item.index for item in chunk if alone)
+                    suspects.extend(chunk)
+            pending = {}
+    finally:
+        if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
-            if pending:  # stopped: nobody waits for what is running
-                for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
-        # nobody knows which sample killed the process: they run again one by one
-        again: list[list[Item]] = []
-        for item in (item for chunk in waiting for item in chunk):
-            attempts[item.index] = attempts.get(item.index, 0) + 1
-            if attempts[item.index] > ATTEMPTS:
-                yield [_died(item, ATTEMPTS)]
-            else:
-                again.append([item])
-        waiting = again
+        if pending:  # stopped: nobody waits for what is running
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
 
 
 def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Records]:
@@ -102,6 +124,7 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
             future = client.submit(run_items, held, sent, pure=False, retries=ATTEMPTS)
             futures[future] = chunk
         finished = distributed.as_completed(futures, loop=client.loop, raise_errors=False)
+        suspects: list[Item] = []
         for future in finished:
             chunk = futures.pop(future)
             if future.status == "finished":
@@ -110,13 +133,13 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
             reason = future.exception()
             if not isinstance(reason, distributed.KilledWorker):
                 raise reason
-            if len(chunk) == 1:
-                yield [_died(chunk[0], ATTEMPTS)]
-                continue
-            for item in chunk:  # find the sample that kills workers
-                one = client.submit(run_items, held, [_with_contents(item)], pure=False)
-                futures[one] = [item]
-                finished.add(one)
+            suspects += chunk  # each ran on workers that died, together with others
+        for item in suspects:  # one by one: what dies now dies of this sample
+            future = client.submit(run_items, held, [_with_contents(item)], pure=False)
+            try:
+                yield future.result()
+            except distributed.KilledWorker:
+                yield [_died(item, ATTEMPTS)]
 
 
 def chunks(items: Sequence[Item], workers: int) -> list[list[Item]]:

@@ -74,14 +74,12 @@ def weights_and_bias(
     """
     label, out_c = context.labels[op.outputs[0]], int(weights.shape[0])
     index = op.inputs[at]
-    name = context.unused(f"{context.labels[index]}/out_first")
+    name = context.unused(context.labels[index])
     bias_index = op.inputs[bias] if bias < len(op.inputs) else -1
     value = context.value(bias_index)
     if value is None and bias_index >= 0:
         raise UnsupportedForm("the bias depends on the input data")
-    bias_name = context.unused(
-        f"{label}/bias" if value is None else f"{context.labels[bias_index]}/of {label}"
-    )
+    bias_name = context.unused(f"{label}/bias" if value is None else context.labels[bias_index])
     quant = context.tensor(index).quant
     if weights.dtype.kind == "f" or not context.is_quantized(op.inputs[ifm]):
         real = dequantized(weights, quant, axis)

@@ -13,7 +13,7 @@ from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
 from npusim.quantization.calibrate import Calibration, calibrate
-from npusim.quantization.channel_stats import channel_stats
+from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.equalize import Relu6, equalize, relu6_inputs
@@ -104,6 +104,7 @@ class Quantization:
             layers=resolve_layers(layers or {}, self.graph, source, default=scheme),
         )
         self.notes: tuple[str, ...] = ()
+        self.stats: dict[str, ChannelStats] = {}
 
     @property
     def needs_samples(self) -> bool:
@@ -128,7 +129,8 @@ class Quantization:
     ) -> Calibration:
         """Return the range of every tensor, before those that share one are joined.
 
-        Equalization and bias correction happen here: they need the samples as well.
+        Equalization happens here, and what bias correction needs is measured: both need the
+        samples as well.
         """
         samples = open_dataset(dataset, self.graph) if isinstance(dataset, str | Path) else dataset
         notes = []
@@ -140,9 +142,9 @@ class Quantization:
         if self.corrected:
             layers = corrected_layers(self.graph, self.formats)
             inputs = {node.inputs[0] for node in layers}
-            stats = channel_stats(self.graph, samples, inputs, engine=engine, progress=progress)
-            self.graph, count = correct_bias(self.graph, self.formats, stats)
-            notes.append(f"bias of {count} layers corrected for the mean error of their weights")
+            self.stats = channel_stats(
+                self.graph, samples, inputs, engine=engine, progress=progress
+            )
         found = calibrate(
             self.graph,
             samples,
@@ -167,10 +169,18 @@ class Quantization:
 
     def quantized(self, ranges: Mapping[str, Range], formats: Formats) -> Graph:
         """Return the quantized graph in other formats than the job's own."""
-        graph = apply_formats(self.graph, ranges, formats)
+        graph = apply_formats(self.with_bias_for(formats), ranges, formats)
         listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
         note = f"quantized to {formats.default.value}{listed}"
+        if self.corrected:
+            note += ", biases corrected for the mean error of the weights"
         return graph.copy(notes=(*graph.notes, *self.notes, note))
+
+    def with_bias_for(self, formats: Formats) -> Graph:
+        """Return the float graph with biases corrected for these formats, if that was asked for."""
+        if not self.corrected:
+            return self.graph
+        return correct_bias(self.graph, formats, self.stats)[0]
 
     def run(
         self,

@@ -231,12 +231,12 @@ def _launch(case: _Case) -> str:
 def _weights(case: _Case) -> str:
     pixels = case.ofm[2] * case.ofm[3]
     traffic = case.cost.cost.traffic
-    if case.cost.bound is not Bound.DDR or traffic.ddr_kernel_bytes < traffic.ddr_bytes / 2:
+    bounds = (Bound.DDR, Bound.DECODE)
+    if case.cost.bound not in bounds or traffic.ddr_kernel_bytes < traffic.ddr_bytes / 2:
         return ""
     where = "one pixel" if pixels == 1 else f"{pixels} pixels"
-    return (
-        f"reading weights for {where} bounds it; fewer or sparser weights help, fewer pixels do not"
-    )
+    how = "reading" if case.cost.bound is Bound.DDR else "decoding"
+    return f"{how} weights for {where} bounds it: fewer or sparser ones help, fewer pixels do not"
 
 
 def _depthwise(case: _Case) -> str:

@@ -37,9 +37,12 @@ class Layout:
         """The plan as kernels take it."""
         return np.array(self.plan, np.int64)
 
-    def run(self, part: Part) -> Run:
-        """Return the run of all units, shared between threads; ``part`` takes (N, H, W, C)."""
-        run, repeats = self.run_as_is(part), self.repeats
+    def run(self, part: Part, *, rate: int = 1) -> Run:
+        """Return the run of all units, shared between threads; ``part`` takes (N, H, W, C).
+
+        ``rate``: multiply-adds in the time of one, for the choice how many threads are worth it.
+        """
+        run, repeats = self.run_as_is(part, rate=rate), self.repeats
         if repeats == 1:
 
             def on_pixels(ifm: Array, ofm: Array) -> None:
@@ -48,10 +51,10 @@ class Layout:
             return on_pixels
         return lambda ifm, ofm: run(np.repeat(channels_last(ifm), repeats, axis=3), ofm)
 
-    def run_as_is(self, part: Part) -> Run:
+    def run_as_is(self, part: Part, *, rate: int = 1) -> Run:
         """Return the run of all units on the input's memory as it is."""
         units = self.images * self.plan.blocks * self.plan.shares
-        work = self.images * self.plan.out_h * self.plan.out_w * self.weights.size
+        work = self.images * self.plan.out_h * self.plan.out_w * self.weights.size // rate
 
         if part_count(units, work) == 1:
             return lambda ifm, ofm: part(ifm, ofm, 0, units)

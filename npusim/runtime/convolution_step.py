@@ -45,10 +45,8 @@ class ConvolutionStep:
         self._runs = [_bind_phase(conv, phase) for phase in conv.phases]
         self._in_codes = CODES[conv.ifm.dtype]
         self._out_codes = CODES[conv.ofm.dtype]
-        self._views = (self._in_codes, self._out_codes) != (
-            conv.ifm.dtype.numpy,
-            conv.ofm.dtype.numpy,
-        )
+        pairs = ((self._in_codes, conv.ifm), (self._out_codes, conv.ofm))
+        self._views = any(np.dtype(codes) != spec.dtype.numpy for codes, spec in pairs)
         self._out_dtype = conv.ofm.dtype.numpy
         out_n, out_c, out_h, out_w = conv.ofm.shape
         self._out_shape = (out_n, out_h, out_w, out_c)
@@ -70,8 +68,8 @@ class ConvolutionStep:
 def _bind_phase(conv: Convolution, phase: Phase) -> Run:
     pair = (conv.ifm.dtype, conv.ofm.dtype)
     if pair[0] in EIGHT_BIT and pair[1] in EIGHT_BIT:
-        fast = _FAST_8BIT.get(isa.selected())
-        return (fast(conv, phase) if fast else None) or _eight_bit(conv, phase)
+        bind = _FAST_8BIT.get(isa.selected())
+        return (bind(conv, phase) if bind else None) or _eight_bit(conv, phase)
     if pair[0] in EIGHT_BIT and pair[1] is DType.F16:
         return _eight_bit_to_half(conv, phase)
     if pair == (DType.F16, DType.F16):

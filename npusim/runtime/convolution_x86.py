@@ -27,7 +27,8 @@ from npusim.runtime.convolution_layout import (
 from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
-PLANES = 4  # so many planes of an input are joined to four bytes per pixel
+PLANES = 3  # pictures come as so many planes; they are joined while the window is copied
+_RATE = 8  # of dense kernels: a unit of work is about what moving a byte takes
 _SLACK = 64  # fours that whole blocks write or read behind a line
 
 
@@ -53,10 +54,9 @@ def _starts(conv: Convolution, layout: Layout) -> NDArray[np.int32]:
 def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
     layout = lay_out(conv, phase, np.uint8, weights)
     pixels = _direct(conv, phase, layout) or _reading(conv, phase, layout, x86_vnni.WINDOW)
-    if conv.groups > 1 or conv.ifm.shape[1] > PLANES:
+    if conv.ifm.shape[1] != PLANES or conv.groups > 1:
         return pixels
-    joined = replace(layout, plan=layout.plan._replace(in_c=PLANES))
-    planes = _reading(conv, phase, joined, x86_vnni.PLANES)
+    planes = _reading(conv, phase, layout, x86_vnni.PLANES)
 
     def run(ifm: Array, ofm: Array) -> None:
         if ifm.flags.c_contiguous:
@@ -80,8 +80,7 @@ def _direct(conv: Convolution, phase: Phase, layout: Layout) -> Run | None:
 
 def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> Run:
     plan = layout.plan
-    in_c = conv.ifm.shape[1] if reading == x86_vnni.PLANES else None
-    offsets = pack.tap_offsets(phase.places, plan, channels_outermost=False, channels=in_c)
+    offsets = pack.tap_offsets(phase.places, plan, channels_outermost=False)
     panels = pack_panels(layout.weights, groups_of(offsets, 4))
     groups = layout.groups
     constants = (
@@ -100,7 +99,8 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
         window = scratch("window", window_size, np.uint8)
         x86_vnni.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
 
-    return layout.run_as_is(part) if in_c else layout.run(part)
+    run = layout.run_as_is if reading == x86_vnni.PLANES else layout.run
+    return run(part, rate=_RATE)
 
 
 def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:

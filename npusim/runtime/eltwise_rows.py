@@ -1,19 +1,22 @@
 """Element-wise operators that are computed in compiled loops instead of looked up."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import eltwise_i16, eltwise_u8
+from npusim.kernels import eltwise_i16, eltwise_u8, x86_eltwise, x86_vnni
 from npusim.kernels.x86_store import fits
 from npusim.ops.requant import AddWeights
+from npusim.runtime import isa
 from npusim.runtime.codes import Array, inverse, row_plan, scaling_of, unsigned
 from npusim.runtime.threads import SMALL_WORK, run_rows
 
 Function = Callable[[Array, Array], Array]
+_LARGEST_F32 = float(np.finfo(np.float32).max)
 Rows = Callable[..., None]  # (a, a_rows, b, b_rows, ofm, row_length, first, last)
 
 
@@ -26,6 +29,13 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     largest = abs(bias) + 255.0 * (abs(first) + abs(second))
     if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
         return None
+    small = all(x86_eltwise.LOWEST <= w <= x86_eltwise.HIGHEST for w in (first, second))
+    if small and isa.may_use(x86_vnni.FEATURES):
+        packed = x86_eltwise.packed_weights(first, second)
+        store = packed, bias, scale, requant.zero_point, low
+        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: x86_eltwise.weighted_sum(
+            a, a_rows, b, b_rows, ofm, length, *store, begin, end
+        )
     scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
     return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.weighted_sum(
         a, a_rows, b, b_rows, ofm, length, scalars, first, last
@@ -44,25 +54,28 @@ def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | N
         if op == "mul":
             a_ratio = np.float32(a_scale) * np.float32(b_scale) / np.float32(scale)
         inverse_scale = np.float32(1) / np.float32(scale)
-    sign, product = (-1 if op == "sub" else 1), op == "mul"
-    if DType.U8 in dtypes:
-        kernel, operation = eltwise_u8.shader, eltwise_u8.PRODUCT if product else eltwise_u8.SUM
-        numbers = (a_zero, b_zero, a_ratio, sign * b_ratio, zero_out, low)
-    else:
+    sign, product, words = (-1 if op == "sub" else 1), op == "mul", DType.I16 in dtypes
+    if words:
         kernel, operation = eltwise_i16.shader, eltwise_i16.PRODUCT if product else eltwise_i16.SUM
-        numbers = (a_scale, sign * b_scale, inverse_scale, low, specs[2].dtype.max)
-    scalars = tuple(map(float, numbers))
-    if not np.isfinite(np.float32(scalars)).all():
+        scalars = _floats(a_scale, sign * b_scale, inverse_scale, low, specs[2].dtype.max)
+    else:
+        kernel, operation = eltwise_u8.shader, eltwise_u8.PRODUCT if product else eltwise_u8.SUM
+        scalars = _floats(a_zero, b_zero, a_ratio, sign * b_ratio, zero_out, low)
+    if not all(abs(number) <= _LARGEST_F32 for number in scalars):
         return None
 
     def rows(
         a: Array, a_rows: Array, b: Array, b_rows: Array, ofm: Array, length: int, *part: int
     ) -> None:
-        if kernel is eltwise_i16.shader:
+        if words:
             a, b, ofm = (array.view(np.int16) for array in (a, b, ofm))
         kernel(a, a_rows, b, b_rows, ofm, length, operation, scalars, *part)
 
     return rows
+
+
+def _floats(*numbers: Any) -> tuple[float, ...]:
+    return tuple(float(number) for number in numbers)
 
 
 def on_rows(rows: Rows, ofm: TensorSpec) -> Function:
@@ -74,8 +87,7 @@ def on_rows(rows: Rows, ofm: TensorSpec) -> Function:
             a, b = left.transpose(0, 2, 3, 1), right.transpose(0, 2, 3, 1)
             if a.flags.c_contiguous and a.shape == b.shape:  # the usual case, without a plan
                 small = np.empty(a.shape, dtype)
-                operands = unsigned(a), one_row, unsigned(b), one_row, unsigned(small)
-                rows(*operands, small.size, 0, 1)
+                rows(unsigned(a), one_row, unsigned(b), one_row, unsigned(small), small.size, 0, 1)
                 return small.transpose(0, 3, 1, 2)
         plan = row_plan(left, right, ofm.shape)
         memory = np.empty([ofm.shape[axis] for axis in plan.order], dtype)

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from npusim.errors import ConfigError, MissingExtraError, NpusimError
+from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
 from npusim.extras import require
 from npusim.ir.graph import Graph
-from npusim.runtime.reference import Evaluator
+from npusim.runtime.reference import Evaluator, checked_feeds
 from npusim.runtime.reference_table import usable_cores
 
 log = logging.getLogger("npusim")
@@ -106,13 +106,16 @@ class OnnxRuntimeEngine:
         self, feeds: Mapping[str, Array], *, observe: Observer | None = None
     ) -> dict[str, Array]:
         """Return the graph outputs."""
-        values: dict[str, Array] = dict(
-            zip(
-                self._wanted,
-                self._session.run(self._wanted, {name: feeds[name] for name in self._inputs}),
-                strict=True,
-            )
-        )
+        feeds = checked_feeds(self._graph, feeds)
+        try:
+            results = self._session.run(self._wanted, dict(feeds))
+        except Exception as error:  # of the runtime's own kinds, for example an index out of range
+            raise InputError(
+                f"ONNX Runtime stops: {str(error).strip()}",
+                where=f"graph {self._graph.name!r}",
+                rule="the float model must run on every sample",
+            ) from error
+        values: dict[str, Array] = dict(zip(self._wanted, results, strict=True))
         if observe:
             for name in (*self._inputs, *self._wanted):
                 observe(name, feeds[name] if name in feeds else values[name])

@@ -100,7 +100,7 @@ class Evaluator:
             When feeds are missing, unknown, or have another shape or element type.
         """
         values: dict[str, Array] = dict(self.graph.constants)
-        values.update(self._checked(feeds))
+        values.update(checked_feeds(self.graph, feeds))
         if observe:
             for name in self.graph.inputs:
                 observe(name, values[name])
@@ -115,37 +115,45 @@ class Evaluator:
                     del values[name]
         return {name: np.array(values[name], order="C") for name in self.graph.outputs}
 
-    def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        wanted = ", ".join(repr(name) for name in self.graph.inputs)
-        missing = [name for name in self.graph.inputs if name not in feeds]
-        extra = [name for name in feeds if name not in self.graph.inputs]
-        if missing or extra:
-            what = [f"no data for {missing}"] if missing else []
-            what += [f"{extra} are no inputs"] if extra else []
+
+def checked_feeds(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the feeds as arrays.
+
+    Raises
+    ------
+    InputError
+        When feeds are missing, unknown, or have another shape or element type.
+    """
+    wanted = ", ".join(repr(name) for name in graph.inputs)
+    missing = [name for name in graph.inputs if name not in feeds]
+    extra = [name for name in feeds if name not in graph.inputs]
+    if missing or extra:
+        what = [f"no data for {missing}"] if missing else []
+        what += [f"{extra} are no inputs"] if extra else []
+        raise InputError(
+            "; ".join(what),
+            where=f"graph {graph.name!r}",
+            rule=f"feeds has one array for each of: {wanted}",
+        )
+    checked = {}
+    for name in graph.inputs:
+        spec, value = graph.spec(name), np.asarray(feeds[name])
+        if value.dtype != spec.dtype.numpy:
             raise InputError(
-                "; ".join(what),
-                where=f"graph {self.graph.name!r}",
-                rule=f"feeds has one array for each of: {wanted}",
+                f"element type {value.dtype}",
+                where=f"input {name!r}",
+                rule=f"{spec.dtype.numpy} is expected",
+                remedy=f"pass value.astype('{spec.dtype.numpy}')",
             )
-        checked = {}
-        for name in self.graph.inputs:
-            spec, value = self.graph.spec(name), np.asarray(feeds[name])
-            if value.dtype != spec.dtype.numpy:
-                raise InputError(
-                    f"element type {value.dtype}",
-                    where=f"input {name!r}",
-                    rule=f"{spec.dtype.numpy} is expected",
-                    remedy=f"pass value.astype('{spec.dtype.numpy}')",
-                )
-            if value.shape != spec.shape:
-                raise InputError(
-                    f"shape {value.shape}",
-                    where=f"input {name!r}",
-                    rule=f"{spec.shape} is expected",
-                    remedy="resize or transpose the data, or import the model with this shape",
-                )
-            checked[name] = value
-        return checked
+        if value.shape != spec.shape:
+            raise InputError(
+                f"shape {value.shape}",
+                where=f"input {name!r}",
+                rule=f"{spec.shape} is expected",
+                remedy="resize or transpose the data, or import the model with this shape",
+            )
+        checked[name] = value
+    return checked
 
 
 def evaluate(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:

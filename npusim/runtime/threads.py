@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from npusim.errors import ConfigError
 from npusim.kernels.pack_fours import aligned
 
 RowsCall = Callable[[int, int], object]
+_SHARES = 3  # ranges per thread: one that is late does less
 SMALL_WORK = 1 << 20  # multiply-adds (or bytes) that are not worth a second thread
 
 _local = threading.local()
@@ -74,12 +76,18 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
     if parts <= 1:
         call(0, rows)
         return
-    bounds = [rows * i // parts for i in range(parts + 1)]
-    others = [_pool().submit(call, bounds[i], bounds[i + 1]) for i in range(1, parts)]
+    shares = min(rows, _SHARES * parts)
+    numbers = count()  # next() is atomic: whoever is free takes the next share
+
+    def take() -> None:
+        while (number := next(numbers)) < shares:
+            call(rows * number // shares, rows * (number + 1) // shares)
+
+    others = [_pool().submit(take) for _ in range(parts - 1)]
     try:
-        call(bounds[0], bounds[1])
-    finally:  # the arrays must outlive every thread that writes them
-        errors = [other.exception() for other in others]
+        take()
+    finally:  # the arrays must outlive every thread that writes them; who never began need not
+        errors = [other.exception() for other in others if not other.cancel()]
     for error in errors:
         if error is not None:
             raise error

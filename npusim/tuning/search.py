@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower
 from npusim.perfmodel.estimate import Estimate, estimate
+from npusim.quantization.apply import Formats
 from npusim.quantization.constrain import takes_input_range
 from npusim.quantization.hybrid import carriers, resolve_layers
 from npusim.quantization.job import Quantization
@@ -89,11 +90,15 @@ class Tuner:
 
     def lowered(self, layers: Sequence[str], scheme: Scheme) -> Graph:
         """Return the lowered graph with some layers raised."""
+        formats = self.formats(layers, scheme)
+        return lower(self.job.quantized(self.ranges, formats), level=self.level)
+
+    def formats(self, layers: Sequence[str], scheme: Scheme) -> Formats:
+        """Return the formats of all layers with some of them raised."""
         found = resolve_layers(
             dict.fromkeys(layers, scheme), self.job.graph, default=self.job.formats.default
         )
-        formats = replace(self.job.formats, layers=found)
-        return lower(self.job.quantized(self.ranges, formats), level=self.level)
+        return replace(self.job.formats, layers=found)
 
     def measure(self, layers: Sequence[str], scheme: Scheme, graph: Graph | None = None) -> Point:
         """Return metric and time of a choice of layers; from the state when it is there."""

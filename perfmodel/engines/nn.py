@@ -49,9 +49,11 @@ def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileB
     """
     sram = machine.memory.vip_sram_bytes
     blocks = tile.superblocks
-    held = tile_image_bytes(work, tile) * work.dtype.itemsize
+    held = tile_image_bytes(work, tile)
     cached = held <= sram
-    kept = min(1.0, (sram - (held if cached else 0)) / planned_stream_bytes(work, stream, machine))
+    taken = held * work.dtype.itemsize  # 16-bit images are given twice the place they need
+    room = sram - (taken if taken <= sram else 0)
+    kept = min(1.0, room / planned_stream_bytes(work, stream, machine))
     write, fits = write_bytes(work, tile, machine)
     return TileBytes(
         stream=stream,

@@ -6,7 +6,7 @@ While it plans, the driver
   once, below the whole a fifth more; beyond that the lines that miss cost more than once. Maps of
   as many channels as the cache has lines never fit, and are taken as they are;
 - takes rows of a quarter or half a line to be fetched one by one;
-- waits for the output of the last tile;
+- takes tiles at the bottom of the map for full ones, and waits for the output of the last;
 - prefers few tiles.
 
 Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
@@ -20,7 +20,7 @@ from math import gcd
 
 from npusim.errors import MachineError
 from npusim.perfmodel.engines.nn import TileBytes, tile_bytes, time_tile
-from npusim.perfmodel.engines.nn_traffic import aligned_bytes, input_rows
+from npusim.perfmodel.engines.nn_traffic import aligned_bytes, input_rows, output_pitch_bytes
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile, legal_tiles
@@ -85,10 +85,15 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
         elif lines < capacity:
             write = 1.2 * dense
         else:
-            whole_rows = tile.columns == 1 and work.final_w * size % line == 0
-            miss = nn.planned_line_miss_ratio if whole_rows else nn.planned_miss_ratio
+            if tile.columns > 1:
+                miss = nn.planned_column_miss_ratio
+            elif work.final_w * size % line == 0:
+                miss = nn.planned_line_miss_ratio
+            else:
+                miss = nn.planned_miss_ratio
             hits = capacity / lines
             write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
+    write *= max(1.0, tile.rows * tile.height / work.out_h)
     return replace(moved, image=image, write=write)
 
 
@@ -102,7 +107,7 @@ def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     half = 2 if work.pool > 1 else 1
     width = min(max(1, tile.width // half), work.final_w)
     height = min(max(1, tile.height // half), work.final_h)
-    row, part = work.final_w * size * size, width * size
+    row, part = work.final_w * output_pitch_bytes(work, machine), width * size
     plane = row * work.final_h
     edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
     if part < row and row - part >= line:

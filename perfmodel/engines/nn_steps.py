@@ -9,6 +9,7 @@ kernel size and zero fraction, and on sequences of tiles; exact where nothing is
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import sqrt
 
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.machine import Machine, NnEngine
@@ -55,12 +56,12 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     decode = work.kernel_h * _kept_taps(work.kernel_w, work.zero_fraction, nn) * used
     decode /= nn.decoded_per_cycle_count
     if work.pointwise:
-        # Zeros save nothing but in float16, where they are skipped one by one.
+        # Zeros save nothing for 8 bits; int16 skips pairs of taps, float16 single ones.
         if work.dtype is DType.F16:
             share = max((1 - work.zero_fraction) * used, nn.float_skip_floor_ratio)
             size = nn.pointwise_float_cycles_per_group * share
         elif work.dtype is DType.I16:
-            size = nn.pointwise_16bit_cycles_per_group
+            size = nn.pointwise_16bit_cycles_per_group * (1 - work.zero_fraction**2)
         else:
             size = nn.pointwise_cycles_per_group
         return KernelTime(full=size, partial=size, decode=decode)
@@ -69,7 +70,7 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
         side = max(work.kernel_w, work.kernel_h)
         share = (1 - work.zero_fraction) * used
         taps = work.kernel_w * work.kernel_h * (nn.two_taps_cycles[0] if side == 2 else 1.0)
-        shrunk = work.tap_ratio or 1.0
+        shrunk = sqrt(work.tap_ratio or 1.0)  # empty rows of a phase are skipped, columns are not
         full = taps * max(share * shrunk, nn.float_skip_floor_ratio)
         table = nn.float_partial_tile_ratio
         return KernelTime(

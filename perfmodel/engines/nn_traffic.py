@@ -100,6 +100,15 @@ def tile_image_bytes(work: NnWork, tile: Tile) -> int:
     return round_up(pixels * work.dtype.itemsize, 16) * work.in_c
 
 
+def output_pitch_bytes(work: NnWork, machine: Machine) -> int:
+    """Return the bytes between neighbours of an output row.
+
+    16-bit maps are laid out with twice the pitch they need, unless their rows are whole lines.
+    """
+    size = work.dtype.itemsize
+    return size if work.final_w * size % machine.memory.line_bytes == 0 else size * size
+
+
 def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool]:
     """Return the bytes written and whether a tile's output fits the write cache.
 
@@ -110,8 +119,7 @@ def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool
     half = 2 if work.pool > 1 else 1
     width = min(max(1, tile.width // half), work.final_w)
     height = min(max(1, tile.height // half), work.final_h)
-    # 16-bit maps are laid out with twice the pitch they need, so no tile spans a full row.
-    pitch = size * size
+    pitch = output_pitch_bytes(work, machine)
     row, part, plane = work.final_w * pitch, width * size, work.final_w * work.final_h * pitch
     columns = -(-work.final_w // width)
     edge = (work.final_w - (columns - 1) * width) * size
@@ -128,7 +136,7 @@ def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool
     cached_lines = per_tile / line * work.out_c
     capacity = machine.memory.write_cache_bytes / line
     dense = work.final_w * work.final_h * work.out_c * pitch
-    rounded = dense if size > 1 else aligned_bytes(dense, dense, line)
+    rounded = dense if pitch > 1 else aligned_bytes(dense, dense, line)
     if size > 1 and columns > 1:  # a row of a column takes a line at least
         rounded = columns * max(part, line) * work.final_h * work.out_c
     if cached_lines < capacity / 2:

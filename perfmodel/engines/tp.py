@@ -9,7 +9,7 @@ from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.workload import TpWork
 
 SERIAL_OPERATIONS = ("TENSOR_TRANS",)
-SMALL_MAP_PIXELS = 400  # below, a map of few channels is split by channels only
+SMALL_MAP_PIXELS = 128  # below, a map of few channels is split by channels only
 
 
 def printed_cores(work: TpWork, machine: Machine) -> int:
@@ -22,7 +22,7 @@ def printed_cores(work: TpWork, machine: Machine) -> int:
     if work.operation == "ACTIVATION":
         return 1
     if work.operation == "RESHUFFLE" and work.pixels >= SMALL_MAP_PIXELS:
-        return cores // work.channels * work.channels
+        return cores
     return work.channels
 
 

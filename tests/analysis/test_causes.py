@@ -236,20 +236,6 @@ def test_a_poor_result_says_whether_weights_inputs_or_storing_make_it():
     assert "equalize" in rows["y"].suggestion
 
 
-def test_a_constant_power_of_two_that_dynamic_fixed_point_cuts():
-    b = Builder()
-    b.input("x", 1, 4, 6, 6)
-    conv(b, "x", "c", np.eye(4).reshape(4, 4, 1, 1))
-    b.node("pow", ["c", b.constant("two", np.full(1, 2.0))], "y")
-    x = samples(RNG.uniform(-1, 1, (1, 4, 6, 6)))
-    rows, _ = analysed(b.done("y"), x, scheme="i16")
-    assert rows["y"].verdict == "clipped_range"
-    assert "cut to 1.99994, the largest value below 2" in rows["y"].reason
-    assert "negative results" in rows["y"].reason
-    rows, _ = analysed(b.done("y"), x, scheme="u8")
-    assert rows["y"].severity != "bad"
-
-
 def test_a_fused_and_a_lifted_layer_keep_their_counterpart():
     b = Builder()
     b.input("x", 1, 4, 6, 6)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import npusim
 from npusim.analysis.compare import compare
@@ -17,6 +18,7 @@ from npusim.errors import ConfigError, InputError
 from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, PoolKind, ReshapeAttrs
 from npusim.ir.attrs import GlobalPoolAttrs as PoolAttrs
 from tests.builder import Builder
+from tests.rknn.conftest import conv_weights, write_onnx
 
 RNG = np.random.default_rng(11)
 
@@ -99,6 +101,26 @@ def test_two_number_formats_and_their_labels(runs):
     assert 1 < comparison.layers[0].difference.max_steps < 10
     assert comparison.to_dict()["reference"] == "i16 + f16"
     assert same(compare(runs["u8"], runs["u8"]))
+
+
+def test_a_part_of_a_file_is_compared_with_the_float_engine(tmp_path):
+    weights = conv_weights(4, 3) | {f"{k}2": v for k, v in conv_weights(4, 4).items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"]),
+        helper.make_node("Conv", ["c", "w2", "b2"], ["y"]),
+    ]
+    path = write_onnx(
+        tmp_path / "two.onnx", nodes, {"x": (1, 3, 9, 9)}, {"y": (1, 4, 5, 5)}, weights
+    )
+    for name, shape in (("x", (1, 3, 9, 9)), ("c", (1, 4, 7, 7))):
+        part = npusim.load_model(path, inputs=[name], input_shapes={name: shape})
+        feeds = {name: RNG.normal(size=shape).astype(np.float32)}
+        program = npusim.compile(npusim.quantize(part, [("s", feeds)]))
+        source = npusim.record_source(part, feeds)
+        found = compare(record_program(program, feeds, preprocessed=True), source)
+        assert len(found.layers) == len(part.nodes)
+        assert found.first_wrong is None
+        assert source.label.startswith("float (ONNX Runtime" if name == "x" else "float (onnxr")
 
 
 def test_another_input_shape_is_refused(runs):

@@ -121,6 +121,8 @@ def test_analyze_writes_the_tree_that_compare_reads(run, small, tmp_path):
         (("compare", ".",), "--folder"),
         (("compare", "demo", "--folder", "."), "none of its"),
         (("compare", "demo", "--layout", "WHCN", "--folder", "."), "WHCN"),
+        (("compare", "demo", "--source-input", "a.npy", "--other-quantize", "i8"), "no effect"),
+        (("compare", ".", "--folder", ".", "--quantize", "u8"), "no model options"),
         (("analyze", "demo", "-o", "x", "--file-type", "bin"), "bin"),
         (("evaluate", "model.onnx"), "model.onnx"),
         (("evaluate", "demo", "--dataset", "missing"), "missing"),
@@ -218,6 +220,13 @@ def test_stored_models_beside_the_float_one(run, small, tmp_path):
                            "--also", words)  # fmt: skip
         assert code == 2
         assert f"--also {words}" in err
+    code, report = report_of(run("evaluate", "tuned.rknn", "--dataset", "set.txt", "--json"))
+    assert [row["name"] for row in report["runs"]] == ["model"]
+    assert report["runs"][0]["agreement"] is None
+    for option in (("--quantize", "u8"), ("--calibration", "list.txt")):
+        code, _, err = run("evaluate", "tuned.rknn", "--dataset", "set.txt", *option)
+        assert code == 2
+        assert option[0] in err
     code, out, _ = run("analyze", path, *preprocessing, "--stored", "tuned.rknn", "--input",
                        "0.png", "--json")  # fmt: skip
     stored = json.loads(out)

@@ -135,7 +135,7 @@ def test_equalized_and_corrected_quantization_is_recorded(run):
     assert code == 0
     notes = json.loads(out)["notes"]
     assert any("weights equalized across" in note for note in notes)
-    assert any("layers corrected" in note for note in notes)
+    assert any("biases corrected" in note for note in notes)
 
 
 def tune(*more):

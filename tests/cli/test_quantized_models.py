@@ -26,7 +26,7 @@ def test_info_shows_the_scheme_and_what_runs_elsewhere(model):
     assert done.exit_code == 0, done.output
     assert "i8 per channel x" in done.output
     assert "one weight scale per channel" in done.output
-    facts = json.loads(run("info", model, "--json").output)
+    facts = json.loads(run("info", model, "--json").stdout)
     (layers,) = facts["number_formats"]["elsewhere"].values()
     assert {"Conv_first", "Conv_depthwise", "Conv_wide", "Gemm_dense"} <= set(layers)
     assert facts["number_formats"]["weights"] == {"i8 per channel": 6}
@@ -37,7 +37,7 @@ def test_info_of_a_float_model_has_no_such_rows(tmp_path):
 
     onnx.save(convnet(), tmp_path / "float.onnx")
     assert (
-        json.loads(run("info", tmp_path / "float.onnx", "--json").output)["number_formats"] is None
+        json.loads(run("info", tmp_path / "float.onnx", "--json").stdout)["number_formats"] is None
     )
 
 
@@ -56,5 +56,5 @@ def test_compare_lines_up_with_onnx_runtime(model, tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).uniform(-1, 1, (16, 16, 3)))
     done = run("compare", model, "--input", tmp_path / "x.npy", "--json")
     assert done.exception is None or isinstance(done.exception, SystemExit)
-    rows = json.loads(done.output)["layers"]
+    rows = json.loads(done.stdout)["layers"]
     assert {"first", "depthwise", "wide"} <= {name for row in rows for name in row["origin"]}

@@ -70,7 +70,8 @@ def killing(tmp_path):
 
     def make(always=False):
         marker = tmp_path / "killed"
-        (tmp_path / "killing_task.py").write_text(
+        name = "always_killing_task" if always else "killing_task"  # workers keep what they import
+        (tmp_path / f"{name}.py").write_text(
             "import os, pathlib\n"
             "def measure(outputs, label):\n"
             f"    marker = pathlib.Path({str(marker)!r})\n"
@@ -79,6 +80,6 @@ def killing(tmp_path):
             "        os.kill(os.getpid(), 9)\n"
             "    return {'largest': outputs[0].max(), 'second': 1}\n"
         )
-        return {"task": "custom:killing_task:measure", "search": str(tmp_path)}
+        return {"task": f"custom:{name}:measure", "search": str(tmp_path)}
 
     return make

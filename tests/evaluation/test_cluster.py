@@ -57,6 +57,12 @@ def test_a_worker_killed_midway_loses_nothing(job, labelled, killing, cluster, t
     assert len(state.read_text().splitlines()) == 21
 
 
+def test_a_sample_that_always_kills_is_reported_and_no_other(job, labelled, killing, cluster):
+    found = evaluate(job(**killing(always=True)), labelled(12), scheduler=cluster.scheduler_address)
+    assert [r["label"] for r in found.failed] == ["3"]
+    assert len(found.measured) == 11
+
+
 def test_an_interrupted_run_goes_on_elsewhere(job, labelled, cluster, tmp_path):
     items, state = labelled(), tmp_path / "state.jsonl"
 

@@ -2,12 +2,13 @@
 
 import json
 import multiprocessing
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from npusim.errors import ConfigError, DatasetError
+from npusim.errors import ConfigError, DatasetError, MissingExtraError
 from npusim.evaluation import evaluate as module
 from npusim.evaluation import pools
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
@@ -176,6 +177,12 @@ def test_no_jobs_is_refused(job, labelled):
         evaluate(job(), labelled(1), jobs=0)
 
 
+def test_a_missing_package_names_the_extra(job, labelled, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"npusim\[cluster\]"):
+        evaluate(job(), labelled(1), scheduler="tcp://127.0.0.1:9")
+
+
 def test_nothing_measured_yet():
     empty = Evaluation(task="classification", runs=("float",), total=3, records=())
     assert empty.accuracies[0].top1 is None
@@ -209,9 +216,10 @@ def test_a_killed_process_loses_nothing(job, labelled, killing, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sample_that_always_kills_is_reported(job, labelled, killing, monkeypatch):
+def test_a_sample_that_always_kills_is_reported_and_no_other(job, labelled, killing, monkeypatch):
     monkeypatch.setattr(pools, "ATTEMPTS", 1)
-    found = evaluate(job(**killing(always=True)), labelled(5), jobs=2)
-    assert {r["label"] for r in found.failed} == {"3"}
+    items = labelled(12)
+    found = evaluate(job(**killing(always=True)), items, jobs=2)
+    assert [r["label"] for r in found.failed] == ["3"]
     assert "died 1 times" in found.failed[0]["error"]
-    assert len(found.measured) == 5 - len(found.failed)
+    assert len(found.measured) == 11

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels import eltwise_u8
+from npusim.kernels import eltwise_u8, x86_eltwise
 from npusim.kernels.eltwise import add_on_nn, binary
 
 A, B = (codes.reshape(-1).astype(np.uint8) for codes in np.mgrid[:256, :256])
@@ -54,3 +54,7 @@ def test_weighted_sum_equals_its_definition(weights, zeros, bias, multiplier, sh
     numbers = tuple(map(float, (*weights, start, multiplier * 2.0**-shift, zeros[1], low)))
     actual = on_all_pairs(eltwise_u8.weighted_sum, numbers)
     np.testing.assert_array_equal(actual, np.maximum(wanted, low))
+    if x86_eltwise.weighted_sum.is_available and max(weights) <= x86_eltwise.HIGHEST:
+        store = x86_eltwise.packed_weights(*weights), start, multiplier * 2.0**-shift, zeros[1], low
+        actual = on_all_pairs(x86_eltwise.weighted_sum, *store)
+        np.testing.assert_array_equal(actual, np.maximum(wanted, low))

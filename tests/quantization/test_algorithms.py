@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import npusim
-from npusim.errors import ConfigError, DatasetError, QuantizationError
-from npusim.ir.attrs import Conv2dAttrs, EltwiseAttrs
+from npusim.errors import ConfigError, DatasetError, InputError, QuantizationError
+from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, EltwiseAttrs
+from npusim.ir.dtypes import DType
 from npusim.ir.quant import scale_of, zero_point_of
+from npusim.ir.tensor import TensorSpec
 from npusim.quantization.algorithms import ALGORITHMS, Algorithm
 from npusim.quantization.calibrate import calibrate
 from npusim.quantization.histograms import best_threshold, histogram
@@ -325,3 +327,30 @@ def test_known_operands_are_held_exactly(scheme, power):
     for name, wanted in (("p", x.astype(np.float64) ** power), ("y", x * power)):
         limit = {"u8": 0.03, "i8": 0.06, "i16": 0.002}[scheme]
         assert np.abs(results[name] - wanted).max() <= limit * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("engine", ["npusim", "auto"])
+@pytest.mark.parametrize(
+    ("feeds", "says"),
+    [
+        ({}, r"no data for \['x'\]"),
+        ({"x": np.zeros((1, 3, 6, 6)), "y": 1}, "are no inputs"),
+        ({"x": np.zeros((1, 3, 6, 6))}, "element type float64"),
+        ({"x": np.zeros((3, 6, 6), np.float32)}, "shape"),
+    ],
+)
+def test_wrong_samples_are_explained_by_every_engine(engine, feeds, says):
+    with pytest.raises(InputError, match=says):
+        calibrate(toy(), [("s", feeds)], engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["npusim", "auto"])
+def test_a_sample_on_which_the_model_stops(engine):
+    b = Builder()
+    b.input("x", 5, 2)
+    b.input("i", 1)
+    b.graph.tensors["i"] = TensorSpec(name="i", shape=(1,), dtype=DType.I64)
+    graph = b.done(b.node("gather", ["x", "i"], "y", AxisAttrs(axis=0)))
+    feeds = {"x": np.zeros((5, 2), np.float32), "i": np.array([9])}
+    with pytest.raises(InputError, match="9"):
+        calibrate(graph, [("s", feeds)], engine=engine)

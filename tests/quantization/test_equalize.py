@@ -244,7 +244,7 @@ def test_corrected_bias_removes_the_mean_error_of_the_weights():
         )
         errors.append(np.abs(gap.mean((0, 2, 3))).mean())
     assert errors[1] < errors[0] / 4
-    assert any("bias of 1 layers corrected" in note for note in ready.notes)
+    assert any("biases corrected" in note for note in ready.notes)
 
 
 def test_float16_layers_keep_their_bias():
@@ -265,3 +265,18 @@ def test_equalization_does_not_depend_on_threads_or_repetition():
         job.calibrate(feeds, engine=engine)
         found.append({k: v.tobytes() for k, v in job.graph.constants.items()})
     assert found[0] == found[1]
+
+
+def test_bias_is_corrected_for_the_format_a_layer_ends_up_in():
+    rng = np.random.default_rng(11)
+    graph, feeds = mobile(rng), samples(rng)
+    job = Quantization(graph, corrected=True)
+    job.calibrate(feeds, engine="npusim")
+    shifts = []
+    for scheme in (Scheme.U8, Scheme.I16, Scheme.F16):
+        formats = Formats(layers={"n_da": scheme})
+        changed = job.with_bias_for(formats)
+        bias = changed.constants[changed.node("n_da").inputs[2]]
+        shifts.append(np.abs(bias - graph.constants["bd"]).max())
+    assert shifts[0] > 20 * shifts[1] > 0
+    assert shifts[2] == 0

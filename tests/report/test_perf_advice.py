@@ -92,7 +92,7 @@ ODD = [1, 16, 33, 33]
         ),
         (
             [{"name": "f", "op": "fc", "inputs": ["data"], "out": [1, 1000]}],
-            {}, "f", "weights", "reading weights for one pixel",
+            {}, "f", "weights", "weights for one pixel bounds it",
         ),
         ([conv("c", [1, 8, 1, 1], kernel=1)], {"size": (1, 8, 1, 1)}, "c", "launch", "one-pixel"),
         (

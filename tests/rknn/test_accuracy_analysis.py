@@ -9,7 +9,6 @@ import pytest
 from onnx import helper
 
 from npusim.report.analysis_table import COLUMNS
-from npusim.rknn import RKNN
 from tests.rknn.conftest import conv_weights, write_onnx
 
 # written from the example line of the document, not from the code
@@ -237,6 +236,20 @@ def test_case_B44_histograms_of_the_analysed_sample(built, one, work, monkeypatc
     assert any("weight" in name for name in names)
 
 
+def test_case_B45_part_of_a_model(new, convnet, work):
+    np.save(work / "r1.npy", np.random.default_rng(3).uniform(0, 1, (8, 10, 8)))
+    (work / "part.txt").write_text("r1.npy\n")
+    rknn = new()
+    assert (
+        rknn.load_onnx(convnet(), inputs=["r1"], input_size_list=[[8, 8, 10]], outputs=["p"]) == 0
+    )
+    assert rknn.build(dataset="part.txt") == 0
+    assert rknn.accuracy_analysis("part.txt", output_dir="out") == 0
+    rows = parsed(work / "out" / "entire_qnt_error_analysis.txt", ENTIRE_LINE)
+    assert [row["file"].split("_")[0] for row in rows] == ["Conv", "GlobalAveragePool"]
+    assert all(float(row["c"]) > 0.999 for row in rows)
+
+
 def test_without_errors_and_on_a_board(built, one, work, capsys):
     rknn = built()
     assert rknn.accuracy_analysis(one, output_dir="plain", calc_qnt_error=False) == 0
@@ -305,7 +318,7 @@ def test_several_inputs(new, work):
     np.save(work / "x.npy", rng.normal(size=(4, 5, 3)).astype(np.float32))
     np.save(work / "z.npy", rng.normal(size=(4, 5, 4)).astype(np.float32))
     (work / "list.txt").write_text("x.npy z.npy\n")
-    rknn: RKNN = new()
+    rknn = new()
     assert rknn.load_onnx(path) == 0
     assert rknn.build(dataset="list.txt", rknn_batch_size=2) == 0
     assert rknn.accuracy_analysis("list.txt", output_dir="out") == 0

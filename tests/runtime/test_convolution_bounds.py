@@ -17,7 +17,7 @@ from npusim.runtime.convolution import Convolution, plain_phase
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
 PAGE = mmap.PAGESIZE
 PROT_NONE = 0  # the mmap module does not name it
-_KEPT = []  # the mappings live as long as the arrays inside them
+_KEPT: list[mmap.mmap] = []  # the mappings live as long as the arrays inside them
 
 
 def guarded(size: int, dtype, *, at_end: bool) -> np.ndarray:

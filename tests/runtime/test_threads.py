@@ -1,4 +1,5 @@
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -38,16 +39,18 @@ def test_small_work_stays_in_the_calling_thread(monkeypatch):
 
 def test_an_error_in_any_part_is_raised_after_all_parts_ended(monkeypatch):
     monkeypatch.setenv("NPUSIM_NUM_THREADS", "3")
-    ended = []
+    begun, ended = [], []
 
     def call(start, stop):
-        ended.append(start)
+        begun.append(start)
         if start == 6:
-            raise ArithmeticError("third part")
+            raise ArithmeticError("seventh row")
+        time.sleep(0.002)
+        ended.append(start)
 
-    with pytest.raises(ArithmeticError, match="third part"):
+    with pytest.raises(ArithmeticError, match="seventh row"):
         threads.run_rows(call, 9, work=1 << 40)
-    assert sorted(ended) == [0, 3, 6]
+    assert sorted(begun) == sorted([*ended, 6])
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])

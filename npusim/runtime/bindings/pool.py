@@ -149,6 +149,7 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
 
     def step(value: Array) -> tuple[Array, ...]:
         source = channels_last(value)
+        total: Array
         if whole and ifm.dtype is not DType.F16:
             sums = np.empty((out_n, out_c), np.int64)
             kernels.sum_pixels(source.reshape(out_n, -1, out_c), sums)
@@ -160,10 +161,11 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
             for to_y, from_y in rows:
                 for to_x, from_x in columns:
                     total[:, to_y, to_x] += source[:, from_y, from_x].astype(np.float64) - zero_in
-        mean = total * factor / counts
+        mean: Array = total * factor / counts
         if ofm.dtype is DType.F16:
             return (from_channels_last(to_f16(mean.astype(np.float32))),)
-        return (from_channels_last(saturate(mean + zero_out, ofm.dtype.numpy)),)
+        steps: Array = mean + zero_out
+        return (from_channels_last(saturate(steps, ofm.dtype.numpy)),)
 
     return step
 

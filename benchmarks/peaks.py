@@ -1,0 +1,84 @@
+"""What this machine can do at most: measured in the same run as what is compared with it."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types  # noqa: TID251 (loops that are not npusim kernels)
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from npusim.kernels._jit import target_has
+from npusim.kernels.llvm_vectors import F32, Vectors
+from npusim.kernels.x86_store import V16F32, V16I32, V64I8, dot
+from npusim.kernels.x86_vnni import FEATURES
+
+CHAINS = 12  # independent sums: enough to hide the latency of an instruction
+
+
+def seconds(call: Callable[[], object], repetitions: int = 15) -> float:
+    """Return the shortest time of a call."""
+    call()
+    times = []
+    for _ in range(repetitions):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def _chains(kind: ir.Type, step: Callable[..., ir.Value]) -> Callable[..., object]:
+    def loop(typing_context, seed, count):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            v = Vectors(context, builder, signature, arguments)
+            start = v.splat(arguments[0], 16)
+            cells = [cgutils.alloca_once_value(builder, start) for _ in range(CHAINS)]
+            with cgutils.for_range(builder, arguments[1]):
+                for cell in cells:
+                    builder.store(step(v, builder.load(cell), start), cell)
+            total = builder.load(cells[0])
+            for cell in cells[1:]:
+                add = builder.fadd if kind.element == F32 else builder.add
+                total = add(total, builder.load(cell))
+            return builder.extract_element(total, v.number(0))
+
+        number = types.float32 if kind.element == F32 else types.int32
+        return number(seed, count), generate
+
+    return intrinsic(loop)
+
+
+def _dot_bytes(v, acc, other):  # type: ignore[no-untyped-def]
+    other = v.builder.bitcast(other, V64I8)
+    return dot(v, acc, other, other)
+
+
+def _multiply_add(v, acc, other):  # type: ignore[no-untyped-def]
+    return v.builder.call(v.function("llvm.fma.v16f32", V16F32, [V16F32] * 3), [acc, other, other])
+
+
+_vnni_loop = _chains(V16I32, _dot_bytes)
+_fma_loop = _chains(V16F32, _multiply_add)
+
+
+def vnni_peak() -> float:
+    """Return 8-bit multiply-adds per second of a loop of vpdpbusd; 0 where it does not exist."""
+    if not target_has(FEATURES):
+        return 0.0
+    count = 200_000
+    run = njit("i4(i4, i8)")(lambda seed, n: _vnni_loop(seed, n))
+    return 64 * CHAINS * count / seconds(lambda: run(3, count))
+
+
+def fma_peak() -> float:
+    """Return float32 multiply-adds per second of a loop of fused multiply-adds."""
+    count = 200_000
+    run = njit("f4(f4, i8)")(lambda seed, n: _fma_loop(seed, n))
+    return 16 * CHAINS * count / seconds(lambda: run(np.float32(0.5), count))
+
+
+def copy_rate(size: int) -> float:
+    """Return bytes per second, read and written, of a copy of so many bytes."""
+    source, target = np.ones(size, np.uint8), np.zeros(size, np.uint8)
+    return 2 * size / seconds(lambda: np.copyto(target, source), 50)

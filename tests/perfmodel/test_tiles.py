@@ -1,0 +1,93 @@
+"""Tiles of the NN engine: what fits, and which one the driver takes."""
+
+from itertools import pairwise
+
+import pytest
+
+from npusim.ir.dtypes import DType
+from npusim.perfmodel.engines.nn_plan import output_lines, plan
+from npusim.perfmodel.engines.nn_steps import kernel_time, skip_ratio
+from npusim.perfmodel.machine import load_machine
+from npusim.perfmodel.tiling import interleave, legal_tiles, make_tile
+from npusim.perfmodel.workload import NnWork
+
+RK1808 = load_machine("rk1808")
+
+
+def work(in_c, out_c, height, width, kernel, dtype=DType.U8, **changes):
+    values = {
+        "in_w": width, "in_h": height, "in_c": in_c, "out_w": width, "out_h": height,
+        "out_c": out_c, "final_w": width, "final_h": height, "kernel_w": kernel,
+        "kernel_h": kernel, "dtype": dtype, "zero_fraction": 0.0125,
+    }  # fmt: skip
+    return NnWork(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("width", "kernel", "dtype", "expected"),
+    [
+        (16, 3, DType.U8, 4), (17, 3, DType.U8, 2), (16, 5, DType.U8, 2), (32, 5, DType.U8, 2),
+        (33, 3, DType.U8, 1), (16, 3, DType.I16, 2), (17, 3, DType.F16, 1),
+    ],
+)  # fmt: skip
+def test_interleave_follows_the_width_with_its_halo(width, kernel, dtype, expected):
+    assert interleave(width, kernel, dtype) == expected
+
+
+def test_accumulators_limit_kernels_and_rows():
+    # Printed by the vendor's estimator for 64 channels, 56x56, 3x3.
+    tile = make_tile(work(64, 64, 56, 56, 3), RK1808, 56, 8)
+    assert (tile.kernels_per_core, tile.superblocks, tile.rows) == (7, 1, 7)
+    assert make_tile(work(64, 64, 56, 56, 3), RK1808, 56, 11) is None
+
+
+def test_legal_tiles_stay_in_the_map_and_fit():
+    for tile in legal_tiles(work(96, 320, 26, 26, 3), RK1808):
+        assert tile.width <= 26
+        assert tile.height <= 12 * tile.interleave - 2
+        assert tile.kernels_per_core * max(tile.height, tile.interleave) <= 64 * tile.interleave
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        # Asked of the vendor's estimator: 16 input channels, rows of 64, 1x1, 3.8 bytes per cycle.
+        # The more output channels, the lower the tile, so that its lines fit the write cache.
+        ((16, 7, 64, 64, 1), (64, 8)),
+        ((16, 32, 64, 64, 1), (64, 1)),
+        ((64, 64, 56, 56, 3), (56, 8)),
+        ((512, 512, 14, 14, 3), (14, 14)),
+    ],
+)
+def test_the_drivers_choice(shape, expected):
+    tile = plan(work(*shape), RK1808, 3.8)
+    assert (tile.width, tile.height) == expected
+
+
+def test_lines_of_an_output_tile_grow_with_its_height():
+    shape = work(16, 32, 64, 28, 1)
+    tiles = [make_tile(shape, RK1808, 28, height) for height in (1, 2, 4)]
+    lines = [output_lines(shape, tile, RK1808) for tile in tiles]
+    assert lines == [1.375, 1.75, pytest.approx(2.625, abs=0.13)]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "zeros", "cycles"),
+    # Measured on single tiles: cycles of a kernel, input channel and row group.
+    [(3, 0.0, 3.0), (5, 0.0, 12.0), (7, 0.0125, 20.91), (4, 0.0125, 8.947), (6, 0.0, 12.0),
+     (8, 0.0125, 24.0), (3, 0.5, 2.655), (5, 0.5, 9.69), (2, 0.5, 2.24), (7, 0.61, 13.68)],
+)  # fmt: skip
+def test_products_of_a_kernel(kernel, zeros, cycles):
+    shape = work(64, 80, 14, 14, kernel, zero_fraction=zeros)
+    assert kernel_time(shape, RK1808).full == pytest.approx(cycles, rel=0.035)
+
+
+def test_lower_tiles_at_the_bottom_cost_a_3x3_kernel():
+    for kernel in (4, 5, 6, 7):
+        time = kernel_time(work(64, 80, 24, 14, kernel, zero_fraction=0.0), RK1808)
+        assert time.partial == pytest.approx(3.0)
+
+
+def test_more_zeros_never_cost_more():
+    ratios = [skip_ratio(step / 50) for step in range(51)]
+    assert all(later <= earlier for earlier, later in pairwise(ratios))
