@@ -89,7 +89,8 @@ def binary(
         if types == {np.dtype(np.float16)} and op in ("max", "min"):
             return FUNCTIONS[op](a, b)
         if types == {np.dtype(np.float16)} and op == "prelu":
-            return np.where(a < 0, cut_to_f16(a.astype(np.float32) * b.astype(np.float32)), a)
+            product = dequantize(a, a_scaling) * dequantize(b, b_scaling)  # subnormals are 0
+            return np.where(a < 0, cut_to_f16(product), a)
         function = multiply if op == "mul" and a.dtype == b.dtype == np.int16 else FUNCTIONS[op]
         value = function(dequantize(a, a_scaling), dequantize(b, b_scaling))
         return requantize(value, dtype, out_scaling)

@@ -59,13 +59,13 @@ def requantize(value: F32, dtype: DTypeLike, scaling: Scaling) -> NDArray[np.gen
     return saturate(steps, dtype)
 
 
-def multiply(a: F32, b: F32) -> F32:
+def multiply(a: F32, b: F32 | np.float32) -> F32:
     """Return float32 products as the shader rounds them: to nearest, ties upward.
 
     Only products wider than 24 bits (i16 times i16) tell it from ties to even (measured,
     docs/fidelity.md section 8).
     """
-    exact = a.astype(np.float64) * b.astype(np.float64)
+    exact = a.astype(np.float64) * np.float64(b)
     nearest = _f32(exact)
     above = np.nextafter(nearest, np.float32(np.inf))
     return np.where((exact - nearest) * 2 == above.astype(np.float64) - nearest, above, nearest)
@@ -113,4 +113,43 @@ def unary(
         value = UNARY[name](dequantize(codes, scaling))
     if np.dtype(dtype) == np.float16:
         value = np.clip(np.where(np.isnan(value), -LARGEST_F16, value), -LARGEST_F16, LARGEST_F16)
+    return requantize(value, dtype, out_scaling)
+
+
+def _sigmoid(value: F32) -> F32:
+    return ONE / (ONE + exp2(-value))
+
+
+ACTIVATIONS: Mapping[str, Callable[[F32, float], F32]] = {
+    "relu": lambda value, _: np.maximum(value, np.float32(0)),
+    "relu1": lambda value, _: np.clip(value, np.float32(-1), np.float32(1)),
+    "relu6": lambda value, _: np.clip(value, np.float32(0), np.float32(6)),
+    "leaky_relu": lambda value, alpha: np.where(
+        value < 0, multiply(value, np.float32(np.float16(alpha))), value
+    ),
+    "abs": lambda value, _: np.abs(value),
+    "square": lambda value, _: multiply(value, value),
+    "sigmoid": lambda value, _: _sigmoid(value),
+    "tanh": lambda value, _: np.float32(2) * _sigmoid(np.float32(2) * value) - ONE,
+    "swish": lambda value, _: value * _sigmoid(value),
+    "hard_swish": lambda value, _: (
+        value * np.clip(value + np.float32(3), np.float32(0), np.float32(6)) / np.float32(6)
+    ),
+}
+
+
+def activation(
+    name: str,
+    alpha: float,
+    codes: NDArray[np.generic],
+    scaling: Scaling,
+    dtype: DTypeLike,
+    out_scaling: Scaling,
+) -> NDArray[np.generic]:
+    """Apply a function of ``ACTIVATIONS``, which the shader computes where TP's tables end.
+
+    Inputs in fixed point of more than 15 fraction bits. ``alpha`` (leaky_relu) is a float16 there.
+    Source: measured, docs/fidelity.md section 8.
+    """
+    value = ACTIVATIONS[name](dequantize(codes, scaling), alpha)
     return requantize(value, dtype, out_scaling)

@@ -205,6 +205,82 @@ def sums(new: New) -> Cases:
             yield sum_of_convolutions(case, kind, dtype, size, zero_point, ratio)
 
 
+def fixed_point_sums(new: New) -> Cases:
+    """Add and subtract hidden i8 and i16 results of unequal fraction bits: shifts, wraps, a pixel.
+
+    The last forms have results finer than their sums, which i16 stores as -32768 below zero.
+    """
+    for kind in ("add", "sub"):
+        for dtype, size, first, second, result in [
+            ("i8", 6, 4, 5, 3),
+            ("i8", 6, 8, 1, 1),
+            ("i8", 6, 9, 1, 0),
+            ("i8", 1, 6, 4, 4),
+            ("i16", 6, 9, 11, 8),
+            ("i16", 6, 15, 0, 0),
+            ("i16", 1, 9, 12, 8),
+            ("i16", 6, 4, 4, 6),
+        ]:
+            case = new(f"{kind} {dtype} {size}x{size} {first} {second} {result}")
+            dfp, channels = case.oracle.dfp, 8
+            shape = (1, channels, size, size)
+            ones = np.ones((1, channels, 1, 1), {"i8": np.int8, "i16": np.int16}[dtype])
+            zeros = np.zeros(channels, {"i8": np.int32, "i16": np.int64}[dtype])
+            for name, bits in (("p", first), ("q", second)):
+                case.input(f"x{name}", dtype, case.data(dtype, shape), dfp(bits))
+                case.graph.const(f"w{name}", ones, dfp(0))
+                case.graph.const(f"b{name}", zeros, dfp(bits))
+                case.graph.tensor(name, shape, dtype, dfp(bits))
+                case.op("conv2d", [f"x{name}", f"w{name}", f"b{name}"], name, mult=1)
+            case.graph.output("y", shape, dtype, dfp(result))
+            case.op(kind, ["p", "q"], "y")
+            yield case
+
+
+def beyond_tables(new: New) -> Cases:
+    """Activations of i16 at the ends of TP's tables, and finer inputs, on the shader."""
+    for kind in ("relu6", "leaky_relu", "sigmoid", "tanh", "swish", "abs"):
+        for bits, result in ((-2, -2), (-3, -2), (15, 15), (16, 15)):
+            case = new(f"{kind} {bits}")
+            codes = np.arange(-32768, 32768, 128).astype(np.int16).reshape(1, 1, 16, 32)
+            case.input("x", "i16", codes, case.oracle.dfp(bits))
+            case.graph.output("y", codes.shape, "i16", case.oracle.dfp(result))
+            case.op(kind, ["x"], "y", **({"alpha": 0.1} if kind == "leaky_relu" else {}))
+            yield case
+
+
+def shader_steps(new: New) -> Cases:
+    """i16 products near ties, i16 matrix products, i8 layer norm with negative sums, wide LRN."""
+    dfp = new("").oracle.dfp
+    case = new("mul i16, two products near ties")
+    a, b = (case.data("i16", (1, 2, 16, 32)) for _ in range(2))
+    a[0, 0, 0, :2], b[0, 0, 0, :2] = (19188, -29792), (-19884, -19979)
+    case.input("a", "i16", a, dfp(12))
+    case.input("b", "i16", b, dfp(15))
+    case.graph.output("y", a.shape, "i16", dfp(12))
+    case.op("mul", ["a", "b"], "y")
+    yield case
+    case = new("matmul i16")
+    case.input("a", "i16", case.data("i16", (1, 16, 37)), dfp(13))
+    case.input("b", "i16", case.data("i16", (1, 37, 19)), dfp(12))
+    case.graph.output("y", (1, 16, 19), "i16", dfp(9))
+    case.op("matmul", ["a", "b"], "y")
+    yield case
+    case = new("layernorm i8")
+    case.input("x", "i8", case.data("i8", (1, 6, 8, 11)), dfp(4))
+    case.graph.const("beta", case.rng.normal(0, 0.5, 11).astype(f32))
+    case.graph.const("gamma", case.rng.uniform(0.5, 1.5, 11).astype(f32))
+    case.graph.output("y", (1, 6, 8, 11), "i8", dfp(5))
+    case.op("layernorm", ["x", "beta", "gamma"], "y", axis=3)
+    yield case
+    for size in (6, 7):
+        case = new(f"lrn i16 {size}")
+        case.input("x", "i16", case.data("i16", (1, 12, 5, 6)), dfp(10))
+        case.graph.output("y", (1, 12, 5, 6), "i16", dfp(10))
+        case.op("lrn", ["x"], "y", size=size, alpha=0.01, beta=0.75, bias=1.0, axis=1)
+        yield case
+
+
 def sum_of_convolutions(
     case: Case, kind: str, dtype: str, size: int, zero_point: int, ratio: float
 ) -> Case:
@@ -234,6 +310,9 @@ FAMILIES: dict[str, Callable[[New], Cases]] = {
     "means": means,
     "oblong_averages": oblong_averages,
     "sums": sums,
+    "fixed_point_sums": fixed_point_sums,
+    "beyond_tables": beyond_tables,
+    "shader_steps": shader_steps,
 }
 
 
@@ -243,6 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("oracle", type=Path, help="folder with oracle.py")
     parser.add_argument("--to", type=Path, default=REPOSITORY / "tests" / "golden")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--families", nargs="+", choices=list(FAMILIES), default=list(FAMILIES))
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(options.oracle))
     oracle = importlib.import_module("oracle")
@@ -250,7 +330,8 @@ def main(arguments: list[str] | None = None) -> int:
     manifest_path = options.to / "manifest.json"
     manifest = json.loads(manifest_path.read_text())
     (options.to / "measured").mkdir(parents=True, exist_ok=True)
-    for family, cases in FAMILIES.items():
+    for family in options.families:
+        cases = FAMILIES[family]
         rng = np.random.default_rng(options.seed)
         metas, arrays = [], {}
         for number, case in enumerate(cases(lambda name, rng=rng: Case(oracle, name, rng))):  # type: ignore[misc]

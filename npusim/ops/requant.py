@@ -144,10 +144,11 @@ def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False
     if isinstance(first.quant, DynamicFixedPoint):
         bits = [_fraction_bits(spec.quant) for spec in (first, second)]
         finest, half = max(bits), 1 << (first.dtype.bits - 1)
-        one, other = (1 << (finest - fl) for fl in bits)
-        other = -other if subtract else other
-        one, other = (-half if weight == half else weight for weight in (one, other))
-        return AddWeights(first=one, second=other, bias=0, scale=2.0**-finest)
+        weights = [1 << (finest - fl) for fl in bits]
+        if subtract:
+            weights[1] = -weights[1]
+        left, right = (-half if weight == half else weight for weight in weights)
+        return AddWeights(first=left, second=right, bias=0, scale=2.0**-finest)
     scale_1, scale_2 = np.float32(scale_of(first.quant)), np.float32(scale_of(second.quant))
     zero_1, zero_2 = zero_point_of(first.quant), zero_point_of(second.quant)
     ratio = scale_2 / scale_1

@@ -43,6 +43,7 @@ NN_TYPE_PAIRS = (
     (DType.F16, DType.F16),
 )
 LARGEST_NN_KERNEL = 11
+FINEST_OF_TABLES = 15  # fraction bits that TP's activation tables reach
 
 
 # ---- types -------------------------------------------------------------------------------------
@@ -55,6 +56,16 @@ def engine_types(node: Node, view: GraphView) -> bool:
     """Match u8, i8, i16 and f16 in and out."""
     specs = (view.ifm(node), *(view.graph.spec(name) for name in node.outputs))
     return all(spec.dtype in ENGINE_TYPES for spec in specs)
+
+
+def finer_than_tables(node: Node, view: GraphView) -> bool:
+    """Match inputs in dynamic fixed point with more than 15 fraction bits."""
+    quant = view.ifm(node).quant
+    return (
+        isinstance(quant, DynamicFixedPoint)
+        and quant.fl > FINEST_OF_TABLES
+        and engine_types(node, view)
+    )
 
 
 def signed_with_zero_point(node: Node, view: GraphView) -> bool:
@@ -361,6 +372,17 @@ def sum_of_one_pixel(node: Node, view: GraphView) -> bool:
         and ifm.elements == ifm.shape[1] > 1
         and _fully_connected_types(ifm, view.ofm(node))
         and sum_on_nn(node, view)
+    )
+
+
+def one_slope(node: Node, view: GraphView) -> bool:
+    """Match u8 and f16 with a single known slope."""
+    ifm, slope = view.ifm(node), view.ifm(node, 1)
+    return (
+        ifm.dtype in (DType.U8, DType.F16)
+        and engine_types(node, view)
+        and slope.elements == 1
+        and slope.name in view.graph.constants
     )
 
 

@@ -120,6 +120,10 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
         EngineRule(TP, when.few_channels, "TP normalization over up to 5 channels"),
         EngineRule(SHADER, when.engine_types, "normalization over more channels"),
     ),
+    "prelu": (
+        EngineRule(TP, when.one_slope, "one slope, u8 or f16: TP activation leaky_relu"),
+        _SHADER_ONLY,
+    ),
     "argmax": (EngineRule(SHADER, when.always, _SHADER_ONLY.reason),),
     "argmin": (EngineRule(SHADER, when.always, _SHADER_ONLY.reason),),
 }
@@ -131,6 +135,7 @@ def _add(ops: str, *rules: EngineRule) -> None:
 
 _add(
     "relu relu1 relu6 leaky_relu sigmoid tanh hard_swish swish abs square",
+    EngineRule(SHADER, when.finer_than_tables, "finer than TP's tables reach"),
     EngineRule(TP, when.engine_types, "TP activation"),
 )
 _add(
@@ -143,7 +148,7 @@ _add(
     _OTHER_TYPES,
 )
 _add(
-    "mul div max min pow prelu softplus exp sqrt rsqrt floor erf softmax log_softmax l2norm "
+    "mul div max min pow softplus exp sqrt rsqrt floor erf softmax log_softmax l2norm "
     "batch_norm instance_norm layer_norm matmul gather tile reduce_sum reduce_max reduce_min "
     "reduce_prod",
     _SHADER_ONLY,

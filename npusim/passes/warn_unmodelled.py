@@ -8,9 +8,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
+from npusim.passes.engine_predicates import FINEST_OF_TABLES
 
 log = logging.getLogger(__name__)
-FINEST = 15  # fraction bits that the TP engine's tables reach
 TABLE_LOOKUPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "reciprocal")
 
 
@@ -40,14 +40,20 @@ def _prelu(node: Node, ifm: TensorSpec) -> str:
     return ""
 
 
+def _layer_norm(node: Node, ifm: TensorSpec) -> str:
+    if node.op == "layer_norm" and ifm.dtype is DType.I8:
+        return "the chip's i8 kernel stores 0 wherever the codes of a row add up to less than 0"
+    return ""
+
+
 def _fine_table(node: Node, ifm: TensorSpec) -> str:
     if (
         node.engine is Engine.TP
         and node.op in TABLE_LOOKUPS
         and isinstance(ifm.quant, DynamicFixedPoint)
-        and ifm.quant.fl > FINEST
+        and ifm.quant.fl > FINEST_OF_TABLES
     ):
-        return f"the chip's table is wrong for inputs of more than {FINEST} fraction bits"
+        return f"the chip's table is wrong for inputs of more than {FINEST_OF_TABLES} fraction bits"
     return ""
 
 
@@ -55,12 +61,13 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec], str], ...] = (
     _transposed_matmul,
     _lrn,
     _prelu,
+    _layer_norm,
     _fine_table,
 )
 
 
 def warn_unmodelled(graph: Graph) -> Graph:
-    """Log a warning for every layer that the chip is known to compute in another way.
+    """Log a warning for every layer of which the chip makes something unusable or unknown.
 
     Engines must be assigned. Source: measured, docs/fidelity.md section 9.
     """
@@ -69,8 +76,7 @@ def warn_unmodelled(graph: Graph) -> Graph:
         for check in UNMODELLED:
             if why := check(node, ifm):
                 log.warning(
-                    "layer %r (%s, %s): %s; npusim computes the exact result "
-                    "(docs/fidelity.md section 9)",
+                    "layer %r (%s, %s): %s (docs/fidelity.md section 9 says what npusim does)",
                     node.name,
                     node.op,
                     ifm.dtype.value,

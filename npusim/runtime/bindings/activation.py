@@ -1,11 +1,12 @@
 """Functions of one tensor: TP activations and table lookups, shader functions."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from npusim.ir.attrs import AlphaAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
-from npusim.kernels.shader import UNARY, unary
+from npusim.kernels.shader import ACTIVATIONS, UNARY, activation, dequantize, unary
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of, table_step
 
@@ -25,6 +26,17 @@ def bind_tp_activation(node: Node, graph: Graph) -> Step:
     return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
 
 
+@binding("prelu", engine=Engine.TP)
+def bind_one_slope(node: Node, graph: Graph) -> Step:
+    """Bind prelu with one slope: a leaky_relu. Source: measured, docs/fidelity.md section 8."""
+    spec = graph.spec(node.inputs[1])
+    slope = dequantize(graph.constants[spec.name], scaling_of(spec)).reshape(-1)
+    leaky = replace(
+        node, op="leaky_relu", inputs=node.inputs[:1], attrs=AlphaAttrs(alpha=float(slope[0]))
+    )
+    return bind_tp_activation(leaky, graph)
+
+
 @binding(*UNARY, engine=Engine.SHADER)
 def bind_shader_function(node: Node, graph: Graph) -> Step:
     """Tabulate a function of the shader; any pair of element types."""
@@ -33,6 +45,19 @@ def bind_shader_function(node: Node, graph: Graph) -> Step:
 
     def function(codes: Array) -> Array:
         return unary(node.op, codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm))
+
+    return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
+
+
+@binding(*ACTIVATIONS, engine=Engine.SHADER)
+def bind_shader_activation(node: Node, graph: Graph) -> Step:
+    """Tabulate an activation of the shader, for inputs beyond the reach of TP's tables."""
+    ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    require_types(node, (ifm, ofm), ENGINE_TYPES)
+    alpha = node.attrs.alpha if isinstance(node.attrs, AlphaAttrs) else 0.0
+
+    def function(codes: Array) -> Array:
+        return activation(node.op, alpha, codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm))
 
     return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
 

@@ -1,0 +1,71 @@
+"""What the chip computes otherwise is said, with the layer's name."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npusim.ir.attrs import LrnAttrs, MatmulAttrs, NormAttrs
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import DynamicFixedPoint, Float
+from npusim.passes.assign_engine import assign_engine
+from npusim.passes.warn_unmodelled import warn_unmodelled
+from tests.builder import Builder
+
+SHAPE = (1, 4, 6, 8)
+
+
+def stored(build, dtype, fl=4):
+    quant = Float() if dtype is DType.F16 else DynamicFixedPoint(fl=fl)
+    graph = build.graph
+    for name, spec in graph.tensors.items():
+        if name not in graph.constants:
+            graph.tensors[name] = replace(spec, dtype=dtype, quant=quant)
+    return assign_engine(graph)
+
+
+def net(op, attrs=None, *constants, inputs=1):
+    build = Builder()
+    square = SHAPE if op != "matmul" else (1, 8, 8)
+    names = [build.input(f"x{i}", *square) for i in range(inputs)]
+    names += [build.constant(f"c{i}", value) for i, value in enumerate(constants)]
+    build.graph.outputs = (build.node(op, names, "y", attrs),)
+    return build
+
+
+WARNED = [
+    (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I16, 4, "groups of eight"),
+    (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.F16, 0, "groups of eight"),
+    (net("lrn", LrnAttrs(size=4)), DType.I16, 4, "zeros for windows"),
+    (net("lrn", LrnAttrs(size=7)), DType.I8, 4, "wrong values"),
+    (net("mish"), DType.I16, 16, "more than 15 fraction bits"),
+    (
+        net("layer_norm", NormAttrs(axis=3), np.ones(8), np.zeros(8)),
+        DType.I8,
+        4,
+        "add up to less than 0",
+    ),
+]
+SILENT = [
+    (net("matmul", MatmulAttrs(), inputs=2), DType.I16, 4),
+    (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I8, 4),
+    (net("lrn", LrnAttrs(size=5)), DType.I8, 4),
+    (net("mish"), DType.I16, 15),
+    (net("sigmoid"), DType.I16, 16),
+]
+
+
+@pytest.mark.parametrize(("build", "dtype", "fl", "text"), WARNED)
+def test_layers_are_named(build, dtype, fl, text, caplog):
+    graph = stored(build, dtype, fl)
+    with caplog.at_level(logging.WARNING):
+        assert warn_unmodelled(graph) is graph
+    assert "layer 'n_y'" in caplog.text
+    assert text in caplog.text
+
+
+@pytest.mark.parametrize(("build", "dtype", "fl"), SILENT)
+def test_others_are_not(build, dtype, fl, caplog):
+    warn_unmodelled(stored(build, dtype, fl))
+    assert not caplog.text
