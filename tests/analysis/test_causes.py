@@ -10,8 +10,6 @@ import npusim
 from npusim.analysis.analyze import analyze
 from npusim.errors import ConfigError, InputError
 from npusim.ir.attrs import AxisAttrs, ClipAttrs, Conv2dAttrs
-from npusim.quantization import apply
-from npusim.quantization.schemes import parameters
 from tests.builder import Builder
 
 RNG = np.random.default_rng(5)
