@@ -179,13 +179,13 @@ def test_tune_interrupted_keeps_what_it_has(run, tmp_path, monkeypatch):
         return point
 
     monkeypatch.setattr(Tuner, "measure", stopping)
-    code, out, _ = run(*tune("--budget-us", 30000))
+    code, out, _ = run(*tune("--budget-us", 1000000))
     assert code == 130
     assert "the same command goes on" in out
     assert len(json.loads((tmp_path / "t.tune.json").read_text())["points"]) == 3
     assert (tmp_path / "t.quantization.cfg").exists()
     monkeypatch.setattr(Tuner, "measure", original)
-    code, out, _ = run(*tune("--budget-us", 30000))
+    code, out, _ = run(*tune("--budget-us", 1000000))
     assert code == 0
     assert "3 measurements of an earlier run" in out
 
