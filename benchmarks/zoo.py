@@ -1,6 +1,7 @@
 """Networks for the benchmarks: known structures with seeded random weights, as ONNX models."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -152,32 +153,35 @@ def resnet50() -> onnx.ModelProto:
     return net.model("resnet50", net.head(x, 1000))
 
 
-def yolov5s(act: str) -> onnx.ModelProto:
-    """YOLOv5s at 640 with three sigmoid outputs: 8.2 GMAC."""
-    net = Net(640)
+def yolov5s(act: str, size: int = 640, width: float = 1.0) -> onnx.ModelProto:
+    """YOLOv5s with three sigmoid outputs, 8.2 GMAC at 640; ``width`` 0.5 is YOLOv5n."""
+    net = Net(size)
+
+    def conv(x: str, out_c: int, *args: int, **how: Any) -> str:
+        return net.conv(x, out_c if out_c == 255 else int(out_c * width), *args, **how)
 
     def c3(x: str, out_c: int, count: int, shortcut: bool = True) -> str:
-        a, b = net.conv(x, out_c // 2, 1, act=act), net.conv(x, out_c // 2, 1, act=act)
+        a, b = conv(x, out_c // 2, 1, act=act), conv(x, out_c // 2, 1, act=act)
         for _ in range(count):
-            y = net.conv(net.conv(a, out_c // 2, 1, act=act), out_c // 2, 3, act=act)
+            y = conv(conv(a, out_c // 2, 1, act=act), out_c // 2, 3, act=act)
             a = net.add(a, y) if shortcut else y
-        return net.conv(net.concat(a, b), out_c, 1, act=act)
+        return conv(net.concat(a, b), out_c, 1, act=act)
 
-    x = net.conv("x", 32, 6, 2, pad=2, act=act)
-    x = c3(net.conv(x, 64, 3, 2, act=act), 64, 1)
-    p3 = c3(net.conv(x, 128, 3, 2, act=act), 128, 2)
-    p4 = c3(net.conv(p3, 256, 3, 2, act=act), 256, 3)
-    x = c3(net.conv(p4, 512, 3, 2, act=act), 512, 1)
-    x = net.conv(x, 256, 1, act=act)
+    x = conv("x", 32, 6, 2, pad=2, act=act)
+    x = c3(conv(x, 64, 3, 2, act=act), 64, 1)
+    p3 = c3(conv(x, 128, 3, 2, act=act), 128, 2)
+    p4 = c3(conv(p3, 256, 3, 2, act=act), 256, 3)
+    x = c3(conv(p4, 512, 3, 2, act=act), 512, 1)
+    x = conv(x, 256, 1, act=act)
     pools = [x]
     for _ in range(3):
         pools.append(net.max_pool(pools[-1], 5, 1))
-    p5 = net.conv(net.conv(net.concat(*pools), 512, 1, act=act), 256, 1, act=act)
-    n4 = net.conv(c3(net.concat(net.up(p5), p4), 256, 1, False), 128, 1, act=act)
+    p5 = conv(conv(net.concat(*pools), 512, 1, act=act), 256, 1, act=act)
+    n4 = conv(c3(net.concat(net.up(p5), p4), 256, 1, False), 128, 1, act=act)
     out3 = c3(net.concat(net.up(n4), p3), 128, 1, False)
-    out4 = c3(net.concat(net.conv(out3, 128, 3, 2, act=act), n4), 256, 1, False)
-    out5 = c3(net.concat(net.conv(out4, 256, 3, 2, act=act), p5), 512, 1, False)
-    heads = [net.act(net.conv(out, 255, 1), "sigmoid") for out in (out3, out4, out5)]
+    out4 = c3(net.concat(conv(out3, 128, 3, 2, act=act), n4), 256, 1, False)
+    out5 = c3(net.concat(conv(out4, 256, 3, 2, act=act), p5), 512, 1, False)
+    heads = [net.act(conv(out, 255, 1), "sigmoid") for out in (out3, out4, out5)]
     return net.model(f"yolov5s_{act}", *heads)
 
 
