@@ -119,7 +119,7 @@ _CODE_SIGNATURE = (
 )
 
 
-@kernel(_CODE_SIGNATURE.format(store="f8, f8, f8,", ofm="u1"))
+@kernel(_CODE_SIGNATURE.format(store="f8, f8, f8, f8,", ofm="u1"))
 def conv2d_8bit(
     ifm,
     geometry,
@@ -131,7 +131,8 @@ def conv2d_8bit(
     zero_weights,
     bias,
     scale,
-    zero_out,
+    zero_before,
+    zero_after,
     low,
     high,
     window,
@@ -141,7 +142,7 @@ def conv2d_8bit(
     start,
     stop,
 ):
-    """Convolve u8 or i8 and store u8 or i8: ``clip(rne(acc * scale[o]) + zero_out, low, high)``.
+    """Convolve u8 or i8 and store u8 or i8 as ``store_row`` does.
 
     i8 arrays are bit patterns: their inputs have ``flip`` 128 and zero points 128 higher.
     ``acc * scale`` is exact in float64 when scale has 16 significant bits.
@@ -197,8 +198,8 @@ def conv2d_8bit(
                         else:
                             store_row(
                                 tile, row * PANEL, acc, (pixel + row) * step, scale, lane,
-                                zero_out, low, high, codes, out_starts[pixel + row] + channel,
-                                valid,
+                                zero_before, zero_after, low, high, codes,
+                                out_starts[pixel + row] + channel, valid,
                             )  # fmt: skip
 
 

@@ -87,7 +87,8 @@ class Convolution:
     requant : Requant
         The store.
     scales : float64 (O,), optional
-        Replaces the store's multiplier by one factor per output channel.
+        Replaces the store's multiplier by one factor per output channel: the shader's store, which
+        rounds after adding the zero point.
     """
 
     where: str

@@ -99,11 +99,14 @@ def _eight_bit(conv: Convolution, phase: Phase) -> Run:
     layout = lay_out(conv, phase, np.float32)
     constants = _eight_bit_constants(conv, layout)
     zero_out = float(conv.requant.zero_point)
+    zeros = (
+        (zero_out, 0.0) if conv.scales is not None else (0.0, zero_out)
+    )  # before, after rounding
     low, high = (float(limit) for limit in limits(conv))
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
         numbers = _portable_scratch(layout.plan, np.float32, np.int32)
-        portable.conv2d_8bit(ifm, *constants, zero_out, low, high, *numbers, ofm, start, stop)
+        portable.conv2d_8bit(ifm, *constants, *zeros, low, high, *numbers, ofm, start, stop)
 
     return layout.run(part)
 

@@ -68,6 +68,19 @@ def test_scale_and_zero_point_per_channel(seed, out_c, same_zero, relu):
     np.testing.assert_array_equal(result[0], np.clip(expected, 77 if relu else 0, 255))
 
 
+@pytest.mark.parametrize("zero_out", [100, 101])
+def test_ties_go_to_even_after_the_zero_point_on_the_shader(zero_out):
+    ifm = np.arange(1, 9, dtype=np.uint8).reshape(1, 1, 1, 8)  # halves: 0.5, 1.0, .. 4.0
+    quants = (
+        Affine(scale=1.0),
+        AffinePerChannel(scales=(0.5,), zero_points=(0,)),
+        Affine(scale=1.0, zero_point=zero_out),
+    )
+    weights, bias = np.ones((1, 1, 1, 1), np.uint8), np.zeros(1, np.int32)
+    result = run(ifm, weights, bias, quants, Conv2dAttrs(), Engine.SHADER)
+    np.testing.assert_array_equal(result.reshape(-1), np.rint(np.arange(1, 9) / 2 + zero_out))
+
+
 def test_float16_is_rounded_to_nearest_on_the_shader_and_cut_on_nn():
     ifm = np.ones((1, 1, 1, 2), np.float16)
     weights = np.ones((1, 1, 1, 1), np.float16)
