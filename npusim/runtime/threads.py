@@ -7,9 +7,9 @@ of threads. The number is ``NPUSIM_NUM_THREADS``, by default the processors this
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import count
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from npusim.errors import ConfigError
 from npusim.kernels.pack_fours import aligned
 
 RowsCall = Callable[[int, int], object]
-_SHARES = 3  # ranges per thread: one that is late does less
-SMALL_WORK = 1 << 20  # multiply-adds (or bytes) that are not worth a second thread
+_SHARES = 2  # ranges per thread: one that is late does less
+SMALL_WORK = 1 << 21  # multiply-adds (or bytes) that are not worth a second thread
 
 _local = threading.local()
 
@@ -51,8 +51,21 @@ def thread_count() -> int:
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="npusim")
+def _inbox() -> SimpleQueue[Callable[[], None]]:
+    """Start the other threads; return the queue of what they are to do."""
+    inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+
+    def work() -> None:
+        while True:
+            inbox.get()()
+
+    for number in range(1, thread_count()):
+        threading.Thread(target=work, name=f"npusim-{number}", daemon=True).start()
+    return inbox
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_inbox.cache_clear)  # threads do not survive a fork
 
 
 def part_count(rows: int, work: int) -> int:
@@ -83,11 +96,24 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
         while (number := next(numbers)) < shares:
             call(rows * number // shares, rows * (number + 1) // shares)
 
-    others = [_pool().submit(take) for _ in range(parts - 1)]
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    begun = [threading.Lock() for _ in range(parts - 1)]  # taken by who begins, or by who gives up
+
+    def help_out(lock: threading.Lock) -> None:
+        if lock.acquire(blocking=False):
+            try:
+                take()
+            except BaseException as error:
+                done.put(error)
+            else:
+                done.put(None)
+
+    for lock in begun:
+        _inbox().put(partial(help_out, lock))
     try:
         take()
     finally:  # the arrays must outlive every thread that writes them; who never began need not
-        errors = [other.exception() for other in others if not other.cancel()]
+        errors = [done.get() for lock in begun if not lock.acquire(blocking=False)]
     for error in errors:
         if error is not None:
             raise error
