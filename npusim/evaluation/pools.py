@@ -127,13 +127,12 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
         suspects: list[Item] = []
         for future in finished:
             chunk = futures.pop(future)
-            if future.status == "finished":
-                yield future.result()
+            try:  # waits: a result that died with its worker is computed again
+                records = future.result()
+            except distributed.KilledWorker:
+                suspects += chunk  # each ran on workers that died, together with others
                 continue
-            reason = future.exception()
-            if not isinstance(reason, distributed.KilledWorker):
-                raise reason
-            suspects += chunk  # each ran on workers that died, together with others
+            yield records
         for item in suspects:  # one by one: what dies now dies of this sample
             future = client.submit(run_items, held, [_with_contents(item)], pure=False)
             try:
