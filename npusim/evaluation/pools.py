@@ -109,13 +109,15 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
             rule="the address that dask scheduler prints, for example tcp://10.0.0.1:8786",
         ) from error
     with client:
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        if not workers:
+        try:  # workers that died a moment ago are being started again
+            client.wait_for_workers(1, timeout=CONNECT_S)
+        except TimeoutError:
             raise ConfigError(
                 "the cluster has no workers",
                 where=f"--scheduler {address}",
                 remedy=f"start some: dask worker {address}",
-            )
+            ) from None
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
         # a task, not scattered data: when every worker that holds it dies, it is made again
         held = client.submit(_same, job, key=f"npusim-{job.digest}", pure=True)
         futures = {}

@@ -82,3 +82,12 @@ def test_no_scheduler(job, labelled, monkeypatch):
         evaluate(job(), labelled(1), scheduler="tcp://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"--scheduler"):
         evaluate(job(), labelled(1), scheduler="nonsense://x")
+
+
+def test_a_cluster_without_workers(job, labelled, monkeypatch):
+    with distributed.LocalCluster(
+        n_workers=0, processes=True, dashboard_address=None, host="127.0.0.1"
+    ) as empty:
+        monkeypatch.setattr("npusim.evaluation.pools.CONNECT_S", 1.0)
+        with pytest.raises(ConfigError, match="no workers"):
+            evaluate(job(), labelled(1), scheduler=empty.scheduler_address)
