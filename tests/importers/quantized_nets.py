@@ -81,7 +81,7 @@ def quantized_by_ort(
     """Return a file with the model quantized statically: form QDQ or QOperator."""
     from onnxruntime import quantization as q
 
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(q.CalibrationDataReader):
         def __init__(self) -> None:
             self.rest = samples(name, shape)
 
