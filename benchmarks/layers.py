@@ -11,17 +11,19 @@ import numpy as np
 def layer_times(program: Any, stored: Mapping[str, Any], repetitions: int) -> list[dict[str, Any]]:
     """Return one record per layer: op, engine, shapes, median microseconds, multiply-adds."""
     from npusim.ops import node_macs
+    from npusim.runtime.threads import own_processors
 
     graph, nodes = program.graph, program._nodes
     times: list[list[float]] = [[] for _ in nodes]
     for _ in range(repetitions + 1):
         values = {**graph.constants, **stored}
-        for bound, taken in zip(nodes, times, strict=True):
-            feeds = [values[name] for name in bound.feeds]
-            begin = time.perf_counter()
-            results = bound.step(*feeds)
-            taken.append(time.perf_counter() - begin)
-            values.update(zip(bound.node.outputs, results, strict=True))
+        with own_processors():
+            for bound, taken in zip(nodes, times, strict=True):
+                feeds = [values[name] for name in bound.feeds]
+                begin = time.perf_counter()
+                results = bound.step(*feeds)
+                taken.append(time.perf_counter() - begin)
+                values.update(zip(bound.node.outputs, results, strict=True))
     rows = []
     for bound, taken in zip(nodes, times, strict=True):
         node = bound.node

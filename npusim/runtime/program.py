@@ -1,6 +1,7 @@
 """A network bound to kernels, ready to run."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from npusim.ir.quant import Float
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
 from npusim.runtime.real_codes import dequantize, quantize
+from npusim.runtime.threads import own_processors
 
 Array = NDArray[Any]
 # (node, output tensor name, stored value) for every executed layer output, in execution order
@@ -122,14 +124,15 @@ class Program:
         for name in self.graph.outputs:
             if self.graph.is_constant(name):
                 values[name] = self.graph.constants[name]
-        for bound in self._nodes:
-            results = bound.step(*[values[name] for name in bound.feeds])
-            for name, value in zip(bound.outputs, results, strict=True):
-                values[name] = value
-                if observe:
-                    observe(bound.node, name, value)
-            for name in bound.dead:
-                values.pop(name, None)
+        with own_processors() if observe is None else nullcontext():
+            for bound in self._nodes:
+                results = bound.step(*[values[name] for name in bound.feeds])
+                for name, value in zip(bound.outputs, results, strict=True):
+                    values[name] = value
+                    if observe:
+                        observe(bound.node, name, value)
+                for name in bound.dead:
+                    values.pop(name, None)
         return {name: values[name] for name in self.graph.outputs}
 
     def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

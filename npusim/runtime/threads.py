@@ -7,20 +7,30 @@ of threads. The number is ``NPUSIM_NUM_THREADS``, by default the processors this
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cache, partial
 from itertools import count
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.errors import ConfigError
 from npusim.kernels.pack_fours import aligned
+from npusim.kernels.wait import until_changed
+from npusim.runtime.affinity import kept_apart
 
 RowsCall = Callable[[int, int], object]
 _SHARES = 2  # ranges per thread: one that is late does less
-SMALL_WORK = 1 << 21  # multiply-adds (or bytes) that are not worth a second thread
+SMALL_WORK = 1 << 19  # multiply-adds (or bytes) that are not worth a second thread
+
+# Waiting for less than about half a millisecond is looking, not sleeping: being woken takes 50 us
+# in a virtual machine. A thread that needs the interpreter lock while another one has it falls
+# asleep all the same, so whoever sees a change gives the other one time to enter its next kernel.
+_LOOKS = 20_000
+_LOOKS_TO_BEGIN = 100
+_LOOKS_TO_END = 50
 
 _local = threading.local()
 
@@ -50,22 +60,43 @@ def thread_count() -> int:
     return int(text)
 
 
+class _Pool(NamedTuple):
+    """The other threads."""
+
+    inbox: SimpleQueue[Callable[[], None]]  # what they are to do
+    calls: NDArray[np.int64]  # [0] changes when there is more of it
+    native_ids: tuple[int, ...]
+
+
 @cache
-def _inbox() -> SimpleQueue[Callable[[], None]]:
-    """Start the other threads; return the queue of what they are to do."""
+def _pool() -> _Pool:
+    """Start the other threads."""
     inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    calls = np.zeros(1, np.int64)
 
     def work() -> None:
         while True:
+            seen = int(calls[0])
+            if inbox.empty():
+                until_changed(calls, 0, seen, _LOOKS, _LOOKS_TO_BEGIN)
             inbox.get()()
 
-    for number in range(1, thread_count()):
-        threading.Thread(target=work, name=f"npusim-{number}", daemon=True).start()
-    return inbox
+    helpers = [
+        threading.Thread(target=work, name=f"npusim-{number}", daemon=True)
+        for number in range(1, thread_count())
+    ]
+    for helper in helpers:
+        helper.start()
+    return _Pool(inbox, calls, tuple(h.native_id for h in helpers if h.native_id is not None))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_inbox.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+
+
+def own_processors() -> AbstractContextManager[None]:
+    """Keep this thread and the pool's on different processors until the context ends."""
+    return kept_apart(_pool().native_ids if thread_count() > 1 else ())
 
 
 def part_count(rows: int, work: int) -> int:
@@ -96,24 +127,37 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
         while (number := next(numbers)) < shares:
             call(rows * number // shares, rows * (number + 1) // shares)
 
-    done: SimpleQueue[BaseException | None] = SimpleQueue()
-    begun = [threading.Lock() for _ in range(parts - 1)]  # taken by who begins, or by who gives up
+    helpers = range(parts - 1)
+    begun = [threading.Lock() for _ in helpers]  # taken by who begins, or by who gives up
+    ended = np.zeros(parts - 1, np.int64)
+    results: SimpleQueue[BaseException | None] = SimpleQueue()
 
-    def help_out(lock: threading.Lock) -> None:
-        if lock.acquire(blocking=False):
-            try:
-                take()
-            except BaseException as error:
-                done.put(error)
-            else:
-                done.put(None)
+    def help_out(number: int) -> None:
+        if not begun[number].acquire(blocking=False):
+            return
+        try:
+            take()
+        except BaseException as error:
+            results.put(error)
+        else:
+            results.put(None)
+        ended[number] = 1
 
-    for lock in begun:
-        _inbox().put(partial(help_out, lock))
+    def result(number: int) -> BaseException | None:
+        if begun[number].acquire(blocking=False):
+            return None
+        if not ended[number]:
+            until_changed(ended, number, 0, _LOOKS, _LOOKS_TO_END)
+        return results.get()
+
+    inbox, calls, _ = _pool()
+    for number in helpers:
+        inbox.put(partial(help_out, number))
+    calls[0] += 1
     try:
         take()
     finally:  # the arrays must outlive every thread that writes them; who never began need not
-        errors = [done.get() for lock in begun if not lock.acquire(blocking=False)]
+        errors = [result(number) for number in helpers]
     for error in errors:
         if error is not None:
             raise error

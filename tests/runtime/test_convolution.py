@@ -38,10 +38,10 @@ def workers(request, monkeypatch):
     monkeypatch.setattr(threads, "SMALL_WORK", 1)
     monkeypatch.setattr(pack, "_BLOCK_PIXELS", 9)
     threads.thread_count.cache_clear()
-    threads._inbox.cache_clear()
+    threads._pool.cache_clear()
     yield request.param
     threads.thread_count.cache_clear()
-    threads._inbox.cache_clear()
+    threads._pool.cache_clear()
 
 
 # ---- the slow exact reference ------------------------------------------------------------------

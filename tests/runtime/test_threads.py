@@ -11,10 +11,10 @@ from npusim.runtime import threads
 @pytest.fixture(autouse=True)
 def fresh():
     threads.thread_count.cache_clear()
-    threads._inbox.cache_clear()
+    threads._pool.cache_clear()
     yield
     threads.thread_count.cache_clear()
-    threads._inbox.cache_clear()
+    threads._pool.cache_clear()
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
