@@ -42,8 +42,8 @@ def _swish(value: F32) -> F32:
 
 def _mish(value: F32) -> F32:
     softplus = _f32(np.log((ONE + _exp(value)).astype(np.float64)))
-    gate = _f32(np.tanh(softplus.astype(np.float64)))
-    return np.where(np.isneginf(value), np.float32(0), value * gate)
+    product = value.astype(np.float64) * np.tanh(softplus.astype(np.float64))
+    return np.where(np.isneginf(value), np.float32(0), _f32(product))
 
 
 def _elu(value: F32, alpha: float) -> F32:
@@ -141,6 +141,7 @@ def activate(
         if op in TABLE_LOOKUP_OPS:
             function = resampled(function)
         odd = op == "tanh"
-        result = lookup(table(lambda v: function(v * scale), odd), value, odd)
+        real = np.float64 if odd else np.float32
+        result = lookup(table(lambda v: function(v * scale), odd, real=real), value, odd)
         factor = ratio(1.0, out_scale)
     return store(round_tp(result * factor), dtype, out_zero_point)

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.fc import store_affine
 from npusim.kernels.nnstore import cut_to_f16, store_integer
-from npusim.kernels.shader import F32, Scaling, dequantize, multiply, requantize, saturate
+from npusim.kernels.shader import F32, Scaling, dequantize, log2, multiply, requantize, saturate
 from npusim.kernels.tptable import TINY, nearest_f16, read_f16
 
 Codes = NDArray[np.generic]
@@ -24,7 +24,7 @@ def _power(a: F32, b: F32) -> F32:
     0**b is NaN for b <= 0.
     """
     sign = np.where((a < 0) & (np.trunc(b) % 2 != 0), np.float32(-1), np.float32(1))
-    exponent = b * np.log2(np.abs(a.astype(np.float64))).astype(np.float32)
+    exponent = b * log2(np.abs(a))
     power = sign * np.exp2(exponent.astype(np.float64)).astype(np.float32)
     return np.where((a == 0) & (b <= 0), np.float32(np.nan), power)
 

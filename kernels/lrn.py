@@ -19,19 +19,27 @@ from npusim.kernels.tptable import (
     table,
 )
 
+# The driver's table ends there, in real units, unless the scale is part of its function (u8).
+SMALLEST_SUM, LARGEST_SUM = 2.0**-6, 2.0**24
 LAST_OCTAVE = np.resize(2.0**16 * (1 + np.arange(32) / 32), ENTRIES)
 
 
-def normalizer(scale: float, table_step: float, alpha: float, beta: float, bias: float) -> F64:
+def normalizer(
+    scale: float, table_step: float, alpha: float, beta: float, bias: float, *, ends: bool
+) -> F64:
     """Return the table of (bias + alpha * sum of squares)**-beta, 32 segments an octave.
 
     Its argument is the sum of squared steps times ``table_step``. Unlike in other tables the last
-    octave, from 2**16 on, holds finite values.
+    octave, from 2**16 on, holds finite values. ``ends``: smaller sums than ``SMALLEST_SUM`` give 1,
+    whatever the bias, and larger ones than ``LARGEST_SUM`` count as that.
     """
 
     def power(total: F64) -> F64:
-        total = np.where(np.isinf(total), LAST_OCTAVE, total)
-        return np.asarray((bias + alpha * total * scale * scale / table_step) ** -beta)
+        total = np.where(np.isinf(total), LAST_OCTAVE, total) * scale * scale / table_step
+        if not ends:
+            return np.asarray((bias + alpha * total) ** -beta)
+        result = (bias + alpha * np.minimum(total, LARGEST_SUM)) ** -beta
+        return np.where(total < SMALLEST_SUM, 1.0, result)
 
     return table(power, odd=True)
 
@@ -61,7 +69,8 @@ def local_response(
         if first < last:
             part = total[:, first:last] + squares[:, first + offset : last + offset]
             total[:, first:last] = round_tp(part)
-    entries = normalizer(scaling[0], table_step, alpha, beta, bias)
+    ends = codes.dtype != np.uint8
+    entries = normalizer(scaling[0], table_step, alpha, beta, bias, ends=ends)
     factor = lookup(entries, total * table_step, odd=True)
     scaled = round_tp(round_tp(value * factor) * ratio(scaling[0], out_scaling[0]))
     return store(scaled, dtype, out_scaling[1])

@@ -75,24 +75,35 @@ def _f32(value: NDArray[np.floating]) -> F32:
     return value.astype(np.float32)
 
 
+def log2(value: F32) -> F32:
+    """Return the shader's logarithm to base 2, rounded toward zero.
+
+    Source: measured, 0 of 55443 softplus results differ (docs/fidelity.md section 8).
+    """
+    exact = np.log2(value.astype(np.float64))
+    nearest = _f32(exact)
+    return np.where(np.abs(nearest) > np.abs(exact), np.nextafter(nearest, np.float32(0)), nearest)
+
+
 def exp2(value: F32) -> F32:
     """Return 2**(value * log2 e), the shader's exponential."""
     return _f32(np.exp2((value * LOG2_E).astype(np.float64)))
 
 
 def _softplus(value: F32) -> F32:
-    return _f32(np.log2((ONE + exp2(value)).astype(np.float64))) * LN_2
+    return log2(ONE + exp2(value)) * LN_2
 
 
-def _rsqrt(value: F32) -> F32:
-    return np.where(value == 0, np.float32(np.inf), ONE / np.sqrt(value))
+def rsqrt(value: F32) -> F32:
+    """Return 1 / sqrt(value) with one rounding; infinity for zeros, NaN for negative numbers."""
+    return np.where(value == 0, np.float32(np.inf), _f32(1 / np.sqrt(value.astype(np.float64))))
 
 
 UNARY: Mapping[str, Callable[[F32], F32]] = {
     "softplus": _softplus,
-    "exp": lambda value: _f32(np.exp(value.astype(np.float64))),
+    "exp": exp2,
     "sqrt": np.sqrt,
-    "rsqrt": _rsqrt,
+    "rsqrt": rsqrt,
     "floor": np.floor,
     "erf": erf,  # not measured on the shader: the erf that was measured inside gelu
 }

@@ -17,6 +17,8 @@ Scaling = tuple[float, int]  # scale and zero point; (1, 0) for float16
 TINY = 2.0**-14  # smallest normal float16; smaller magnitudes become 0
 LARGEST_F16 = 65504.0
 ENTRIES = 1024
+LAST_SEGMENT = 61440.0  # begin of the last one between two samples of a signed table
+LAST_OCTAVE = np.resize(2.0**16 * (1 + np.arange(16) / 16), ENTRIES)  # where the grid has infinity
 LIMIT = 65535.0  # table entries saturate here; NaN becomes +LIMIT
 Sample = Callable[[F64], NDArray[np.floating]]
 
@@ -29,6 +31,16 @@ def round_tp(value: NDArray[np.float64] | float) -> F64:
     bits = np.atleast_1d(np.asarray(value, np.float64)).view(np.int64)
     half = np.int64((1 << 36) - 1) + ((bits >> 37) & 1)
     return (((bits + half) >> 37) << 37).view(np.float64).reshape(np.shape(value))
+
+
+def round_entry(value: F64) -> F64:
+    """Round float64 to 16 significant bits, ties away from zero: how the driver fills tables.
+
+    Source: measured over all 65536 halves, docs/fidelity.md section 8.
+    """
+    bits = np.atleast_1d(value).view(np.int64)
+    half = np.int64(1 << 36)
+    return (((bits + half) >> 37) << 37).view(np.float64).reshape(value.shape)
 
 
 def read_f16(codes: NDArray[np.float16]) -> F64:
@@ -103,12 +115,15 @@ def grid(odd: bool = False) -> F64:
     return sign * np.where(exponent == 0, 0.0, np.where(exponent == 31, np.inf, magnitude))
 
 
-def table(function: Sample, odd: bool = False) -> F64:
-    """Sample a function of the grid: float32, then 16 significant bits, saturated."""
+def table(function: Sample, odd: bool = False, *, real: type = np.float32) -> F64:
+    """Sample a function of the grid: float32, then 16 significant bits, saturated.
+
+    ``real`` np.float64: the driver does not round to float32 first (tanh).
+    """
     with np.errstate(all="ignore"):
-        samples = np.asarray(function(grid(odd))).astype(np.float32).astype(np.float64)
+        samples = np.asarray(function(grid(odd))).astype(real).astype(np.float64)
     samples = np.where(np.isnan(samples), LIMIT, samples)
-    samples = np.clip(round_tp(samples), -LIMIT, LIMIT)
+    samples = np.clip(round_entry(samples), -LIMIT, LIMIT)
     return np.where(np.abs(samples) < TINY, 0.0, samples)
 
 
@@ -138,12 +153,14 @@ def resampled(function: Sample) -> Sample:
     """Return the function as the driver's own table gives it.
 
     The driver samples the function on the signed grid in real units and fills the hardware's table
-    by linear interpolation of those samples; visible when the scale is no power of two.
+    by linear interpolation of those samples; visible when the scale is no power of two. Beyond the
+    last sample, 63488, the line goes on (measured with log, docs/fidelity.md section 8).
     """
 
     def interpolate(value: F64) -> F64:
-        magnitude = np.abs(value)
-        mantissa, exponent = np.frexp(np.clip(magnitude, TINY, 1e30))
+        octave = np.resize(LAST_OCTAVE, value.shape)  # infinity stands there in a whole grid
+        magnitude = np.where(np.isinf(value), octave, np.abs(value))
+        mantissa, exponent = np.frexp(np.clip(magnitude, TINY, LAST_SEGMENT))
         segment = np.floor((2 * mantissa - 1) * 16)
         low = (1 + segment / 16) * np.exp2(exponent - 1.0)
         high = (1 + (segment + 1) / 16) * np.exp2(exponent - 1.0)
@@ -151,7 +168,6 @@ def resampled(function: Sample) -> Sample:
         at_low = function(sign * low).astype(np.float64)
         at_high = function(sign * high).astype(np.float64)
         result = at_low + (at_high - at_low) * ((magnitude - low) / (high - low))
-        result = np.where(magnitude < TINY, function(np.copysign(0.0, value)), result)
-        return np.where(np.isinf(value), function(np.sign(value) * 65536), result)
+        return np.where(magnitude < TINY, function(np.copysign(0.0, value)), result)
 
     return interpolate

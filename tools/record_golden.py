@@ -95,7 +95,7 @@ def fully_connected_u8(new: New) -> Cases:
     for name, units, inputs, options in [
         ("ties", 900, 16, {}),
         ("ties", 900, 33, {}),
-        ("sums beyond 24 bits", 200, 400, {"wide": True}),
+        ("sums beyond 24 bits", 60, 400, {"wide": True}),
         ("one result", 1, 200, {}),
         ("input zero point", 300, 16, {"zero_point": 9}),
     ]:
@@ -281,6 +281,117 @@ def shader_steps(new: New) -> Cases:
         yield case
 
 
+def hidden_layer(case: Case, dtype: str, source: str, output: str, q: Any, **attrs: Any) -> Any:
+    """Add a 1x1 convolution of 6 to 6 channels whose result is hidden; return its quantization."""
+    asym, dfp, rng = case.oracle.asym, case.oracle.dfp, case.rng
+    weights_q, out_q, bias_q, bias = None, None, None, rng.standard_normal(6).astype(f32)
+    if dtype == "u8":
+        weights_q, out_q = asym(0.011, 131), asym(0.09, 101)
+        bias_q, bias = asym(float(f32(f32(q[1]) * f32(0.011)))), rng.integers(-4000, 4000, 6)
+    elif dtype != "f16":
+        bits = {"i8": 7, "i16": 15}[dtype]
+        weights_q, out_q, bias_q = dfp(bits), dfp(q[1] - 1), dfp(q[1] + bits)
+        bias = rng.integers(-4000, 4000, 6)
+    kinds = {"u8": np.int32, "i8": np.int32, "i16": np.int64, "f16": f32}
+    case.graph.const(f"w{output}", case.data(dtype, (6, 6, 1, 1)), weights_q)
+    case.graph.const(f"b{output}", bias.astype(kinds[dtype]), bias_q)
+    case.graph.tensor(output, (1, 6, 5, 7), dtype, out_q)
+    case.op("conv2d", [source, f"w{output}", f"b{output}"], output, **attrs)
+    return out_q
+
+
+def blocks(new: New) -> Cases:
+    """Build what the driver fuses in quantized graphs: relu in other parameters, SiLU, sums."""
+    oracle = new("").oracle
+    for dtype in ("u8", "i8", "i16", "f16"):
+        start = {"u8": oracle.asym(0.02, 77), "f16": None}.get(dtype, oracle.dfp(4))
+        unit = {"u8": oracle.asym(1 / 255), "i8": oracle.dfp(7), "i16": oracle.dfp(15)}.get(dtype)
+        for form in ("relu", "silu", "silu reversed", "sum"):
+            case = new(f"{form} {dtype}")
+            case.input("x", dtype, case.data(dtype, (1, 6, 5, 7)), start)
+            q = hidden_layer(case, dtype, "x", "p", start)
+            finer = None if q is None else oracle.dfp(q[1] + 1)
+            if dtype == "u8":
+                finer = oracle.asym(0.05, 20)
+            if form == "relu":
+                case.graph.tensor("r", (1, 6, 5, 7), dtype, finer)
+                case.op("relu", ["p"], "r")
+            elif form == "sum":
+                hidden_layer(case, dtype, "x", "o", start)
+                case.graph.tensor("s", (1, 6, 5, 7), dtype, q)
+                case.op("add", ["p", "o"], "s")
+                case.graph.tensor("r", (1, 6, 5, 7), dtype, finer)
+                case.op("relu", ["s"], "r")
+            else:
+                case.graph.tensor("g", (1, 6, 5, 7), dtype, unit)
+                case.op("sigmoid", ["p"], "g")
+                case.graph.tensor("r", (1, 6, 5, 7), dtype, finer)
+                case.op("mul", ["p", "g"] if form == "silu" else ["g", "p"], "r")
+            hidden_layer(case, dtype, "r", "y", finer)
+            case.graph.tensors["y"]["role"] = "output"
+            yield case
+
+
+def dilated_on_shader(new: New) -> Cases:
+    """Dilated kernels that span more than 11 pixels: shader, i16 with rows that wrap."""
+    oracle = new("").oracle
+    for dtype, kernel, dilation, depthwise in (
+        ("u8", (3, 3), 6, 2),
+        ("u8", (3, 5), 3, 0),
+        ("i8", (3, 3), 6, 1),
+        ("i16", (5, 5), 3, 2),
+        ("i16", (3, 3), 6, 1),
+        ("f16", (3, 3), 6, 2),
+    ):
+        case = new(f"{dtype} {kernel} {dilation} {depthwise}")
+        asym, dfp = oracle.asym, oracle.dfp
+        height, width = ((k - 1) * dilation + 3 for k in kernel)
+        outputs = 4 * depthwise if depthwise else 5
+        in_q, weights_q, out_q, bias_q = {
+            "u8": (
+                asym(0.02, 77),
+                asym(0.01, 128),
+                asym(0.08, 120),
+                asym(float(f32(0.02) * f32(0.01))),
+            ),
+            "i8": (dfp(4), dfp(6), dfp(2), dfp(10)),
+            "i16": (dfp(10), dfp(12), dfp(5), dfp(22)),
+            "f16": (None, None, None, None),
+        }[dtype]
+        bias = case.rng.standard_normal(outputs) * (1 if dtype == "f16" else 5000)
+        kinds = {"u8": np.int32, "i8": np.int32, "i16": np.int64, "f16": f32}
+        shape = (1, outputs, *kernel) if depthwise else (outputs, 4, *kernel)
+        case.input("x", dtype, case.data(dtype, (1, 4, height, width)), in_q)
+        case.graph.const("w", case.data(dtype, shape), weights_q)
+        case.graph.const("b", bias.astype(kinds[dtype]), bias_q)
+        case.graph.output("y", (1, outputs, 3, 3), dtype, out_q)
+        attrs = {"mult": depthwise} if depthwise else {}
+        case.op("conv2d", ["x", "w", "b"], "y", dilation=[dilation] * 2, **attrs)
+        yield case
+
+
+def ends_of_lrn(new: New) -> Cases:
+    """LRN below and above the range of the driver's table, and u8, where it has no such ends."""
+    oracle = new("").oracle
+    for dtype, q in (
+        ("u8", oracle.asym(0.006, 128)),
+        ("i16", oracle.dfp(14)),
+        ("i16", oracle.dfp(3)),
+    ):
+        case = new(f"lrn {dtype} {q}")
+        codes = case.data(dtype, (1, 4, 12, 16))
+        small = codes // 64 if dtype == "i16" and q[1] > 9 else codes // 16 + 120
+        case.input("x", dtype, small if q[-1] != 3 else codes, q)
+        case.graph.output("y", codes.shape, dtype, q)
+        case.op("lrn", ["x"], "y", size=3, alpha=0.02, beta=0.5, bias=2.0, axis=1)
+        yield case
+    case = new("lrn f16")
+    case.input("x", "f16", case.data("f16", (1, 4, 12, 16)) / np.float16(32))
+    case.graph.output("y", (1, 4, 12, 16), "f16")
+    case.op("lrn", ["x"], "y", size=3, alpha=0.02, beta=0.5, bias=2.0, axis=1)
+    yield case
+
+
 def sum_of_convolutions(
     case: Case, kind: str, dtype: str, size: int, zero_point: int, ratio: float
 ) -> Case:
@@ -313,6 +424,9 @@ FAMILIES: dict[str, Callable[[New], Cases]] = {
     "fixed_point_sums": fixed_point_sums,
     "beyond_tables": beyond_tables,
     "shader_steps": shader_steps,
+    "blocks": blocks,
+    "dilated_on_shader": dilated_on_shader,
+    "ends_of_lrn": ends_of_lrn,
 }
 
 

@@ -46,6 +46,9 @@ RULES: dict[str, tuple[EngineRule, ...]] = {
             "kernel over the whole input, no input zero point: fully connected",
         ),
         EngineRule(SHADER, when.large_kernel, "kernel of 12 rows or columns or more"),
+        EngineRule(
+            SHADER, when.wide_dilated_kernel, "dilated kernel that spans 12 rows or columns or more"
+        ),
         EngineRule(CPU, when.wide_output, "output type wider than the NN engine stores"),
         EngineRule(NN, when.nn_types, "convolution"),
     ),

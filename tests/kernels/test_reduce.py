@@ -103,15 +103,45 @@ def test_softmax(axis, logarithm, seed, length):
                 group = raised[k : k + (1 if axis == 1 else 4)]
                 total = F(total + F(math.fsum(map(float, group))))
             if logarithm:
-                wanted = [F(F(d * F(0.04)) - F(math.log(float(total)))) for d in steps]
+                log = F(toward_zero(math.log2(float(total))) * F(math.log(2)))
+                wanted = [F(F(d * F(0.04)) - log) for d in steps]
             else:
                 wanted = [e / total for e in raised]
             assert np.moveaxis(got, axis, -1)[i, j].tolist() == [float(w) for w in wanted]
 
 
+def test_softmax_of_halves_rounds_differences_down_to_16_bits():
+    codes = np.array([[-0.1148, -5.656, -6.39]], np.float16)
+    got = softmax(codes, (1.0, 0), 1, logarithm=True)[0]
+    differences = codes[0].astype(np.float64) - float(codes[0, 0])
+    rounded = [math.floor(d * 2**13) / 2**13 for d in differences]  # 16 bits from 4 to 8
+    assert rounded[1] != differences[1]
+    shifted = got - got[0]
+    np.testing.assert_allclose(shifted, rounded, rtol=0, atol=1e-6)
+    assert abs(shifted[1] - differences[1]) > 5e-5
+
+
 def test_l2_of_zero_stays_zero():
     value = np.array([[3.0, 0.0], [4.0, 0.0]], F)
-    np.testing.assert_array_equal(l2_normalize(value, 0), np.array([[0.6, 0], [0.8, 0]], F))
+    got = l2_normalize(value, 0)
+    np.testing.assert_array_equal(got, np.array([[F(3) * F(0.2), 0], [F(4) * F(0.2), 0]], F))
+
+
+@given(seed=seeds)
+def test_l2_normalize(seed):
+    value = values(seed, (5, 7))
+    got = l2_normalize(value, 0)
+    for column in range(7):
+        total = F(0)
+        for v in value[:, column]:
+            total = F(total + F(v * v))
+        root = F(1 / math.sqrt(float(total)))
+        assert got[:, column].tolist() == [F(v * root) for v in value[:, column]]
+
+
+def toward_zero(value):
+    nearest = F(value)
+    return np.nextafter(nearest, F(0)) if abs(float(nearest)) > abs(value) else nearest
 
 
 @pytest.mark.parametrize("slope_first", [False, True])
@@ -127,7 +157,7 @@ def test_normalize(slope_first, seed):
             part = value[n, c].reshape(-1)
             mean = F(math.fsum(map(float, part))) * share
             squares = F(math.fsum(float(v) ** 2 for v in part)) * share
-            root = F(1) / np.sqrt(squares - mean * mean + F(1e-3))
+            root = F(1 / math.sqrt(float(squares - mean * mean + F(1e-3))))
             gain = F(c + 1)
             steps = [(v - mean) * (root * gain) if slope_first else (v - mean) * root * gain
                      for v in part]  # fmt: skip
@@ -183,7 +213,7 @@ def test_local_response(size, dtype, seed):
         scaling, out_scaling = (0.02, 3), (0.015, 9)
     step = 1.0 if half else 2.0**-16
     got = local_response(codes, scaling, size, 0.01, 0.75, 1.5, dtype, out_scaling)
-    entries = normalizer(scaling[0], step, 0.01, 0.75, 1.5)
+    entries = normalizer(scaling[0], step, 0.01, 0.75, 1.5, ends=dtype is not np.uint8)
     factor = tp_ratio(scaling[0], out_scaling[0])
     for x in range(2):
         line = [Fraction(float(q)) - scaling[1] for q in codes[0, :, 0, x]]
@@ -198,7 +228,17 @@ def test_local_response(size, dtype, seed):
 
 
 def test_the_normalizer_is_the_formula_on_the_grid():
-    entries = normalizer(1.0, 1.0, 0.5, 0.75, 2.0)
+    entries = normalizer(1.0, 1.0, 0.5, 0.75, 2.0, ends=False)
     at = np.array([1.0, 2.0, 48.0])
     expected = [float(r16(Fraction(float(F((2.0 + 0.5 * v) ** -0.75))))) for v in at]
     assert lookup(entries, at, odd=True).tolist() == expected
+
+
+def test_the_normalizer_of_the_driver_has_ends():
+    entries = normalizer(1.0, 1.0, 0.5, 0.75, 2.0, ends=True)
+    at = np.array([0.0, 2.0**-7, 2.0**-6])
+    expected = [1.0, 1.0, float(r16(Fraction(float(F((2.0 + 2.0**-7) ** -0.75)))))]
+    assert lookup(entries, at, odd=True).tolist() == expected
+    coarse = normalizer(2.0**6, 1.0, 0.5, 0.75, 2.0, ends=True)  # 2**24 is 2**12 steps squared
+    largest, beyond = lookup(coarse, np.array([2.0**12, 2.0**15]), odd=True)
+    assert largest == beyond

@@ -140,3 +140,26 @@ def test_resampled_is_the_chord_of_the_grid():
     assert resampled(square)(middle)[0] == (low**2 + high**2) / 2
     on_grid = np.array([0.0, 1.0, -2.5, 48.0])
     np.testing.assert_array_equal(resampled(square)(on_grid), square(on_grid))
+
+
+def test_a_resampled_function_goes_on_beyond_its_last_sample():
+    def log(v):
+        return np.log(np.asarray(v, np.float64))
+
+    entries = table(resampled(log))
+    last, before = np.log(63488), np.log(61440)
+    for place in (0, 5, 15):  # 2**16 * (1 + place / 16), sixteen entries of the last octave
+        beyond = (65536 * (1 + place / 16) - 63488) / 2048
+        assert entries[496 + place] == pytest.approx(last + (last - before) * beyond, rel=2.0**-15)
+
+
+def test_entries_are_rounded_away_from_zero_at_ties():
+    tie = 1 + 2.0**-16
+    assert table(lambda v: np.full(v.shape, tie))[5] == 1 + 2.0**-15
+    assert table(lambda v: np.full(v.shape, -tie))[5] == -1 - 2.0**-15
+
+
+def test_tables_are_float32_first_unless_told_otherwise():
+    below_tie = 1 + 2.0**-16 - 2.0**-40
+    assert table(lambda v: np.full(v.shape, below_tie))[5] == 1 + 2.0**-15
+    assert table(lambda v: np.full(v.shape, below_tie), real=np.float64)[5] == 1.0

@@ -214,6 +214,42 @@ def test_a_kernel_over_the_whole_input_is_fully_connected():
     assert whole_kernel(U8, size=12) is SH
 
 
+# ---- dilation ----------------------------------------------------------------------------------
+def dilated(dtype, kernel, dilation, *, multiplier=0):
+    net = Net(dtype, shape=(1, 6, 30, 30))
+    shape = (6 * multiplier, 1, *kernel) if multiplier else (5, 6, *kernel)
+    weights, bias = net.tensor("w", shape), net.tensor("b", shape[:1], Float(), DType.I32)
+    attrs = Conv2dAttrs(dilation=dilation, group=6 if multiplier else 1)
+    net.op("conv2d", net.x, weights, bias, attrs=attrs)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "engine"),
+    [
+        ((3, 3), (5, 5), NN),
+        ((3, 3), (6, 6), NN),
+        ((3, 3), (6, 1), NN),
+        ((5, 5), (3, 3), NN),
+        ((3, 1), (6, 6), NN),
+        ((1, 3), (6, 6), SH),
+        ((5, 3), (3, 3), SH),
+        ((5, 3), (2, 2), NN),
+        ((12, 12), (1, 1), SH),
+    ],
+)
+def test_dilated_kernels_that_span_twelve_pixels(kernel, dilation, engine):
+    for dtype in (U8, I8, I16, F16):
+        assert dilated(dtype, kernel, dilation).engine() is engine
+
+
+def test_dilated_depthwise_kernels_that_span_twelve_pixels():
+    for dtype, engine in ((U8, NN), (I8, SH), (I16, SH), (F16, NN)):
+        assert dilated(dtype, (3, 3), (6, 6), multiplier=1).engine() is engine
+        assert dilated(dtype, (3, 3), (6, 6), multiplier=2).engine() is SH
+        assert dilated(dtype, (3, 3), (5, 5), multiplier=2).engine() is NN
+
+
 def test_fully_connected_layers():
     for dtype, rows, units, engine in [
         (F16, 1, 8, TP),

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from npusim.ir.attrs import LrnAttrs, MatmulAttrs, NormAttrs
+from npusim.ir.attrs import Conv2dAttrs, LrnAttrs, MatmulAttrs, NormAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.quant import DynamicFixedPoint, Float
+from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.warn_unmodelled import warn_unmodelled
 from tests.builder import Builder
@@ -18,6 +18,8 @@ SHAPE = (1, 4, 6, 8)
 
 def stored(build, dtype, fl=4):
     quant = Float() if dtype is DType.F16 else DynamicFixedPoint(fl=fl)
+    if dtype is DType.U8:
+        quant = Affine(scale=0.05, zero_point=128)
     graph = build.graph
     for name, spec in graph.tensors.items():
         if name not in graph.constants:
@@ -34,7 +36,20 @@ def net(op, attrs=None, *constants, inputs=1):
     return build
 
 
+def depthwise(kernel, dilation, multiplier=1):
+    build = Builder()
+    x = build.input("x", 1, 4, 40, 40)
+    weights = build.constant("w", np.ones((4 * multiplier, 1, *kernel), np.float32))
+    bias = build.constant("b", np.zeros(4 * multiplier, np.float32))
+    attrs = Conv2dAttrs(dilation=(dilation, dilation), group=4)
+    build.graph.outputs = (build.node("conv2d", (x, weights, bias), "y", attrs),)
+    return build
+
+
 WARNED = [
+    (depthwise((3, 3), 6), DType.U8, 0, "stores garbage"),
+    (depthwise((3, 3), 6), DType.F16, 0, "stores garbage"),
+    (depthwise((7, 7), 2, 2), DType.U8, 0, "6 columns or more"),
     (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I16, 4, "groups of eight"),
     (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.F16, 0, "groups of eight"),
     (net("lrn", LrnAttrs(size=4)), DType.I16, 4, "zeros for windows"),
@@ -48,6 +63,10 @@ WARNED = [
     ),
 ]
 SILENT = [
+    (depthwise((3, 3), 5), DType.U8, 0),
+    (depthwise((3, 3), 6), DType.I8, 4),
+    (depthwise((3, 3), 6), DType.I16, 4),
+    (depthwise((5, 5), 3, 2), DType.U8, 0),
     (net("matmul", MatmulAttrs(), inputs=2), DType.I16, 4),
     (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I8, 4),
     (net("lrn", LrnAttrs(size=5)), DType.I8, 4),

@@ -1,7 +1,15 @@
 """Convolution on the NN engine and, per channel or with large kernels, on the shader."""
 
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
 from npusim.ir.attrs import Activation, Conv2dAttrs
+from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
+from npusim.kernels.depthwise_rows import depthwise_i16
+from npusim.kernels.shader import saturate
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution import Convolution, constant, plain_phase, store_of
@@ -16,6 +24,9 @@ def bind_conv2d(node: Node, graph: Graph) -> Step:
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     weights = constant(node, graph, 1)
     requant, scales = store_of(node, graph)
+    depthwise = 1 < attrs.group == ifm.shape[1]
+    if node.engine is Engine.SHADER and ifm.dtype is ofm.dtype is DType.I16 and depthwise:
+        return _depthwise_i16(node, graph, attrs, scales)
     phase = plain_phase(
         weights.shape[2:],
         attrs.stride,
@@ -39,3 +50,28 @@ def bind_conv2d(node: Node, graph: Graph) -> Step:
             relu=attrs.activation is not Activation.NONE,
         )
     )
+
+
+def _depthwise_i16(
+    node: Node, graph: Graph, attrs: Conv2dAttrs, scales: NDArray[np.float64] | None
+) -> Step:
+    """Return the step of the shader's i16 depthwise convolution."""
+    assert scales is not None  # integers have them
+    weights, bias = constant(node, graph, 1), constant(node, graph, 2)
+    (_, _, *size), factors = graph.spec(node.outputs[0]).shape, scales[:, None, None]
+
+    def step(ifm: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        sums = depthwise_i16(
+            ifm,
+            weights,
+            bias,
+            (size[0], size[1]),
+            stride=attrs.stride,
+            dilation=attrs.dilation,
+            pad=(attrs.pad[0], attrs.pad[2]),
+        )
+        if attrs.activation is not Activation.NONE:
+            sums = np.maximum(sums, np.float32(0))
+        return (saturate(sums * factors.astype(np.float32), np.int16),)
+
+    return step
