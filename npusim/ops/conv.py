@@ -129,3 +129,12 @@ def matmul(attrs: MatmulAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     except ValueError:
         raise GraphError(f"leading axes of {a} and {b} do not broadcast") from None
     return ((*lead, rows, cols),)
+
+
+def counts_last_product_again(attrs: MatmulAttrs, right: tuple[int, ...]) -> bool:
+    """Tell whether the shader's matrix product adds its last product five times.
+
+    ``right`` is the shape of the second operand as it is multiplied, (.., K, N).
+    Source: measured, docs/fidelity.md section 8.
+    """
+    return attrs.transpose_b and right[-1] % 4 == 0 and right[-2] % 8 == 4

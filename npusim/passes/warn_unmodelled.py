@@ -8,6 +8,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
+from npusim.ops.conv import counts_last_product_again
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
 
 log = logging.getLogger(__name__)
@@ -16,12 +17,16 @@ TABLE_LOOKUPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "r
 
 
 def _transposed_matmul(node: Node, ifm: TensorSpec, graph: Graph) -> str:
-    if (
-        isinstance(node.attrs, MatmulAttrs)
-        and node.attrs.transpose_b
-        and ifm.dtype in (DType.I16, DType.F16)
-    ):
+    if not isinstance(node.attrs, MatmulAttrs) or not node.attrs.transpose_b:
+        return ""
+    if ifm.dtype is DType.I16:
         return "the chip's kernel for a transposed second operand misreads groups of eight elements"
+    *_, columns, inner = graph.spec(node.inputs[1]).shape
+    if counts_last_product_again(node.attrs, (inner, columns)):
+        return (
+            f"the chip's kernel for a transposed second operand adds the last of {inner} products "
+            "five times; pad to a multiple of 8"
+        )
     return ""
 
 

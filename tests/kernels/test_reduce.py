@@ -14,6 +14,7 @@ from npusim.kernels.reduce import (
     l2_normalize,
     matmul,
     matmul_in_steps,
+    mean_of_halves,
     normalize,
     reduce,
     softmax,
@@ -162,6 +163,25 @@ def test_normalize(slope_first, seed):
             steps = [(v - mean) * (root * gain) if slope_first else (v - mean) * root * gain
                      for v in part]  # fmt: skip
             assert got[n, c].reshape(-1).tolist() == [s + F(c) for s in steps]
+
+
+@given(seed=seeds)
+def test_mean_of_halves_cuts_groups_of_four_to_the_largest(seed):
+    rng = np.random.default_rng(seed)
+    value = (rng.normal(size=(3, 10)) * 2.0 ** rng.integers(-9, 4, (3, 10))).astype(np.float16)
+    got = mean_of_halves(value.astype(F), 1)
+    for n in range(3):
+        total = F(0)
+        for k in range(0, 10, 4):
+            group = [Fraction(float(v)) for v in value[n, k : k + 4]]
+            largest = max(map(abs, group))
+            step = Fraction(2) ** (math.frexp(float(largest))[1] - 16)
+            total = F(total + F(float(sum(v // step for v in group) * step)))
+        assert got[n, 0] == total * (F(1) / F(10))
+
+
+def test_mean_of_halves_of_zeros():
+    assert mean_of_halves(np.zeros((1, 5, 2), F), 1).tolist() == [[[0, 0]]]
 
 
 @given(seed=seeds)

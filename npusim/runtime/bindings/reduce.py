@@ -11,8 +11,8 @@ from npusim.ir.attrs import ArgAttrs, PoolKind, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.reduce import REDUCTIONS, reduce, sum_in_halves
-from npusim.kernels.shader import dequantize, requantize
+from npusim.kernels.reduce import REDUCTIONS, mean_of_halves, reduce, sum_in_halves
+from npusim.kernels.shader import dequantize, requantize, to_f16
 from npusim.ops.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import own_channel_sums
@@ -28,19 +28,19 @@ def _specs(node: Node, graph: Graph) -> tuple[TensorSpec, TensorSpec]:
 
 @binding(*REDUCTIONS, engine=Engine.SHADER)
 def bind_on_shader(node: Node, graph: Graph) -> Step:
-    """Bind a float32 reduction; float16 sums over outer axes have an arithmetic of their own."""
+    """Bind a float32 reduction; sums and means of float16 have an arithmetic of their own."""
     ifm, ofm = _specs(node, graph)
     axes = tuple(sorted(cast(ReduceAttrs, node.attrs).axes))
-    in_halves = (
-        node.op == "reduce_sum"
-        and ifm.dtype is ofm.dtype is DType.F16
-        and len(ifm.shape) - 1 not in axes
-    )
+    halves = ifm.dtype is ofm.dtype is DType.F16
+    sum_of_halves = halves and node.op == "reduce_sum" and len(ifm.shape) - 1 not in axes
+    mean_of_one = halves and node.op == "reduce_mean" and len(axes) == 1
 
     def step(codes: Array) -> tuple[Array, ...]:
         value = dequantize(codes, scaling_of(ifm))
-        if in_halves:
+        if sum_of_halves:
             result: Array = sum_in_halves(value, axes)
+        elif mean_of_one:
+            result = to_f16(mean_of_halves(value, axes[0]))
         else:
             result = requantize(reduce(node.op, value, axes), ofm.dtype.numpy, scaling_of(ofm))
         return (result.reshape(ofm.shape),)

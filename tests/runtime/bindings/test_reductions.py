@@ -275,3 +275,18 @@ def test_matmul(form, transposed, constant):
     step = one_node("matmul", SH, inputs, form, attrs, known)
     feeds = [v for i, v in enumerate((first, second)) if i != constant]
     np.testing.assert_array_equal(step(*feeds)[0], stored(real(a, form) @ real(b, form), form))
+
+
+@pytest.mark.parametrize("form", [name for name in FORMATS if name != "i16"])
+@pytest.mark.parametrize(("products", "columns", "times"), [(12, 8, 5), (12, 7, 1), (8, 8, 1)])
+def test_a_transposed_operand_counts_its_last_product_again(form, products, columns, times):
+    form = FORMATS[form]
+    rng = np.random.default_rng(3)
+    a, b = draw(rng, (1, 3, products), form), draw(rng, (1, columns, products), form)
+    attrs = MatmulAttrs(transpose_b=True)
+    step = one_node("matmul", SH, [(a.shape, form), (b.shape, form)], form, attrs, {})
+    left, right = real(a, form).astype(np.float64), real(b, form).astype(np.float64)
+    exact = left @ right.swapaxes(1, 2) + (times - 1) * left[..., -1:] * right[:, None, :, -1]
+    wanted = stored(exact.astype(np.float32), form)
+    difference = np.abs(step(a, b)[0].astype(np.float64) - wanted.astype(np.float64))
+    assert difference.max() <= (np.spacing(np.abs(wanted).max()) if form is FORMATS["f16"] else 0)
