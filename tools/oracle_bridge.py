@@ -1,6 +1,6 @@
 """Compare every layer of a quantized network with the chip vendor's own simulator.
 
-    python tools/oracle_bridge.py ORACLE_FOLDER MODEL --dataset LIST --input IMAGE [...]
+    python tools/oracle_bridge.py ORACLE_FOLDER MODEL --dataset LIST [--scheme u8] [--whole] [...]
 
 ORACLE_FOLDER holds ``oracle.py`` (a harness round the vendor's simulator, set up beforehand); it is
 a developer's tool and neither tests nor users need it. Every layer runs alone in the simulator on

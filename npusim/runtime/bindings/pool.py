@@ -20,6 +20,8 @@ from npusim.runtime.convolution import Array, Convolution, plain_phase
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
 
+LARGEST_IN_HALVES = 8  # rows and columns of an i8 global average that multiplies by float16(1/n)
+
 LOWEST_F16_KEY = -0x7C00  # key of -65504, the lowest float16 the engines know
 
 
@@ -97,10 +99,12 @@ def bind_tp_pool(node: Node, graph: Graph) -> Step:
 
 @binding("pool2d", "global_pool", engine=Engine.SHADER)
 def bind_shader_pool(node: Node, graph: Graph) -> Step:
-    """Run a maximum, or an exact average rounded once to nearest."""
+    """Run a maximum, or an average rounded once to nearest."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     window = window_of(node, ifm)
-    return (max_step if window.kind is PoolKind.MAX else mean_step)(window, ifm, ofm)
+    if window.kind is PoolKind.MAX:
+        return max_step(window, ifm, ofm)
+    return mean_step(window, ifm, ofm, is_global=node.op == "global_pool")
 
 
 def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
@@ -133,11 +137,11 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     return step
 
 
-def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
+def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bool = False) -> Step:
     """Return the step of the shader's average: exact sum, one rounding to nearest.
 
-    Source: ARITHMETIC_NN 4 and own measurements of pool2d (stride 3, uncounted padding) and
-    global_pool.
+    The global average of i8 of up to 8x8 multiplies by 1/n in float16. Source: ARITHMETIC_NN 4, own
+    measurements of pool2d (stride 3, uncounted padding) and global_pool, docs/fidelity.md 5.
     """
     out_n, out_c, out_h, out_w = ofm.shape
     (scale_in, zero_in), (scale_out, zero_out) = scaling_of(ifm), scaling_of(ofm)
@@ -146,6 +150,8 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     columns = [_valid(window, ifm.shape[3], out_w, 1, tap) for tap in range(window.kernel[1])]
     counts = _counts(window, ifm, ofm)[None, :, :, None]
     whole = ofm.shape[2:] == (1, 1) and window.kernel == ifm.shape[2:] and not any(window.pad)
+    in_halves = is_global and ifm.dtype is DType.I8 and max(window.kernel) <= LARGEST_IN_HALVES
+    shares = (1 / counts).astype(np.float16).astype(np.float64)
 
     def step(value: Array) -> tuple[Array, ...]:
         source = channels_last(value)
@@ -161,7 +167,7 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
             for to_y, from_y in rows:
                 for to_x, from_x in columns:
                     total[:, to_y, to_x] += source[:, from_y, from_x].astype(np.float64) - zero_in
-        mean: Array = total * factor / counts
+        mean: Array = total * factor * shares if in_halves else total * factor / counts
         if ofm.dtype is DType.F16:
             return (from_channels_last(to_f16(mean.astype(np.float32))),)
         steps: Array = mean + zero_out

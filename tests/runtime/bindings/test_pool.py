@@ -160,3 +160,16 @@ def test_global_maximum():
     attrs = GlobalPoolAttrs(kind=PoolKind.MAX)
     result, _, _ = pooled("global_pool", Engine.SHADER, attrs, ifm, quants)
     np.testing.assert_array_equal(result, ifm.max((2, 3), keepdims=True))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (5, 4), (8, 8), (9, 7)])
+def test_small_global_averages_of_i8_multiply_by_a_half(size):
+    ifm = np.random.default_rng(0).integers(-60, 128, (1, 900, *size)).astype(np.int8)
+    quants = QUANTS[DType.I8][:1] * 2
+    attrs = GlobalPoolAttrs(kind=PoolKind.AVG)
+    result, _, _ = pooled("global_pool", Engine.SHADER, attrs, ifm, quants)
+    share = Fraction(1, size[0] * size[1])
+    if max(size) <= 8:
+        share = Fraction(float(np.float16(float(share))))
+    sums = ifm.astype(int).sum(axis=(2, 3))[0]
+    assert result[0, :, 0, 0].tolist() == [round(int(total) * share) for total in sums]
