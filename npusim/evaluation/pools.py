@@ -7,6 +7,7 @@ samples run again elsewhere; samples that kill workers again and again are repor
 import multiprocessing
 import os
 import signal
+import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -119,7 +120,9 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
             ) from None
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         # a task, not scattered data: when every worker that holds it dies, it is made again
-        held = client.submit(_same, job, key=f"npusim-{job.digest}", pure=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            held = client.submit(_same, job, key=f"npusim-{job.digest}", pure=True)
         futures = {}
         for chunk in chunks(items, workers):
             sent = [_with_contents(item) for item in chunk]
