@@ -5,6 +5,7 @@ values between them. Counts are integers, so the order of the samples does not m
 does not depend on their number.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +44,7 @@ def histogram(value: NDArray[Any], low: float, high: float, bins: int) -> Counts
 
 
 @dataclass(slots=True, kw_only=True)
-class HistogramObserver:
+class HistogramObserver(ABC):
     """Minimum, maximum and distribution of every tensor; the base of the two algorithms."""
 
     scheme: Scheme
@@ -90,9 +91,9 @@ class HistogramObserver:
         """Return the limits of the histogram."""
         return self.extremes[tensor]
 
+    @abstractmethod
     def chosen(self, tensor: str) -> Range:
         """Return the range for a tensor; the algorithm."""
-        raise NotImplementedError
 
     def ranges(self) -> dict[str, Range]:
         """Return the range of every tensor seen."""
