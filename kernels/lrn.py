@@ -8,9 +8,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.shader import F32, dequantize
 from npusim.kernels.tptable import (
-    ENTRIES,
     F64,
     Scaling,
+    last_octave,
     lookup,
     ratio,
     read,
@@ -21,7 +21,6 @@ from npusim.kernels.tptable import (
 
 # The driver's table ends there, in real units, unless the scale is part of its function (u8).
 SMALLEST_SUM, LARGEST_SUM = 2.0**-6, 2.0**24
-LAST_OCTAVE = np.resize(2.0**16 * (1 + np.arange(32) / 32), ENTRIES)
 
 
 def normalizer(
@@ -35,7 +34,7 @@ def normalizer(
     """
 
     def power(total: F64) -> F64:
-        total = np.where(np.isinf(total), LAST_OCTAVE, total) * scale * scale / table_step
+        total = np.where(np.isinf(total), last_octave(32), total) * scale * scale / table_step
         if not ends:
             return np.asarray((bias + alpha * total) ** -beta)
         result = (bias + alpha * np.minimum(total, LARGEST_SUM)) ** -beta

@@ -17,9 +17,8 @@ from npusim.kernels.shader import F32, LN_2, LOG2_E, TINY, dequantize, log2, rsq
 
 F64 = NDArray[np.float64]
 Axes = tuple[int, ...]
-_overflows = np.errstate(
-    over="ignore", invalid="ignore", divide="ignore"
-)  # infinity and NaN are results
+# infinity and NaN are results
+_overflows = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def _wide(value: F32) -> F64:

@@ -18,7 +18,6 @@ TINY = 2.0**-14  # smallest normal float16; smaller magnitudes become 0
 LARGEST_F16 = 65504.0
 ENTRIES = 1024
 LAST_SEGMENT = 61440.0  # begin of the last one between two samples of a signed table
-LAST_OCTAVE = np.resize(2.0**16 * (1 + np.arange(16) / 16), ENTRIES)  # where the grid has infinity
 LIMIT = 65535.0  # table entries saturate here; NaN becomes +LIMIT
 Sample = Callable[[F64], NDArray[np.floating]]
 
@@ -115,6 +114,11 @@ def grid(odd: bool = False) -> F64:
     return sign * np.where(exponent == 0, 0.0, np.where(exponent == 31, np.inf, magnitude))
 
 
+def last_octave(segments: int, shape: tuple[int, ...] = (ENTRIES,)) -> F64:
+    """Return the arguments from 2**16 on, one for every place where a grid has infinity."""
+    return np.resize(2.0**16 * (1 + np.arange(segments) / segments), shape)
+
+
 def table(function: Sample, odd: bool = False, *, real: type = np.float32) -> F64:
     """Sample a function of the grid: float32, then 16 significant bits, saturated.
 
@@ -158,8 +162,7 @@ def resampled(function: Sample) -> Sample:
     """
 
     def interpolate(value: F64) -> F64:
-        octave = np.resize(LAST_OCTAVE, value.shape)  # infinity stands there in a whole grid
-        magnitude = np.where(np.isinf(value), octave, np.abs(value))
+        magnitude = np.where(np.isinf(value), last_octave(16, value.shape), np.abs(value))
         mantissa, exponent = np.frexp(np.clip(magnitude, TINY, LAST_SEGMENT))
         segment = np.floor((2 * mantissa - 1) * 16)
         low = (1 + segment / 16) * np.exp2(exponent - 1.0)
