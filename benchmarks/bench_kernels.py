@@ -26,20 +26,19 @@ from peaks import copy_rate, fma_peak, seconds, vnni_peak
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import (
+from npusim.kernels.elementwise import (
     copy_runs,
-    eltwise_i16,
-    eltwise_u8,
-    fc,
+    i16_binary,
+    int8_lut_vbmi,
     lut,
-    pool,
     real_codes,
-    x86_eltwise,
-    x86_tables,
+    u8_binary,
+    u8_sum_vnni,
 )
-from npusim.ops.requant import nn_requant
-from npusim.runtime.convolution import Convolution, plain_phase
-from npusim.runtime.convolution_step import ConvolutionStep
+from npusim.kernels.windows import fc, pool
+from npusim.passes.requant import nn_requant
+from npusim.runtime.convolution.phases import Convolution, plain_phase
+from npusim.runtime.convolution.step import ConvolutionStep
 
 MARK = 0.25
 QUANTS: dict[DType, tuple[Quant, Quant, Quant]] = {
@@ -113,35 +112,39 @@ def movers() -> Iterator[tuple[str, Callable[[], object], int]]:
     u8, i16, real = np.empty(size, np.uint8), np.empty(size, np.int16), np.empty(size, np.float32)
     numbers = rng.normal(size=size).astype(np.float32)
     start = np.zeros(1, np.int64)
-    if x86_tables.map_bytes.is_available:
-        yield "table u8, registers", lambda: x86_tables.map_bytes(a, a[:256], u8, 0, size), 2 * size
+    if int8_lut_vbmi.map_bytes.is_available:
+        yield (
+            "table u8, registers",
+            lambda: int8_lut_vbmi.map_bytes(a, a[:256], u8, 0, size),
+            2 * size,
+        )
     yield "table u8, memory", lambda: lut.map_codes(a, a[:256], u8, 0, size), 2 * size
     table = rng.integers(0, 2**16, 2**16).astype(np.uint16)
     halves, mapped = words.view(np.uint16), i16.view(np.uint16)
     yield "table 16 bit", lambda: lut.map_codes(halves, table, mapped, 0, size), 4 * size
     sums = (100.0, 90.0, -3000.0, 0.01, 3.0, 0.0)
-    if x86_eltwise.weighted_sum.is_available:
-        store = (x86_eltwise.packed_weights(100, 90), -3000, 0.01, 3, 0)
+    if u8_sum_vnni.weighted_sum.is_available:
+        store = (u8_sum_vnni.packed_weights(100, 90), -3000, 0.01, 3, 0)
         yield (
             "add u8 on NN, vnni",
-            lambda: x86_eltwise.weighted_sum(a, start, b, start, u8, size, *store, 0, 1),
+            lambda: u8_sum_vnni.weighted_sum(a, start, b, start, u8, size, *store, 0, 1),
             3 * size,
         )
     yield (
         "add u8 on NN, portable",
-        lambda: eltwise_u8.weighted_sum(a, start, b, start, u8, size, sums, 0, 1),
+        lambda: u8_binary.weighted_sum(a, start, b, start, u8, size, sums, 0, 1),
         3 * size,
     )
     ratios = (3.0, 5.0, 0.7, 0.6, 9.0, 0.0)
     yield (
         "add u8 on shader",
-        lambda: eltwise_u8.shader(a, start, b, start, u8, size, 0, ratios, 0, 1),
+        lambda: u8_binary.shader(a, start, b, start, u8, size, 0, ratios, 0, 1),
         3 * size,
     )
     scales = (0.01, 0.01, 100.0, -32768.0, 32767.0)
     yield (
         "add i16 on shader",
-        lambda: eltwise_i16.shader(words, start, more, start, i16, size, 0, scales, 0, 1),
+        lambda: i16_binary.shader(words, start, more, start, i16, size, 0, scales, 0, 1),
         6 * size,
     )
     pairs = rng.integers(0, 256, 2**16).astype(np.uint8)

@@ -10,9 +10,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npusim.kernels._jit import target_has
-from npusim.kernels.llvm_vectors import F32, Vectors
-from npusim.kernels.x86_store import V16F32, V16I32, V64I8, dot
-from npusim.kernels.x86_vnni import FEATURES
+from npusim.kernels.tiles.llvm_vectors import F32, Vectors
+from npusim.kernels.tiles.store_avx512 import V16F32, V16I32, V64I8, dot
+from npusim.kernels.windows.int8_conv_vnni import FEATURES
 
 CHAINS = 12  # independent sums: enough to hide the latency of an instruction
 

@@ -22,11 +22,11 @@ from pathlib import Path
 from npusim.errors import ModelImportError, NpusimError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
+from npusim.perfmodel.agreement import read_rows
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.perfmodel.machine import Machine, load_machine
 from npusim.perfmodel.network import Network
-from npusim.perfmodel.tables import read_rows
 
 SHARED_DIES = (("rk1808",), ("rv1126", "rv1109"))
 # Effective rates, 1e9 bytes per second: beyond the memory's own where tensors stay on the chip.

@@ -30,7 +30,7 @@ from npusim.quantization.constrain import constrain
 from npusim.quantization.equalize import Relu6
 from npusim.quantization.job import Quantization, equalized
 from npusim.quantization.schemes import Scheme
-from npusim.runtime.float_engine import float_engine
+from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 from npusim.tuning.metrics import sqnr_db
 from npusim.tuning.search import Tuner

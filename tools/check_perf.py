@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from npusim.errors import NpusimError
-from npusim.perfmodel.tables import table_errors
+from npusim.perfmodel.agreement import table_errors
 
 
 def main() -> int:

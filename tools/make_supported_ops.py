@@ -15,8 +15,11 @@ sys.path.insert(0, str(HERE.parent))  # npusim in a bare checkout
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from npusim.importers import onnx, onnx_context, tflite, tflite_context
-from npusim.importers.onnx_quantized import EXPANSIONS
+import npusim.importers.onnx.importer
+import npusim.importers.tflite.importer  # noqa: F401 (both register their converters)
+from npusim.importers.onnx import context as onnx
+from npusim.importers.onnx.quantized import EXPANSIONS
+from npusim.importers.tflite import context as tflite
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES, EngineRule
 from npusim.runtime.binding import has_binding
@@ -116,11 +119,9 @@ def page() -> str:
         ]
         lines += [*rule_lines(ops[0], rules), ""]
     text = "\n".join(lines).rstrip("\n") + "\n"
-    assert onnx.FAMILIES  # importing them registered the converters
-    assert tflite.FAMILIES
-    text += ONNX_HEAD + converter_rows(onnx_context.convertible_ops(), onnx_context.converter_of)
+    text += ONNX_HEAD + converter_rows(onnx.convertible_ops(), onnx.converter_of)
     text += ONNX_QUANTIZED + TFLITE_HEAD
-    return text + converter_rows(tflite_context.convertible_ops(), tflite_context.converter_of)
+    return text + converter_rows(tflite.convertible_ops(), tflite.converter_of)
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

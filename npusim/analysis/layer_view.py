@@ -15,7 +15,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.schemes import dequantize
-from npusim.runtime.reference import Evaluator
+from npusim.reference.evaluate import Evaluator
 
 Array = NDArray[Any]
 Real = NDArray[np.float64]

@@ -12,7 +12,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
 from npusim.quantization.schemes import dequantize
-from npusim.runtime.float_engine import float_engine
+from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 
 Array = NDArray[Any]
@@ -164,7 +164,7 @@ def record_float(
     feeds : mapping
         Preprocessed float32 arrays.
     engine : {"auto", "onnxruntime", "npusim"}
-        See ``npusim.runtime.float_engine``.
+        See ``npusim.reference.float_engine``.
     label : str
         Default: the engine that ran.
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from npusim.cli import common
 from npusim.conformance import Result, conform
-from npusim.perfmodel.tables import GroupError
+from npusim.perfmodel.agreement import GroupError
 
 NAME = "conformance"
 

@@ -22,10 +22,10 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.perfmodel.estimate import Estimate, estimate
 from npusim.quantization.dataset import load_sample
+from npusim.reference.evaluate import Evaluator
 from npusim.report.compare_table import comparison_table, verdict
 from npusim.report.perf_table import layer_table
 from npusim.runtime.program import Program
-from npusim.runtime.reference import Evaluator
 
 NAME = "demo"
 FORMATS = ("float", "f16", "u8")

@@ -110,8 +110,8 @@ def run(
 ) -> "Graph":
     """Return the quantized graph; read and write cfg files."""
     from npusim.quantization.constrain import constrain
-    from npusim.quantization.hybrid_cfg import write_cfg as write
-    from npusim.quantization.hybrid_records import edited, ranges_in_cfg, records_of
+    from npusim.quantization.hybrid.cfg import write_cfg as write
+    from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
 
     scheme = job.formats.default
     if hybrid is not None and dataset is None:

@@ -245,9 +245,9 @@ def _write(
     ranges: "dict[str, Range]",
 ) -> None:
     """Write the three files of hybrid quantization for a choice of layers."""
-    from npusim.quantization.hybrid_cfg import write_cfg
-    from npusim.quantization.hybrid_files import HybridModel, save_hybrid
-    from npusim.quantization.hybrid_records import records_of
+    from npusim.quantization.hybrid.cfg import write_cfg
+    from npusim.quantization.hybrid.files import HybridModel, save_hybrid
+    from npusim.quantization.hybrid.records import records_of
     from npusim.quantization.schemes import Scheme
 
     default = job.formats.default

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from npusim.conformance.replay import Result, replay
 from npusim.errors import InputError
-from npusim.perfmodel.tables import GroupError, table_errors, table_kind
+from npusim.perfmodel.agreement import GroupError, table_errors, table_kind
 
 TABLE_ENDINGS = (".csv", ".csv.gz")
 

@@ -14,7 +14,7 @@ from npusim.evaluation.task import task_named
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Source
 from npusim.quantization.dataset import load_sample
-from npusim.runtime.float_engine import float_engine
+from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 
 FLOAT = "float"

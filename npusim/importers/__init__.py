@@ -36,7 +36,7 @@ def load(
     path : str or Path
         The model; its suffix decides the importer.
     inputs, input_shapes, outputs
-        As in ``npusim.importers.onnx.load_onnx`` and ``npusim.importers.tflite.load_tflite``.
+        As in ``load_onnx`` and ``load_tflite``.
 
     Raises
     ------
@@ -45,15 +45,15 @@ def load(
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
-        from npusim.importers.onnx import load_onnx
+        from npusim.importers.onnx.importer import load_onnx
 
         return load_onnx(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
     if suffix == ".tflite":
-        from npusim.importers.tflite import load_tflite
+        from npusim.importers.tflite.importer import load_tflite
 
         return load_tflite(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
     if suffix in (".pt", ".pth", ".torchscript"):
-        from npusim.importers.pytorch import load_pytorch
+        from npusim.importers.pytorch.importer import load_pytorch
 
         shapes = list(input_shapes.values()) if isinstance(input_shapes, Mapping) else input_shapes
         if not shapes:

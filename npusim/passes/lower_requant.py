@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 from npusim.ir.graph import Graph
-from npusim.ops.requant import requant_of
+from npusim.passes.requant import requant_of
 
 
 def lower_requant(graph: Graph) -> Graph:
     """Return the graph with ``requant`` set on every node that has one.
 
-    Engines must be assigned. The numbers are those of ``npusim.ops.requant``, which the
+    Engines must be assigned. The numbers are those of ``npusim.passes.requant``, which the
     bindings use as well, so what a dump shows is what runs.
     """
     return graph.copy(

@@ -12,8 +12,8 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
 from npusim.quantization.constants import WEIGHTED, float16_constants, stored_constant
 from npusim.quantization.constrain import takes_input_range
-from npusim.quantization.converters import insert_converters
 from npusim.quantization.float16 import lift_small_weights
+from npusim.quantization.hybrid.converters import insert_converters
 from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters, quantize
 
 FLOAT_ENDINGS = ("softmax", "log_softmax")

@@ -12,7 +12,7 @@ from npusim.errors import DatasetError, QuantizationError
 from npusim.ir.graph import Graph
 from npusim.quantization.observers import MinMaxObserver, Observer, Summary
 from npusim.quantization.schemes import Range
-from npusim.runtime.float_engine import FloatEngine, float_engine
+from npusim.reference.float_engine import FloatEngine, float_engine
 
 Feeds = Mapping[str, NDArray[Any]]
 Sample = tuple[str, Feeds]
@@ -61,7 +61,7 @@ def calibrate(
     observer : Observer, optional
         Default: running minimum and maximum.
     engine : str or FloatEngine
-        See ``npusim.runtime.float_engine``.
+        See ``npusim.reference.float_engine``.
     progress : callable, optional
         Called with the number of samples done (over all passes) and the last label.
 

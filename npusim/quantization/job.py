@@ -18,7 +18,7 @@ from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.equalize import Relu6, equalize, relu6_inputs
 from npusim.quantization.float16 import to_float16
-from npusim.quantization.hybrid import resolve_layers
+from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.schemes import Range, Scheme
 
 Feeds = Mapping[str, NDArray[Any]]

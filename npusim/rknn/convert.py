@@ -8,7 +8,7 @@ from typing import Any
 
 from npusim.api import float16
 from npusim.errors import ConfigError
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 from npusim.ir import archive
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
@@ -56,14 +56,14 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
 
 def import_tflite(model: Path) -> Graph:
     """Return the graph of a TensorFlow Lite file; errors as from the importer."""
-    from npusim.importers.tflite import load_tflite
+    from npusim.importers.tflite.importer import load_tflite
 
     return load_tflite(model)
 
 
 def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
     """Return the graph of a TorchScript file, with the toolkit's parameters."""
-    from npusim.importers.pytorch import load_pytorch
+    from npusim.importers.pytorch.importer import load_pytorch
 
     sizes = _sizes(input_size_list)
     if sizes is None:

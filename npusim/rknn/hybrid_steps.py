@@ -11,15 +11,15 @@ from npusim.passes.pipeline import lower
 from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
-from npusim.quantization.hybrid_cfg import write_cfg
-from npusim.quantization.hybrid_files import HybridModel, load_hybrid, save_hybrid
-from npusim.quantization.hybrid_records import edited, records_of
+from npusim.quantization.hybrid.cfg import write_cfg
+from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
+from npusim.quantization.hybrid.records import edited, records_of
 from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Scheme
+from npusim.reference.float_engine import float_engine
 from npusim.rknn.convert import calibrated, prepared
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
-from npusim.runtime.float_engine import float_engine
 from npusim.runtime.program import Program
 from npusim.tuning.errors import layer_noise, worst_layers
 

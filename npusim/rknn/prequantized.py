@@ -1,7 +1,7 @@
 """``build(do_quantization=False)`` of a model that came quantized: its parameters are kept."""
 
 from npusim.api import float16
-from npusim.importers.quantized_types import keep_output_codes, quantize_inputs
+from npusim.importers.common.quantized_types import keep_output_codes, quantize_inputs
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower
 from npusim.report.number_formats import number_formats

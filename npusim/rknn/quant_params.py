@@ -7,7 +7,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.yaml_lines import quoted
+from npusim.quantization.hybrid.yaml_lines import quoted
 
 # The vendor's names where they are not simply the upper-case operator.
 OPS = {

@@ -19,8 +19,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import x86_tables
-from npusim.kernels.lut import clip_words, map_codes
+from npusim.kernels.elementwise import int8_lut_vbmi
+from npusim.kernels.elementwise.lut import clip_words, map_codes
 from npusim.runtime import isa
 from npusim.runtime.binding import Step
 from npusim.runtime.threads import run_rows
@@ -85,8 +85,8 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
     look_up = map_codes
     if np.dtype(ifm) == np.dtype(ofm) == np.int16 and (clip := clip_of(codes, table)):
         return _clip_step(clip)
-    if table.itemsize == codes.itemsize == 1 and isa.may_use(x86_tables.FEATURES):
-        look_up = x86_tables.map_bytes
+    if table.itemsize == codes.itemsize == 1 and isa.may_use(int8_lut_vbmi.FEATURES):
+        look_up = int8_lut_vbmi.map_bytes
     identity = np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes))
 
     def step(value: Array) -> tuple[Array, ...]:

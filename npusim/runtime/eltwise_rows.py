@@ -8,9 +8,10 @@ import numpy as np
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import eltwise_i16, eltwise_u8, x86_eltwise, x86_vnni
-from npusim.kernels.x86_store import fits
-from npusim.ops.requant import AddWeights
+from npusim.kernels.elementwise import i16_binary, u8_binary, u8_sum_vnni
+from npusim.kernels.tiles.store_avx512 import fits
+from npusim.kernels.windows import int8_conv_vnni
+from npusim.passes.requant import AddWeights
 from npusim.runtime import isa
 from npusim.runtime.codes import Array, inverse, row_plan, scaling_of, unsigned
 from npusim.runtime.threads import SMALL_WORK, run_rows
@@ -29,15 +30,15 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     largest = abs(bias) + 255.0 * (abs(first) + abs(second))
     if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
         return None
-    small = all(x86_eltwise.LOWEST <= w <= x86_eltwise.HIGHEST for w in (first, second))
-    if small and isa.may_use(x86_vnni.FEATURES):
-        packed = x86_eltwise.packed_weights(first, second)
+    small = all(u8_sum_vnni.LOWEST <= w <= u8_sum_vnni.HIGHEST for w in (first, second))
+    if small and isa.may_use(int8_conv_vnni.FEATURES):
+        packed = u8_sum_vnni.packed_weights(first, second)
         store = packed, bias, scale, requant.zero_point, low
-        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: x86_eltwise.weighted_sum(
+        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: u8_sum_vnni.weighted_sum(
             a, a_rows, b, b_rows, ofm, length, *store, begin, end
         )
     scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
-    return lambda a, a_rows, b, b_rows, ofm, length, first, last: eltwise_u8.weighted_sum(
+    return lambda a, a_rows, b, b_rows, ofm, length, first, last: u8_binary.weighted_sum(
         a, a_rows, b, b_rows, ofm, length, scalars, first, last
     )
 
@@ -50,7 +51,7 @@ def sum_rows_i16(weights: AddWeights, requant: Requant, *, relu: bool) -> Rows |
     if requant.shift < 0 or requant.zero_point or largest >= 2**52 or largest * scale >= 2**51:
         return None
     scalars = _floats(first, second, bias, scale, 0 if relu else -32768, 32767)
-    return lambda a, a_rows, b, b_rows, ofm, length, begin, end: eltwise_i16.weighted_sum(
+    return lambda a, a_rows, b, b_rows, ofm, length, begin, end: i16_binary.weighted_sum(
         a.view(np.int16), a_rows, b.view(np.int16), b_rows, ofm.view(np.int16), length, scalars,
         begin, end,
     )  # fmt: skip
@@ -70,10 +71,10 @@ def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | N
         inverse_scale = np.float32(1) / np.float32(scale)
     sign, product, words = (-1 if op == "sub" else 1), op == "mul", DType.I16 in dtypes
     if words:
-        kernel, operation = eltwise_i16.shader, eltwise_i16.PRODUCT if product else eltwise_i16.SUM
+        kernel, operation = i16_binary.shader, i16_binary.PRODUCT if product else i16_binary.SUM
         scalars = _floats(a_scale, sign * b_scale, inverse_scale, low, specs[2].dtype.max)
     else:
-        kernel, operation = eltwise_u8.shader, eltwise_u8.PRODUCT if product else eltwise_u8.SUM
+        kernel, operation = u8_binary.shader, u8_binary.PRODUCT if product else u8_binary.SUM
         scalars = _floats(a_zero, b_zero, a_ratio, sign * b_ratio, zero_out, low)
     if not all(abs(number) <= _LARGEST_F32 for number in scalars):
         return None

@@ -13,8 +13,8 @@ import os
 from functools import cache
 
 from npusim.errors import ConfigError
-from npusim.kernels import x86_avx2, x86_vnni
 from npusim.kernels._jit import target_has
+from npusim.kernels.windows import int8_conv_avx2, int8_conv_vnni
 
 PORTABLE = "portable"
 NEON = "neon"
@@ -23,8 +23,8 @@ AVX512_VNNI = "avx512vnni"
 _NEEDS = {
     PORTABLE: (),
     NEON: ("neon",),
-    AVX2: x86_avx2.FEATURES,
-    AVX512_VNNI: x86_vnni.FEATURES,
+    AVX2: int8_conv_avx2.FEATURES,
+    AVX512_VNNI: int8_conv_vnni.FEATURES,
 }
 
 

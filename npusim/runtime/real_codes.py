@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Quant, scale_of, zero_point_of
-from npusim.kernels import real_codes as kernels
+from npusim.kernels.elementwise import real_codes as kernels
 from npusim.quantization.schemes import dequantize as plain_dequantize
 from npusim.quantization.schemes import quantize as plain_quantize
 from npusim.runtime.codes import inverse, memory_order, unsigned

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.errors import ConfigError
-from npusim.kernels.pack_fours import aligned
+from npusim.kernels.pack.fours import aligned
 from npusim.kernels.wait import until_changed
 from npusim.runtime.affinity import kept_apart
 

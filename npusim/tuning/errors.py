@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from npusim.analysis.individual import run_individually
 from npusim.ir.graph import Graph
 from npusim.quantization.schemes import dequantize
-from npusim.runtime.float_engine import FloatEngine
+from npusim.reference.float_engine import FloatEngine
 from npusim.runtime.program import Program
 
 Feeds = Mapping[str, NDArray[Any]]

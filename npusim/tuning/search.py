@@ -20,10 +20,10 @@ from npusim.passes.pipeline import lower
 from npusim.perfmodel.estimate import Estimate, estimate
 from npusim.quantization.apply import Formats
 from npusim.quantization.constrain import takes_input_range
-from npusim.quantization.hybrid import carriers, resolve_layers
+from npusim.quantization.hybrid.choice import carriers, resolve_layers
 from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Range, Scheme
-from npusim.runtime.float_engine import float_engine
+from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 from npusim.tuning.errors import layer_noise
 from npusim.tuning.metrics import Metric, Outputs

@@ -13,8 +13,8 @@ from npusim import assets
 from npusim.cli import main
 from npusim.ir import archive
 from npusim.ir.dtypes import DType
+from npusim.reference.evaluate import evaluate
 from npusim.rknn import RKNN
-from npusim.runtime.reference import evaluate
 
 
 @pytest.fixture

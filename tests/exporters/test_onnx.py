@@ -22,10 +22,10 @@ from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_names
 from npusim.passes.pipeline import optimize
 from npusim.quantization.float16 import to_float16
-from npusim.runtime.float_engine import OnnxRuntimeEngine, float_engine
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
+from npusim.reference.float_engine import OnnxRuntimeEngine, float_engine
 from tests.builder import Builder
-from tests.runtime.reference_cases import CASES, draw
+from tests.reference.cases import CASES, draw
 
 pytest.importorskip("onnxruntime")
 

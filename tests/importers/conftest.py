@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 from npusim.ir.graph import Graph
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 
 Array = NDArray[Any]
 TYPES = {

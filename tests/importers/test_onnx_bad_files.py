@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers import load
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 
 node = helper.make_node
 RELU = [node("Relu", ["x"], ["y"])]

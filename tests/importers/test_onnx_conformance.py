@@ -9,8 +9,8 @@ import pytest
 from onnx import numpy_helper
 
 from npusim.errors import ModelImportError, UnsupportedOpError
-from npusim.importers.onnx import load_onnx
-from npusim.runtime.reference import evaluate
+from npusim.importers.onnx.importer import load_onnx
+from npusim.reference.evaluate import evaluate
 
 DISPUTED = {
     # the expected result divides by the fractional length scale * size, which no runtime does

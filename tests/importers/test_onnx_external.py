@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from npusim.errors import ModelImportError
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 
 WEIGHTS = np.arange(300, dtype=np.float32).reshape(3, 100)
 

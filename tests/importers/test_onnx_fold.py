@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from npusim.errors import ModelImportError, UnsupportedOpError
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 
 node = helper.make_node
 

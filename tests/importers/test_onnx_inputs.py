@@ -5,8 +5,8 @@ import pytest
 from onnx import helper
 
 from npusim.errors import ModelImportError
-from npusim.importers.onnx import load_onnx
-from npusim.runtime.reference import evaluate
+from npusim.importers.onnx.importer import load_onnx
+from npusim.reference.evaluate import evaluate
 
 node = helper.make_node
 RELU = [node("Relu", ["x"], ["y"])]

@@ -14,7 +14,7 @@ import pytest
 
 from npusim.importers import load
 from npusim.ir.dtypes import DType
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "fetch_models.py"
 SPEC = importlib.util.spec_from_file_location("fetch_models_for_importers", TOOL)

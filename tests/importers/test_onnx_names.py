@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 
 node = helper.make_node
 

@@ -5,7 +5,7 @@ import pytest
 from onnx import helper
 
 from npusim.errors import UnsupportedOpError
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 from npusim.ir.attrs import Coordinates
 
 node = helper.make_node

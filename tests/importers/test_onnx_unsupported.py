@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from npusim.errors import UnsupportedOpError
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 
 node = helper.make_node
 

@@ -8,8 +8,8 @@ import pytest
 import npusim
 from npusim.errors import MissingExtraError, ModelImportError, UnsupportedOpError
 from npusim.importers import load
-from npusim.importers.pytorch import load_pytorch
-from npusim.runtime.reference import evaluate
+from npusim.importers.pytorch.importer import load_pytorch
+from npusim.reference.evaluate import evaluate
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

@@ -7,8 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import npusim
 from npusim.errors import ModelImportError, UnsupportedOpError
-from npusim.importers.onnx import load_onnx
-from npusim.importers.quantized_types import keep_output_codes, quantize_inputs
+from npusim.importers.common.quantized_types import keep_output_codes, quantize_inputs
+from npusim.importers.onnx.importer import load_onnx
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine
 from npusim.passes.pipeline import lower

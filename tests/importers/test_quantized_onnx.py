@@ -7,7 +7,7 @@ import pytest
 
 import npusim
 from npusim import assets
-from npusim.importers.onnx import load_onnx
+from npusim.importers.onnx.importer import load_onnx
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine

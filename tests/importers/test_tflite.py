@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import npusim
-from npusim.importers.tflite import load_tflite
+from npusim.importers.tflite.importer import load_tflite
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, AffinePerChannel
 from npusim.passes.pipeline import lower
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
@@ -311,7 +311,7 @@ def streaming(initial=0):
 
 @pytest.mark.parametrize("initial", [0, 5])
 def test_state_becomes_inputs_and_outputs(tmp_path, initial):
-    from npusim.importers.tflite import initial_states
+    from npusim.importers.tflite.importer import initial_states
 
     path = streaming(initial).save(tmp_path / "stream.tflite")
     graph = load_tflite(path)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import npusim
-from npusim.importers.tflite import initial_states, load_tflite
+from npusim.importers.tflite.importer import initial_states, load_tflite
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.passes.pipeline import lower
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")

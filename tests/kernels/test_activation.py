@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npusim.kernels.activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
+from npusim.kernels.engines.tp_activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
 from npusim.runtime.codes import all_codes
 from tests.kernels.exact import interpolate, r16, tp_ratio, tp_store
 

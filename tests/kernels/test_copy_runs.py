@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.copy_runs import copy_runs
+from npusim.kernels.elementwise.copy_runs import copy_runs
 
 
 @given(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.depthwise_rows import depthwise_i16
+from npusim.kernels.engines.shader_depthwise import depthwise_i16
 
 F = np.float32
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.eltwise import add_on_nn, add_on_nn_f16, binary, cut_ratio
-from npusim.kernels.eltwise_f16 import ADD, ADD_ON_NN, DIVIDE, MULTIPLY
-from npusim.kernels.eltwise_f16 import binary as binary_f16
-from npusim.kernels.nnstore import cut_to_f16
+from npusim.kernels.elementwise.f16_binary import ADD, ADD_ON_NN, DIVIDE, MULTIPLY
+from npusim.kernels.elementwise.f16_binary import binary as binary_f16
+from npusim.kernels.engines.eltwise import add_on_nn, add_on_nn_f16, binary, cut_ratio
+from npusim.kernels.engines.nn_store import cut_to_f16
 from tests.kernels.exact import integer
 
 F = np.float32

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels import eltwise_i16
-from npusim.kernels.eltwise import add_on_nn, binary
+from npusim.kernels.elementwise import i16_binary
+from npusim.kernels.engines.eltwise import add_on_nn, binary
 
 START = np.zeros(1, np.int64)
 FLS = st.integers(-2, 15)
@@ -20,11 +20,11 @@ def test_shader_equals_its_definition(op, fls, seed, count):
     a[:1], b[-1:] = -32768, 32767
     scales = [2.0**-fl for fl in fls]
     wanted = binary(op, a, b, (scales[0], 0), (scales[1], 0), np.int16, (scales[2], 0))
-    operation = eltwise_i16.PRODUCT if op == "mul" else eltwise_i16.SUM
+    operation = i16_binary.PRODUCT if op == "mul" else i16_binary.SUM
     sign = -1 if op == "sub" else 1
     numbers = (scales[0], sign * scales[1], 1 / scales[2], -32768.0, 32767.0)
     ofm = np.full(count + 40, 99, np.int16)
-    eltwise_i16.shader(a, START, b, START, ofm, count, operation, numbers, 0, 1)
+    i16_binary.shader(a, START, b, START, ofm, count, operation, numbers, 0, 1)
     np.testing.assert_array_equal(ofm[:count], wanted)
     assert (ofm[count:] == 99).all()
 
@@ -42,6 +42,6 @@ def test_sum_of_the_nn_engine_equals_its_definition(weights, bias, shift, seed, 
     wanted = add_on_nn(a, b, 0, weights, bias, 1, shift, 0)
     ofm = np.full(count + 40, 99, np.int16)
     numbers = tuple(map(float, (*weights, bias, 2.0**-shift, -32768, 32767)))
-    eltwise_i16.weighted_sum(a, START, b, START, ofm, count, numbers, 0, 1)
+    i16_binary.weighted_sum(a, START, b, START, ofm, count, numbers, 0, 1)
     np.testing.assert_array_equal(ofm[:count], wanted)
     assert (ofm[count:] == 99).all()

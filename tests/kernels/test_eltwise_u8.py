@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels import eltwise_u8, x86_eltwise
-from npusim.kernels.eltwise import add_on_nn, binary
+from npusim.kernels.elementwise import u8_binary, u8_sum_vnni
+from npusim.kernels.engines.eltwise import add_on_nn, binary
 
 A, B = (codes.reshape(-1).astype(np.uint8) for codes in np.mgrid[:256, :256])
 START = np.zeros(1, np.int64)
@@ -34,9 +34,9 @@ def test_shader_equals_its_definition(op, scales, zeros):
     if op == "mul":
         a_ratio = np.float32(scales[0]) * np.float32(scales[1]) / np.float32(scales[2])
     b_ratio = -b_ratio if op == "sub" else b_ratio
-    operation = eltwise_u8.PRODUCT if op == "mul" else eltwise_u8.SUM
+    operation = u8_binary.PRODUCT if op == "mul" else u8_binary.SUM
     numbers = tuple(map(float, (zeros[0], zeros[1], a_ratio, b_ratio, zeros[2], 0)))
-    actual = on_all_pairs(eltwise_u8.shader, operation, numbers)
+    actual = on_all_pairs(u8_binary.shader, operation, numbers)
     np.testing.assert_array_equal(actual, wanted)
 
 
@@ -52,9 +52,9 @@ def test_weighted_sum_equals_its_definition(weights, zeros, bias, multiplier, sh
     wanted = add_on_nn(A, B, zeros[0], weights, bias, multiplier, shift, zeros[1])
     start = bias - zeros[0] * sum(weights)
     numbers = tuple(map(float, (*weights, start, multiplier * 2.0**-shift, zeros[1], low)))
-    actual = on_all_pairs(eltwise_u8.weighted_sum, numbers)
+    actual = on_all_pairs(u8_binary.weighted_sum, numbers)
     np.testing.assert_array_equal(actual, np.maximum(wanted, low))
-    if x86_eltwise.weighted_sum.is_available and max(weights) <= x86_eltwise.HIGHEST:
-        store = x86_eltwise.packed_weights(*weights), start, multiplier * 2.0**-shift, zeros[1], low
-        actual = on_all_pairs(x86_eltwise.weighted_sum, *store)
+    if u8_sum_vnni.weighted_sum.is_available and max(weights) <= u8_sum_vnni.HIGHEST:
+        store = u8_sum_vnni.packed_weights(*weights), start, multiplier * 2.0**-shift, zeros[1], low
+        actual = on_all_pairs(u8_sum_vnni.weighted_sum, *store)
         np.testing.assert_array_equal(actual, np.maximum(wanted, low))

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.float_conv import depthwise, dot_panels
-from npusim.kernels.float_tile import LANES
+from npusim.kernels.tiles.float32 import LANES
+from npusim.kernels.windows.f32_conv import depthwise, dot_panels
 
 INF = np.float32(np.inf)
 LINEAR = np.array([0], np.int64)

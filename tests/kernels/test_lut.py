@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels import x86_tables
-from npusim.kernels.lut import clip_words, map_codes, map_pairs
+from npusim.kernels.elementwise import int8_lut_vbmi
+from npusim.kernels.elementwise.lut import clip_words, map_codes, map_pairs
 from npusim.runtime.codes import clip_of
 
 UNSIGNED = (np.uint8, np.uint16)
@@ -58,13 +58,13 @@ def test_inputs_may_be_read_only():
     assert ofm.tolist() == [255, 254, 253, 252, 251]
 
 
-@pytest.mark.skipif(not x86_tables.map_bytes.is_available, reason="needs AVX512-VBMI")
+@pytest.mark.skipif(not int8_lut_vbmi.map_bytes.is_available, reason="needs AVX512-VBMI")
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 300])
 def test_tables_in_registers_equal_tables_in_memory(count):
     rng = np.random.default_rng(count)
     table, ifm = rng.permutation(256).astype(np.uint8), rng.integers(0, 256, count + 9)
     ofm = np.full(count + 80, 7, np.uint8)
-    x86_tables.map_bytes(ifm.astype(np.uint8), table, ofm, 5, 5 + count)
+    int8_lut_vbmi.map_bytes(ifm.astype(np.uint8), table, ofm, 5, 5 + count)
     np.testing.assert_array_equal(ofm[5 : 5 + count], table[ifm[5 : 5 + count]])
     assert (ofm[:5] == 7).all()
     assert (ofm[5 + count :] == 7).all()

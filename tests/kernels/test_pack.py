@@ -7,7 +7,7 @@ later. The pairs gave a total order every time. "12" is row 1, column 2.
 
 import pytest
 
-from npusim.kernels.pack import accumulation_order
+from npusim.kernels.pack.geometry import accumulation_order
 
 # kernel, stride, dilation, order
 RECORDED = [

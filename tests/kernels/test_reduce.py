@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.lrn import local_response, normalizer
-from npusim.kernels.reduce import (
+from npusim.kernels.engines.lrn import local_response, normalizer
+from npusim.kernels.engines.shader_reduce import (
     batch_normalize,
     l2_normalize,
     matmul,
@@ -21,7 +21,7 @@ from npusim.kernels.reduce import (
     sum_in_halves,
     weighted_sum,
 )
-from npusim.kernels.tptable import lookup
+from npusim.kernels.engines.tp import lookup
 from tests.kernels.exact import r16, tp_ratio, tp_store
 
 F = np.float32

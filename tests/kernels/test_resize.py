@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.copy_runs import gather_pixels
-from npusim.kernels.resize import bilinear, nearest_indices, whole_steps
+from npusim.kernels.elementwise.copy_runs import gather_pixels
+from npusim.kernels.engines.shader_resize import bilinear, nearest_indices, whole_steps
 from tests.kernels.exact import integer
 
 F = np.float32

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.tptable import (
+from npusim.kernels.engines.tp import (
     convert,
     grid,
     lookup,

@@ -17,7 +17,7 @@ from npusim.ir.graph import Graph
 from npusim.ir.text import graph_text
 from npusim.passes.driver import check
 from npusim.passes.pipeline import optimize
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 from tests.builder import Builder
 
 RNG = np.random.default_rng(5)

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from npusim.cli.app import app
 from npusim.errors import ModelImportError
+from npusim.perfmodel.agreement import group_error, table_errors, table_kind
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import parse_layer_list
-from npusim.perfmodel.tables import group_error, table_errors, table_kind
 from tests.perfmodel.test_properties import conv, network
 
 DATA = Path(__file__).parent / "data"

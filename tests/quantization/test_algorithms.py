@@ -16,7 +16,7 @@ from npusim.quantization.calibrate import calibrate
 from npusim.quantization.histograms import best_threshold, histogram
 from npusim.quantization.observers import MinMaxObserver, MovingAverageObserver
 from npusim.quantization.schemes import Scheme, dequantize, parameters, quantize
-from npusim.runtime.float_engine import OwnEngine, float_engine
+from npusim.reference.float_engine import OwnEngine, float_engine
 from tests.builder import Builder
 
 RNG = np.random.default_rng(5)
@@ -269,7 +269,7 @@ def test_unknown_names_and_settings():
 
 def test_without_onnxruntime_the_own_engine_runs(monkeypatch):
     from npusim.errors import MissingExtraError
-    from npusim.runtime import float_engine as module
+    from npusim.reference import float_engine as module
 
     def missing(*args, **kwargs):
         raise MissingExtraError("not there")

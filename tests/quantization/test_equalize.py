@@ -24,7 +24,7 @@ from npusim.quantization.channel_stats import channel_stats
 from npusim.quantization.equalize import Relu6, equalize, find_pairs, relu6_inputs
 from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Scheme
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 from tests.builder import Builder
 
 

@@ -12,7 +12,7 @@ from npusim.errors import QuantizationError
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.passes.driver import check
 from npusim.quantization.float16 import channel_lifts, lift_small_weights, to_float16
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 from tests.builder import Builder
 
 RNG = np.random.default_rng(11)

@@ -12,9 +12,9 @@ from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, EltwiseAttrs, Pool2dAttrs, P
 from npusim.passes.driver import check
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
-from npusim.quantization.hybrid import layer_names, resolve_layers
+from npusim.quantization.hybrid.choice import layer_names, resolve_layers
 from npusim.quantization.schemes import Scheme
-from npusim.runtime.reference import evaluate
+from npusim.reference.evaluate import evaluate
 from tests.builder import Builder
 
 OPS = ("conv", "relu", "relu6", "sigmoid", "add", "mul", "concat", "max", "constant")

@@ -10,7 +10,7 @@ import npusim
 from npusim.analysis.metrics import cosine
 from npusim.exporters.onnx import save_onnx
 from npusim.passes.pipeline import optimize
-from npusim.runtime.float_engine import float_engine
+from npusim.reference.float_engine import float_engine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 accuracy = pytest.importorskip("accuracy", reason="needs scikit-image")

@@ -11,11 +11,11 @@ from npusim.errors import GraphError
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import pack
-from npusim.ops.requant import nn_requant
+from npusim.kernels.pack import geometry
+from npusim.passes.requant import nn_requant
 from npusim.runtime import isa, threads
-from npusim.runtime.convolution import Convolution, plain_phase
-from npusim.runtime.convolution_step import ConvolutionStep
+from npusim.runtime.convolution.phases import Convolution, plain_phase
+from npusim.runtime.convolution.step import ConvolutionStep
 from npusim.runtime.layout import from_channels_last
 
 CHANNELS = (1, 2, 3, 4, 5, 16, 17, 40)
@@ -36,7 +36,7 @@ def workers(request, monkeypatch):
     """Run with a number of threads and units so small that all of them get work."""
     monkeypatch.setenv("NPUSIM_NUM_THREADS", str(request.param))
     monkeypatch.setattr(threads, "SMALL_WORK", 1)
-    monkeypatch.setattr(pack, "_BLOCK_PIXELS", 9)
+    monkeypatch.setattr(geometry, "_BLOCK_PIXELS", 9)
     threads.thread_count.cache_clear()
     threads._pool.cache_clear()
     yield request.param

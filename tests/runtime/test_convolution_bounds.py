@@ -10,9 +10,10 @@ import pytest
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
-from npusim.ops.requant import nn_requant
-from npusim.runtime import convolution_pairs, convolution_step, convolution_x86, isa
-from npusim.runtime.convolution import Convolution, plain_phase
+from npusim.passes.requant import nn_requant
+from npusim.runtime import isa
+from npusim.runtime.convolution import pairs, step, x86
+from npusim.runtime.convolution.phases import Convolution, plain_phase
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
 PAGE = mmap.PAGESIZE
@@ -89,20 +90,20 @@ def test_no_access_outside(monkeypatch, dtype, path, shape, at_end):
     ifm = guarded(height * width * in_c, dtype.numpy, at_end=at_end)
     ifm[:] = rng.integers(0, 100, ifm.size)
     ifm = ifm.reshape(1, height, width, in_c).transpose(0, 3, 1, 2)
-    (expected,) = convolution_step.ConvolutionStep(conv)(ifm)
+    (expected,) = step.ConvolutionStep(conv)(ifm)
 
     def scratch(key, size, dtype):
         return guarded(size, dtype, at_end=at_end)
 
-    step = convolution_step.ConvolutionStep(conv)
+    bound = step.ConvolutionStep(conv)
     ofm = guarded(expected.size, dtype.numpy, at_end=at_end).reshape(1, *sizes, out_c)
-    for module in (convolution_step, convolution_pairs, convolution_x86):
+    for module in (step, pairs, x86):
         monkeypatch.setattr(module, "scratch", scratch)
-    monkeypatch.setattr(step, "_new_ofm", lambda: ofm)
-    (actual,) = step(ifm)
+    monkeypatch.setattr(bound, "_new_ofm", lambda: ofm)
+    (actual,) = bound(ifm)
     np.testing.assert_array_equal(actual, expected)
     planes = guarded(ifm.size, dtype.numpy, at_end=at_end).reshape(ifm.shape)
     planes[:] = ifm
-    np.testing.assert_array_equal(step(planes)[0], expected)
+    np.testing.assert_array_equal(bound(planes)[0], expected)
     isa.selected.cache_clear()
     _KEPT.clear()

@@ -10,7 +10,7 @@ from npusim.ir.attrs import Conv2dAttrs
 from npusim.quantization.constrain import constrain
 from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Scheme
-from npusim.runtime.float_engine import float_engine
+from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 from npusim.tuning.errors import layer_noise, worst_layers
 from npusim.tuning.metrics import (

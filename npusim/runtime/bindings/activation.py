@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 from npusim.ir.attrs import AlphaAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
-from npusim.kernels.shader import ACTIVATIONS, UNARY, activation, dequantize, unary
+from npusim.kernels.engines.shader import ACTIVATIONS, UNARY, activation, dequantize, unary
+from npusim.kernels.engines.tp_activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of, table_step
 

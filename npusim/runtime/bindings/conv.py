@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.kernels.depthwise_rows import depthwise_i16
-from npusim.kernels.shader import saturate
+from npusim.kernels.engines.shader import saturate
+from npusim.kernels.engines.shader_depthwise import depthwise_i16
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
-from npusim.runtime.convolution import Convolution, constant, plain_phase, store_of
+from npusim.runtime.convolution.phases import Convolution, constant, plain_phase, store_of
 
 
 @binding("conv2d", engine=Engine.NN)

@@ -6,7 +6,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, Float
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import shader, tptable
+from npusim.kernels.engines import shader, tp
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import (
     ENGINE_TYPES,
@@ -27,7 +27,7 @@ def tp_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
         return lambda codes: codes
     table = table_step(
         ("tp copy", ifm.quant, ofm.dtype, ofm.quant),
-        lambda codes: tptable.convert(codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)),
+        lambda codes: tp.convert(codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)),
         ifm.dtype.numpy,
         ofm.dtype.numpy,
     )

@@ -10,7 +10,7 @@ from npusim.ir.attrs import Activation, Deconv2dAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
-from npusim.runtime.convolution import Convolution, Phase, constant, store_of
+from npusim.runtime.convolution.phases import Convolution, Phase, constant, store_of
 
 
 @binding("deconv2d", engine=Engine.NN)

@@ -10,8 +10,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import eltwise_f16
-from npusim.kernels.eltwise import (
+from npusim.kernels.elementwise import f16_binary
+from npusim.kernels.elementwise.lut import map_pairs
+from npusim.kernels.engines.eltwise import (
     FUNCTIONS,
     add_on_nn,
     add_on_nn_f16,
@@ -19,8 +20,7 @@ from npusim.kernels.eltwise import (
     add_on_tp_f16,
     binary,
 )
-from npusim.kernels.lut import map_pairs
-from npusim.ops.requant import add_weights, requant_of
+from npusim.passes.requant import add_weights, requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import (
     ENGINE_TYPES,
@@ -39,10 +39,10 @@ from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]
 _HALF_OPERATIONS = {
-    "add": eltwise_f16.ADD,
-    "sub": eltwise_f16.ADD,
-    "mul": eltwise_f16.MULTIPLY,
-    "div": eltwise_f16.DIVIDE,
+    "add": f16_binary.ADD,
+    "sub": f16_binary.ADD,
+    "mul": f16_binary.MULTIPLY,
+    "div": f16_binary.DIVIDE,
 }
 
 
@@ -76,7 +76,7 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN
     if a.dtype is b.dtype is ofm.dtype is DType.F16:
         if on_nn:
-            half = eltwise_f16.ADD_ON_NN
+            half = f16_binary.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
         return _bound(node, graph, lambda x, y: add_on_tp_f16(x, y, subtract))
     if not (a.dtype is b.dtype is ofm.dtype) or a.dtype is DType.F16:
@@ -218,7 +218,7 @@ def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...
         operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
         arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
         run_rows(
-            lambda start, stop: eltwise_f16.binary(
+            lambda start, stop: f16_binary.binary(
                 *arguments, operation, subtract, relu, start, stop
             ),
             plan.rows[0].size,

@@ -10,14 +10,14 @@ from npusim.ir.attrs import Activation, Conv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, zero_point_of
-from npusim.kernels import fc as kernels
-from npusim.kernels.fma_tile import PANEL
-from npusim.kernels.pack import pack_columns, pack_weights
-from npusim.kernels.tptable import nearest_f16, saturate
-from npusim.ops.requant import requant_of
+from npusim.kernels.engines.tp import nearest_f16, saturate
+from npusim.kernels.pack.geometry import pack_columns, pack_weights
+from npusim.kernels.tiles.fma import PANEL
+from npusim.kernels.windows import fc as kernels
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
-from npusim.runtime.convolution import (
+from npusim.runtime.convolution.phases import (
     Array,
     Convolution,
     constant,

@@ -7,8 +7,8 @@ import numpy as np
 from npusim.ir.attrs import MatmulAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.kernels.reduce import matmul, matmul_in_steps
-from npusim.kernels.shader import dequantize, requantize
+from npusim.kernels.engines.shader import dequantize, requantize
+from npusim.kernels.engines.shader_reduce import matmul, matmul_in_steps
 from npusim.ops.conv import counts_last_product_again
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of

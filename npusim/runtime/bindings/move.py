@@ -27,7 +27,7 @@ from npusim.ir.attrs import (
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.copy_runs import copy_runs
+from npusim.kernels.elementwise.copy_runs import copy_runs
 from npusim.quantization.schemes import quantize
 from npusim.runtime.binding import Bind, Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy

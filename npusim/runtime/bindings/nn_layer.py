@@ -4,8 +4,8 @@ import numpy as np
 
 from npusim.ir.dtypes import DType
 from npusim.runtime.binding import Step
-from npusim.runtime.convolution import Array, Convolution
-from npusim.runtime.convolution_step import ConvolutionStep
+from npusim.runtime.convolution.phases import Array, Convolution
+from npusim.runtime.convolution.step import ConvolutionStep
 
 
 def nn_layer(conv: Convolution) -> Step:

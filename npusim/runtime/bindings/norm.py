@@ -10,9 +10,9 @@ from npusim.ir.attrs import AxisAttrs, LrnAttrs, NormAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.lrn import local_response, local_response_on_shader
-from npusim.kernels.reduce import batch_normalize, l2_normalize, normalize
-from npusim.kernels.shader import dequantize, requantize
+from npusim.kernels.engines.lrn import local_response, local_response_on_shader
+from npusim.kernels.engines.shader import dequantize, requantize
+from npusim.kernels.engines.shader_reduce import batch_normalize, l2_normalize, normalize
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 

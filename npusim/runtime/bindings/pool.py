@@ -8,15 +8,15 @@ from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels import pool as kernels
-from npusim.kernels.shader import saturate, to_f16
-from npusim.ops.requant import average_weight, nn_requant
+from npusim.kernels.engines.shader import saturate, to_f16
+from npusim.kernels.windows import pool as kernels
+from npusim.passes.requant import average_weight, nn_requant
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.codes import scaling_of
-from npusim.runtime.convolution import Array, Convolution, plain_phase
+from npusim.runtime.convolution.phases import Array, Convolution, plain_phase
 from npusim.runtime.layout import channels_last, from_channels_last
 from npusim.runtime.threads import run_rows
 

@@ -11,9 +11,9 @@ from npusim.ir.attrs import ArgAttrs, PoolKind, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.reduce import REDUCTIONS, mean_of_halves, reduce, sum_in_halves
-from npusim.kernels.shader import dequantize, requantize, to_f16
-from npusim.ops.requant import average_weight
+from npusim.kernels.engines.shader import dequantize, requantize, to_f16
+from npusim.kernels.engines.shader_reduce import REDUCTIONS, mean_of_halves, reduce, sum_in_halves
+from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.pool import Window, average_on_nn

@@ -11,8 +11,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.copy_runs import gather_pixels
-from npusim.kernels.resize import bilinear, nearest_indices, whole_steps
+from npusim.kernels.elementwise.copy_runs import gather_pixels
+from npusim.kernels.engines.shader_resize import bilinear, nearest_indices, whole_steps
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of

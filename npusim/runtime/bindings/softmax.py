@@ -4,8 +4,8 @@ from typing import cast
 
 from npusim.ir.attrs import AxisAttrs
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.kernels.reduce import softmax
-from npusim.kernels.shader import requantize
+from npusim.kernels.engines.shader import requantize
+from npusim.kernels.engines.shader_reduce import softmax
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
 

@@ -8,7 +8,7 @@ import pytest
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
-from npusim.kernels.tptable import convert
+from npusim.kernels.engines.tp import convert
 from npusim.runtime.codes import all_codes
 from tests.kernels.exact import integer
 from tests.runtime.bindings.one_node import F16, F32, FORMATS, I8, U8, one_node, orders

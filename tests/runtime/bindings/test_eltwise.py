@@ -10,7 +10,7 @@ from npusim.ir.attrs import Activation, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, scale_of, zero_point_of
-from npusim.kernels.eltwise import add_on_nn_f16, add_on_tp_f16, binary
+from npusim.kernels.engines.eltwise import add_on_nn_f16, add_on_tp_f16, binary
 from tests.runtime.bindings.one_node import (
     F16,
     F32,

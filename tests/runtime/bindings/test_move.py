@@ -19,7 +19,7 @@ from npusim.ir.attrs import (
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Float
-from npusim.kernels.tptable import convert
+from npusim.kernels.engines.tp import convert
 from tests.runtime.bindings.one_node import F16, FORMATS, I16, OTHER_U8, U8, draw, one_node, orders
 from tests.runtime.bindings.test_eltwise import scaling
 

@@ -12,7 +12,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.tptable import convert
+from npusim.kernels.engines.tp import convert
 from npusim.ops import infer_shapes
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings

@@ -22,8 +22,8 @@ from npusim.ir.attrs import (
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Float
-from npusim.kernels.shader import dequantize, requantize
-from npusim.kernels.tptable import convert, nearest_f16, saturate
+from npusim.kernels.engines.shader import dequantize, requantize
+from npusim.kernels.engines.tp import convert, nearest_f16, saturate
 from tests.runtime.bindings.one_node import (
     F16,
     F32,

@@ -1,0 +1,1 @@
+"""Compiled kernels over single elements: tables, sums, copies, codes to reals."""

@@ -1,0 +1,71 @@
+"""Copies of many short runs of bytes, what joining and resizing of feature maps comes down to."""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from npusim.kernels._jit import kernel
+from npusim.kernels.tiles.llvm_vectors import I8, Vectors
+
+_BLOCK = 32
+
+
+@intrinsic
+def copy_bytes(typing_context, source, source_at, target, target_at, count):
+    """Copy ``count`` bytes between flat byte arrays."""
+
+    def generate(context, builder, signature, arguments):
+        v = Vectors(context, builder, signature, arguments)
+        _, source_at, _, target_at, count = arguments
+        source, target = v.at(v.data(0), source_at), v.at(v.data(2), target_at)
+        long = builder.icmp_signed(">=", count, v.number(_BLOCK))
+        with builder.if_else(long) as (blocks, bytewise):
+            with blocks:  # the last block may repeat some bytes
+                last = builder.sub(count, v.number(_BLOCK))
+                with cgutils.for_range_slice(
+                    builder, v.number(0), last, v.number(_BLOCK), last.type
+                ) as (at, _):
+                    v.store(v.load(v.at(source, at), I8, _BLOCK), v.at(target, at))
+                v.store(v.load(v.at(source, last), I8, _BLOCK), v.at(target, last))
+            with bytewise:
+                for size in (16, 8, 4, 2, 1):
+                    done = builder.and_(count, v.number(-2 * size))
+                    has = builder.icmp_signed(
+                        "!=", builder.and_(count, v.number(size)), v.number(0)
+                    )
+                    with builder.if_then(has):
+                        kind = ir.IntType(8 * size)
+                        read = builder.bitcast(v.at(source, done), kind.as_pointer())
+                        written = builder.bitcast(v.at(target, done), kind.as_pointer())
+                        builder.store(builder.load(read, align=1), written, align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, source_at, target, target_at, count), generate
+
+
+@kernel(
+    "void(Array(u1, 1, 'C', readonly=True), i8, u1[::1], i8, i8, i8, i8, i8)",
+)
+def copy_runs(source, source_step, target, target_start, target_step, length, first, last):
+    """Copy run r, ``length`` bytes from ``r * source_step``, to ``target_start + r * target_step``.
+
+    For first <= r < last.
+    """
+    for run in range(first, last):
+        copy_bytes(source, run * source_step, target, target_start + run * target_step, length)
+
+
+@kernel(
+    "void(Array(u1, 1, 'C', readonly=True), Array(i8, 1, 'C', readonly=True), "
+    "Array(i8, 1, 'C', readonly=True), u1[::1], i8, i8, i8)",
+)
+def gather_pixels(source, rows, columns, target, pixel_bytes, first, last):
+    """Set target row r, for first <= r < last, to the pixels of ``columns`` of input row rows[r].
+
+    ``rows`` and ``columns`` are byte offsets of input rows and of pixels in a row.
+    """
+    at = first * columns.size * pixel_bytes
+    for row in range(first, last):
+        for x in range(columns.size):
+            copy_bytes(source, rows[row] + columns[x], target, at, pixel_bytes)
+            at += pixel_bytes

@@ -1,0 +1,178 @@
+"""Binary element-wise arithmetic of the shader and of the NN engine on stored codes.
+
+Numpy only: on 8-bit codes these functions fill the tables of ``lut.map_pairs``. Operands broadcast.
+
+Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.kernels.engines.nn_store import cut_to_f16, store_integer
+from npusim.kernels.engines.shader import (
+    F32,
+    Scaling,
+    dequantize,
+    log2,
+    multiply,
+    requantize,
+    saturate,
+)
+from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16
+from npusim.kernels.windows.fc import store_affine
+
+Codes = NDArray[np.generic]
+
+
+def _power(a: F32, b: F32) -> F32:
+    """Return 2**(b * log2 |a|) in float32 steps, negative when a < 0 and trunc(b) is odd.
+
+    0**b is NaN for b <= 0.
+    """
+    sign = np.where((a < 0) & (np.trunc(b) % 2 != 0), np.float32(-1), np.float32(1))
+    exponent = b * log2(np.abs(a))
+    power = sign * np.exp2(exponent.astype(np.float64)).astype(np.float32)
+    return np.where((a == 0) & (b <= 0), np.float32(np.nan), power)
+
+
+FUNCTIONS: Mapping[str, Callable[[F32, F32], F32]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "pow": _power,
+    "prelu": lambda value, slope: np.where(value < 0, value * slope, value),
+}
+
+
+def cut_ratio(numerator: float, denominator: float) -> float:
+    """Return a float32 ratio as 16-bit multiplier and shift, lower bits cut off."""
+    mantissa, exponent = np.frexp(float(np.float32(numerator) / np.float32(denominator)))
+    return float(np.floor(mantissa * 65536) * 2.0 ** (exponent - 16))
+
+
+def _three_u8(
+    op: str, a: Codes, b: Codes, a_scaling: Scaling, b_scaling: Scaling, out_scaling: Scaling
+) -> Codes:
+    """Add, sub, mul, max, min with both operands and the result u8."""
+    zero_point = np.float32(out_scaling[1])
+    a_scale, b_scale, scale = (np.float32(s[0]) for s in (a_scaling, b_scaling, out_scaling))
+    a_steps = a.astype(np.float32) - np.float32(a_scaling[1])
+    b_steps = b.astype(np.float32) - np.float32(b_scaling[1])
+    if op == "mul":
+        return saturate(a_steps * b_steps * (a_scale * b_scale / scale) + zero_point, np.uint8)
+    if op in ("add", "sub"):
+        total = FUNCTIONS[op](a_steps * (a_scale / scale), b_steps * (b_scale / scale))
+        return saturate(total + zero_point, np.uint8)
+    exact = FUNCTIONS[op](
+        a_steps.astype(np.float64) * cut_ratio(a_scaling[0], out_scaling[0]),
+        b_steps.astype(np.float64) * cut_ratio(b_scaling[0], out_scaling[0]),
+    )
+    return saturate(exact + out_scaling[1], np.uint8)
+
+
+def binary(
+    op: str,
+    a: Codes,
+    b: Codes,
+    a_scaling: Scaling,
+    b_scaling: Scaling,
+    dtype: DTypeLike,
+    out_scaling: Scaling,
+) -> Codes:
+    """Apply a function of ``FUNCTIONS`` as the shader does.
+
+    float32 throughout, the zero point is added before the only rounding (ties to even). Infinities
+    saturate; NaN becomes code 0 (float16: -infinity).
+    """
+    dtype = np.dtype(dtype)
+    types = {a.dtype, b.dtype, dtype}
+    with np.errstate(all="ignore"):
+        if types == {np.dtype(np.uint8)} and op in ("add", "sub", "mul", "max", "min"):
+            return _three_u8(op, a, b, a_scaling, b_scaling, out_scaling)
+        if types == {np.dtype(np.float16)} and op in ("max", "min"):
+            return FUNCTIONS[op](a, b)
+        if types == {np.dtype(np.float16)} and op == "prelu":
+            product = dequantize(a, a_scaling) * dequantize(b, b_scaling)  # subnormals are 0
+            return np.where(a < 0, cut_to_f16(product), a)
+        function = multiply if op == "mul" and a.dtype == b.dtype == np.int16 else FUNCTIONS[op]
+        value = function(dequantize(a, a_scaling), dequantize(b, b_scaling))
+        return requantize(value, dtype, out_scaling)
+
+
+def _weighted_sum(
+    a: NDArray[np.integer],
+    b: NDArray[np.integer],
+    zero_point: int,
+    weights: tuple[int, int],
+    bias: int,
+) -> NDArray[np.int64]:
+    left = (a.astype(np.int64) - zero_point) * weights[0]
+    total: NDArray[np.int64] = left + (b.astype(np.int64) - zero_point) * weights[1] + bias
+    return total
+
+
+def add_on_nn(
+    a: NDArray[np.integer],
+    b: NDArray[np.integer],
+    zero_point: int,
+    weights: tuple[int, int],
+    bias: int,
+    multiplier: int,
+    shift: int,
+    out_zero_point: int,
+) -> NDArray[np.generic]:
+    """Add integers as the NN engine does: a 1x1 convolution over two channels.
+
+    ``sat(rne(acc * multiplier / 2**shift) + out_zero_point)`` in the type of the operands with
+    ``acc = (a - zero_point) * weights[0] + (b - zero_point) * weights[1] + bias``. i16 with a
+    negative shift: every negative ``acc`` gives -32768, as in its convolutions.
+    """
+    acc = _weighted_sum(a, b, zero_point, weights, bias)
+    stored = store_integer(acc, multiplier, shift, out_zero_point, a.dtype)
+    if a.dtype == np.int16 and shift < 0:
+        return np.where(acc < 0, np.int16(-32768), stored)
+    return stored
+
+
+def add_on_tp(
+    a: NDArray[np.integer],
+    b: NDArray[np.integer],
+    zero_point: int,
+    weights: tuple[int, int],
+    bias: int,
+    multiplier: int,
+    shift: int,
+    out_zero_point: int,
+) -> NDArray[np.generic]:
+    """Add integers as TP's fully connected layer does: the sum of ``add_on_nn`` in float32."""
+    acc = _weighted_sum(a, b, zero_point, weights, bias).astype(np.float32)
+    if a.dtype == np.uint8:
+        return store_affine(acc, multiplier, shift, out_zero_point, np.uint8)
+    return saturate(acc.astype(np.float64) * 2.0**-shift, a.dtype)
+
+
+def add_on_tp_f16(
+    a: NDArray[np.float16], b: NDArray[np.float16], subtract: bool
+) -> NDArray[np.float16]:
+    """Add or subtract float16 as TP's fully connected layer does: a float32 sum, nearest."""
+    left, right = (read_f16(value).astype(np.float32) for value in (a, b))
+    return nearest_f16((left - right if subtract else left + right).astype(np.float64))
+
+
+def add_on_nn_f16(
+    a: NDArray[np.float16], b: NDArray[np.float16], subtract: bool
+) -> NDArray[np.float16]:
+    """Add or subtract float16 as the NN engine does: one float32 sum, cut toward zero.
+
+    Subnormal operands are 0; exponent 31 is one more binade, as in its convolutions.
+    """
+    left, right = (
+        np.where(np.abs(value) < TINY, 0, value).astype(np.float32)
+        for value in (read_f16(a), read_f16(b))
+    )
+    return cut_to_f16(left - right if subtract else left + right)

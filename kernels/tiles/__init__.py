@@ -1,0 +1,1 @@
+"""LLVM vector code that the fast kernels are written in: register tiles and stores."""

@@ -1,0 +1,1 @@
+"""What every importer shares: the growing graph, and models that come quantized."""

@@ -1,0 +1,67 @@
+"""Advice for ONNX operators without a counterpart: the nearest rewrite."""
+
+from difflib import get_close_matches
+
+from npusim.importers.onnx.context import convertible_ops
+
+_CUT = "end the graph before it with outputs= and run it on the CPU"
+
+_ADVICE = {
+    **dict.fromkeys(
+        ("QLinearWhere", "QAttention", "QEmbedLayerNormalization", "ReQuantize"),
+        "quantize the float model here, or without this operator",
+    ),
+    **dict.fromkeys(("NonMaxSuppression", "TopK", "NonZero", "Unique", "RoiAlign"), _CUT),
+    **dict.fromkeys(
+        ("If", "Loop", "Scan"),
+        "export without control flow: trace the model with fixed sizes (torch.onnx.export with "
+        "int() around sizes) or simplify it with its exporter",
+    ),
+    **dict.fromkeys(
+        ("LSTM", "GRU", "RNN"), "recurrent layers are not there yet; unroll them or " + _CUT
+    ),
+    **dict.fromkeys(
+        ("Where", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or"),
+        "the chip has no comparisons; use Clip, Max, Min or a product with a constant mask",
+    ),
+    **dict.fromkeys(("Round", "Ceil", "Mod", "Sign", "Trunc"), "use Floor: ceil(x) = -floor(-x)"),
+    **dict.fromkeys(("Cos", "Sin", "Tan", "Asin", "Acos", "Atan"), "use a table or " + _CUT),
+    "Selu": "write it as Elu and Mul by a constant",
+    "Celu": "write it as Elu with scaled input",
+    "Softsign": "write it as x / (1 + Abs(x))",
+    "ThresholdedRelu": "use Relu and a shift",
+    "Shrink": "use Relu(x - lambd) - Relu(-x - lambd)",
+    "Hardmax": "use ArgMax",
+    "Einsum": "write it as Transpose, Reshape and MatMul",
+    "GridSample": "resample on the CPU; " + _CUT,
+    "ScatterND": "write it as Slice and Concat",
+    "ScatterElements": "write it as Slice and Concat",
+    "GatherND": "write it as Slice, Gather and Concat",
+    "GatherElements": "write it as Slice, Gather and Concat",
+    "CumSum": "write it as MatMul with a constant triangular matrix",
+    "ReduceLogSumExp": "write it as Exp, ReduceSum and Log",
+    "MeanVarianceNormalization": "use InstanceNormalization",
+    "RMSNormalization": "write it as Mul, ReduceMean, Sqrt, Div and Mul",
+    "Attention": "write it as MatMul, Softmax and MatMul",
+    "LpPool": "write it as Mul, AveragePool and Sqrt",
+    "GlobalLpPool": "write it as Mul, GlobalAveragePool and Sqrt",
+    "MaxUnpool": "use Resize (nearest)",
+}
+
+_OTHER_DOMAINS = (
+    "it belongs to another domain; export the model without runtime-specific optimisation "
+    "(ONNX Runtime: do not save an optimised model)"
+)
+
+
+def advice_for(op_type: str, domain: str) -> str:
+    """Return what to do about an operator that has no converter."""
+    if op_type in _ADVICE:
+        return _ADVICE[op_type]
+    if domain:
+        return _OTHER_DOMAINS
+    if op_type in convertible_ops():
+        return "use the operator's common form, or " + _CUT
+    known = {name.lower(): name for name in convertible_ops()}
+    close = get_close_matches(op_type.lower(), list(known), n=1, cutoff=0.8)
+    return f"the nearest supported one is {known[close[0]]}" if close else _CUT

@@ -1,0 +1,135 @@
+"""Reads an ONNX file: recognises foreign formats and checks what no later step checks."""
+
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError
+
+from npusim.errors import ModelImportError, UnsupportedOpError
+from npusim.importers.common.builder import read_bytes, sha256_of
+from npusim.ir.graph import Source
+
+MAX_FILE_BYTES = (1 << 31) - 1
+"""The limit of the file format itself; larger weights are external data."""
+
+OLDEST_OPSET = 7
+STANDARD_DOMAINS = ("", "ai.onnx")
+
+_MAGIC = (
+    (0, b"RKNN", "an .rknn model", "load it with load_rknn"),
+    (0, b"CYPTRKNN", "an encrypted .rknn model", ""),
+    (4, b"TFL3", "a TensorFlow Lite model", "load it with load_tflite, or name it .tflite"),
+    (0, b"\x89HDF", "an HDF5 (Keras) model", "convert it to ONNX with tf2onnx"),
+    (0, b"PK\x03\x04", "a zip archive (PyTorch or Keras)", "export it with torch.onnx.export"),
+    (0, b"\x80\x02", "a Python pickle (PyTorch)", "export it with torch.onnx.export"),
+    (0, b"\x1f\x8b", "a gzip archive", "unpack it first"),
+    (0, b"<", "an XML or HTML text (a failed download?)", "download the model again"),
+    (0, b"{", "a JSON text", "export the model to ONNX"),
+    (0, b"version https://git-lfs", "a git-lfs pointer, not the model", "run git lfs pull"),
+    (0, b"[net]", "a Darknet cfg", "export the model to ONNX"),
+    (0, b"name:", "a protobuf text (Caffe?)", "export the model to ONNX"),
+    (0, b"layer {", "a protobuf text (Caffe?)", "export the model to ONNX"),
+    (0, b"input:", "a protobuf text (Caffe?)", "export the model to ONNX"),
+)
+
+
+def _refuse_foreign(data: bytes, where: str) -> None:
+    if not data:
+        raise ModelImportError("the file is empty", where=where, remedy="copy it again")
+    for offset, magic, name, remedy in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            raise ModelImportError(f"this is {name}, not an ONNX file", where=where, remedy=remedy)
+
+
+def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
+    """Return the parsed model and its identity.
+
+    Raises
+    ------
+    ModelImportError
+        When the file cannot be read, is no ONNX model or is newer than the onnx package.
+    """
+    where = str(path)
+    data = read_bytes(path, MAX_FILE_BYTES)
+    _refuse_foreign(data, where)
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError:
+        raise ModelImportError(
+            "the file is truncated or no ONNX model",
+            where=where,
+            rule="an ONNX file is one complete protobuf message",
+            remedy="copy or export the model again",
+        ) from None
+    if not model.HasField("graph") or not model.ir_version:
+        raise ModelImportError(
+            "the file is a protobuf message but no ONNX model (a TensorFlow graph?)",
+            where=where,
+            rule="an ONNX model has ir_version and graph",
+            remedy="TensorFlow: convert it with tf2onnx",
+        )
+    if model.ir_version > onnx.IR_VERSION:
+        raise ModelImportError(
+            f"IR version {model.ir_version} is too new",
+            where=where,
+            rule=f"the installed onnx {onnx.__version__} knows up to {onnx.IR_VERSION}",
+            remedy="python -m pip install -U onnx, or export with an older IR version",
+        )
+    opset = _checked_opset(model, where)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    if not model.graph.node:
+        raise ModelImportError("the graph has no nodes", where=where, rule="at least one node")
+    if not model.graph.output:
+        raise ModelImportError("the graph has no outputs", where=where, rule="at least one output")
+    producer = f"{model.producer_name} {model.producer_version}".strip() or "unknown"
+    detail = f"opset {opset}, ir {model.ir_version}, producer {producer}"
+    return model, Source(framework="onnx", path=where, sha256=sha256_of(data), detail=detail)
+
+
+def _checked_opset(model: onnx.ModelProto, where: str) -> int:
+    versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
+    if not versions and all(n.domain not in STANDARD_DOMAINS for n in model.graph.node):
+        return 0  # every node is of another domain and will be reported
+    if not versions:
+        raise ModelImportError(
+            "the model names no version of the standard operators",
+            where=where,
+            rule="opset_import has an entry for the default domain",
+            remedy="the file may be truncated; export it again",
+        )
+    opset = int(max(versions))
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise ModelImportError(
+            f"opset {opset} is too new",
+            where=where,
+            rule=f"the installed onnx {onnx.__version__} knows up to opset {newest}",
+            remedy=f"python -m pip install -U onnx, or export with opset_version={newest} or lower",
+        )
+    if opset < OLDEST_OPSET:
+        raise ModelImportError(
+            f"opset {opset} is too old",
+            where=where,
+            rule=f"opset {OLDEST_OPSET} or newer",
+            remedy="upgrade the model with onnx.version_converter.convert_version(model, 13)",
+        )
+    return opset
+
+
+def opsets_of(model: onnx.ModelProto) -> dict[str, int]:
+    """Return domain -> opset version, the standard domain as ''."""
+    return {"" if o.domain in STANDARD_DOMAINS else o.domain: o.version for o in model.opset_import}
+
+
+def refuse_sparse(model: onnx.ModelProto, where: str) -> None:
+    """Refuse sparse initializers, all named."""
+    names = [s.values.name for s in model.graph.sparse_initializer]
+    if names:
+        raise UnsupportedOpError(
+            f"sparse weights: {', '.join(map(repr, names))}",
+            where=where,
+            rule="weights are dense tensors",
+            remedy="export the model with dense weights",
+        )

@@ -1,0 +1,211 @@
+"""ONNX file -> float Graph with concrete shapes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnx import GraphProto
+
+from npusim.errors import ModelImportError
+from npusim.importers.common.builder import GraphBuilder
+from npusim.importers.common.quantized import absorb
+from npusim.importers.common.quantized_types import through_u8
+from npusim.importers.onnx import (
+    ops_conv,
+    ops_eltwise,
+    ops_index,
+    ops_matmul,
+    ops_norm,
+    ops_pool,
+    ops_quantized,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+    ops_unary,
+)
+from npusim.importers.onnx.context import Context
+from npusim.importers.onnx.cut import Cut, cut_graph, names_of, names_read
+from npusim.importers.onnx.file import opsets_of, read_model, refuse_sparse
+from npusim.importers.onnx.inputs import ShapesLike, input_specs
+from npusim.importers.onnx.quantized import Triple, input_parameters
+from npusim.importers.onnx.tensor import tensor_value
+from npusim.importers.onnx.walk import Walk
+from npusim.ir.attrs import NO_ATTRS
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Graph
+from npusim.ir.quant import Affine
+
+FAMILIES = (
+    ops_conv,
+    ops_eltwise,
+    ops_index,
+    ops_matmul,
+    ops_norm,
+    ops_pool,
+    ops_quantized,
+    ops_reduce,
+    ops_resize,
+    ops_shape,
+    ops_unary,
+)
+"""Importing them registers the converters."""
+
+
+def load_onnx(
+    path: str | Path,
+    *,
+    inputs: Sequence[str] | None = None,
+    input_shapes: ShapesLike = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """Read an ONNX model as a float graph, or as a quantized one when the model is.
+
+    All tensors are float32 except index tensors and, in quantized models, what the model gives
+    scales for (``npusim.importers.common.quantized``). All shapes are concrete, axes are in the
+    model's order. Tensor names are those of the file. Everything that depends on constants and
+    shapes only is evaluated; nodes that do nothing (Identity, Dropout, casts between real types)
+    vanish.
+
+    Parameters
+    ----------
+    path : str or Path
+    inputs : sequence of str, optional
+        Tensors to begin at; they must cut every path to the outputs. Default: the model's inputs.
+    input_shapes : mapping or sequence, optional
+        Shapes by input name, or in the order of the inputs; with or without the batch. None or -1
+        in a shape keeps the model's own size.
+    outputs : sequence of str, optional
+        Tensors (or nodes) to end at. Default: the model's outputs.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    UnsupportedOpError
+        Listing every node without a counterpart, with advice.
+    ModelImportError
+        For files that cannot be read and graphs that are not valid.
+    """
+    path = Path(path)
+    try:
+        return _load(path, inputs, input_shapes, outputs)
+    except UnicodeDecodeError:
+        raise ModelImportError(
+            "a name in the file is no text",
+            where=str(path),
+            rule="names are UTF-8",
+            remedy="the file is damaged; copy or export the model again",
+        ) from None
+
+
+def _load(
+    path: Path,
+    inputs: Sequence[str] | None,
+    input_shapes: ShapesLike,
+    outputs: Sequence[str] | None,
+) -> Graph:
+    where = str(path)
+    for what, names in (("inputs", inputs), ("outputs", outputs)):
+        if isinstance(names, str):
+            raise ModelImportError(
+                f"{what} is a single string", where=where, rule="a list of names"
+            )
+    model, source = read_model(path)
+    refuse_sparse(model, where)
+    graph = model.graph
+    constants = _initializer_names(graph, where)
+    cut = cut_graph(graph, constants, inputs, outputs, where)
+    specs = input_specs(graph, cut.inputs, input_shapes, where)
+    used = {name for proto in cut.nodes for name in names_read(proto)} | set(cut.outputs)
+    written = {name for proto in cut.nodes for name in names_of(proto)} | set(cut.inputs)
+    context = Context(builder=GraphBuilder(where=where), used=used, names=written)
+    for proto in graph.initializer:
+        if proto.name in used:
+            context.values[proto.name] = tensor_value(proto, proto.name, path)
+    casted = _only_cast(cut, {name for name, (_, dtype) in specs.items() if not dtype.is_float})
+    coded = input_parameters(cut.nodes, [n for n, (_, dtype) in specs.items() if dtype.bits == 8])
+    for name, (shape, dtype) in specs.items():
+        context.builder.add_input(name, shape, DType.F32 if name in casted else dtype)
+        triple = coded.get(name)
+        if triple is not None and dtype in (DType.U8, DType.I8):
+            context.builder.set_quant(name, _quant_of(triple, context, where))
+        if name in casted:
+            context.notes.append(
+                f"input {name!r} is {dtype.value} in the file and only cast to float: "
+                "taken as a float input of the same values"
+            )
+    walk = Walk(context, path, opsets_of(model), model.ir_version)
+    walk.run(cut.nodes)
+    walk.refuse_findings()
+    renames = _finish_outputs(cut, context)
+    return context.builder.finish(
+        graph.name or path.stem,
+        cut.inputs,
+        cut.outputs,
+        renames=renames,
+        source=source,
+        notes=context.notes,
+        rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
+    )
+
+
+def _quant_of(triple: Triple, context: Context, where: str) -> Affine:
+    """Return the parameters of an integer input, from the node that reads it."""
+    scale, zero = context.known(triple.scale), context.known(triple.zero_point)
+    if scale is None or scale.size != 1 or not scale.reshape(-1)[0] > 0:
+        raise ModelImportError(
+            f"the scale of input {triple.codes!r} is not one known positive number",
+            where=where,
+            rule="the codes of an input stand for real numbers",
+        )
+    zero_point = 0 if zero is None else int(zero.reshape(-1)[0])
+    return Affine(scale=float(scale.reshape(-1)[0]), zero_point=zero_point)
+
+
+def _initializer_names(graph: GraphProto, where: str) -> set[str]:
+    names: set[str] = set()
+    for proto in graph.initializer:
+        if not proto.name or proto.name in names:
+            raise ModelImportError(
+                f"two initializers are called {proto.name!r}"
+                if proto.name
+                else "an initializer has no name",
+                where=where,
+                rule="every constant has a name of its own",
+            )
+        names.add(proto.name)
+    return names
+
+
+def _only_cast(cut: Cut, names: set[str]) -> set[str]:
+    """Return integer inputs that are read by casts to real types only."""
+    result = names - set(cut.outputs)
+    for proto in cut.nodes:
+        to_float = proto.op_type == "Cast" and any(
+            a.name == "to" and a.i in (1, 10, 11, 16) for a in proto.attribute
+        )
+        if not to_float:
+            result -= set(names_read(proto))
+    return result
+
+
+def _finish_outputs(cut: Cut, context: Context) -> dict[str, str]:
+    """Make every output a tensor of its own name and return the renames that takes."""
+    builder = context.builder
+    renames: dict[str, str] = {}
+    fixed = set(cut.inputs) | set(cut.outputs)
+    for name in cut.outputs:
+        if name in context.values:
+            context.operand(name)
+            continue
+        source = context.resolve(name)
+        if source == name:
+            continue
+        if source in fixed or source in renames:
+            builder.add_node(
+                f"Identity_{name}", "identity", (source,), (name,), NO_ATTRS, origin=(name,)
+            )
+        else:
+            renames[source] = name
+    return renames

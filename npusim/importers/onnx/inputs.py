@@ -1,0 +1,223 @@
+"""Shapes and types of the inputs of an ONNX graph; symbolic sizes are filled in by the caller."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnx import GraphProto, TensorProto, ValueInfoProto
+
+from npusim.errors import ModelImportError
+from npusim.importers.common.builder import check_elements, suggestion
+from npusim.importers.onnx.tensor import element_type_name
+from npusim.ir.dtypes import DType
+from npusim.ir.tensor import Shape
+
+ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
+
+_TYPES: dict[int, DType] = {
+    TensorProto.FLOAT: DType.F32,
+    TensorProto.FLOAT16: DType.F32,
+    TensorProto.BFLOAT16: DType.F32,
+    TensorProto.DOUBLE: DType.F32,
+    TensorProto.UINT8: DType.U8,
+    TensorProto.INT8: DType.I8,
+    TensorProto.INT16: DType.I16,
+    TensorProto.INT32: DType.I32,
+    TensorProto.INT64: DType.I64,
+    TensorProto.BOOL: DType.BOOL,
+}
+
+
+def input_specs(
+    graph: GraphProto, inputs: Sequence[str], shapes: ShapesLike, where: str
+) -> dict[str, tuple[Shape, DType]]:
+    """Return the concrete shape and the type of every input.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        The inputs of the part that is imported.
+    shapes : mapping or sequence
+        Shapes by name, or in the order of ``inputs``. A shape may leave out the batch (then 1, or
+        the model's own) and may have None or -1 where the model's own size is meant.
+
+    Raises
+    ------
+    ModelImportError
+        Naming the symbolic sizes that nobody fixed, or sizes that contradict the model.
+    """
+    given = _by_name(inputs, shapes, where)
+    described = {str(v.name): v for v in [*graph.value_info, *graph.output, *graph.input]}
+    sizes: dict[str, tuple[int | str, ...] | None] = {}
+    bound: dict[str, int] = {}
+    for name in inputs:
+        model = _model_sizes(described.get(name), name, where)
+        sizes[name] = _merged(name, model, given.get(name), bound, where)
+    resolved = {
+        name: None if shape is None else tuple(_filled(n, bound) for n in shape)
+        for name, shape in sizes.items()
+    }
+    _refuse_symbolic(resolved, where)
+    specs: dict[str, tuple[Shape, DType]] = {}
+    for name, shape in resolved.items():
+        concrete = tuple(int(n) for n in shape or ())
+        check_elements(concrete, f"input {name!r}", where)
+        if 0 in concrete:
+            raise ModelImportError(f"input {name!r} has shape {concrete}, it is empty", where=where)
+        specs[name] = (concrete, _model_type(described.get(name), name, where))
+    return specs
+
+
+def _filled(size: int | str, bound: Mapping[str, int]) -> int | str:
+    """Return a size as a number where one is known, else its symbol or a question mark."""
+    return size if isinstance(size, int) else bound.get(size, size or "?")
+
+
+def _by_name(
+    inputs: Sequence[str], shapes: ShapesLike, where: str
+) -> dict[str, tuple[int | None, ...]]:
+    if shapes is None:
+        return {}
+    if not isinstance(shapes, Mapping):
+        if len(shapes) != len(inputs):
+            raise ModelImportError(
+                f"{len(shapes)} input shapes for {len(inputs)} inputs {list(inputs)}",
+                where=where,
+                rule="one shape per input, in order",
+                remedy="or give a dictionary from input name to shape",
+            )
+        shapes = dict(zip(inputs, shapes, strict=True))
+    result: dict[str, tuple[int | None, ...]] = {}
+    for name, shape in shapes.items():
+        if name not in inputs:
+            raise ModelImportError(
+                f"input_shapes names {name!r}, which is no input",
+                where=where,
+                rule=f"inputs: {', '.join(map(repr, inputs))}",
+                remedy=suggestion(name, inputs),
+            )
+        try:
+            values = tuple(None if n is None or int(n) == -1 else int(n) for n in shape)
+        except (TypeError, ValueError):
+            values = (0,)
+        if any(n is not None and n < 1 for n in values):
+            raise ModelImportError(
+                f"the shape {shape!r} given for input {name!r} cannot be used",
+                where=where,
+                rule="a list of positive whole numbers; None or -1 keeps the model's own size",
+            )
+        result[name] = values
+    return result
+
+
+def _tensor_type(value: ValueInfoProto, name: str, where: str) -> TensorProto:
+    if value.type.WhichOneof("value") not in ("tensor_type", None):
+        raise ModelImportError(
+            f"input {name!r} is a {value.type.WhichOneof('value')}",
+            where=where,
+            rule="inputs are dense tensors",
+            remedy="sequences, maps and optional inputs have no counterpart; export without them",
+        )
+    return value.type.tensor_type
+
+
+def _model_sizes(
+    value: ValueInfoProto | None, name: str, where: str
+) -> tuple[int | str, ...] | None:
+    """Return sizes as numbers or symbols ('' when unnamed); None when nothing is known."""
+    if value is None:
+        return None
+    kind = _tensor_type(value, name, where)
+    if not kind.HasField("shape"):
+        return None
+    return tuple(
+        d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else str(d.dim_param)
+        for d in kind.shape.dim
+    )
+
+
+def _model_type(value: ValueInfoProto | None, name: str, where: str) -> DType:
+    if value is None:
+        return DType.F32
+    kind = _tensor_type(value, name, where).elem_type
+    if kind == TensorProto.UNDEFINED:
+        return DType.F32
+    if kind not in _TYPES:
+        raise ModelImportError(
+            f"input {name!r} has element type {element_type_name(kind)}",
+            where=where,
+            rule=f"inputs: {', '.join(element_type_name(t) for t in _TYPES)}",
+            remedy="cut the graph behind it with inputs=",
+        )
+    return _TYPES[kind]
+
+
+def _merged(
+    name: str,
+    model: tuple[int | str, ...] | None,
+    given: tuple[int | None, ...] | None,
+    bound: dict[str, int],
+    where: str,
+) -> tuple[int | str, ...] | None:
+    if given is None:
+        return model
+    if model is None:
+        return tuple("" if n is None else n for n in given)
+    if len(given) == len(model) - 1:
+        given = (model[0] if isinstance(model[0], int) else 1, *given)
+    if len(given) != len(model):
+        raise ModelImportError(
+            f"the shape {given} given for input {name!r} has {len(given)} sizes",
+            where=where,
+            rule=f"the model's is {_text(model)}; the batch may be left out",
+        )
+    merged: list[int | str] = []
+    for own, wish in zip(model, given, strict=True):
+        if wish is None:
+            merged.append(own)
+            continue
+        if isinstance(own, int) and own != wish:
+            raise ModelImportError(
+                f"the shape {given} given for input {name!r} contradicts the model",
+                where=where,
+                rule=f"the model fixes it as {_text(model)}",
+                remedy="export the model with the size you want, or with a symbolic size",
+            )
+        if isinstance(own, str) and own not in ("", "?") and bound.setdefault(own, wish) != wish:
+            raise ModelImportError(
+                f"input {name!r} needs {own!r} = {wish}, another input has {bound[own]}",
+                where=where,
+                rule="one symbol has one value",
+            )
+        merged.append(wish)
+    return tuple(merged)
+
+
+def _text(shape: Sequence[int | str]) -> str:
+    return "(" + ", ".join(str(n) or "?" for n in shape) + ")"
+
+
+def _refuse_symbolic(sizes: Mapping[str, tuple[int | str, ...] | None], where: str) -> None:
+    unknown = {
+        name: shape
+        for name, shape in sizes.items()
+        if shape is None or any(isinstance(n, str) for n in shape)
+    }
+    if not unknown:
+        return
+    texts, examples = [], []
+    for name, shape in unknown.items():
+        if shape is None:
+            texts.append(f"{name!r} has no shape at all")
+            examples.append(f"{name!r}: (1, 3, 224, 224)")
+            continue
+        symbols = ", ".join(f"axis {i} is {n!r}" for i, n in enumerate(shape) if isinstance(n, str))
+        texts.append(f"{name!r} {_text(shape)}: {symbols}")
+        filled = (n if isinstance(n, int) else 1 if i == 0 else 224 for i, n in enumerate(shape))
+        examples.append(f"{name!r}: {tuple(filled)}")
+    raise ModelImportError(
+        f"dynamic input sizes: {'; '.join(texts)}",
+        where=where,
+        rule="the chip runs networks of fixed size",
+        remedy=f"give the sizes you want, for example input_shapes={{{', '.join(examples)}}} "
+        "(RKNN: input_size_list, without the batch)",
+    )

@@ -1,0 +1,224 @@
+"""Visits the nodes of an ONNX graph in order: folds, converts, and collects what is unsupported."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnx import NodeProto, checker
+
+from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
+from npusim.importers.onnx.advice import advice_for
+from npusim.importers.onnx.context import (
+    SEVERAL_OUTPUTS,
+    Context,
+    OnnxNode,
+    UnsupportedForm,
+    converter_of,
+)
+from npusim.importers.onnx.cut import node_name
+from npusim.importers.onnx.fold import fold_constant, fold_shape
+from npusim.importers.onnx.quantized import (
+    DOMAIN,
+    DYNAMIC,
+    EXPANSIONS,
+    QUANTIZED_OPS,
+    spelled_out,
+)
+from npusim.importers.onnx.tensor import tensor_value
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk over nodes in execution order.
+
+    Attributes
+    ----------
+    opsets : dict
+        Domain -> opset version, the standard domain as ''.
+    findings : list of str
+        One line per unsupported node.
+    dynamic : list of str
+        Those of them that quantize by the data.
+    lost : set of str
+        Outputs of unsupported nodes and all that depends on them; such nodes are only looked at.
+    """
+
+    context: Context
+    path: Path
+    opsets: dict[str, int]
+    ir_version: int
+    findings: list[str] = field(default_factory=list)
+    dynamic: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    layers: set[str] = field(default_factory=set)
+
+    def run(self, protos: Iterable[NodeProto], *, part_of: OnnxNode | None = None) -> None:
+        """Visit nodes; raises ModelImportError for the first that is invalid.
+
+        Parameters
+        ----------
+        part_of : OnnxNode, optional
+            The QOperator node that the nodes stand for.
+        """
+        rules = type(checker.DEFAULT_CONTEXT)()
+        rules.ir_version = self.ir_version
+        rules.opset_imports = self.opsets
+        for proto in protos:
+            node = self._node(proto, part_of)
+            waits = any(name in self.lost for name in node.inputs)
+            try:
+                self._check_supported(node, waits)
+                if part_of is None:
+                    _check_valid(node, rules)
+                if not waits:
+                    self._convert(node)
+            except UnsupportedForm as form:
+                self._note(node, form)
+                waits = True
+            except GraphError as error:
+                raise ModelImportError(
+                    error.what,
+                    where=f"{self.path}: {node.where}",
+                    rule=error.rule,
+                    remedy=error.remedy,
+                ) from None
+            except ModelImportError as error:
+                raise self._located(error, node) from None
+            if waits:
+                self.lost.update(name for name in node.outputs if name)
+
+    def refuse_findings(self) -> None:
+        """Raise UnsupportedOpError with all findings, if there are any."""
+        if not self.findings:
+            return
+        if self.dynamic:
+            raise self._dynamic_error()
+        count = f"{len(self.findings)} unsupported node" + ("s" if len(self.findings) > 1 else "")
+        raise UnsupportedOpError(
+            f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
+            where=str(self.path),
+            rule="every operator needs a counterpart on the chip; npusim ops lists them",
+            remedy="rewrite the nodes as advised, or cut the graph with inputs= and outputs= and "
+            "run the rest on the CPU",
+        )
+
+    def _dynamic_error(self) -> UnsupportedOpError:
+        others = [line for line in self.findings if line not in self.dynamic]
+        return UnsupportedOpError(
+            f"the model is quantized dynamically; {len(self.dynamic)} nodes need scales that are "
+            "computed from the data at run time:"
+            + "".join(f"\n    {line}" for line in self.dynamic)
+            + ("\n  also unsupported:" if others else "")
+            + "".join(f"\n    {line}" for line in others),
+            where=str(self.path),
+            rule="the chip's scales and zero points are fixed when the model is built",
+            remedy="load the float model and quantize it here (build(do_quantization=True, "
+            "dataset=..)), or quantize it statically (onnxruntime.quantization.quantize_static) "
+            "and load that",
+        )
+
+    def _node(self, proto: NodeProto, part_of: OnnxNode | None) -> OnnxNode:
+        domain = "" if proto.domain == "ai.onnx" else str(proto.domain)
+        name = node_name(proto)
+        layer = f"{proto.op_type}_{name}"
+        if part_of is not None and proto.op_type not in QUANTIZED_OPS:
+            name, layer = part_of.name, part_of.layer
+            self.layers.discard(layer)
+        if layer in self.layers:  # the format asks for unique names, files do not always comply
+            layer += "@" + next((str(o) for o in proto.output if o), "")
+        self.layers.add(layer)
+        return OnnxNode(
+            name=name,
+            layer=layer,
+            op_type=str(proto.op_type),
+            domain=domain,
+            version=self.opsets.get(domain, 0),
+            inputs=tuple(map(str, proto.input)),
+            outputs=tuple(map(str, proto.output)),
+            attrs={a.name: a for a in proto.attribute},
+            proto=proto,
+        )
+
+    def _note(self, node: OnnxNode, form: UnsupportedForm) -> None:
+        advice = form.advice or advice_for(node.op_type, node.domain)
+        kind = f"{node.op_type} ({node.domain or 'ai.onnx'} version {node.version})"
+        if node.op_type in DYNAMIC:
+            line = f"{node.name!r}: {kind}"
+            self.dynamic.append(line)
+        else:
+            line = f"{node.name!r}: {kind}, {form.reason}; {advice}"
+        self.findings.append(line)
+
+    def _located(self, error: ModelImportError, node: OnnxNode) -> ModelImportError:
+        """Return the error with the file, and the node unless it names a place itself."""
+        if error.where.startswith(str(self.path)):
+            return error
+        where = f"{self.path}: {error.where or node.where}"
+        return type(error)(error.what, where=where, rule=error.rule, remedy=error.remedy)
+
+    def _check_supported(self, node: OnnxNode, waits: bool) -> None:
+        """Raise UnsupportedForm when nothing can be done with a node whatever its inputs are."""
+        if node.op_type in DYNAMIC:
+            raise UnsupportedForm("its parameters depend on the data")
+        foldable = not waits and all(n in self.context.values for n in node.inputs if n)
+        if any(a.HasField("g") or a.graphs for a in node.attrs.values()):
+            if node.op_type == "If" and foldable:
+                return
+            raise UnsupportedForm("it has sub-graphs")
+        if node.op_type in EXPANSIONS:
+            return
+        if node.domain and not (node.domain == DOMAIN and node.op_type in QUANTIZED_OPS):
+            raise UnsupportedForm("an operator of another domain")
+        shape_only = node.op_type in ("Shape", "Size", "Constant", "ConstantOfShape")
+        if not foldable and not shape_only and converter_of(node.op_type) is None:
+            raise UnsupportedForm("no counterpart")
+        extra = [n for n in node.outputs[1:] if n and n in self.context.used]
+        if extra and not foldable and node.op_type not in SEVERAL_OUTPUTS:
+            raise UnsupportedForm(f"its further outputs {extra} are used")
+
+    def _convert(self, node: OnnxNode) -> None:
+        if node.op_type == "If":
+            self._take_branch(node)
+            return
+        if node.op_type in EXPANSIONS:
+            self.run(spelled_out(node, self.context), part_of=node)
+            return
+        if fold_shape(node, self.context) or fold_constant(node, self.context, self.path):
+            return
+        convert = converter_of(node.op_type)
+        if convert is None:  # ConstantOfShape of a shape that depends on the data
+            raise UnsupportedForm("its input depends on the input data")
+        convert(node, self.context)
+
+    def _take_branch(self, node: OnnxNode) -> None:
+        """Put the nodes of the branch that a known condition chooses in place of an If."""
+        condition = self.context.values[node.inputs[0]]
+        branch = node.attrs["then_branch" if condition.reshape(-1)[0] else "else_branch"].g
+        if len(branch.output) != len(node.outputs):
+            raise ModelImportError("the branch has another number of outputs", where=node.where)
+        for proto in branch.initializer:
+            self.context.values[proto.name] = tensor_value(proto, proto.name, self.path)
+        self.run(branch.node)
+        for output, inner in zip(node.outputs, branch.output, strict=True):
+            if inner.name in self.lost:
+                self.lost.add(output)
+            else:
+                self.context.alias(output, inner.name)
+
+
+def _check_valid(node: OnnxNode, rules: Any) -> None:
+    """Refuse wrong numbers of inputs and outputs and wrong attributes, by the onnx package."""
+    if node.op_type in ("Constant", "If", "QuantizeLinear", "DequantizeLinear"):
+        # read with checks of their own; If refers to names outside, and ONNX Runtime writes the
+        # last two with the attribute axis into models of older opsets
+        return
+    try:
+        checker.check_node(node.proto, rules)
+    except checker.ValidationError as error:
+        raise ModelImportError(
+            f"invalid node: {str(error).splitlines()[0]}",
+            where=node.where,
+            rule=f"{node.op_type} of opset {node.version} as ONNX defines it",
+            remedy="export the model again with a current exporter",
+        ) from None

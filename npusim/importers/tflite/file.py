@@ -1,0 +1,279 @@
+"""Reads a TensorFlow Lite file into plain records, with the schema code of the ``tflite`` package.
+
+The package checks nothing: sizes and indices are checked here, before anything is used.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npusim.errors import ModelImportError
+from npusim.extras import require
+from npusim.importers.common.builder import Array, check_elements, read_bytes, sha256_of
+from npusim.ir.graph import Source
+from npusim.ir.quant import Affine, AffinePerChannel
+
+MAX_FILE_BYTES = (1 << 31) - 1
+SCHEMA = 3
+IDENTIFIER = b"TFL3"
+_DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
+"""What reading beyond a buffer raises in the flatbuffers package."""
+
+_NUMPY: dict[str, np.dtype[Any]] = {
+    "FLOAT32": np.dtype("<f4"),
+    "FLOAT16": np.dtype("<f2"),
+    "FLOAT64": np.dtype("<f8"),
+    "INT8": np.dtype("i1"),
+    "UINT8": np.dtype("u1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "BOOL": np.dtype("?"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """A tensor of the file; shapes in the file's order (N, H, W, C for feature maps).
+
+    Attributes
+    ----------
+    type : str
+        The schema's word: FLOAT32, INT8, RESOURCE, ..
+    shape : tuple of int
+        -1 where the model leaves a size open.
+    quant : Affine, AffinePerChannel or None
+    data : array or None
+        The value of a constant.
+    problem : str
+        Why the tensor cannot be used, empty when it can.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    quant: Affine | AffinePerChannel | None
+    data: Array | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """An operator of the file; -1 among the inputs is one that is left out."""
+
+    type: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Any = field(repr=False)
+
+    def option(self, name: str, default: Any) -> Any:
+        """Return a field of the operator's options, the default when it has none.
+
+        Raises
+        ------
+        ModelImportError
+            When the options lie beyond the file.
+        """
+        read = getattr(self.options, name, None)
+        try:
+            return default if read is None else read()
+        except _DAMAGED as error:
+            raise ModelImportError(
+                f"option {name} cannot be read ({error})", remedy="copy or export the model again"
+            ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subgraph:
+    """One function of the file."""
+
+    name: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def read_tflite(path: Path) -> tuple[tuple[Subgraph, ...], Source]:
+    """Return the functions of a model file, the main one first, and the file's identity.
+
+    Raises
+    ------
+    MissingExtraError
+        Without the ``tflite`` package.
+    ModelImportError
+        When the file cannot be read, is no TensorFlow Lite model or is damaged.
+    """
+    where = str(path)
+    data = read_bytes(path, MAX_FILE_BYTES)
+    if data[4:8] != IDENTIFIER:
+        raise ModelImportError(
+            "this is not a TensorFlow Lite model",
+            where=where,
+            rule="bytes 4 to 7 of the file are TFL3",
+            remedy="copy the file again; tf.lite.TFLiteConverter writes such files",
+        )
+    schema = require("tflite", extra="tflite", purpose="reading TensorFlow Lite models")
+    try:
+        return _Reader(schema, data).model(where), _source(schema, data, where)
+    except ModelImportError as error:
+        raise ModelImportError(
+            error.what, where=where, rule=error.rule, remedy=error.remedy
+        ) from None
+    except _DAMAGED as error:
+        raise ModelImportError(
+            f"the file is damaged or truncated ({error})",
+            where=where,
+            rule="every table lies inside the file",
+            remedy="copy or export the model again",
+        ) from None
+
+
+def _source(schema: Any, data: bytes, where: str) -> Source:
+    model = schema.Model.GetRootAs(data, 0)
+    text = _text(model.Description()) or "no description"
+    detail = f"schema {model.Version()}, {text}"
+    return Source(framework="tflite", path=where, sha256=sha256_of(data), detail=detail)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _ints(value: Any) -> tuple[int, ...]:
+    """Return a vector of integers; the schema code gives 0 for an absent one."""
+    return tuple(int(n) for n in value) if isinstance(value, np.ndarray) else ()
+
+
+class _Reader:
+    def __init__(self, schema: Any, data: bytes) -> None:
+        self.schema, self.data = schema, data
+        self.types = _words(schema.TensorType)
+        self.codes = _words(schema.BuiltinOperator)
+        self.options = _words(schema.BuiltinOptions)
+
+    def model(self, where: str) -> tuple[Subgraph, ...]:
+        model = self.schema.Model.GetRootAs(self.data, 0)
+        if model.Version() != SCHEMA:
+            raise ModelImportError(
+                f"schema version {model.Version()}",
+                rule=f"version {SCHEMA}",
+                remedy="convert the model again with a current converter",
+            )
+        if not model.SubgraphsLength():
+            raise ModelImportError("the file has no graph", rule="at least one graph")
+        return tuple(self._subgraph(model, i) for i in range(model.SubgraphsLength()))
+
+    def _subgraph(self, model: Any, index: int) -> Subgraph:
+        graph = model.Subgraphs(index)
+        tensors = tuple(self._tensor(model, graph.Tensors(i)) for i in range(graph.TensorsLength()))
+        operators = tuple(
+            self._operator(model, graph.Operators(i)) for i in range(graph.OperatorsLength())
+        )
+        result = Subgraph(
+            name=_text(graph.Name()),
+            tensors=tensors,
+            operators=operators,
+            inputs=_ints(graph.InputsAsNumpy()),
+            outputs=_ints(graph.OutputsAsNumpy()),
+        )
+        used = [n for op in operators for n in (*op.inputs, *op.outputs) if n != -1]
+        for number in (*used, *result.inputs, *result.outputs):
+            if not 0 <= number < len(tensors):
+                raise ModelImportError(
+                    f"tensor {number} is used and does not exist",
+                    rule=f"the graph has {len(tensors)} tensors",
+                    remedy="the file is damaged; copy or export it again",
+                )
+        return result
+
+    def _operator(self, model: Any, proto: Any) -> Operator:
+        if not 0 <= proto.OpcodeIndex() < model.OperatorCodesLength():
+            raise ModelImportError(f"operator code {proto.OpcodeIndex()} does not exist")
+        code = model.OperatorCodes(proto.OpcodeIndex())
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        word = self.codes.get(number, f"operator {number}")
+        if word == "CUSTOM":
+            word = f"CUSTOM {_text(code.CustomCode())}"
+        table, kind = proto.BuiltinOptions(), self.options.get(proto.BuiltinOptionsType(), "")
+        options = None
+        if table is not None and hasattr(self.schema, kind):
+            options = getattr(self.schema, kind)()
+            options.Init(table.Bytes, table.Pos)
+        return Operator(
+            type=word,
+            version=code.Version(),
+            inputs=_ints(proto.InputsAsNumpy()),
+            outputs=_ints(proto.OutputsAsNumpy()),
+            options=options,
+        )
+
+    def _tensor(self, model: Any, proto: Any) -> Tensor:
+        name, word = _text(proto.Name()), self.types.get(proto.Type(), f"type {proto.Type()}")
+        signature = _ints(proto.ShapeSignatureAsNumpy())
+        shape = _ints(proto.ShapeAsNumpy())
+        problem, data = "", None
+        if not 0 <= proto.Buffer() < max(model.BuffersLength(), 1):
+            raise ModelImportError(f"buffer {proto.Buffer()} of tensor {name!r} does not exist")
+        buffer = model.Buffers(proto.Buffer()) if proto.Buffer() else None
+        if proto.Sparsity() is not None:
+            problem = "it is stored sparsely; convert the model without sparsity"
+        elif buffer is not None and buffer.Offset() > 1:
+            problem = "its data lies behind the flatbuffer (models above 2 GiB)"
+        elif buffer is not None and buffer.DataLength():
+            if word in _NUMPY:
+                data = self._value(buffer.DataAsNumpy(), word, shape, name)
+            else:
+                problem = f"its type {word} has no counterpart"
+        quant, wrong = self._quant(proto.Quantization(), name, len(shape))
+        return Tensor(
+            name=name,
+            type=word,
+            shape=signature if len(signature) == len(shape) and data is None else shape,
+            quant=quant,
+            data=data,
+            problem=problem or wrong,
+        )
+
+    def _value(self, raw: Array, word: str, shape: tuple[int, ...], name: str) -> Array:
+        dtype = _NUMPY[word]
+        expected = check_elements(shape, f"tensor {name!r}", "") * dtype.itemsize
+        if raw.size != expected:
+            raise ModelImportError(
+                f"tensor {name!r} of shape {shape} has {raw.size} bytes",
+                rule=f"{expected} bytes",
+                remedy="the file is damaged; copy or export it again",
+            )
+        value = np.frombuffer(raw.tobytes(), dtype).reshape(shape)
+        return value.astype(dtype.newbyteorder("="), copy=False)
+
+    def _quant(
+        self, proto: Any, name: str, ndim: int
+    ) -> tuple[Affine | AffinePerChannel | None, str]:
+        """Return the parameters of a tensor, and what is wrong with them."""
+        if proto is None or not proto.ScaleLength():
+            return None, ""
+        scales = np.asarray(proto.ScaleAsNumpy(), np.float32)
+        zeros = _ints(proto.ZeroPointAsNumpy()) or (0,) * scales.size
+        if proto.DetailsType():
+            return None, "its quantization is blockwise or custom"
+        if not (np.isfinite(scales).all() and (scales > 0).all()) or len(zeros) not in (
+            1,
+            scales.size,
+        ):
+            return None, f"its scales ({scales.min():g} .. {scales.max():g}) are no parameters"
+        if scales.size == 1:
+            return Affine(scale=float(scales[0]), zero_point=zeros[0]), ""
+        axis = proto.QuantizedDimension()
+        if not 0 <= axis < ndim:
+            raise ModelImportError(f"tensor {name!r} has scales on axis {axis} of {ndim}")
+        whole = zeros * scales.size if len(zeros) == 1 else zeros
+        return AffinePerChannel(scales=tuple(map(float, scales)), zero_points=whole, axis=axis), ""
+
+
+def _words(enumeration: Any) -> dict[int, str]:
+    return {value: word for word, value in vars(enumeration).items() if isinstance(value, int)}

@@ -1,0 +1,1 @@
+"""Hybrid quantization: layers with number formats of their own, and its files."""

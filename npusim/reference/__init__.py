@@ -1,0 +1,1 @@
+"""The float evaluator: what a network means before it is quantized."""

@@ -1,0 +1,164 @@
+"""The two float engines: ONNX Runtime when it is installed, npusim's own evaluator otherwise.
+
+Both run the same graph, after the same rewrites, tensor for tensor, in float32. Their results agree
+up to rounding, so calibrated ranges may differ in their last bits: whoever stores such a range
+stores the engine's ``name`` beside it. Either gives the same bits for any number of threads.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
+from npusim.extras import require
+from npusim.ir.graph import Graph
+from npusim.reference.evaluate import Evaluator, checked_feeds
+from npusim.reference.table import usable_cores
+
+log = logging.getLogger("npusim")
+
+Array = NDArray[Any]
+Observer = Callable[[str, Array], None]
+
+ENGINES = ("auto", "onnxruntime", "npusim")
+
+
+class FloatEngine(Protocol):
+    """Runs a float graph.
+
+    Attributes
+    ----------
+    name : str
+        Engine and version.
+    jobs : int
+        How many samples should run at the same time.
+    """
+
+    name: str
+    jobs: int
+
+    def run(
+        self, feeds: Mapping[str, Array], *, observe: Observer | None = None
+    ) -> dict[str, Array]:
+        """Return the graph outputs; ``observe`` gets every activation, as in ``Evaluator``."""
+
+
+class OwnEngine:
+    """npusim's evaluator; its layers use all cores."""
+
+    name = "npusim"
+    jobs = 1
+
+    def __init__(self, graph: Graph) -> None:
+        self._evaluator = Evaluator(graph)
+
+    def run(
+        self, feeds: Mapping[str, Array], *, observe: Observer | None = None
+    ) -> dict[str, Array]:
+        """Return the graph outputs."""
+        return self._evaluator.run(feeds, observe=observe)
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime without graph rewrites, one thread per sample.
+
+    One thread, because the order of its sums may depend on how it shares out a layer; several
+    samples run side by side instead.
+
+    Raises
+    ------
+    MissingExtraError
+        When ONNX Runtime is not installed.
+    NpusimError
+        When the graph has no ONNX form or ONNX Runtime refuses it.
+    """
+
+    def __init__(self, graph: Graph, *, observed: bool = True) -> None:
+        runtime = require("onnxruntime", extra="onnxruntime", purpose="running the float model")
+        from npusim.exporters.onnx import to_onnx
+
+        self.name = f"onnxruntime {runtime.__version__}"
+        self.jobs = usable_cores()
+        self._inputs = graph.inputs
+        self._given = tuple(name for name in graph.outputs if graph.is_constant(name))
+        self._graph = graph
+        computed = [out for node in graph.nodes for out in node.outputs]
+        self._wanted = [name for name in computed if observed or name in graph.outputs]
+        model = to_onnx(graph, expose=self._wanted)
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False  # else it keeps the peak of every sample size
+        try:
+            self._session = runtime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            raise NpusimError(
+                f"ONNX Runtime does not take the graph: {str(error).strip()}",
+                where=f"graph {graph.name!r}",
+            ) from error
+
+    def run(
+        self, feeds: Mapping[str, Array], *, observe: Observer | None = None
+    ) -> dict[str, Array]:
+        """Return the graph outputs."""
+        feeds = checked_feeds(self._graph, feeds)
+        try:
+            results = self._session.run(self._wanted, dict(feeds))
+        except Exception as error:  # of the runtime's own kinds, for example an index out of range
+            raise InputError(
+                f"ONNX Runtime stops: {str(error).strip()}",
+                where=f"graph {self._graph.name!r}",
+                rule="the float model must run on every sample",
+            ) from error
+        values: dict[str, Array] = dict(zip(self._wanted, results, strict=True))
+        if observe:
+            for name in (*self._inputs, *self._wanted):
+                observe(name, feeds[name] if name in feeds else values[name])
+        known = {**self._graph.constants, **feeds, **values}
+        return {name: known[name] for name in self._graph.outputs}
+
+
+def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -> FloatEngine:
+    """Return a float engine for a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float graph, before or after the float passes.
+    engine : {"auto", "onnxruntime", "npusim"}
+        ``auto``: ONNX Runtime when it is installed and takes the graph; a warning says when it does
+        not take it.
+    observed : bool
+        Make every activation available to ``observe``.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such engine.
+    MissingExtraError
+        When ONNX Runtime is asked for and not installed.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"float engine {engine!r}", rule=f"one of {', '.join(ENGINES)}")
+    if engine == "npusim":
+        return OwnEngine(graph)
+    try:
+        return OnnxRuntimeEngine(graph, observed=observed)
+    except MissingExtraError:
+        if engine == "onnxruntime":
+            raise
+    except NpusimError as error:
+        if engine == "onnxruntime":
+            raise
+        log.warning("%s; npusim's own evaluator runs it instead", error)
+    return OwnEngine(graph)
+
+
+def activation_names(graph: Graph) -> Sequence[str]:
+    """Return what an observer sees: graph inputs, then every layer's outputs in order."""
+    return (*graph.inputs, *(out for node in graph.nodes for out in node.outputs))

@@ -1,0 +1,180 @@
+"""How a phase of a convolution is cut into units, and its numbers as the kernels want them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
+from npusim.kernels.pack import geometry
+from npusim.kernels.tiles.store_avx512 import fits
+from npusim.runtime.convolution.phases import Convolution, Phase
+from npusim.runtime.layout import channels_last
+from npusim.runtime.threads import part_count, run_rows, thread_count
+
+Array = NDArray[Any]
+Run = Callable[[Array, Array], None]  # codes (N, C, H, W) -> codes (N, OH, OW, O)
+Part = Callable[[Array, Array, int, int], None]  # the same for a range of units
+SIGN_BIT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a phase is cut into units, and its weights (groups, O/group, k) in order of addition."""
+
+    plan: geometry.Geometry
+    offsets: NDArray[np.int64]
+    weights: Array
+    groups: int
+    images: int
+    repeats: int
+
+    @property
+    def geometry(self) -> NDArray[np.int64]:
+        """The plan as kernels take it."""
+        return np.array(self.plan, np.int64)
+
+    def run(self, part: Part, *, rate: int = 1) -> Run:
+        """Return the run of all units, shared between threads; ``part`` takes (N, H, W, C).
+
+        ``rate``: multiply-adds in the time of one, for the choice how many threads are worth it.
+        """
+        run, repeats = self.run_as_is(part, rate=rate), self.repeats
+        if repeats == 1:
+
+            def on_pixels(ifm: Array, ofm: Array) -> None:
+                run(np.ascontiguousarray(ifm.transpose(0, 2, 3, 1)), ofm)
+
+            return on_pixels
+        return lambda ifm, ofm: run(np.repeat(channels_last(ifm), repeats, axis=3), ofm)
+
+    def run_as_is(self, part: Part, *, rate: int = 1) -> Run:
+        """Return the run of all units on the input's memory as it is."""
+        units = self.images * self.plan.blocks * self.plan.shares
+        work = self.images * self.plan.out_h * self.plan.out_w * self.weights.size // rate
+
+        if part_count(units, work) == 1:
+            return lambda ifm, ofm: part(ifm, ofm, 0, units)
+        return lambda ifm, ofm: run_rows(
+            lambda start, stop: part(ifm, ofm, start, stop), units, work
+        )
+
+
+def lay_out(
+    conv: Convolution, phase: Phase, real: DTypeLike, weights: Array | None = None
+) -> Layout:
+    """Cut a phase into units whose scratch window holds numbers of type ``real``.
+
+    ``weights`` (O, C/group, kh, kw) replace the stored codes.
+    """
+    weights = conv.weights if weights is None else weights
+    out_c, images = weights.shape[0], conv.ifm.shape[0]
+    groups = 1 if conv.own_channels else conv.groups
+    outermost = conv.ifm.dtype is DType.F16
+    shape = geometry.ConvShape(
+        in_c=out_c if conv.own_channels else conv.ifm.shape[1],
+        out_c=out_c,
+        out_size=phase.out_size,
+        ofm_size=(conv.ofm.shape[2], conv.ofm.shape[3]),
+        reach=(reach(phase, 0), reach(phase, 1)),
+        stride=conv.stride,
+        pad_before=phase.pad_before,
+        groups=groups,
+        own_channels=conv.own_channels,
+        out_step=phase.out_step,
+        out_start=phase.out_start,
+    )
+    real_bytes = np.dtype(real).itemsize
+    plan = geometry.plan(shape, real_bytes=real_bytes, images=images, workers=thread_count())
+    return Layout(
+        plan,
+        geometry.tap_offsets(phase.places, plan, channels_outermost=outermost),
+        geometry.flat_weights(weights, phase.taps, groups=groups, channels_outermost=outermost),
+        groups,
+        images,
+        out_c // conv.groups if conv.own_channels else 1,
+    )
+
+
+def rows_in_bands(layout: Layout, band: int) -> Layout:
+    """Return the layout with one unit of whole bands of output rows per thread."""
+    workers = max(1, thread_count() // layout.images)
+    block_h = -(-layout.plan.out_h // (workers * band)) * band
+    blocks = -(-layout.plan.out_h // block_h)
+    return replace(layout, plan=layout.plan._replace(block_h=block_h, blocks=blocks, shares=1))
+
+
+def reach(phase: Phase, axis: int) -> int:
+    """Return the extent of a phase's window in input pixels."""
+    return max((place[axis] for place in phase.places), default=0) + 1
+
+
+def reads_inside(conv: Convolution, phase: Phase) -> bool:
+    """Tell whether no window of the phase touches padding, and the first begins at 0."""
+    return phase.pad_before == (0, 0) and all(
+        (phase.out_size[axis] - 1) * conv.stride[axis] + reach(phase, axis)
+        <= conv.ifm.shape[2 + axis]
+        for axis in range(2)
+    )
+
+
+def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return integers modulo 2**32 as int32."""
+    return values.astype(np.int32)
+
+
+def flip_of(dtype: DType) -> int:
+    """Return what turns the bit pattern of a code into code - smallest code."""
+    return SIGN_BIT if dtype is DType.I8 else 0
+
+
+def channel_zero_points(conv: Convolution) -> NDArray[np.int64]:
+    """Return the zero point of every output channel's weights."""
+    quant: Quant = conv.weights_quant
+    if isinstance(quant, AffinePerChannel):
+        return np.array(quant.zero_points, np.int64)
+    return np.full(conv.bias.size, zero_point_of(quant), np.int64)
+
+
+def channel_scales(conv: Convolution) -> NDArray[np.float64]:
+    """Return the factor with which every output channel is stored."""
+    if conv.scales is not None:
+        return conv.scales
+    return np.full(conv.bias.size, conv.requant.multiplier * 2.0**-conv.requant.shift)
+
+
+def limits(conv: Convolution) -> tuple[int, int]:
+    """Return the clamp of stored codes; a fused relu raises the lower end to the zero point."""
+    low, high = conv.ofm.dtype.min, conv.ofm.dtype.max
+    return max(low, conv.requant.zero_point) if conv.relu else low, high
+
+
+def centred_weights(conv: Convolution) -> NDArray[np.int64]:
+    """Return the weights (O, C/group, kh, kw) less their zero points."""
+    return conv.weights.astype(np.int64) - channel_zero_points(conv)[:, None, None, None]
+
+
+def zero_in(conv: Convolution) -> int:
+    """Return the input's zero point in terms of u8 codes."""
+    return zero_point_of(conv.ifm.quant) + flip_of(conv.ifm.dtype)
+
+
+def store_options(conv: Convolution) -> tuple[int, int, int]:
+    """Return (zero_out, low, flip_out) of an 8-bit store in terms of u8 codes."""
+    flip_out = flip_of(conv.ofm.dtype)
+    return conv.requant.zero_point + flip_out, limits(conv)[0] + flip_out, flip_out
+
+
+def store_fits(conv: Convolution) -> bool:
+    """Tell whether the fused float32 store of 8-bit codes is exact, see ``x86_store.fits``.
+
+    It has the NN engine's rounding; the shader's differs where the zero point is odd.
+    """
+    if conv.scales is not None and conv.requant.zero_point % 2:
+        return False
+    zero = zero_in(conv)
+    sums = np.abs(centred_weights(conv)).sum(axis=(1, 2, 3)) * float(max(zero, 255 - zero))
+    return fits(channel_scales(conv), sums + np.abs(conv.bias.astype(np.float64)))

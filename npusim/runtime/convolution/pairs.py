@@ -1,0 +1,142 @@
+"""Convolutions bound to the kernels that multiply pairs of 16-bit numbers."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.kernels.pack import geometry
+from npusim.kernels.pack.depthwise import BLOCK, LARGEST_PERIOD, in_lanes, period_of
+from npusim.kernels.pack.fours import groups_of
+from npusim.kernels.pack.pairs import pack_depthwise_pairs, pack_pairs
+from npusim.kernels.windows import i16_conv_pairs, i16_depthwise_vnni, int8_conv_avx2
+from npusim.runtime.convolution.layout import (
+    Layout,
+    Run,
+    centred_weights,
+    channel_scales,
+    flip_of,
+    lay_out,
+    limits,
+    reach,
+    reads_inside,
+    rows_in_bands,
+    store_fits,
+    store_options,
+    wrapped,
+    zero_in,
+)
+from npusim.runtime.convolution.phases import Convolution, Phase
+from npusim.runtime.threads import scratch
+
+Array = NDArray[Any]
+_LARGEST_SCALE = 1  # below it the engine stores in a way of its own
+_WRAPPING = 2**62  # sums that wrap need no carries
+_LARGEST_SUM = 2.0**46  # of bias and absolute products: the upper accumulators hold 2**31 of 2**16
+
+
+def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of an i16 phase, or None when the kernel does not fit."""
+    weights = conv.weights.astype(np.int64)
+    bias = (conv.bias.astype(np.int64) << 16) >> 16  # the engine keeps 48 bits
+    largest = np.abs(bias) + np.abs(weights).sum(axis=(1, 2, 3)) * 2.0**15
+    if largest.max() > _LARGEST_SUM or channel_scales(conv).max() > _LARGEST_SCALE:
+        return None
+    if conv.scales is not None:
+        return None
+    if conv.own_channels:
+        whole_rows = phase.out_step == (1, 1) and bool(phase.places)
+        fits = whole_rows and period_of(len(weights)) <= LARGEST_PERIOD
+        return _depthwise(conv, phase, weights, bias) if fits else None
+    layout = lay_out(conv, phase, np.int16, weights)
+    direct = False
+    if reads_inside(conv, phase):
+        wide = replace(layout, plan=layout.plan._replace(window_w=conv.ifm.shape[3]))
+        if _pairs(phase, wide).whole:
+            direct, layout = True, wide
+    chunks = pack_pairs(layout.weights, _pairs(phase, layout))
+    constants = (
+        layout.geometry,
+        direct,
+        *geometry.block_places(layout.plan),
+        chunks.offsets,
+        chunks.chunks,
+        chunks.ends,
+        chunks.weights,
+        geometry.pack_columns((bias & 0xFFFF).astype(np.int32), groups=layout.groups),
+        geometry.pack_columns((bias >> 16).astype(np.int32), groups=layout.groups),
+        geometry.pack_columns(channel_scales(conv), groups=layout.groups),
+        *(float(limit) for limit in limits(conv)),
+    )
+    window_size = 0 if direct else geometry.window_size(layout.plan)
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        window = scratch("words", window_size, np.int16)
+        i16_conv_pairs.conv2d_i16_avx512(ifm, *constants, window, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a phase with 8 bits in and out by AVX2, or None when it does not fit."""
+    if conv.own_channels or not store_fits(conv):
+        return None
+    layout = lay_out(conv, phase, np.int16, centred_weights(conv))
+    chunks = pack_pairs(layout.weights, _pairs(phase, layout), largest=_WRAPPING)
+    constants = (
+        layout.geometry,
+        np.array([flip_of(conv.ifm.dtype), zero_in(conv), *store_options(conv)]),
+        *geometry.block_places(layout.plan),
+        chunks.offsets,
+        chunks.chunks,
+        chunks.ends,
+        chunks.weights,
+        geometry.pack_columns(wrapped(conv.bias.astype(np.int64)), groups=layout.groups),
+        geometry.pack_columns(channel_scales(conv).astype(np.float32), groups=layout.groups),
+    )
+    window_size = geometry.window_size(layout.plan)
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        window = scratch("words", window_size, np.int16)
+        int8_conv_avx2.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _depthwise(
+    conv: Convolution, phase: Phase, weights: NDArray[np.int64], bias: NDArray[np.int64]
+) -> Run:
+    band = i16_depthwise_vnni.BAND
+    layout = rows_in_bands(lay_out(conv, phase, np.int32, weights), band)
+    plan = layout.plan
+    stride_h, stride_w = conv.stride
+    passes = pack_depthwise_pairs(layout.weights[0], phase.places, stride_h, band)
+    line_size = -(-plan.window_w // stride_w) * plan.in_c + BLOCK
+    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 2)
+    lines = passes.groups * stride_w + passes.columns % stride_w
+    constants = (
+        layout.geometry,
+        groups,
+        line_size,
+        lines * line_size + passes.columns // stride_w * plan.in_c,
+        passes.chunks,
+        passes.weights,
+        in_lanes((bias & 0xFFFF).astype(np.int32)),
+        in_lanes((bias >> 16).astype(np.int32)),
+        in_lanes(channel_scales(conv)),
+        *(float(limit) for limit in limits(conv)),
+        np.zeros(conv.ifm.shape[3] * plan.in_c, np.int16),
+    )
+    pairs_size = groups * stride_w * line_size
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        pairs = scratch("pairs", pairs_size, np.int32)
+        i16_depthwise_vnni.depthwise_i16(ifm, *constants, pairs, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _pairs(phase: Phase, layout: Layout) -> Any:
+    offsets = geometry.tap_offsets(phase.places, layout.plan, channels_outermost=False)
+    return groups_of(offsets, 2)

@@ -1,0 +1,177 @@
+"""Convolutions ready to run: packed once for the chosen machine code, then called with maps."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from npusim.errors import GraphError
+from npusim.ir.dtypes import DType
+from npusim.ir.quant import Rounding, zero_point_of
+from npusim.kernels.pack import geometry
+from npusim.kernels.tiles.fma import PANEL
+from npusim.kernels.windows import conv as portable
+from npusim.runtime import isa
+from npusim.runtime.convolution import pairs, x86
+from npusim.runtime.convolution.layout import (
+    Layout,
+    Run,
+    channel_scales,
+    channel_zero_points,
+    flip_of,
+    lay_out,
+    limits,
+    wrapped,
+)
+from npusim.runtime.convolution.phases import Convolution, Phase
+from npusim.runtime.threads import scratch
+
+Array = NDArray[Any]
+EIGHT_BIT = (DType.U8, DType.I8)
+CODES = {DType.U8: np.uint8, DType.I8: np.uint8, DType.I16: np.int16, DType.F16: np.uint16}
+
+_FAST_8BIT = {isa.AVX512_VNNI: x86.bind, isa.AVX2: pairs.bind_8bit}
+
+
+class ConvolutionStep:
+    """A convolution bound to its kernel.
+
+    Raises
+    ------
+    GraphError
+        When no kernel stores this pair of element types.
+    """
+
+    def __init__(self, conv: Convolution) -> None:
+        self._runs = [_bind_phase(conv, phase) for phase in conv.phases]
+        self._in_codes = CODES[conv.ifm.dtype]
+        self._out_codes = CODES[conv.ofm.dtype]
+        pairs = ((self._in_codes, conv.ifm), (self._out_codes, conv.ofm))
+        self._views = any(np.dtype(codes) != spec.dtype.numpy for codes, spec in pairs)
+        self._out_dtype = conv.ofm.dtype.numpy
+        out_n, out_c, out_h, out_w = conv.ofm.shape
+        self._out_shape = (out_n, out_h, out_w, out_c)
+
+    def __call__(self, ifm: Array) -> tuple[Array, ...]:
+        """Run on (N, C, H, W) and return (N, O, OH, OW), stored with channels innermost."""
+        ofm = self._new_ofm()
+        target = ofm
+        if self._views:  # the kernels know bit patterns
+            ifm, target = ifm.view(self._in_codes), ofm.view(self._out_codes)
+        for run in self._runs:
+            run(ifm, target)
+        return (ofm.transpose(0, 3, 1, 2),)
+
+    def _new_ofm(self) -> Array:
+        return np.empty(self._out_shape, self._out_dtype)
+
+
+def _bind_phase(conv: Convolution, phase: Phase) -> Run:
+    pair = (conv.ifm.dtype, conv.ofm.dtype)
+    if pair[0] in EIGHT_BIT and pair[1] in EIGHT_BIT:
+        bind = _FAST_8BIT.get(isa.selected())
+        return (bind(conv, phase) if bind else None) or _eight_bit(conv, phase)
+    if pair[0] in EIGHT_BIT and pair[1] is DType.F16:
+        return _eight_bit_to_half(conv, phase)
+    if pair == (DType.F16, DType.F16):
+        return _f16(conv, phase)
+    if pair == (DType.I16, DType.I16):
+        fast = pairs.bind_i16(conv, phase) if isa.selected() == isa.AVX512_VNNI else None
+        return fast or _i16(conv, phase)
+    raise GraphError(
+        f"{pair[0].value} in and {pair[1].value} out",
+        where=conv.where,
+        rule="8 bit to 8 bit, i8 to f16, i16 to i16 or f16 to f16",
+    )
+
+
+def _portable_scratch(
+    plan: geometry.Geometry, real: DTypeLike, acc: DTypeLike
+) -> tuple[Array, ...]:
+    """Return this thread's window, chunk of weights and accumulators."""
+    return (
+        scratch("window", geometry.window_size(plan), real),
+        scratch("chunk", geometry.CHUNK * PANEL, real),
+        scratch("acc", geometry.sums_size(plan), acc),
+    )
+
+
+def _eight_bit(conv: Convolution, phase: Phase) -> Run:
+    layout = lay_out(conv, phase, np.float32)
+    constants = _eight_bit_constants(conv, layout)
+    zero_out = float(conv.requant.zero_point)
+    zeros = (
+        (zero_out, 0.0) if conv.scales is not None else (0.0, zero_out)
+    )  # before, after rounding
+    low, high = (float(limit) for limit in limits(conv))
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        numbers = _portable_scratch(layout.plan, np.float32, np.int32)
+        portable.conv2d_8bit(ifm, *constants, *zeros, low, high, *numbers, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _eight_bit_to_half(conv: Convolution, phase: Phase) -> Run:
+    layout = lay_out(conv, phase, np.float32)
+    constants = _eight_bit_constants(conv, layout)
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        numbers = _portable_scratch(layout.plan, np.float32, np.int32)
+        portable.conv2d_8bit_to_half(ifm, *constants, *numbers, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _eight_bit_constants(conv: Convolution, layout: Layout) -> tuple[Any, ...]:
+    """Return geometry .. scale of ``conv.conv2d_8bit``."""
+    flip_in, flip_weights = flip_of(conv.ifm.dtype), flip_of(DType.of(conv.weights.dtype))
+    zeros = (channel_zero_points(conv) + flip_weights).astype(np.float32)
+    return (
+        layout.geometry,
+        flip_in,
+        float(zero_point_of(conv.ifm.quant) + flip_in),
+        layout.offsets,
+        geometry.pack_weights(layout.weights).view(np.uint8),
+        flip_weights,
+        geometry.pack_columns(zeros, groups=layout.groups, fill=flip_weights),
+        geometry.pack_columns(wrapped(conv.bias.astype(np.int64)), groups=layout.groups),
+        geometry.pack_columns(channel_scales(conv), groups=layout.groups),
+    )
+
+
+def _f16(conv: Convolution, phase: Phase) -> Run:
+    layout = lay_out(conv, phase, np.float32)
+    constants = (
+        layout.geometry,
+        layout.offsets,
+        geometry.pack_weights(layout.weights).view(np.uint16),
+        geometry.pack_columns(conv.bias.astype(np.float32), groups=layout.groups),
+        conv.requant.rounding is Rounding.NEAREST_F16,
+        conv.relu,
+    )
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        numbers = _portable_scratch(layout.plan, np.float32, np.float32)
+        portable.conv2d_f16(ifm, *constants, *numbers, ofm, start, stop)
+
+    return layout.run(part)
+
+
+def _i16(conv: Convolution, phase: Phase) -> Run:
+    layout = lay_out(conv, phase, np.float64)
+    bias = (conv.bias.astype(np.int64) << 16) >> 16  # the engine keeps 48 bits
+    constants = (
+        layout.geometry,
+        layout.offsets,
+        geometry.pack_weights(layout.weights),
+        geometry.pack_columns(bias.astype(np.float64), groups=layout.groups),
+        geometry.pack_columns(channel_scales(conv), groups=layout.groups),
+        *(float(limit) for limit in limits(conv)),
+    )
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        numbers = _portable_scratch(layout.plan, np.float64, np.float64)
+        portable.conv2d_i16(ifm, *constants, *numbers, ofm, start, stop)
+
+    return layout.run(part)

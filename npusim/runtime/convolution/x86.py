@@ -1,0 +1,133 @@
+"""Convolutions bound to the AVX512-VNNI kernels: what is packed, and which ones fit."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npusim.kernels.pack import depthwise, geometry
+from npusim.kernels.pack.fours import groups_of, pack_panels
+from npusim.kernels.windows import int8_conv_vnni, int8_depthwise_vnni
+from npusim.runtime.convolution.layout import (
+    Layout,
+    Run,
+    centred_weights,
+    channel_scales,
+    flip_of,
+    lay_out,
+    reach,
+    reads_inside,
+    rows_in_bands,
+    store_fits,
+    store_options,
+    wrapped,
+    zero_in,
+)
+from npusim.runtime.convolution.phases import Convolution, Phase
+from npusim.runtime.threads import scratch
+
+Array = NDArray[Any]
+PLANES = 3  # pictures come as so many planes; they are joined while the window is copied
+_RATE = 8  # of dense kernels: a unit of work is about what moving a byte takes
+_SLACK = 64  # fours that whole blocks write or read behind a line
+
+
+def bind(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a phase with 8 bits in and out, or None when no kernel here fits."""
+    if not store_fits(conv):
+        return None
+    weights = centred_weights(conv)
+    if not conv.own_channels:
+        return _dense(conv, phase, weights)
+    whole_rows = phase.out_step == (1, 1) and bool(phase.places)
+    if whole_rows and depthwise.period_of(len(weights)) <= depthwise.LARGEST_PERIOD:
+        return _depthwise(conv, phase, weights)
+    return None
+
+
+def _starts(conv: Convolution, layout: Layout) -> NDArray[np.int32]:
+    """Return bias and zero-point constant of every output channel."""
+    sums = layout.weights.sum(axis=2).reshape(-1)
+    return wrapped(conv.bias.astype(np.int64) - zero_in(conv) * sums)
+
+
+def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
+    layout = lay_out(conv, phase, np.uint8, weights)
+    pixels = _direct(conv, phase, layout) or _reading(conv, phase, layout, int8_conv_vnni.WINDOW)
+    if conv.ifm.shape[1] != PLANES or conv.groups > 1:
+        return pixels
+    planes = _reading(conv, phase, layout, int8_conv_vnni.PLANES)
+
+    def run(ifm: Array, ofm: Array) -> None:
+        if ifm.flags.c_contiguous:
+            planes(ifm, ofm)
+        else:
+            pixels(ifm, ofm)
+
+    return run
+
+
+def _direct(conv: Convolution, phase: Phase, layout: Layout) -> Run | None:
+    """Return a run that reads the input where it lies, if no window needs padding or more bytes."""
+    if flip_of(conv.ifm.dtype) or not reads_inside(conv, phase):
+        return None
+    wide = layout.plan._replace(window_w=conv.ifm.shape[3])
+    offsets = geometry.tap_offsets(phase.places, wide, channels_outermost=False)
+    if not groups_of(offsets, 4).whole:
+        return None
+    return _reading(conv, phase, replace(layout, plan=wide), int8_conv_vnni.DIRECT)
+
+
+def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> Run:
+    plan = layout.plan
+    offsets = geometry.tap_offsets(phase.places, plan, channels_outermost=False)
+    panels = pack_panels(layout.weights, groups_of(offsets, 4))
+    groups = layout.groups
+    constants = (
+        layout.geometry,
+        np.array([reading, flip_of(conv.ifm.dtype), zero_in(conv), *store_options(conv)]),
+        *geometry.block_places(plan),
+        panels.offsets,
+        panels.ends,
+        panels.weights,
+        geometry.pack_columns(_starts(conv, layout), groups=groups),
+        geometry.pack_columns(channel_scales(conv).astype(np.float32), groups=groups),
+    )
+    window_size = 0 if reading == int8_conv_vnni.DIRECT else geometry.window_size(plan)
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        window = scratch("window", window_size, np.uint8)
+        int8_conv_vnni.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
+
+    run = layout.run_as_is if reading == int8_conv_vnni.PLANES else layout.run
+    return run(part, rate=_RATE)
+
+
+def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
+    stride_h, stride_w = conv.stride
+    band = depthwise.band_rows(reach(phase, 0), stride_h, phase.out_size[0])
+    layout = rows_in_bands(lay_out(conv, phase, np.uint32, weights), band)
+    plan = layout.plan
+    passes = depthwise.pack_depthwise(layout.weights[0], phase.places, stride_h, band)
+    line_size = -(-plan.window_w // stride_w) * plan.in_c + _SLACK
+    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 4)
+    lines = passes.groups * stride_w + passes.columns % stride_w
+    offsets = 4 * (lines * line_size + passes.columns // stride_w * plan.in_c)
+    flip_in, zero = flip_of(conv.ifm.dtype), zero_in(conv)
+    constants = (
+        layout.geometry,
+        np.array([flip_in, zero, *store_options(conv), band, groups, line_size]),
+        offsets,
+        passes.weights,
+        depthwise.in_lanes(_starts(conv, layout)),
+        depthwise.in_lanes(channel_scales(conv).astype(np.float32)),
+        np.full(conv.ifm.shape[3] * plan.in_c, zero ^ flip_in, np.uint8),
+    )
+    fours_size = groups * stride_w * line_size
+
+    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
+        fours = scratch("fours", fours_size, np.uint32)
+        int8_depthwise_vnni.depthwise_8bit(ifm, *constants, fours, ofm, start, stop)
+
+    return layout.run(part)
