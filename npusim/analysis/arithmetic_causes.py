@@ -5,10 +5,10 @@ import numpy as np
 from npusim.analysis.findings import DOMINANT, POOR_DB, Cause, Finding, own_db, raise_precision
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import energy
+from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import AffinePerChannel, Float, scale_of
-from npusim.quantization.schemes import dequantize, quantize
 
 WEIGHTS, INPUTS, STORING = "stored weights", "stored inputs", "storing the result"
 KINKED = ("relu1", "relu6", "clip", "hard_swish", "hard_sigmoid", "leaky_relu", "elu")

@@ -15,9 +15,9 @@ from npusim.analysis.findings import (
 )
 from npusim.analysis.layer_view import LayerView, Real
 from npusim.analysis.metrics import sqnr_db
+from npusim.ir.codes import dequantize
 from npusim.ir.quant import AffinePerChannel, DynamicFixedPoint, Float, scale_of
 from npusim.quantization.constrain import takes_input_range
-from npusim.quantization.schemes import dequantize
 
 UNEQUAL = 16.0  # a channel whose weights use less than 1/16 of the tensor's range: 4 bits lost
 UNEQUAL_CHANNELS = 0.1

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from npusim.analysis.names import origin_text
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
+from npusim.ir.codes import dequantize
 from npusim.ir.graph import Node
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.schemes import dequantize
 from npusim.runtime.program import Program
 
 INDEX_NAME = "nn_layer_dump_index.csv"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.ir.codes import quantize
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Float
-from npusim.quantization.schemes import quantize
 from npusim.runtime.program import Program
 
 Array = NDArray[Any]

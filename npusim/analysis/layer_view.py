@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from npusim.analysis.metrics import energy
 from npusim.ir.attrs import Activation
+from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.schemes import dequantize
 from npusim.reference.evaluate import Evaluator
 
 Array = NDArray[Any]

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
-from npusim.quantization.schemes import dequantize
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 

@@ -20,9 +20,9 @@ from npusim.analysis.names import file_part, origin_text
 from npusim.analysis.recording import LayerOutput
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
+from npusim.ir.codes import dequantize
 from npusim.ir.graph import Graph
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.schemes import dequantize
 
 Array = NDArray[Any]
 FILE_TYPES = ("tensor", "npy")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import fresh_among
+from npusim.ir.names import fresh_among
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ class TensorSpec:
     """Name, shape, element type and quantization of one tensor.
 
     Shapes follow the source model's axis order; feature maps are N, C, H, W. How the elements lie
-    in memory is the runtime's business (see ``npusim.runtime.layout``).
+    in memory is the runtime's business (see ``npusim.runtime.memory_order``).
     """
 
     name: str

@@ -1,6 +1,6 @@
 """What rewrites have in common: looking around a node and replacing a chain by one node."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.names import fresh
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
 
@@ -79,20 +80,6 @@ def channel_vector(graph: Graph, tensor: str, like: str) -> NDArray[np.float64] 
     if any(n != 1 for axis, n in enumerate(padded) if axis != 1) or padded[1] not in (1, shape[1]):
         return None
     return np.broadcast_to(value.reshape(-1).astype(np.float64), (shape[1],))
-
-
-def fresh_among(taken: Container[str], stem: str) -> str:
-    """Return ``stem``, with a number behind it when it is taken."""
-    name, count = stem, 0
-    while name in taken:
-        count += 1
-        name = f"{stem}.{count}"
-    return name
-
-
-def fresh(graph: Graph, stem: str) -> str:
-    """Return a tensor name that the graph does not use yet."""
-    return fresh_among(graph.tensors, stem)
 
 
 def add_constant(graph: Graph, stem: str, value: NDArray[Any]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import QuantizationError
+from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
@@ -14,7 +15,7 @@ from npusim.quantization.constants import WEIGHTED, float16_constants, stored_co
 from npusim.quantization.constrain import takes_input_range
 from npusim.quantization.float16 import lift_small_weights
 from npusim.quantization.hybrid.converters import insert_converters
-from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters, quantize
+from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters
 
 FLOAT_ENDINGS = ("softmax", "log_softmax")
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.ir.codes import dequantize
 from npusim.ir.graph import Graph, Node
 from npusim.passes.rewrite import add_constant
 from npusim.quantization.apply import Formats
 from npusim.quantization.channel_stats import ChannelStats
 from npusim.quantization.constants import WEIGHTED
-from npusim.quantization.schemes import Scheme, WeightQuantizer, dequantize
+from npusim.quantization.schemes import Scheme, WeightQuantizer
 
 
 def corrected_layers(graph: Graph, formats: Formats) -> tuple[Node, ...]:

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import QuantizationError
+from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.names import fresh
 from npusim.ir.quant import Float, Quant
-from npusim.passes.rewrite import fresh
-from npusim.quantization.schemes import quantize
 
 WEIGHTED = ("conv2d", "deconv2d", "fc")
 

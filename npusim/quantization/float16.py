@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import add_constant, fresh
+from npusim.ir.names import fresh
+from npusim.passes.rewrite import add_constant
 from npusim.quantization.constants import float16_constants
 
 log = logging.getLogger("npusim")

@@ -14,7 +14,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.kernels.tiles.float32 import LANES
 from npusim.kernels.windows.f32_conv import BLOCK, depthwise, dot_panels
 from npusim.reference.table import Array, Step, Workers, attributes, reference
-from npusim.runtime.layout import from_channels_last
+from npusim.runtime.memory_order import from_channels_last
 
 WORTH_THREADS = 4_000_000  # multiply-adds; less is done before another thread has woken up
 

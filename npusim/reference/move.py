@@ -20,7 +20,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.graph import Graph, Node
 from npusim.reference.table import Array, Step, Workers, attributes, is_channels_last, reference
-from npusim.runtime.layout import from_channels_last
+from npusim.runtime.memory_order import from_channels_last
 
 
 @reference("identity", integers=True)

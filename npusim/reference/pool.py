@@ -5,7 +5,7 @@ import numpy as np
 from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.graph import Graph, Node
 from npusim.reference.table import Array, Step, Workers, attributes, last_axes, reference
-from npusim.runtime.layout import from_channels_last
+from npusim.runtime.memory_order import from_channels_last
 
 
 def _counted(

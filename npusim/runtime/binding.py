@@ -6,7 +6,7 @@ inputs that are not constants, in order) and returns its outputs. It keeps no st
 and may be called from several threads.
 
 Values are numpy arrays whose shape is the spec's shape (N, C, H, W for feature maps) in any memory
-order; see ``npusim.runtime.layout`` for the two orders that kernels want.
+order; see ``npusim.runtime.memory_order`` for the two orders that kernels want.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,9 @@ from npusim.kernels.tiles.store_avx512 import fits
 from npusim.kernels.windows import int8_conv_vnni
 from npusim.passes.requant import AddWeights
 from npusim.runtime import isa
-from npusim.runtime.codes import Array, inverse, row_plan, scaling_of, unsigned
+from npusim.runtime.broadcast import row_plan
+from npusim.runtime.memory_order import inverse
+from npusim.runtime.tables import Array, scaling_of, unsigned
 from npusim.runtime.threads import SMALL_WORK, run_rows
 
 Function = Callable[[Array, Array], Array]

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.ir.codes import dequantize as plain_dequantize
+from npusim.ir.codes import quantize as plain_quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Quant, scale_of, zero_point_of
 from npusim.kernels.elementwise import real_codes as kernels
-from npusim.quantization.schemes import dequantize as plain_dequantize
-from npusim.quantization.schemes import quantize as plain_quantize
-from npusim.runtime.codes import inverse, memory_order, unsigned
+from npusim.runtime.memory_order import inverse, memory_order
+from npusim.runtime.tables import unsigned
 from npusim.runtime.threads import run_rows
 
 Array = NDArray[Any]

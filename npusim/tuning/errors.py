@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.individual import run_individually
+from npusim.ir.codes import dequantize
 from npusim.ir.graph import Graph
-from npusim.quantization.schemes import dequantize
 from npusim.reference.float_engine import FloatEngine
 from npusim.runtime.program import Program
 

@@ -18,11 +18,11 @@ from npusim.analysis.dump import (
     values_text,
 )
 from npusim.errors import ConfigError
+from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.schemes import dequantize
 
 
 class Stub:

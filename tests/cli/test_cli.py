@@ -8,7 +8,7 @@ import pytest
 
 from npusim import assets
 from npusim.ir import archive
-from npusim.quantization.schemes import dequantize
+from npusim.ir.codes import dequantize
 
 
 def test_help_lists_the_commands_and_version_prints(run):

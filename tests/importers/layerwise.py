@@ -13,11 +13,11 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.schemes import quantize
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
 

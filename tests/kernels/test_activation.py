@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npusim.kernels.engines.tp_activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
-from npusim.runtime.codes import all_codes
+from npusim.runtime.tables import all_codes
 from tests.kernels.exact import interpolate, r16, tp_ratio, tp_store
 
 F = np.float32

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from npusim.kernels.elementwise import int8_lut_vbmi
 from npusim.kernels.elementwise.lut import clip_words, map_codes, map_pairs
-from npusim.runtime.codes import clip_of
+from npusim.runtime.tables import clip_of
 
 UNSIGNED = (np.uint8, np.uint16)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import npusim
 from npusim.errors import ConfigError, DatasetError, InputError, QuantizationError
 from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, EltwiseAttrs
+from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
@@ -15,7 +16,7 @@ from npusim.quantization.algorithms import ALGORITHMS, Algorithm
 from npusim.quantization.calibrate import calibrate
 from npusim.quantization.histograms import best_threshold, histogram
 from npusim.quantization.observers import MinMaxObserver, MovingAverageObserver
-from npusim.quantization.schemes import Scheme, dequantize, parameters, quantize
+from npusim.quantization.schemes import Scheme, parameters
 from npusim.reference.float_engine import OwnEngine, float_engine
 from tests.builder import Builder
 

@@ -6,16 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npusim.errors import ConfigError, QuantizationError
+from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint
 from npusim.quantization.schemes import (
     Scheme,
     WeightQuantizer,
     affine_u8,
-    dequantize,
     dynamic_fixed_point,
     parameters,
-    quantize,
     scheme_named,
 )
 

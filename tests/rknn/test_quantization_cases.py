@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from npusim.ir import atomic
+from npusim.ir.codes import quantize
 from npusim.ir.quant import Affine, DynamicFixedPoint
-from npusim.quantization.schemes import Scheme, quantize, scheme_named
+from npusim.quantization.schemes import Scheme, scheme_named
 
 DTYPES = ["asymmetric_quantized-u8", "dynamic_fixed_point-8", "dynamic_fixed_point-16"]
 

@@ -16,7 +16,7 @@ from npusim.passes.requant import nn_requant
 from npusim.runtime import isa, threads
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
-from npusim.runtime.layout import from_channels_last
+from npusim.runtime.memory_order import from_channels_last
 
 CHANNELS = (1, 2, 3, 4, 5, 16, 17, 40)
 OUT_CHANNELS = (1, 3, 15, 16, 17, 64, 65, 130)

@@ -11,8 +11,8 @@ import pytest
 import npusim
 from npusim import assets
 from npusim.errors import InputError
+from npusim.ir.codes import dequantize
 from npusim.ir.quant import Affine
-from npusim.quantization.schemes import dequantize
 
 HOW = npusim.Preprocess(mean=(127.5,) * 3, std=(127.5,) * 3, reorder=(2, 1, 0))
 

@@ -15,9 +15,9 @@ from npusim.importers.common.builder import FLOAT, Array, Stored, keeps_codes
 from npusim.ir.attrs import ClipAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.names import fresh
 from npusim.ir.quant import Affine, AffinePerChannel, Quant, scale_of
 from npusim.ir.tensor import TensorSpec
-from npusim.passes.rewrite import fresh
 
 WEIGHTED = ("conv2d", "deconv2d", "fc")
 MOVES = (

@@ -7,9 +7,9 @@ import numpy as np
 from npusim.importers.common.quantized import WEIGHTED
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.names import fresh
 from npusim.ir.quant import Affine
 from npusim.ir.tensor import TensorSpec
-from npusim.passes.rewrite import fresh
 
 SHIFT = 128
 

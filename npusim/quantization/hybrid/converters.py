@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import fresh
+from npusim.ir.names import fresh
 from npusim.quantization.schemes import Scheme
 
 

@@ -8,7 +8,7 @@ from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader import ACTIVATIONS, UNARY, activation, dequantize, unary
 from npusim.kernels.engines.tp_activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of, table_step
+from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of, table_step
 
 
 @binding(*ACTIVATION_OPS, *TABLE_LOOKUP_OPS, engine=Engine.TP)

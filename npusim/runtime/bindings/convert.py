@@ -8,7 +8,7 @@ from npusim.ir.quant import Affine, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines import shader, tp
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.codes import (
+from npusim.runtime.tables import (
     ENGINE_TYPES,
     Array,
     Function,

@@ -22,19 +22,19 @@ from npusim.kernels.engines.eltwise import (
 )
 from npusim.passes.requant import add_weights, requant_of
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.codes import (
+from npusim.runtime.broadcast import row_plan
+from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows, sum_rows_i16
+from npusim.runtime.memory_order import inverse
+from npusim.runtime.tables import (
     ENGINE_TYPES,
     Array,
     all_codes,
     code_table,
-    inverse,
     require_types,
-    row_plan,
     scaling_of,
     table_step,
     unsigned,
 )
-from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows, sum_rows_i16
 from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]

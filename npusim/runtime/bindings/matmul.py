@@ -11,7 +11,7 @@ from npusim.kernels.engines.shader import dequantize, requantize
 from npusim.kernels.engines.shader_reduce import matmul, matmul_in_steps
 from npusim.ops.conv import counts_last_product_again
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
+from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 
 
 @binding("matmul", engine=Engine.SHADER)

@@ -24,15 +24,15 @@ from npusim.ir.attrs import (
     TileAttrs,
     TransposeAttrs,
 )
+from npusim.ir.codes import quantize
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise.copy_runs import copy_runs
-from npusim.quantization.schemes import quantize
 from npusim.runtime.binding import Bind, Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
-from npusim.runtime.codes import Array, Function, memory_order
-from npusim.runtime.layout import same_order
+from npusim.runtime.memory_order import memory_order, same_order
+from npusim.runtime.tables import Array, Function
 from npusim.runtime.threads import run_rows
 
 Move = Callable[[Any, Array], Array]

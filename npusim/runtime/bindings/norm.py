@@ -14,7 +14,7 @@ from npusim.kernels.engines.lrn import local_response, local_response_on_shader
 from npusim.kernels.engines.shader import dequantize, requantize
 from npusim.kernels.engines.shader_reduce import batch_normalize, l2_normalize, normalize
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
+from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 
 F32 = NDArray[np.float32]
 

@@ -15,9 +15,9 @@ from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.nn_layer import nn_layer
-from npusim.runtime.codes import scaling_of
 from npusim.runtime.convolution.phases import Array, Convolution, plain_phase
-from npusim.runtime.layout import channels_last, from_channels_last
+from npusim.runtime.memory_order import channels_last, from_channels_last
+from npusim.runtime.tables import scaling_of
 from npusim.runtime.threads import run_rows
 
 LARGEST_IN_HALVES = 8  # rows and columns of an i8 global average that multiplies by float16(1/n)

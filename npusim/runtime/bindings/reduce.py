@@ -17,7 +17,7 @@ from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.pool import Window, average_on_nn
-from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
+from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 
 
 def _specs(node: Node, graph: Graph) -> tuple[TensorSpec, TensorSpec]:

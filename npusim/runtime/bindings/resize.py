@@ -15,8 +15,8 @@ from npusim.kernels.elementwise.copy_runs import gather_pixels
 from npusim.kernels.engines.shader_resize import bilinear, nearest_indices, whole_steps
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
-from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
-from npusim.runtime.layout import channels_last, from_channels_last
+from npusim.runtime.memory_order import channels_last, from_channels_last
+from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 from npusim.runtime.threads import run_rows
 
 

@@ -7,7 +7,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.kernels.engines.shader import requantize
 from npusim.kernels.engines.shader_reduce import softmax
 from npusim.runtime.binding import Step, binding
-from npusim.runtime.codes import ENGINE_TYPES, Array, require_types, scaling_of
+from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 
 
 @binding("softmax", "log_softmax", engine=Engine.SHADER)

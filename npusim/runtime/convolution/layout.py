@@ -12,7 +12,7 @@ from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
 from npusim.kernels.pack import geometry
 from npusim.kernels.tiles.store_avx512 import fits
 from npusim.runtime.convolution.phases import Convolution, Phase
-from npusim.runtime.layout import channels_last
+from npusim.runtime.memory_order import channels_last
 from npusim.runtime.threads import part_count, run_rows, thread_count
 
 Array = NDArray[Any]

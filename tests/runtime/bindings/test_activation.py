@@ -8,7 +8,7 @@ from npusim.ir.attrs import NO_ATTRS, AlphaAttrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.graph import Engine
 from npusim.kernels.engines.shader import UNARY, unary
 from npusim.kernels.engines.tp_activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
-from npusim.runtime.codes import all_codes
+from npusim.runtime.tables import all_codes
 from tests.runtime.bindings.one_node import F32, FORMATS, I16, U8, draw, one_node, orders
 from tests.runtime.bindings.test_eltwise import scaling
 

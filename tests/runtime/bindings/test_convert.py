@@ -9,7 +9,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.kernels.engines.tp import convert
-from npusim.runtime.codes import all_codes
+from npusim.runtime.tables import all_codes
 from tests.kernels.exact import integer
 from tests.runtime.bindings.one_node import F16, F32, FORMATS, I8, U8, one_node, orders
 from tests.runtime.bindings.test_eltwise import scaling

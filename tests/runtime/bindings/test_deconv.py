@@ -13,7 +13,7 @@ from npusim.ir.tensor import TensorSpec
 from npusim.ops import infer_shapes
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
-from npusim.runtime.layout import from_channels_last
+from npusim.runtime.memory_order import from_channels_last
 
 load_bindings()
 

@@ -16,8 +16,8 @@ from npusim.kernels.engines.tp import convert
 from npusim.ops import infer_shapes
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
-from npusim.runtime.codes import scaling_of
-from npusim.runtime.layout import from_channels_last
+from npusim.runtime.memory_order import from_channels_last
+from npusim.runtime.tables import scaling_of
 
 load_bindings()
 QUANTS = {

@@ -1,13 +1,6 @@
-"""Element-wise work on stored codes in whatever memory order a value has.
-
-Element-wise operators never change the memory order: they run over the memory as it lies, which for
-feature maps usually is N, H, W, C.
-"""
+"""Functions of single stored codes, as tables of every code."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from math import prod
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,23 +16,13 @@ from npusim.kernels.elementwise import int8_lut_vbmi
 from npusim.kernels.elementwise.lut import clip_words, map_codes
 from npusim.runtime import isa
 from npusim.runtime.binding import Step
+from npusim.runtime.memory_order import inverse, memory_order
 from npusim.runtime.threads import run_rows
 
 Array = NDArray[Any]
 Function = Callable[[Array], Array]  # codes -> codes
-Offsets = NDArray[np.int64]
 _TABLES: WeakValueDictionary[Hashable, Array] = WeakValueDictionary()
 ENGINE_TYPES = (DType.U8, DType.I8, DType.I16, DType.F16)
-
-
-def memory_order(value: Array) -> tuple[int, ...]:
-    """Return the axes from outermost to innermost in memory."""
-    return tuple(sorted(range(value.ndim), key=lambda axis: -value.strides[axis]))
-
-
-def inverse(order: Sequence[int]) -> tuple[int, ...]:
-    """Return the permutation that undoes ``order``."""
-    return tuple(int(axis) for axis in np.argsort(order))
 
 
 def unsigned(value: Array) -> Array:
@@ -143,73 +126,6 @@ def _clip_step(clip: Clip) -> Step:
         return (result.transpose(inverse(order)),)
 
     return step
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlan:
-    """How two broadcasting operands lie as rows of contiguous memory.
-
-    Attributes
-    ----------
-    order : tuple of int
-        Memory order of the result: that of the operand that has the result's shape.
-    spread : tuple of (tuple of int or None)
-        For each operand, the shape (in memory order) to spread it to first, if it cannot be read
-        as rows as it is.
-    rows : tuple of int64 arrays
-        For each operand, where each row of the result starts in it.
-    row_length : int
-        Elements of a row.
-    """
-
-    order: tuple[int, ...]
-    spread: tuple[tuple[int, ...] | None, ...]
-    rows: tuple[Offsets, ...]
-    row_length: int
-
-    def flat(self, position: int, value: Array) -> Array:
-        """Return an operand's memory, flat; copies only what does not lie in order."""
-        memory = value.reshape((1,) * (len(self.order) - value.ndim) + value.shape)
-        memory = memory.transpose(self.order)
-        spread = self.spread[position]
-        if spread is not None:
-            memory = np.broadcast_to(memory, spread)
-        return np.ascontiguousarray(memory).reshape(-1)
-
-
-def row_plan(a: Array, b: Array, shape: tuple[int, ...]) -> RowPlan:
-    """Return the rows of two operands that broadcast to ``shape``."""
-    lead = a if a.shape == shape or b.shape != shape else b
-    order = memory_order(lead) if lead.shape == shape else tuple(range(len(shape)))
-    return _row_plan(a.shape, b.shape, shape, order)
-
-
-@lru_cache(maxsize=1024)
-def _row_plan(
-    a: tuple[int, ...], b: tuple[int, ...], shape: tuple[int, ...], order: tuple[int, ...]
-) -> RowPlan:
-    sizes = tuple(shape[axis] for axis in order)
-    own, spread = [], []
-    for operand in (a, b):
-        padded = (1,) * (len(shape) - len(operand)) + operand
-        memory = tuple(padded[axis] for axis in order)
-        # an operand that is constant along the innermost axis cannot be read as rows
-        wider = (*memory[:-1], sizes[-1]) if sizes and memory[-1] != sizes[-1] else None
-        own.append(wider or memory)
-        spread.append(wider)
-    split = max(len(sizes) - 1, 0)  # axes from here on form a row
-    while split > 0 and all(memory[split - 1] == sizes[split - 1] for memory in own):
-        split -= 1
-    while split < len(sizes) - 1 and prod(sizes[:split]) < 8:
-        split += 1  # enough rows to share between threads
-    rows = tuple(_row_starts(memory[:split], sizes[:split], memory[split:]) for memory in own)
-    return RowPlan(order, tuple(spread), rows, prod(sizes[split:]))
-
-
-def _row_starts(own: Sequence[int], full: Sequence[int], row: Sequence[int]) -> Offsets:
-    """Return the first element of every row of the broadcast, in the operand's own memory."""
-    starts = np.arange(prod(own), dtype=np.int64).reshape(own) * prod(row)
-    return np.ascontiguousarray(np.broadcast_to(starts, full)).reshape(-1)
 
 
 def scaling_of(spec: TensorSpec) -> tuple[float, int]:

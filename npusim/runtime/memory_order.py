@@ -1,14 +1,25 @@
-"""The two memory orders of values, as strides of one logical shape.
+"""The memory orders of values, as strides of one logical shape.
 
 A feature map always has the logical shape (N, C, H, W). Kernels want either channels innermost
 (N, H, W, C in memory) or plain C order. Both are views of one array when its memory already is in
 that order; only a change of order copies.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def memory_order(value: NDArray[Any]) -> tuple[int, ...]:
+    """Return the axes from outermost to innermost in memory."""
+    return tuple(sorted(range(value.ndim), key=lambda axis: -value.strides[axis]))
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """Return the permutation that undoes ``order``."""
+    return tuple(int(axis) for axis in np.argsort(order))
 
 
 def channels_last(value: NDArray[Any]) -> NDArray[Any]:
@@ -23,6 +34,6 @@ def from_channels_last(value: NDArray[Any]) -> NDArray[Any]:
 
 def same_order(shape: tuple[int, ...], like: NDArray[Any], dtype: Any) -> NDArray[Any]:
     """Return an empty array of a shape whose memory order is that of ``like`` (same rank)."""
-    order = sorted(range(like.ndim), key=lambda axis: -like.strides[axis])
+    order = memory_order(like)
     memory = np.empty([shape[axis] for axis in order], dtype)
-    return memory.transpose(np.argsort(order))
+    return memory.transpose(inverse(order))
