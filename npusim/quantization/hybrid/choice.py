@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import View
+from npusim.passes.graph_view import GraphView
 from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.schemes import Scheme, scheme_named
 
@@ -160,7 +160,7 @@ def _unknown(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
 
 def carriers(graph: Graph) -> dict[str, str]:
     """Return rectifier -> the layer before it whose results only the rectifier reads."""
-    view = View(graph)
+    view = GraphView(graph)
     found = {}
     for node in graph.nodes:
         if node.op in FOLLOWERS and view.is_private(node.inputs[0]):
