@@ -10,7 +10,7 @@ as well: the vendor's tool forgets it and clips.
 from npusim.ir.attrs import Activation
 from npusim.ir.graph import Graph, Node
 from npusim.ops import keeps_codes, op_def
-from npusim.passes.rewrite import View
+from npusim.passes.graph_view import GraphView
 from npusim.quantization.schemes import Range
 
 
@@ -25,10 +25,10 @@ def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
         Range of every activation, from ``calibrate``.
     """
     ranges = dict(measured)
-    view = View(graph)
+    view = GraphView(graph)
     for node in graph.nodes:
         if node.op in ("relu", "relu6"):
-            before = view.producer.get(node.inputs[0])
+            before = view.producers.get(node.inputs[0])
             accumulates = before is not None and op_def(before.op).accumulates
             if accumulates and view.is_private(node.inputs[0]):
                 ranges[node.inputs[0]] = ranges[node.outputs[0]]
@@ -48,21 +48,21 @@ def _propagate(graph: Graph, ranges: dict[str, Range]) -> None:
                 ranges[name] = ranges[node.inputs[0]]
 
 
-def _source(view: View, tensor: str) -> str:
+def _source(view: GraphView, tensor: str) -> str:
     """Return the tensor whose range ``tensor`` takes, through movement operators."""
-    while (node := view.producer.get(tensor)) is not None and keeps_codes(node):
+    while (node := view.producers.get(tensor)) is not None and keeps_codes(node):
         tensor = node.inputs[0]
     return tensor
 
 
-def _join(view: View, node: Node, ranges: dict[str, Range], joined: dict[str, Range]) -> None:
+def _join(view: GraphView, node: Node, ranges: dict[str, Range], joined: dict[str, Range]) -> None:
     parts = [name for name in node.inputs if name in ranges]
     low = min(ranges[name][0] for name in parts)
     high = max(ranges[name][1] for name in parts)
     joined[node.outputs[0]] = (low, high)
     for name in parts:
         source = _source(view, name)
-        producer = view.producer.get(source)
+        producer = view.producers.get(source)
         if producer is not None and producer.op == "concat":
             continue  # one level: an inner concat keeps its own union
         bottom = 0.0 if producer is not None and _rectifies(producer) else low
