@@ -24,8 +24,8 @@ from npusim.runtime.program import Program
 
 INDEX_NAME = "nn_layer_dump_index.csv"
 INDEX_COLUMNS = (
-    "uid", "layer", "origin", "op", "engine", "tensor", "dtype", "scale", "zero_point", "fl",
-    "shape", "order", "batch", "file",
+    "uid", "layer", "origin", "op", "engine", "form", "tensor", "dtype", "scale", "zero_point",
+    "fl", "shape", "order", "batch", "file",
 )  # fmt: skip
 LAYOUTS = ("NHWC", "NCHW")
 
@@ -132,6 +132,7 @@ class LayerDump:
                 "origin": origin_text(node.origin),
                 "op": node.op,
                 "engine": node.engine.value if node.engine else "",
+                "form": node.form.value if node.form else "",
                 "tensor": tensor,
                 "dtype": spec.dtype.value,
                 "scale": "" if isinstance(spec.quant, Float) else repr(scale_of(spec.quant)),

@@ -78,7 +78,8 @@ def _network(request: Request) -> Network:
     elif request.dtype is not None and scheme.dtype not in _input_types(graph):
         # Engines were chosen for the stored type: what another type would get is chosen again.
         return from_graph(graph, scheme.dtype)
-    return from_graph(lower(graph, level=request.level))
+    placed = all(node.form is not None for node in graph.nodes)
+    return from_graph(graph if placed else lower(graph, level=request.level))
 
 
 def _is_list(model: str) -> bool:

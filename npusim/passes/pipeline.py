@@ -23,10 +23,14 @@ FLOAT_PASSES = (
     Step(fuse_relu, 1, "the NN engine applies relu while it stores"),
 )
 
-QUANTIZED_PASSES = (
+PLACING_PASSES = (
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
-    Step(assign_engine, 0, "the engine decides the rounding"),
+    Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
+)
+
+QUANTIZED_PASSES = (
+    *PLACING_PASSES,
     Step(warn_unmodelled, 0, "what the chip computes otherwise is said, not hidden"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
@@ -40,6 +44,11 @@ def optimize(graph: Graph, *, level: int = 3) -> Graph:
 def lower(graph: Graph, *, level: int = 3) -> Graph:
     """Return the quantized graph with engines assigned and requantization lowered."""
     return run_pipeline(graph, QUANTIZED_PASSES, level=level)
+
+
+def place(graph: Graph, *, level: int = 3) -> Graph:
+    """Return the quantized graph with engines and forms, to be priced rather than run."""
+    return run_pipeline(graph, PLACING_PASSES, level=level)
 
 
 def upgraded(graph: Graph) -> Graph:
