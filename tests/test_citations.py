@@ -42,7 +42,7 @@ def numbers_of(document: Path) -> list[str]:
 
 def resolved(name: str, page: Path) -> Path | None:
     """Return the document that a name means on a page."""
-    for folder in (page.parent, ROOT / "docs", ROOT):
+    for folder in (page.parent, ROOT / "docs", ROOT / "docs" / "arithmetic", ROOT):
         if (folder / name).is_file():
             return folder / name
     return None
