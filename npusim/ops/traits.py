@@ -15,7 +15,7 @@ from npusim.ir.attrs import Attrs
 class TpTable(Enum):
     """How the driver of the chip makes a table of the TP engine for a function of one code.
 
-    Source: ARITHMETIC_OPS.md section 1.
+    Source: docs/arithmetic/tp.md rule 3.8.
     """
 
     ACTIVATION = "activation"  # the engine's own functions; beyond their reach a shader program
@@ -80,7 +80,7 @@ class Traits:
     real_parameters : bool
         Constants besides the ifm stay real in a quantized model: the shader reads them as they are.
     f16_results : bool
-        The chip also stores float16 from 8-bit codes. Source: rknn-api 6.5.
+        The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     onnx, tflite : str
         The source format's operator that means the same without attributes or constants of its
         own; empty when there is none or when a converter translates more than the name.
