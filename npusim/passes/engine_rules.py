@@ -2,8 +2,7 @@
 
 The reasons are what users read in ``npusim ops``, in dumps and in docs/supported-ops.md.
 
-Source: ARITHMETIC_NN.md sections 2 to 7 and ARITHMETIC_OPS.md sections 1 to 7 (what the driver of
-the measured chip configuration runs), refined by the same kind of measurement.
+Source: measured, docs/arithmetic/placement.md: what the driver of the chip runs.
 """
 
 from collections.abc import Callable
