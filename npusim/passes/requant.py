@@ -1,7 +1,7 @@
 """Accumulator -> output parameters of the NN engine and of its relatives on TP.
 
 Pure functions of quantization parameters: the pass ``lower_requant`` writes their result into the
-graph and the bindings compute the same, so both always agree.
+graph, where the bindings read it.
 
 Source: ARITHMETIC_NN sections 1, 2, 4 and 7, measured; u8 on TP measured the same way.
 """
