@@ -2,15 +2,18 @@
 
 from npusim.errors import GraphError
 from npusim.ir.graph import Node
-from npusim.ir.quant import Requant, Rounding
+from npusim.ir.quant import Affine, Requant, Rounding
+from npusim.ir.tensor import TensorSpec
 
 
-def stored_requant(node: Node, *roundings: Rounding) -> Requant:
+def stored_requant(node: Node, ofm: TensorSpec, *roundings: Rounding) -> Requant:
     """Return a node's requantization; bindings compute none of their own.
 
     Parameters
     ----------
     node : Node
+    ofm : TensorSpec
+        What it stores; only asymmetric quantization has a zero point.
     roundings : Rounding
         What the node's engine can do with the output's type.
 
@@ -34,5 +37,11 @@ def stored_requant(node: Node, *roundings: Rounding) -> Requant:
             f"the engine does not round {found.rounding.value!r} here",
             where=where,
             rule=" or ".join(repr(rounding.value) for rounding in roundings),
+        )
+    if found.zero_point and not isinstance(ofm.quant, Affine):
+        raise GraphError(
+            f"zero point {found.zero_point}",
+            where=where,
+            rule="dynamic fixed point and float16 have none",
         )
     return found

@@ -77,7 +77,7 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
     a, b, ofm = _specs(node, graph)
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN
     if a.dtype is b.dtype is ofm.dtype is DType.F16:
-        stored_requant(node, Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
+        stored_requant(node, ofm, Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
         if on_nn:
             half = f16_binary.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
@@ -90,7 +90,7 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
         )
     weights = add_weights(a, b, subtract=subtract)
     rounding = Rounding.HALF_EVEN_BEFORE_ZERO_POINT if on_nn else tp_rounding(ofm)
-    requant = stored_requant(node, rounding)
+    requant = stored_requant(node, ofm, rounding)
     add = add_on_nn if on_nn else add_on_tp
 
     def function(left: Array, right: Array) -> Array:

@@ -156,7 +156,7 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
             where=f"layer {node.name!r} ({node.op} on TP)",
             rule="the TP engine's fully connected layer keeps the type and has no input zero point",
         )
-    requant = stored_requant(node, tp_rounding(ofm))
+    requant = stored_requant(node, ofm, tp_rounding(ofm))
     scale = requant.multiplier * 2.0**-requant.shift
 
     def store(acc: Array) -> Array:
@@ -166,8 +166,7 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
         if isinstance(ofm.quant, Affine):
             affine = requant.multiplier, requant.shift, requant.zero_point
             return kernels.store_affine(acc, *affine, ofm.dtype.numpy)
-        steps = np.rint(acc.astype(np.float64) * scale) + requant.zero_point
-        return saturate(steps, ofm.dtype.numpy)
+        return saturate(acc.astype(np.float64) * scale, ofm.dtype.numpy)
 
     return store
 

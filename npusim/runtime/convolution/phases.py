@@ -132,8 +132,8 @@ def store_of(node: Node, graph: Graph) -> tuple[Requant, NDArray[np.float64] | N
 def nn_store(node: Node, ofm: TensorSpec) -> Requant:
     """Return how a node on the NN engine stores its sums."""
     if ofm.dtype.is_float:
-        return stored_requant(node, Rounding.TRUNCATE_F16, Rounding.NEAREST_F16)
-    return stored_requant(node, Rounding.HALF_EVEN_BEFORE_ZERO_POINT)
+        return stored_requant(node, ofm, Rounding.TRUNCATE_F16, Rounding.NEAREST_F16)
+    return stored_requant(node, ofm, Rounding.HALF_EVEN_BEFORE_ZERO_POINT)
 
 
 def constant(node: Node, graph: Graph, position: int) -> Array:
