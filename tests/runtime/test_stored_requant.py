@@ -1,6 +1,7 @@
 """Bindings store sums as the node says: another requantization gives other bits."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -68,10 +69,10 @@ WHOLE = Pool2dAttrs(kind=PoolKind.AVG, kernel=(7, 7), stride=(1, 1), pad=(0,) * 
 GLOBAL = GlobalPoolAttrs(kind=PoolKind.AVG)
 MEAN = ReduceAttrs(axes=(2, 3), keepdims=True)
 NETS = {
-    **{f"conv {d.value} on NN": (lambda d=d: convolution(d), Engine.NN) for d in INTEGERS},
+    **{f"conv {d.value} on NN": (partial(convolution, d), Engine.NN) for d in INTEGERS},
     **{
         f"conv {d.value} on TP": (
-            lambda d=d: convolution(d, NO_ZERO_POINT if d is U8 else None, 1),
+            partial(convolution, d, NO_ZERO_POINT if d is U8 else None, 1),
             Engine.TP,
         )
         for d in INTEGERS
@@ -79,7 +80,7 @@ NETS = {
     "fc u8 on NN": (lambda: fully_connected(U8), Engine.NN),
     "fc u8 on TP": (lambda: fully_connected(U8, NO_ZERO_POINT), Engine.TP),
     "fc i16 on TP": (lambda: fully_connected(I16), Engine.TP),
-    **{f"add {d.value} on NN": (lambda d=d: total(d), Engine.NN) for d in INTEGERS},
+    **{f"add {d.value} on NN": (partial(total, d), Engine.NN) for d in INTEGERS},
     "sub u8 on NN": (lambda: total(U8, "sub"), Engine.NN),
     "add u8 on TP": (lambda: total(U8, size=1, quant=NO_ZERO_POINT), Engine.TP),
     "add i8 on TP": (lambda: total(I8, size=1), Engine.TP),
