@@ -35,7 +35,8 @@ rules and the importers' converters; do not edit. `npusim ops` prints the same r
 
 The engine decides the arithmetic, above all the rounding. For each operator the rules are tried
 from top to bottom and the first that applies wins; column "form" is what the driver makes of the
-layer there, "why" the reason shown for it, "exactly" the condition. A layer that no rule takes is an error that names the layer and the rules.
+layer there, "why" the reason shown for it, "exactly" the condition. A layer that no rule takes is
+an error that names the layer and the rules.
 
 - **NN** convolution engine: integer accumulators, or float32 sums in a fixed order for float16
 - **TP** tensor processor: tables, copies, conversions, fully connected layers
