@@ -34,7 +34,7 @@ from npusim.ir.attrs import (
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.tensor import Shape, TensorSpec
-from npusim.ops import op_def
+from npusim.ops import op_def, ops_where
 from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Network, from_graph
 
 INPUT = "data"
@@ -301,10 +301,7 @@ def _activation_op(kind: str, spot: str) -> str:
     return op
 
 
-_ACTIVATION_OPS = (
-    *("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "swish", "hard_swish", "hard_sigmoid"),
-    *("mish", "elu", "softplus", "gelu"),
-)
+_ACTIVATION_OPS = ops_where(lambda d: d.activation and d.inputs == (1, 1))
 _OPS = {
     "conv": _conv,
     "dwconv": _conv,

@@ -5,6 +5,7 @@ that keep every float value, 3 everything.
 """
 
 from npusim.ir.graph import Graph
+from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
@@ -43,12 +44,14 @@ def optimize(graph: Graph, *, level: int = 3) -> Graph:
 
 def lower(graph: Graph, *, level: int = 3) -> Graph:
     """Return the quantized graph with engines assigned and requantization lowered."""
-    return run_pipeline(graph, QUANTIZED_PASSES, level=level)
+    lowered = run_pipeline(graph, QUANTIZED_PASSES, level=level, stage="quantized")
+    verify(lowered, "lowered")
+    return lowered
 
 
 def place(graph: Graph, *, level: int = 3) -> Graph:
     """Return the quantized graph with engines and forms, to be priced rather than run."""
-    return run_pipeline(graph, PLACING_PASSES, level=level)
+    return run_pipeline(graph, PLACING_PASSES, level=level, stage="quantized")
 
 
 def upgraded(graph: Graph) -> Graph:
