@@ -37,7 +37,7 @@ def command(
     shown = common.console(as_json)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, level=level, shown=shown)
+    ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     options = options_from_environment()

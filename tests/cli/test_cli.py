@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from npusim import assets
-from npusim.ir import archive
+from npusim.importers.formats import is_stored
 from npusim.ir.codes import dequantize
 
 
@@ -87,7 +87,7 @@ def test_quantize_then_run_the_stored_model(run, tmp_path):
     code, out, _ = run("quantize", "demo", "-o", "cls.rknn", "--json")
     assert code == 0
     assert json.loads(out)["bytes"] == (tmp_path / "cls.rknn").stat().st_size
-    assert archive.is_archive(tmp_path / "cls.rknn")
+    assert is_stored(tmp_path / "cls.rknn")
     image = assets.test_images()[0][0]
     _, stored, _ = run("run", "cls.rknn", "--input", image, "--json")
     _, direct, _ = run("run", "demo", "--quantize", "u8", "--input", image, "--json")
