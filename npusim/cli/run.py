@@ -67,9 +67,12 @@ def command(
             }
         )
         return
-    table = Table(
-        box=SIMPLE_HEAD, title=f"{ready.name} on {label} ({host_s * 1e3:.1f} ms on this computer)"
-    )
+    title = f"{ready.name} on {label} ({host_s * 1e3:.1f} ms on this computer)"
+    shown.print(_table(rows, title=title, top=top))
+
+
+def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title)
     for heading in ("output", "shape", "min", "max", f"largest {top} (index: value)"):
         table.add_column(heading)
     for row in rows:
@@ -81,7 +84,7 @@ def command(
             f"{row['max']:.6g}",
             best,
         )
-    shown.print(table)
+    return table
 
 
 def describe(name: str, value: NDArray[Any], top: int) -> dict[str, Any]:
