@@ -139,6 +139,7 @@ def test_case_2_1_wrong_channel_order_gives_the_preprocessing_hint(run, tmp_path
     [
         (("run", "missing.onnx"), "missing.onnx"),
         (("run", "demo", "--quantize", "int4"), "int4"),
+        (("run", "demo", "--target", "rk9999"), "rk3399pro"),
         (("run", "demo", "--input", "missing.png"), "missing.png"),
         (("run", "demo", "--shape", "x"), "--shape"),
         (("run", "demo", "--mean", "a,b"), "--mean"),
