@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from npusim.api.stages import is_complete, is_quantized
 from npusim.errors import ConfigError
 from npusim.importers.formats import load
-from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import Estimate
@@ -95,18 +94,25 @@ def _network(
             return load_layer_list(path, (scheme or Scheme.U8).dtype)
         # exporters call all their graphs the same
         return replace(_network(load(path), scheme, level), name=path.stem)
-    graph = model if isinstance(model, Graph) else model.graph
-    if is_quantized(graph) and is_complete(graph):
-        if scheme is not None and scheme.dtype not in _input_types(graph):
-            # Engines were chosen for the stored type: what another type would get is chosen again.
-            return from_graph(graph, scheme.dtype)
-        return from_graph(lower(graph, level=level))
-    if is_quantized(graph):  # as imported: what is real in it becomes float16
-        return _network(to_float16(optimize(graph, level=level)), scheme, level)
-    return from_graph(
-        lower(assume_quantized(optimize(graph, level=level), scheme or Scheme.U8), level=level)
-    )
+    if not isinstance(model, Graph):
+        return from_graph(model.graph)  # a program's engines are chosen
+    ready = _in_chip_types(model, scheme or Scheme.U8, level)
+    if scheme is not None and is_quantized(model) and scheme not in _schemes(ready):
+        # Engines were chosen for the stored type: what another type would get is chosen again.
+        return from_graph(ready, scheme.dtype)
+    return from_graph(lower(ready, level=level))
 
 
-def _input_types(graph: Graph) -> set[DType]:
-    return {graph.spec(name).dtype for name in graph.inputs}
+def _in_chip_types(graph: Graph, scheme: Scheme, level: int) -> Graph:
+    """Return the graph with a type for every feature map that the chip stores."""
+    if is_complete(graph):
+        return graph
+    ready = optimize(graph, level=level)
+    # the real parts of a model that came quantized become float16; a float one has no ranges
+    return to_float16(ready) if is_quantized(graph) else assume_quantized(ready, scheme)
+
+
+def _schemes(graph: Graph) -> tuple[Scheme, ...]:
+    """Return the number formats of the inputs."""
+    types = {graph.spec(name).dtype for name in graph.inputs}
+    return tuple(scheme for scheme in Scheme if scheme.dtype in types)

@@ -152,7 +152,8 @@ FORMATS = (
         ),
         second=".json with the layers, .params with the weights",
         call="load_mxnet",
-        advice="call mxnet.onnx.export_model and load_onnx",
+        advice="call mxnet.onnx.export_model and load_onnx; a layer list of npusim goes to "
+        "npusim.estimate",
     ),
     Format(
         name="TensorFlow",

@@ -31,7 +31,7 @@ def test_the_performance_model_knows_the_same_chips() -> None:
 def test_chips_of_the_family_are_compiled_for_in_any_case(graph, name) -> None:
     program = npusim.compile(npusim.float16(graph), target=name.upper())
     assert program.graph.target == name
-    (result,) = program.run({"x": np.float32([[-1, 0, 1, 2]])}).values()
+    (result,) = program.run({"x": np.array([[-1, 0, 1, 2]], np.float32)}).values()
     assert result.tolist() == [[0, 0, 1, 2]]
 
 
