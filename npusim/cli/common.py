@@ -209,7 +209,11 @@ def progress_of(shown: Console, text: str) -> Iterator[Callable[..., None]]:
     """Show a progress bar; yield what is called with (done, total or 0, what was done last)."""
     with progress_bar(shown) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda done, total, *_: bar.update(task, completed=done, total=total or None)
+
+        def told(done: int, total: int, *_: Any) -> None:
+            bar.update(task, completed=done, total=total or None, visible=done != total)
+
+        yield told
 
 
 def quantized(
