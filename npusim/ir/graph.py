@@ -160,6 +160,11 @@ class Graph:
         """Tell whether any tensor holds codes of real numbers."""
         return any(not isinstance(spec.quant, Float) for spec in self.tensors.values())
 
+    @property
+    def is_lowered(self) -> bool:
+        """Tell whether engine and form of every node are decided."""
+        return all(node.engine is not None and node.form is not None for node in self.nodes)
+
     def is_constant(self, name: str) -> bool:
         """Tell whether a tensor's value is known."""
         return name in self.constants

@@ -6,13 +6,13 @@ import onnx.defs
 import pytest
 from tflite.BuiltinOperator import BuiltinOperator
 
+from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import advice
 from npusim.importers.onnx.context import convertible_ops as onnx_ops
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite.context import convertible_ops as tflite_ops
 from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
 from npusim.rknn import RKNN
-from npusim.rknn.frameworks import ONNX_ROUTES
 
 WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
 
@@ -44,11 +44,14 @@ def test_tflite_advice_names_operators_that_are_converted(op):
     assert named <= {name.replace("_", "") for name in tflite_ops()}
 
 
-@pytest.mark.parametrize("framework", ONNX_ROUTES)
+REFUSED = [form for form in FORMATS if form.call and not form.loader]
+
+
+@pytest.mark.parametrize("form", REFUSED, ids=lambda form: form.name)
 def test_a_way_over_onnx_is_told_for_frameworks_that_are_not_read(
-    framework, capsys, tmp_path, monkeypatch
+    form, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    load = getattr(RKNN(), f"load_{framework.lower()}")
+    load = getattr(RKNN(), form.call)
     assert load("model") == -1
-    assert ONNX_ROUTES[framework] in capsys.readouterr().err
+    assert form.advice in capsys.readouterr().err
