@@ -20,8 +20,7 @@ from npusim.kernels.engines.shader import (
     requantize,
     saturate,
 )
-from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16
-from npusim.kernels.windows.fc import store_affine
+from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16, store_affine
 
 Codes = NDArray[np.generic]
 

@@ -8,7 +8,9 @@ Source: ARITHMETIC_NN 1.1 and 1.3, measured.
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-LARGEST_F16 = np.float32(65504)
+from npusim.kernels.rounding import LARGEST_HALF
+
+LARGEST_F16 = np.float32(LARGEST_HALF)
 
 
 def rounding_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.int64]:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.engines.erf import erf
+from npusim.kernels.rounding import LARGEST_HALF, SMALLEST_HALF
 
 F32 = NDArray[np.float32]
 Scaling = tuple[float, int]  # scale and zero point; (1, 0) for float16
-TINY = np.float32(2.0**-14)
-_ROUNDS_TO_TINY = np.float32(2.0**-14 - 2.0**-25)  # half way to the largest subnormal
-LARGEST_F16 = np.float32(65504)
+TINY = np.float32(SMALLEST_HALF)
+_ROUNDS_TO_TINY = np.float32(SMALLEST_HALF - 2.0**-25)  # half way to the largest subnormal
+LARGEST_F16 = np.float32(LARGEST_HALF)
 LOG2_E = np.float32(1.442695040888963)
 LN_2 = np.float32(0.6931471805599453)
 ONE = np.float32(1)

@@ -10,7 +10,6 @@ from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise import i16_binary, u8_binary, u8_sum_vnni
 from npusim.kernels.tiles.store_avx512 import fits
-from npusim.kernels.windows import int8_conv_vnni
 from npusim.passes.requant import AddWeights
 from npusim.runtime import isa
 from npusim.runtime.broadcast import row_plan
@@ -33,7 +32,7 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
         return None
     small = all(u8_sum_vnni.LOWEST <= w <= u8_sum_vnni.HIGHEST for w in (first, second))
-    if small and isa.may_use(int8_conv_vnni.FEATURES):
+    if small and isa.may_use(u8_sum_vnni.weighted_sum.features):
         packed = u8_sum_vnni.packed_weights(first, second)
         store = packed, bias, scale, requant.zero_point, low
         return lambda a, a_rows, b, b_rows, ofm, length, begin, end: u8_sum_vnni.weighted_sum(

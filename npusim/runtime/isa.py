@@ -13,8 +13,8 @@ import os
 from functools import cache
 
 from npusim.errors import ConfigError
+from npusim.kernels import features
 from npusim.kernels._jit import target_has
-from npusim.kernels.windows import int8_conv_avx2, int8_conv_vnni
 
 PORTABLE = "portable"
 NEON = "neon"
@@ -23,14 +23,14 @@ AVX512_VNNI = "avx512vnni"
 _NEEDS = {
     PORTABLE: (),
     NEON: ("neon",),
-    AVX2: int8_conv_avx2.FEATURES,
-    AVX512_VNNI: int8_conv_vnni.FEATURES,
+    AVX2: features.AVX2,
+    AVX512_VNNI: features.AVX512_VNNI,
 }
 
 
 def available() -> tuple[str, ...]:
     """Return the paths this processor can run, the fastest last."""
-    return tuple(name for name, features in _NEEDS.items() if target_has(features))
+    return tuple(name for name, needs in _NEEDS.items() if target_has(needs))
 
 
 @cache
@@ -55,6 +55,6 @@ def selected() -> str:
     return wanted
 
 
-def may_use(features: tuple[str, ...]) -> bool:
+def may_use(needs: tuple[str, ...]) -> bool:
     """Tell whether the path in use goes with optional kernels that need these LLVM features."""
-    return selected() == AVX512_VNNI and target_has(features)
+    return selected() == AVX512_VNNI and target_has(needs)

@@ -1,6 +1,6 @@
 """Real numbers to codes and back in a network's inputs and outputs, compiled where it matters.
 
-The results are those of ``npusim.quantization.schemes``, which takes every other type.
+The results are those of ``npusim.ir.codes``, which takes every other type.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ _COMPILED = (DType.U8, DType.I8, DType.I16)
 
 
 def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
-    """Return finite real numbers as codes; see ``schemes.quantize``."""
+    """Return finite real numbers as codes; see ``ir.codes.quantize``."""
     if dtype not in _COMPILED or real.dtype != np.float32:
         return plain_quantize(real, dtype, quant)
     order = memory_order(real)
@@ -39,7 +39,7 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
 
 
 def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
-    """Return codes as float32; see ``schemes.dequantize``."""
+    """Return codes as float32; see ``ir.codes.dequantize``."""
     if codes.dtype.itemsize > 1 or codes.dtype.kind not in "ui":
         return plain_dequantize(codes, quant)
     every = np.arange(256, dtype=np.uint8).view(codes.dtype)

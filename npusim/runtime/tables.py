@@ -68,7 +68,7 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
     look_up = map_codes
     if np.dtype(ifm) == np.dtype(ofm) == np.int16 and (clip := clip_of(codes, table)):
         return _clip_step(clip)
-    if table.itemsize == codes.itemsize == 1 and isa.may_use(int8_lut_vbmi.FEATURES):
+    if table.itemsize == codes.itemsize == 1 and isa.may_use(int8_lut_vbmi.map_bytes.features):
         look_up = int8_lut_vbmi.map_bytes
     identity = np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes))
 

@@ -10,7 +10,7 @@ from npusim.ir.attrs import Activation, Conv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, zero_point_of
-from npusim.kernels.engines.tp import nearest_f16, saturate
+from npusim.kernels.engines.tp import nearest_f16, saturate, store_affine
 from npusim.kernels.pack.geometry import pack_columns, pack_weights
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import fc as kernels
@@ -164,7 +164,7 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
             return nearest_f16(acc.astype(np.float64))
         if isinstance(ofm.quant, Affine):
             affine = requant.multiplier, requant.shift, requant.zero_point
-            return kernels.store_affine(acc, *affine, ofm.dtype.numpy)
+            return store_affine(acc, *affine, ofm.dtype.numpy)
         return saturate(acc.astype(np.float64) * 2.0**-requant.shift, ofm.dtype.numpy)
 
     return store

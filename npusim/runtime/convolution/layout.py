@@ -169,7 +169,7 @@ def store_options(conv: Convolution) -> tuple[int, int, int]:
 
 
 def store_fits(conv: Convolution) -> bool:
-    """Tell whether the fused float32 store of 8-bit codes is exact, see ``x86_store.fits``.
+    """Tell whether the fused float32 store of 8-bit codes is exact, see ``store_avx512.fits``.
 
     It has the NN engine's rounding; the shader's differs where the zero point is odd.
     """
