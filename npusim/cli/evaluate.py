@@ -11,6 +11,7 @@ from rich.console import Console
 from npusim import assets
 from npusim.cli import common
 from npusim.cli.stored import stored_like
+from npusim.environment import thread_count
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
@@ -20,7 +21,6 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower
 from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
-from npusim.runtime.threads import thread_count
 
 NAME = "evaluate"
 FEW = 256  # samples that are done before other processes have started

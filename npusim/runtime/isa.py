@@ -9,9 +9,9 @@
 the chosen ones to.
 """
 
-import os
 from functools import cache
 
+from npusim import environment
 from npusim.errors import ConfigError
 from npusim.kernels import features
 from npusim.kernels._jit import target_has
@@ -42,13 +42,13 @@ def selected() -> str:
     ConfigError
         When ``NPUSIM_ISA`` names an unknown path or one this processor cannot run.
     """
-    wanted = os.environ.get("NPUSIM_ISA", "")
+    wanted = environment.ISA.read()
     if not wanted:
         return available()[-1]
     if wanted not in available():
         known = "not available on this processor" if wanted in _NEEDS else "unknown"
         raise ConfigError(
-            f"NPUSIM_ISA is {wanted!r}: {known}",
+            f"{environment.ISA.name} is {wanted!r}: {known}",
             rule=f"available here: {', '.join(available())}",
             remedy="unset it to use the fastest",
         )

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from npusim.environment import thread_count
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
 from npusim.kernels.pack import geometry
 from npusim.kernels.tiles.store_avx512 import fits
 from npusim.runtime.convolution.phases import Convolution, Phase
 from npusim.runtime.memory_order import channels_last
-from npusim.runtime.threads import part_count, run_rows, thread_count
+from npusim.runtime.threads import part_count, run_rows
 
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]  # codes (N, C, H, W) -> codes (N, OH, OW, O)
