@@ -6,6 +6,7 @@ Source: measured behaviour of the chip's functional simulator (docs/quantization
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -22,7 +23,8 @@ from npusim.kernels.engines.shader import (
 )
 from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16, store_affine
 
-Codes = NDArray[np.generic]
+Codes = NDArray[Any]
+Real = NDArray[Any]
 
 
 def _power(a: F32, b: F32) -> F32:
@@ -36,7 +38,8 @@ def _power(a: F32, b: F32) -> F32:
     return np.where((a == 0) & (b <= 0), np.float32(np.nan), power)
 
 
-FUNCTIONS: Mapping[str, Callable[[F32, F32], F32]] = {
+# of real values, in whatever floating-point type they are
+FUNCTIONS: Mapping[str, Callable[[Real, Real], Real]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,

@@ -56,7 +56,7 @@ def read_f16(codes: NDArray[np.float16]) -> F64:
 def read(codes: NDArray[np.generic], zero_point: int) -> F64:
     """Return codes as the TP sees them: the value of float16, ``q - zero_point`` of integers."""
     if codes.dtype == np.float16:
-        return read_f16(codes)
+        return read_f16(codes.view(np.float16))
     return codes.astype(np.float64) - zero_point
 
 
@@ -66,10 +66,11 @@ def nearest_f16(value: F64) -> NDArray[np.float16]:
     return np.where(np.abs(half) < np.float16(TINY), np.copysign(np.float16(0), half), half)
 
 
-def saturate(value: F64, dtype: DTypeLike) -> NDArray[np.generic]:
+def saturate(value: NDArray[np.floating], dtype: DTypeLike) -> NDArray[np.generic]:
     """Round to integers, ties to even, and clamp to an integer type."""
     limits = np.iinfo(np.dtype(dtype))
-    return np.clip(np.rint(value), limits.min, limits.max).astype(dtype)
+    codes: NDArray[np.generic] = np.clip(np.rint(value), limits.min, limits.max).astype(dtype)
+    return codes
 
 
 def store(value: F64, dtype: DTypeLike, zero_point: int) -> NDArray[np.generic]:
@@ -119,7 +120,7 @@ def grid(odd: bool = False) -> F64:
     """
     index = np.arange(ENTRIES)
     if odd:
-        exponent, fraction, sign = index >> 5, (index & 31) / 32, np.float64(1.0)
+        exponent, fraction, sign = index >> 5, (index & 31) / 32, np.ones(ENTRIES)
     else:
         exponent, fraction = index >> 4 & 31, (index & 15) / 16
         sign = np.where(index >> 9, -1.0, 1.0)
