@@ -1,29 +1,48 @@
 """``npusim info``."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from npusim.cli import common
-from npusim.errors import UnsupportedOpError
+from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.graph import Graph
 from npusim.ir.text import tensor_text
 from npusim.ops import node_macs
 from npusim.report.number_formats import number_formats
+from npusim.runtime import isa
+from npusim.runtime.kernel_table import listing
 
 NAME = "info"
 
 
 def command(
-    model: common.ModelArgument,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="As for other commands; or --kernels.")
+    ] = None,
     shape: common.ShapeOption = None,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Show the compiled kernels by work, type and path.")
+    ] = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
     shown = common.console(as_json)
+    if kernels:
+        if model is not None:
+            raise ConfigError(
+                f"--kernels and the model {model}",
+                rule="--kernels shows what all models run on",
+                remedy="leave the model out",
+            )
+        _show_kernels(shown, as_json)
+        return
+    if model is None:
+        raise ConfigError("no model", remedy="name a file or 'demo', or ask for --kernels")
     try:
         graph = common.load(model, shape=shape, as_source=True)
     except UnsupportedOpError as error:
@@ -53,6 +72,22 @@ def command(
         table.add_row("notes", "\n".join(facts["notes"]))
     table.add_row("unsupported", "nothing")
     shown.print(table)
+
+
+def _show_kernels(shown: Console, as_json: bool) -> None:
+    """Print the table that the runtime chooses kernels from."""
+    rows = listing()
+    if as_json:
+        common.print_json({"isa": isa.selected(), "kernels": rows})
+        return
+    table = Table(box=SIMPLE_HEAD, title=f"kernels; in use here: path {isa.selected()}")
+    for heading in ("work", "types", *rows[0]["kernels"], "in use"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        names = (name or "-" for name in row["kernels"].values())
+        table.add_row(row["work"], row["types"], *names, row["in_use"])
+    shown.print(table)
+    shown.print("-: the path has none of its own, the portable one runs there")
 
 
 def describe(graph: Graph) -> dict[str, Any]:

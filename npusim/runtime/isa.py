@@ -53,8 +53,3 @@ def selected() -> str:
             remedy="unset it to use the fastest",
         )
     return wanted
-
-
-def may_use(needs: tuple[str, ...]) -> bool:
-    """Tell whether the path in use goes with optional kernels that need these LLVM features."""
-    return selected() == AVX512_VNNI and target_has(needs)

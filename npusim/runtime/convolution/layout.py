@@ -11,6 +11,8 @@ from npusim.environment import thread_count
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
 from npusim.kernels.pack import geometry
+from npusim.kernels.pack.depthwise import LARGEST_PERIOD, period_of
+from npusim.kernels.pack.fours import Groups, groups_of
 from npusim.kernels.tiles.store_avx512 import fits
 from npusim.runtime.convolution.phases import Convolution, Phase
 from npusim.runtime.memory_order import channels_last
@@ -106,6 +108,29 @@ def rows_in_bands(layout: Layout, band: int) -> Layout:
     block_h = -(-layout.plan.out_h // (workers * band)) * band
     blocks = -(-layout.plan.out_h // block_h)
     return replace(layout, plan=layout.plan._replace(block_h=block_h, blocks=blocks, shares=1))
+
+
+def fits_bands(phase: Phase, channels: int) -> bool:
+    """Tell whether depthwise kernels can compute the phase in bands of whole output rows."""
+    whole_rows = phase.out_step == (1, 1) and bool(phase.places)
+    return whole_rows and period_of(channels) <= LARGEST_PERIOD
+
+
+def direct_layout(conv: Convolution, phase: Phase, layout: Layout, size: int) -> Layout | None:
+    """Return the layout of a phase that reads its input where it lies, in groups of ``size``.
+
+    None when a window needs padding or more inputs than there are.
+    """
+    if not reads_inside(conv, phase):
+        return None
+    wide = replace(layout, plan=layout.plan._replace(window_w=conv.ifm.shape[3]))
+    return wide if groups_in(phase, wide, size).whole else None
+
+
+def groups_in(phase: Phase, layout: Layout, size: int) -> Groups:
+    """Return the groups of ``size`` inputs of a phase that lie side by side."""
+    offsets = geometry.tap_offsets(phase.places, layout.plan, channels_outermost=False)
+    return groups_of(offsets, size)
 
 
 def reach(phase: Phase, axis: int) -> int:
