@@ -1,4 +1,4 @@
-"""i16 sums and products of the shader, computed code by code: what ``eltwise.binary`` defines.
+"""i16 sums and products of the shader, computed code by code: what ``engines.eltwise`` defines.
 
 float32, every step rounded, products with ties upward. Rows and broadcasting as in
 ``lut.map_pairs``.

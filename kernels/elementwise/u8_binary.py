@@ -1,4 +1,4 @@
-"""u8 element-wise arithmetic computed code by code: what ``eltwise`` defines, without tables.
+"""u8 element-wise arithmetic computed code by code: what ``engines.eltwise`` defines.
 
 Written as LLVM vectors of 32-bit words that hold four codes each: a word is taken apart by shifts,
 and its four results are put together again. Rows and broadcasting as in ``lut.map_pairs``.

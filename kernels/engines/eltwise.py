@@ -1,6 +1,8 @@
 """Binary element-wise arithmetic of the shader and of the NN engine on stored codes.
 
 Numpy only: on 8-bit codes these functions fill the tables of ``lut.map_pairs``. Operands broadcast.
+Compiled forms of some of them: ``elementwise.u8_binary``, ``i16_binary``, ``f16_binary`` and
+``u8_sum_vnni``.
 
 Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
 """

@@ -2,7 +2,8 @@
 
 Numpy only: these functions fill code tables when a network is loaded. All arithmetic is float64
 rounded to 16 significant bits after each step, which is exact because products of two such numbers
-need 32 bits.
+need 32 bits. Compiled: ``float16.nearest_half``, and the sums of fully connected layers in
+``windows.fc``.
 
 Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
 """
