@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.kernels.pack import geometry
-from npusim.kernels.pack.depthwise import BLOCK, in_lanes
+from npusim.kernels.pack.depthwise import in_lanes
 from npusim.kernels.pack.pairs import pack_depthwise_pairs, pack_pairs
 from npusim.kernels.windows import i16_conv_pairs, i16_depthwise_vnni, int8_conv_avx2
 from npusim.runtime.convolution.layout import (
     Run,
+    bias_of_48_bits,
     centred_weights,
     channel_scales,
     direct_layout,
@@ -18,8 +19,8 @@ from npusim.runtime.convolution.layout import (
     flip_of,
     groups_in,
     lay_out,
+    lay_out_bands,
     limits,
-    reach,
     rows_in_bands,
     store_fits,
     store_options,
@@ -38,7 +39,7 @@ _LARGEST_SUM = 2.0**46  # of bias and absolute products: the upper accumulators 
 def _words(conv: Convolution) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Return weights and bias of an i16 convolution, or None when its numbers do not fit."""
     weights = conv.weights.astype(np.int64)
-    bias = (conv.bias.astype(np.int64) << 16) >> 16  # the engine keeps 48 bits
+    bias = bias_of_48_bits(conv)
     largest = np.abs(bias) + np.abs(weights).sum(axis=(1, 2, 3)) * 2.0**15
     if largest.max() > _LARGEST_SUM or channel_scales(conv).max() > _LARGEST_SCALE:
         return None
@@ -112,16 +113,13 @@ def bind_depthwise_i16(conv: Convolution, phase: Phase) -> Run | None:
     band = i16_depthwise_vnni.BAND
     layout = rows_in_bands(lay_out(conv, phase, np.int32, weights), band)
     plan = layout.plan
-    stride_h, stride_w = conv.stride
-    passes = pack_depthwise_pairs(layout.weights[0], phase.places, stride_h, band)
-    line_size = -(-plan.window_w // stride_w) * plan.in_c + BLOCK
-    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 2)
-    lines = passes.groups * stride_w + passes.columns % stride_w
+    passes = pack_depthwise_pairs(layout.weights[0], phase.places, conv.stride[0], band)
+    bands = lay_out_bands(conv, phase, plan, passes, band=band, rows=2)
     constants = (
         layout.geometry,
-        groups,
-        line_size,
-        lines * line_size + passes.columns // stride_w * plan.in_c,
+        bands.groups,
+        bands.line_size,
+        bands.offsets,
         passes.chunks,
         passes.weights,
         in_lanes((bias & 0xFFFF).astype(np.int32)),
@@ -130,10 +128,9 @@ def bind_depthwise_i16(conv: Convolution, phase: Phase) -> Run | None:
         *(float(limit) for limit in limits(conv)),
         np.zeros(conv.ifm.shape[3] * plan.in_c, np.int16),
     )
-    pairs_size = groups * stride_w * line_size
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        pairs = scratch("pairs", pairs_size, np.int32)
+        pairs = scratch("pairs", bands.size, np.int32)
         i16_depthwise_vnni.depthwise_i16(ifm, *constants, pairs, ofm, start, stop)
 
     return layout.run(part)

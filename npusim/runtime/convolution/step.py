@@ -17,6 +17,7 @@ from npusim.runtime.convolution import pairs, x86
 from npusim.runtime.convolution.layout import (
     Layout,
     Run,
+    bias_of_48_bits,
     channel_scales,
     channel_zero_points,
     flip_of,
@@ -153,12 +154,11 @@ def _f16(conv: Convolution, phase: Phase) -> Run:
 
 def _i16(conv: Convolution, phase: Phase) -> Run:
     layout = lay_out(conv, phase, np.float64)
-    bias = (conv.bias.astype(np.int64) << 16) >> 16  # the engine keeps 48 bits
     constants = (
         layout.geometry,
         layout.offsets,
         geometry.pack_weights(layout.weights),
-        geometry.pack_columns(bias.astype(np.float64), groups=layout.groups),
+        geometry.pack_columns(bias_of_48_bits(conv).astype(np.float64), groups=layout.groups),
         geometry.pack_columns(channel_scales(conv), groups=layout.groups),
         *(float(limit) for limit in limits(conv)),
     )

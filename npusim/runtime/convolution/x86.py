@@ -18,6 +18,7 @@ from npusim.runtime.convolution.layout import (
     flip_of,
     groups_in,
     lay_out,
+    lay_out_bands,
     reach,
     rows_in_bands,
     store_fits,
@@ -31,7 +32,6 @@ from npusim.runtime.threads import scratch
 Array = NDArray[Any]
 PLANES = 3  # pictures come as so many planes; they are joined while the window is copied
 _RATE = 8  # of dense kernels: a unit of work is about what moving a byte takes
-_SLACK = 64  # fours that whole blocks write or read behind a line
 
 
 def _starts(conv: Convolution, layout: Layout) -> NDArray[np.int32]:
@@ -92,29 +92,25 @@ def bind_depthwise(conv: Convolution, phase: Phase) -> Run | None:
     weights = centred_weights(conv)
     if not (store_fits(conv) and fits_bands(phase, len(weights))):
         return None
-    stride_h, stride_w = conv.stride
+    stride_h = conv.stride[0]
     band = depthwise.band_rows(reach(phase, 0), stride_h, phase.out_size[0])
     layout = rows_in_bands(lay_out(conv, phase, np.uint32, weights), band)
     plan = layout.plan
     passes = depthwise.pack_depthwise(layout.weights[0], phase.places, stride_h, band)
-    line_size = -(-plan.window_w // stride_w) * plan.in_c + _SLACK
-    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 4)
-    lines = passes.groups * stride_w + passes.columns % stride_w
-    offsets = 4 * (lines * line_size + passes.columns // stride_w * plan.in_c)
+    bands = lay_out_bands(conv, phase, plan, passes, band=band, rows=4)
     flip_in, zero = flip_of(conv.ifm.dtype), zero_in(conv)
     constants = (
         layout.geometry,
-        np.array([flip_in, zero, *store_options(conv), band, groups, line_size]),
-        offsets,
+        np.array([flip_in, zero, *store_options(conv), band, bands.groups, bands.line_size]),
+        4 * bands.offsets,
         passes.weights,
         depthwise.in_lanes(_starts(conv, layout)),
         depthwise.in_lanes(channel_scales(conv).astype(np.float32)),
         np.full(conv.ifm.shape[3] * plan.in_c, zero ^ flip_in, np.uint8),
     )
-    fours_size = groups * stride_w * line_size
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        fours = scratch("fours", fours_size, np.uint32)
+        fours = scratch("fours", bands.size, np.uint32)
         int8_depthwise_vnni.depthwise_8bit(ifm, *constants, fours, ofm, start, stop)
 
     return layout.run(part)
