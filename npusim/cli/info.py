@@ -14,8 +14,6 @@ from npusim.ir.graph import Graph
 from npusim.ir.text import tensor_text
 from npusim.ops import node_macs
 from npusim.report.number_formats import number_formats
-from npusim.runtime import isa
-from npusim.runtime.kernel_table import listing
 
 NAME = "info"
 
@@ -76,6 +74,9 @@ def command(
 
 def _show_kernels(shown: Console, as_json: bool) -> None:
     """Print the table that the runtime chooses kernels from."""
+    from npusim.runtime import isa  # here: models are described without loading Numba
+    from npusim.runtime.kernel_table import listing
+
     rows = listing()
     if as_json:
         common.print_json({"isa": isa.selected(), "kernels": rows})
