@@ -185,7 +185,7 @@ def max_pool(node: Node, view: GraphView) -> bool:
 
 
 def max_pool_fused(node: Node, view: GraphView) -> bool:
-    """Match an unpadded 2x2 or 3x3 max pool of stride 2 that alone reads a sum or convolution of NN.
+    """Match an unpadded max pool of stride 2 that alone reads a sum or convolution on NN.
 
     u8, i8 or f16; the quantization is kept. 2x2: an even number of rows and columns. 3x3: an odd
     number, and rows of less than 64 bytes.
