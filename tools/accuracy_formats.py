@@ -17,8 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import accuracy
+import fetch_models
 import numpy as np
+from accuracy_samples import Feeds, samples, top1_agreement
 
 import npusim
 from npusim.analysis.metrics import cosine
@@ -36,7 +37,7 @@ from npusim.tuning.metrics import sqnr_db
 from npusim.tuning.search import Tuner
 from npusim.tuning.state import State
 
-DOCUMENT = accuracy.HERE.parent / "docs" / "accuracy-formats.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "accuracy-formats.md"
 MODELS = ("mobilenet_v2", "_cls_", "_det_", "_rec_")
 BUDGETS = (1.3, 2.0)
 MOST = 120  # new measurements of one search
@@ -53,14 +54,14 @@ class Bench:
     """A model with its images and float results."""
 
     graph: Graph
-    calibration: list[tuple[str, accuracy.Feeds]]
-    test: list[accuracy.Feeds]
+    calibration: list[tuple[str, Feeds]]
+    test: list[Feeds]
     expected: list[dict[str, Any]]
 
 
 def prepare(path: Path, model: Any) -> Bench:
     """Load a model and run it in float on its test images."""
-    calibration, test = accuracy.samples(model)
+    calibration, test = samples(model)
     graph = npusim.load_model(path, input_shapes={model.input: model.shape})
     engine = float_engine(optimize(graph), observed=False)
     return Bench(
@@ -143,7 +144,7 @@ def line(name: str, title: str, actual: list[dict[str, Any]], bench: Bench, *, t
     for got, wanted in zip(actual, bench.expected, strict=True):
         for output in wanted:
             cosines.append(cosine(got[output], wanted[output]))
-            agree += list(accuracy.top1_agreement(got[output], wanted[output]))
+            agree += list(top1_agreement(got[output], wanted[output]))
     top1 = f"{np.mean(agree):.1%}" if agree else "-"
     return (
         f"| {name} | {title} | {min(cosines):.4f} | {np.mean(cosines):.4f} "
@@ -154,7 +155,7 @@ def line(name: str, title: str, actual: list[dict[str, Any]], bench: Bench, *, t
 def table(models: Path, only: str, wanted: str = "") -> list[str]:
     """Print and return all rows."""
     rows = []
-    for model in accuracy.fetch_models.load_list()[1]:
+    for model in fetch_models.load_list()[1]:
         if only not in model.file or not any(part in model.file for part in MODELS):
             continue
         begin = time.perf_counter()

@@ -54,7 +54,7 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     """Return the graph with every layer in its number format, converters where formats meet.
 
     A softmax that only movement separates from the outputs computes in float16, and so does that
-    movement (rknn-api section 6.5).
+    movement (docs/rknn-compat.md section 8).
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """Tensors that must or should share one range.
 
-Rules, measured on the vendor's current tool (rknn-api section 7): max pooling, reshape, split,
-nearest resize and other movement take their input's range; a convolution or addition before relu or
-relu6 takes the relu's; a concat joins its producers' ranges and gives the union to all of them (a
-relu producer gets 0 .. union maximum), one level deep. A graph input that feeds a concat takes part
-as well: the vendor's tool forgets it and clips.
+Rules, measured on the vendor's current tool (docs/rknn-compat.md section 9): max pooling, reshape,
+split, nearest resize and other movement take their input's range; a convolution or addition before
+relu or relu6 takes the relu's; a concat joins its producers' ranges and gives the union to all of
+them (a relu producer gets 0 .. union maximum), one level deep. A graph input that feeds a concat
+takes part as well: the vendor's tool forgets it and clips.
 """
 
 from npusim.ir.attrs import Activation, PoolKind, ResizeMode

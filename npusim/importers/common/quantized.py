@@ -25,7 +25,10 @@ MOVES = (
     *("depth2space", "space2depth", "channel_shuffle"),
 )
 REAL_RESULT = ("softmax", "log_softmax", "sigmoid", "tanh")
-"""Operators that the chip also stores in float16 from 8-bit codes. Source: rknn-api 6.5."""
+"""Operators that the chip also stores in float16 from 8-bit codes.
+
+Source: docs/rknn-compat.md section 8.
+"""
 
 PARAMETERS = ("batch_norm", "instance_norm", "layer_norm")
 """Operators whose constants stay real: the shader reads them as they are."""
