@@ -15,7 +15,7 @@ from npusim.ir.attrs import Attrs
 class TpTable(Enum):
     """How the driver of the chip makes a table of the TP engine for a function of one code.
 
-    Source: ARITHMETIC_OPS.md section 1.
+    Source: docs/arithmetic/tp.md rule 3.8.
     """
 
     ACTIVATION = "activation"  # the engine's own functions; beyond their reach a shader program
@@ -57,8 +57,8 @@ class Traits:
         Attributes -> every result is one of the first input's elements, chosen by place or by
         order: the codes pass unchanged and input and outputs have one set of parameters.
     on_codes : bool
-        Done on codes as on real numbers: results and input may have the same parameters, or the
-        result is an index. True of all that ``keeps_codes``, of interpolation and of argmax.
+        Done on codes as on real numbers besides what ``keeps_codes`` says: interpolation, whose
+        results the input's parameters can hold, and argmax, whose result is an index.
     averages : callable
         Attributes -> results are means of elements.
     elementwise : bool
@@ -80,7 +80,7 @@ class Traits:
     real_parameters : bool
         Constants besides the ifm stay real in a quantized model: the shader reads them as they are.
     f16_results : bool
-        The chip also stores float16 from 8-bit codes. Source: rknn-api 6.5.
+        The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     onnx, tflite : str
         The source format's operator that means the same without attributes or constants of its
         own; empty when there is none or when a converter translates more than the name.
@@ -89,7 +89,10 @@ class Traits:
     toolkit : str
         Name after ``VSI_NN_OP_`` in the toolkit's files; empty: the operator's own in capitals.
     layer_class : str
-        The driver's class of the layer, in names of dump files; empty when not known.
+        The driver's class of the layer, in names of dump files; empty: ``<Name>Layer``, the
+        pattern of those that are known. Source: file names in users' scripts and public driver
+        source (ConvolutionReluPoolingLayer2, PoolingLayer2, FullyConnectedReluLayer,
+        TensorTranspose, DeConvolutionLayer); the others follow it.
     kernel : str
         The driver's name of the layer in listings of times; empty: ``<name>.layer``.
     """
