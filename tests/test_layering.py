@@ -46,6 +46,7 @@ ALLOWED = {
         "ir",
         "errors",
     },
+    "testing": {"runtime", "ops", "ir", "errors"},
     "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything

@@ -91,7 +91,7 @@ def test_kernels_per_channel_scales_and_wide_outputs_leave_the_nn_engine():
 
 def test_a_float32_layer_is_refused_with_the_rules_that_exist():
     net = Net(DType.U8)
-    net.tensors["x"] = replace(net.tensors["x"], dtype=DType.F32, quant=Float())
+    net.graph.tensors["x"] = replace(net.graph.tensors["x"], dtype=DType.F32, quant=Float())
     net.op("relu", "x", dtype=DType.F32, quant=Float())
     with pytest.raises(GraphError, match="no engine runs relu with types f32, f32") as caught:
         net.engine()

@@ -11,7 +11,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.warn_unmodelled import warn_unmodelled
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 SHAPE = (1, 4, 6, 8)
 
@@ -28,7 +28,7 @@ def stored(build, dtype, fl=4):
 
 
 def net(op, attrs=None, *constants, inputs=1, matrix=(1, 8, 8)):
-    build = Builder()
+    build = GraphBuilder()
     square = SHAPE if op != "matmul" else matrix
     names = [build.input(f"x{i}", *square) for i in range(inputs)]
     names += [build.constant(f"c{i}", value) for i, value in enumerate(constants)]
@@ -37,7 +37,7 @@ def net(op, attrs=None, *constants, inputs=1, matrix=(1, 8, 8)):
 
 
 def depthwise(kernel, dilation, multiplier=1):
-    build = Builder()
+    build = GraphBuilder()
     x = build.input("x", 1, 4, 40, 40)
     weights = build.constant("w", np.ones((4 * multiplier, 1, *kernel), np.float32))
     bias = build.constant("b", np.zeros(4 * multiplier, np.float32))

@@ -9,7 +9,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_names
 from npusim.reference.evaluate import Evaluator
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.reference.cases import CASES, COMPOSED, Case
 
 ort = pytest.importorskip("onnxruntime")
@@ -42,7 +42,7 @@ def by_onnx(case: Case) -> list:
 
 
 def by_npusim(case: Case, expected: list, *, threads=None) -> list:
-    b = Builder()
+    b = GraphBuilder()
     names = []
     for i, value in enumerate(case.inputs):
         names.append(b.input(f"x{i}", *value.shape))
