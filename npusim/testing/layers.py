@@ -77,7 +77,7 @@ def bound_layer(
 
 def memory_orders(value: NDArray[Any]) -> list[NDArray[Any]]:
     """Return equal arrays: planes (C order), channels last, a strided view, and read-only."""
-    planes = np.ascontiguousarray(value).reshape(value.shape)
+    planes = np.array(value, order="C")
     last, wide = planes.copy(), planes.copy()
     if value.ndim > 1:
         last = np.moveaxis(np.ascontiguousarray(np.moveaxis(value, 1, -1)), -1, 1)

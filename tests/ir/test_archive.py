@@ -22,6 +22,7 @@ from npusim.ir.graph import Engine, Graph, Node, Preprocess, Source
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.float16 import to_float16
+from npusim.testing import GraphBuilder
 
 RECORDS = sorted(
     (
@@ -136,23 +137,9 @@ def test_graph_round_trips(tmp_path_factory, quant, dtype, shape, batch, how, so
 
 
 def weights_graph(weights):
-    shape = weights.shape
-    bias = np.zeros(shape[0], np.float32)
-    specs = {
-        "x": TensorSpec(name="x", shape=(1, shape[1])),
-        "w": TensorSpec(name="w", shape=shape),
-        "b": TensorSpec(name="b", shape=bias.shape),
-        "y": TensorSpec(name="y", shape=(1, shape[0])),
-    }
-    node = Node(name="fc", op="fc", inputs=("x", "w", "b"), outputs=("y",), attrs=attrs.FcAttrs())
-    return Graph(
-        name="g",
-        nodes=(node,),
-        inputs=("x",),
-        outputs=("y",),
-        tensors=specs,
-        constants={"w": weights, "b": bias},
-    )
+    b = GraphBuilder(name="g")
+    bias = b.constant("b", np.zeros(len(weights)))
+    return b.done(b.node("fc", [b.input("x", 1, weights.shape[1]), b.constant("w", weights), bias]))
 
 
 @pytest.fixture
