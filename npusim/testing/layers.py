@@ -80,7 +80,7 @@ def memory_orders(value: NDArray[Any]) -> list[NDArray[Any]]:
     planes = np.array(value, order="C")
     last, wide = planes.copy(), planes.copy()
     if value.ndim > 1:
-        last = np.moveaxis(np.ascontiguousarray(np.moveaxis(value, 1, -1)), -1, 1)
+        last = np.moveaxis(np.array(np.moveaxis(value, 1, -1), order="C"), -1, 1)
     if value.ndim:
         wide = np.repeat(value, 2, axis=-1)[..., ::2]
     locked = planes.copy()
