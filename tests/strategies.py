@@ -239,8 +239,7 @@ def _build(draw, layers: int, batch: int = 1, *, grows: bool = False) -> Graph:
         x = last if draw(st.integers(0, 3)) else draw(st.sampled_from(known))
         shape = b.shape(x)
         if np.prod(shape[1:]) <= LARGEST:
-            motifs = MAPS if len(shape) == 4 else ANY_RANK
-            motifs += (_growing,) if grows else ()
+            motifs = [*(MAPS if len(shape) == 4 else ANY_RANK), *([_growing] if grows else [])]
             last = draw(st.sampled_from(motifs))(draw, b, x)
     if not b.graph.nodes:
         last = b.node("relu", [last])

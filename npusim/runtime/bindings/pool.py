@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npusim.errors import GraphError
 from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
@@ -113,12 +114,20 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     in_dtype = ifm.dtype.numpy
     bits = np.uint8 if in_dtype.itemsize == 1 else np.int16
     kernel = kernels.max_pool_8bit if bits is np.uint8 else kernels.max_pool_16bit
-    mask, lowest = {
+    keys = {
         DType.U8: (0, 0),
         DType.I8: (128, 0),
         DType.I16: (0, -32768),
         DType.F16: (0x7FFF, LOWEST_F16_KEY),
-    }[ifm.dtype]
+    }
+    if ifm.dtype not in keys:
+        raise GraphError(
+            f"max pool of {ifm.dtype.value}",
+            where=f"tensor {ifm.name!r}",
+            rule=f"types {', '.join(dtype.value for dtype in keys)}",
+            remedy="quantize the graph, or convert it to float16",
+        )
+    mask, lowest = keys[ifm.dtype]
     store = tp_copy(ifm, ofm)
     geometry = (*window.kernel, *window.stride, window.pad[0], window.pad[2])
     work = ofm.elements * window.kernel[0] * window.kernel[1]
