@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from npusim.exporters.onnx import to_onnx
 from npusim.importers.onnx.importer import load_onnx
+from npusim.ir.attrs import TransposeAttrs
 from npusim.ir.graph import Graph, prune, toposorted
+from npusim.ir.quant import scale_of
 from npusim.passes.driver import check
 from npusim.passes.pipeline import FLOAT_PASSES, lower, optimize
 from npusim.quantization.apply import apply_scheme
@@ -21,7 +23,7 @@ from npusim.quantization.float16 import to_float16
 from npusim.quantization.schemes import Scheme
 from npusim.reference.evaluate import Evaluator, evaluate
 from npusim.runtime.program import Program
-from npusim.testing import assert_bit_equal
+from npusim.testing import GraphBuilder, assert_bit_equal
 from tests.strategies import batched_graphs, float_graphs, seeds
 
 MANY = settings(max_examples=150)
@@ -202,3 +204,38 @@ def test_identities_of_the_source_model_do_not_count(graph, seed, scheme):
     assert len(copied.nodes) == len(plain.nodes)
     assert_bits(evaluate(optimize(copied), feeds), evaluate(optimize(plain), feeds))
     assert_bits(stored_results(copied, scheme), stored_results(plain, scheme))
+
+
+@given(
+    seed=seeds,
+    scheme=st.sampled_from([Scheme.U8, Scheme.I8, Scheme.I16]),
+    factor=st.sampled_from([0.5, 1.0, 2.0, -1.0]),
+    moves=st.integers(0, 2),
+    relu=st.booleans(),
+)
+def test_levels_0_and_3_store_results_within_a_step(seed, scheme, factor, moves, relu):
+    """Power-of-two factors leave the stored weights what they are, so only roundings are saved."""
+    b = GraphBuilder(seed=seed)
+    x = b.conv(b.input("x", 1, 4, 6, 6), 5, 3)
+    x = b.node("mul", [x, b.constant("factor", factor)], "scaled")
+    x = b.node("add", [x, b.constant("offset", b.rng.uniform(-1, 1, (5, 1, 1)))], "shifted")
+    for i in range(moves):
+        perm = ((0, 2, 3, 1), (0, 3, 1, 2))[i]
+        x = b.node("transpose", [x], f"moved{i}", TransposeAttrs(perm=perm))
+    if relu:
+        x = b.node("relu", [x], "y")
+    source = b.done()
+    ranges = measured(source)
+    stored, graphs = [], []
+    for level in (0, 3):
+        graph = optimize(source, level=level)
+        known = {name: ranges[name] for name in graph.tensors if name in ranges}
+        graphs.append(apply_scheme(graph, constrain(graph, known), scheme))
+        program = Program(lower(graphs[-1], level=level))
+        stored.append(program.run(feeds_of(source), preprocessed=True)[source.outputs[0]])
+    plain, fused = graphs
+    assert len(fused.nodes) < len(plain.nodes)
+    # every result that level 0 stores on the way is off by half a step, and so is each last one
+    halves = [scale_of(plain.spec(name).quant) / 2 for node in plain.nodes for name in node.outputs]
+    halves.append(scale_of(fused.spec(source.outputs[0]).quant) / 2)
+    assert np.abs(stored[0] - stored[1]).max() <= sum(halves) * max(abs(factor), 1) + 1e-6
