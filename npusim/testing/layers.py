@@ -12,6 +12,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Quant
 from npusim.ir.tensor import Shape
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
 from npusim.testing.graphs import GraphBuilder
@@ -72,7 +73,8 @@ def bound_layer(
     graph = b.done()
     for result, (dtype, quant) in zip(graph.outputs, formats, strict=True):
         graph.tensors[result] = replace(graph.spec(result), dtype=dtype, quant=quant)
-    return bind(graph.nodes[0], graph)
+    (node,) = graph.nodes
+    return bind(replace(node, requant=requant_of(node, graph)), graph)
 
 
 def memory_orders(value: NDArray[Any]) -> list[NDArray[Any]]:
