@@ -265,11 +265,37 @@ def difference(mutant: Mutant, source: str) -> str:
     return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
+def attempt(mutants: list[Mutant], given: list[str]) -> int:
+    """Run the tests of every mutant, print what came of it, return how many survived."""
+    survived = 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = Copy(Path(folder))
+        if not any("primitive" in (ROOT / m.file).read_text("utf-8") for m in mutants):
+            copy.keep_compiled()
+        seconds: dict[tuple[str, ...], float] = {}
+        for mutant in mutants:
+            tests = given or tests_of(mutant.file)
+            if tuple(tests) not in seconds:
+                begun = time.monotonic()
+                if not copy.passes(tests, 3600):
+                    raise SystemExit(f"{' '.join(tests)} fail without any mutant")
+                seconds[tuple(tests)] = 60 + 5 * (time.monotonic() - begun)
+            source = (copy.tree / mutant.file).read_text(encoding="utf-8")
+            try:
+                (copy.tree / mutant.file).write_text(mutant.applied(source), encoding="utf-8")
+                alive = copy.passes(tests, seconds[tuple(tests)])
+            finally:
+                (copy.tree / mutant.file).write_text(source, encoding="utf-8")
+            survived += alive
+            print(f"{'SURVIVED' if alive else 'killed':<9}{mutant.file}:{mutant.line}")
+            print(difference(mutant, source), flush=True)
+    return survived
+
+
 def main() -> int:
-    """Print one line per mutant; return 1 when one survived, 2 when the tests fail without any."""
+    """Print one line per mutant; return 1 when one survived or the tests fail without any."""
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
-    given = words[split + 1 :]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*", help="files or folders")
     parser.add_argument("--file")
@@ -279,36 +305,13 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     options = parser.parse_args(words[:split])
     mutants = list(chosen(options))
-    survived = 0
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder))
-        if not any("primitive" in (ROOT / m.file).read_text("utf-8") for m in mutants):
-            copy.keep_compiled()
-        seconds: dict[tuple[str, ...], float] = {}
+    if options.list:
         for mutant in mutants:
             source = (ROOT / mutant.file).read_text(encoding="utf-8")
-            title = f"{mutant.file}:{mutant.line}"
-            if options.list:
-                print(f"{title}\n{difference(mutant, source)}")
-                continue
-            tests = given or tests_of(mutant.file)
-            if tuple(tests) not in seconds:
-                begun = time.monotonic()
-                if not copy.passes(tests, 3600):
-                    print(f"{' '.join(tests)} fail without any mutant", file=sys.stderr)
-                    return 2
-                seconds[tuple(tests)] = 60 + 5 * (time.monotonic() - begun)
-            target = copy.tree / mutant.file
-            try:
-                target.write_text(mutant.applied(source), encoding="utf-8")
-                alive = copy.passes(tests, seconds[tuple(tests)])
-            finally:
-                target.write_text(source, encoding="utf-8")
-            survived += alive
-            print(f"{'SURVIVED' if alive else 'killed':<9}{title}")
-            print(difference(mutant, source), flush=True)
-    if not options.list:
-        print(f"{len(mutants)} mutants, {survived} survived")
+            print(f"{mutant.file}:{mutant.line}\n{difference(mutant, source)}")
+        return 0
+    survived = attempt(mutants, words[split + 1 :])
+    print(f"{len(mutants)} mutants, {survived} survived")
     return int(survived > 0)
 
 
