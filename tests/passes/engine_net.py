@@ -1,9 +1,11 @@
 """Ask for the engine of the last layer of a small quantized network."""
 
+import numpy as np
+
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph
 from npusim.passes.assign_engine import assign_engine
-from npusim.testing import GraphBuilder
+from npusim.testing import GraphBuilder, usual_quant
 
 
 class Net(GraphBuilder):
@@ -15,6 +17,11 @@ class Net(GraphBuilder):
 
     def tensor(self, name, shape, quant=None, dtype=None):
         return self.input(name, *shape, dtype=dtype, quant=quant)
+
+    def known(self, name, shape, quant=None, dtype=None):
+        """Add a constant of zeros."""
+        dtype = dtype or self.dtype
+        return self.constant(name, np.zeros(shape, dtype.numpy), quant or usual_quant(dtype))
 
     def op(self, op, *inputs, **more):
         return self.node(op, inputs, **more)

@@ -190,6 +190,20 @@ def test_moves_that_cancel_vanish():
     assert_same_values(graph, out)
 
 
+@pytest.mark.parametrize("unknown", ["w", "b"])
+def test_nothing_is_folded_into_weights_or_a_bias_that_are_not_known(unknown):
+    b = GraphBuilder()
+    x = b.input("x", 1, 3, 6, 6)
+    known = {"w": RNG.normal(size=(4, 3, 3, 3)), "b": RNG.normal(size=4)}
+    inputs = [
+        b.input(name, *value.shape) if name == unknown else b.constant(name, value)
+        for name, value in known.items()
+    ]
+    x = b.node("conv2d", [x, *inputs], "c", Conv2dAttrs())
+    graph = b.done(b.node("mul", [x, b.constant("k", 2.0)], "y"))
+    assert ops_of(optimize(graph)) == ["conv2d", "mul"]
+
+
 def test_optimize_is_stable():
     b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")

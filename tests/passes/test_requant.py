@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npusim.errors import QuantizationError
+from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind, ReduceAttrs
 from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.requant import (
@@ -16,9 +18,11 @@ from npusim.passes.requant import (
     average_weight,
     nearest_scale,
     nn_requant,
+    requant_of,
     split_scale,
     tp_requant,
 )
+from npusim.testing import GraphBuilder
 
 scales = st.floats(2.0**-20, 2.0**10, width=32).map(np.float32)
 zeros = st.integers(0, 255)
@@ -132,3 +136,28 @@ def test_the_weights_of_a_fixed_point_sum_are_powers_of_two_that_wrap(dtype, sub
     mirrored = add_weights(b, a, subtract=subtract)
     assert mirrored.first == (-half if 1 << apart == half else 1 << apart)
     assert mirrored.second == (-1 if subtract else 1)
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "taps"),
+    [
+        ("pool2d", Pool2dAttrs(kind=PoolKind.AVG, kernel=(3, 2)), 6),
+        ("global_pool", GlobalPoolAttrs(kind=PoolKind.AVG), 35),
+        ("reduce_mean", ReduceAttrs(axes=(2, 3)), 35),
+        ("pool2d", Pool2dAttrs(kind=PoolKind.MAX, kernel=(3, 2)), 0),
+        ("global_pool", GlobalPoolAttrs(kind=PoolKind.MAX), 0),
+        ("reduce_max", ReduceAttrs(axes=(2, 3)), 0),
+        ("relu", None, 0),
+    ],
+)
+@pytest.mark.parametrize("engine", [Engine.NN, Engine.TP, Engine.SHADER])
+def test_only_averages_have_a_weight_of_their_own(op, attrs, taps, engine):
+    b = GraphBuilder(DType.I8)
+    b.node(op, [b.input("x", 1, 4, 5, 7)], "y", attrs, quant=DynamicFixedPoint(fl=3), engine=engine)
+    graph = b.done()
+    found = requant_of(graph.nodes[0], graph)
+    if not taps or engine is Engine.SHADER:
+        assert found is None
+        return
+    weight = average_weight(DType.I8, taps)
+    assert found == Requant(shift=5 + weight.quant.fl - 3)
