@@ -23,7 +23,7 @@ from npusim.ops import op_names
 from npusim.passes.engine_rules import RULES
 from npusim.perfmodel.estimate import estimate
 from npusim.reference.evaluate import evaluate
-from npusim.runtime import threads
+from npusim.runtime import isa, threads
 from npusim.runtime.binding import bind, has_binding
 from npusim.runtime.bindings import load_bindings
 from npusim.testing import assert_bit_equal, memory_orders, random_codes
@@ -200,6 +200,21 @@ def test_what_is_stored_and_written_is_what_runs(name, scheme, tmp_path):
     assert_results(npusim.compile(again).run_stored(codes), want)
     with pytest.raises(UnsupportedOpError, match="only float graphs are written as ONNX"):
         to_onnx(again)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", isa.available()[:-1])
+@cells
+def test_machine_codes_give_the_same_bits(name, scheme, path, monkeypatch):
+    codes = codes_of(program(name, scheme).graph)
+    want = program(name, scheme).run_stored(codes)
+    monkeypatch.setenv("NPUSIM_ISA", path)
+    isa.selected.cache_clear()
+    try:
+        other = npusim.compile(quantized(name, scheme))
+    finally:
+        isa.selected.cache_clear()
+    assert_results(other.run_stored(codes), want)
 
 
 def test_every_operator_has_a_sample():

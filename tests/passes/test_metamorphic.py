@@ -73,6 +73,13 @@ def test_the_float_passes_in_order_keep_the_results(graph, level):
     assert_same_results(graph, optimize(graph, level=level), exact=False)
 
 
+@pytest.mark.slow
+@settings(max_examples=2000)
+@given(graph=float_graphs(layers=10), level=st.integers(0, 3))
+def test_the_float_passes_in_order_keep_the_results_of_many_graphs(graph, level):
+    assert_same_results(graph, optimize(graph, level=level), exact=False)
+
+
 @given(graph=float_graphs(layers=8))
 def test_a_pass_does_not_change_the_graph_it_is_given(graph):
     before = graph.copy()
