@@ -49,6 +49,7 @@ def depthwise(kernel, dilation, multiplier=1, channels=4):
 WARNED = [
     (depthwise((3, 3), 6), DType.U8, 0, "stores garbage"),
     (depthwise((3, 3), 6), DType.F16, 0, "stores garbage"),
+    (depthwise((3, 3), 6, channels=2), DType.U8, 0, "stores garbage"),
     (depthwise((7, 7), 2, 2), DType.U8, 0, "6 columns or more"),
     (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I16, 4, "groups of eight"),
     (
