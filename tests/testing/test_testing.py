@@ -1,6 +1,8 @@
 """What npusim.testing promises to people who write tests with it."""
 
 import doctest
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +27,11 @@ from npusim.testing import (
 def test_the_example_of_the_package_runs():
     assert doctest.testmod(npusim.testing).attempted > 5
     assert doctest.testmod(npusim.testing).failed == 0
+
+
+def test_no_test_framework_is_needed():
+    code = "import sys, npusim.testing; assert not {'pytest', 'hypothesis'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_difference_is_named_with_index_codes_and_count():
