@@ -259,6 +259,6 @@ def test_the_normalizer_of_the_driver_has_ends():
     at = np.array([0.0, 2.0**-7, 2.0**-6])
     expected = [1.0, 1.0, float(r16(Fraction(float(F((2.0 + 2.0**-7) ** -0.75)))))]
     assert lookup(entries, at, odd=True).tolist() == expected
-    coarse = normalizer(2.0**6, 1.0, 0.5, 0.75, 2.0, ends=True)  # 2**24 is 2**12 steps squared
+    coarse = normalizer(2.0**6, 1.0, 0.5, 0.5, 2.0, ends=True)  # 2**24 is 2**12 steps squared
     largest, beyond = lookup(coarse, np.array([2.0**12, 2.0**15]), odd=True)
-    assert largest == beyond
+    assert largest == beyond == float(r16(Fraction(float(F((2.0 + 2.0**23) ** -0.5)))))

@@ -128,6 +128,8 @@ def test_the_last_segment_of_the_negative_half_ends_in_the_last_entry():
     values = -(2.0**17 - np.array([segment, segment / 2, 1.0]))
     np.testing.assert_array_equal(lookup(entries, values), [ENTRIES] * 3)
     assert lookup(entries, values[:1] + segment / 2) == ENTRIES - 0.5
+    beyond = np.array([2.0**17, -(2.0**17), 2.0**18, -1e9])
+    np.testing.assert_array_equal(lookup(entries, beyond), [ENTRIES] * 4)
 
 
 def test_table_saturates_and_flushes():
