@@ -149,7 +149,7 @@ def _swish(draw, b, x):
 
 def _near(draw, right, *wrong):
     """Mostly the right number."""
-    return draw(st.sampled_from([right] * (len(wrong) + 1) + list(wrong)))
+    return draw(st.sampled_from([right] * (3 * len(wrong)) + list(wrong)))
 
 
 def _flipped(draw, b, op, left, right):
@@ -179,7 +179,11 @@ def _gate(draw, b, x):
 
 def _sixth(draw, b, x):
     """x / 6 and what looks like it."""
-    form = draw(st.sampled_from(["div", "div", "mul", "under", "tensor", "channels", "tall"]))
+    form = draw(
+        st.sampled_from(
+            ["div", "div", "mul", "under", "tensor", "tensor", "channels", "channels", "tall"]
+        )
+    )
     if form == "tall":
         return b.node("div", [x, _known(b, np.full(_tall(b, x), 6.0))])
     if form == "div":
@@ -225,11 +229,22 @@ MAPS = (*ANY_RANK, _foldable, _foldable, _conv, _deconv, _padded_conv, _pool)
 LARGEST = 4096  # elements of a tensor that is worked on
 
 
+# What each float pass looks for
+PATTERNS = {
+    "fuse_activation_patterns": (_hard_swish, _hard_swish, _swish),
+    "simplify_moves": (_move,),
+    "fold_pad": (_padded_conv,),
+    "fold_affine": (_foldable,),
+    "affine_to_conv": (_batch_norm, _affine),
+    "fuse_relu": (_foldable, _rectifier),
+}
+
+
 class _Builder(GraphBuilder):
     grows = False  # whether results may be larger than their operands
 
 
-def _build(draw, layers: int, batch: int = 1, *, grows: bool = False) -> Graph:
+def _build(draw, layers, batch=1, *, grows=False, favoured=()) -> Graph:
     b = _Builder(seed=draw(seeds))
     b.grows = grows
     last = b.input("x", batch, draw(st.integers(2, 4)), draw(st.integers(3, 6)), 4)
@@ -240,6 +255,9 @@ def _build(draw, layers: int, batch: int = 1, *, grows: bool = False) -> Graph:
         shape = b.shape(x)
         if np.prod(shape[1:]) <= LARGEST:
             motifs = [*(MAPS if len(shape) == 4 else ANY_RANK), *([_growing] if grows else [])]
+            likely = [motif for motif in favoured if motif in motifs]
+            if likely and draw(st.booleans()):
+                motifs = likely
             last = draw(st.sampled_from(motifs))(draw, b, x)
     if not b.graph.nodes:
         last = b.node("relu", [last])
@@ -251,9 +269,12 @@ def _build(draw, layers: int, batch: int = 1, *, grows: bool = False) -> Graph:
 
 
 @st.composite
-def float_graphs(draw, *, layers: int = 6) -> Graph:
-    """Draw a float graph of one input, at most ``layers`` motifs and one or more outputs."""
-    return _build(draw, layers, grows=True)
+def float_graphs(draw, *, layers: int = 6, favour: str = "") -> Graph:
+    """Draw a float graph of one input, at most ``layers`` motifs and one or more outputs.
+
+    Half of the motifs are the patterns of the pass called ``favour``, when one is named.
+    """
+    return _build(draw, layers, grows=True, favoured=PATTERNS.get(favour, ()))
 
 
 @st.composite
