@@ -4,8 +4,9 @@ import pytest
 
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
-from npusim.passes.fuse_activation import fuse_relu6
+from npusim.passes.fuse_activation import fuse_relu6, fuse_sum_relu
 from npusim.testing import GraphBuilder
 
 SIX = Affine(scale=6 / 255)
@@ -37,3 +38,13 @@ def test_relu6_stays_where_storing_is_another_clamp():
     assert not fused(DType.I8, DynamicFixedPoint(fl=5))
     assert not fused(DType.F16, Float())
     assert not fused(DType.U8, SIX, exposed=True)
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+@pytest.mark.parametrize("op", ["add", "sub", "mul"])
+def test_relu_joins_sums_on_the_nn_engine_only(op, engine):
+    b = GraphBuilder(DType.U8)
+    x, z = b.input("x", 1, 4, 6, 6), b.input("z", 1, 4, 6, 6)
+    graph = b.done(b.node("relu", [b.node(op, [x, z], engine=engine)], "y"))
+    joined = op in ("add", "sub") and engine is Engine.NN
+    assert len(fuse_sum_relu(graph).nodes) == 2 - joined
