@@ -14,7 +14,7 @@ ALLOWED = {
     "ir": {"errors"},
     "ops": {"ir", "errors"},
     "kernels": set(),
-    "perfmodel": {"ir", "ops", "errors"},
+    "perfmodel": {"passes", "ops", "ir", "errors"},
     "assets": {"errors"},
     "passes": {"ops", "ir", "errors"},
     "importers": {"ops", "ir", "errors", "extras", "passes"},
@@ -47,7 +47,17 @@ ALLOWED = {
         "errors",
     },
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
-    "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
+    "api": {
+        "importers",
+        "passes",
+        "quantization",
+        "runtime",
+        "evaluation",
+        "tuning",
+        "ir",
+        "perfmodel",
+        "errors",
+    },
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything
 

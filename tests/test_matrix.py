@@ -44,11 +44,6 @@ UNREACHED = {
     ("identity", Engine.SHADER): "importers drop it; between quantized layers it holds codes",
     ("convert", Engine.SHADER): "to and from 32 bits: models that came quantized",
 }
-# Operators that the performance model still puts on another engine than the graph says
-PRICED_ELSEWHERE = {
-    "abs", "add", "channel_shuffle", "conv2d", "convert", "fc", "global_pool", "log",
-    "lrn", "neg", "pad", "pool2d", "reciprocal", "reduce_mean", "resize", "square", "sub",
-}  # fmt: skip
 # Real numbers of 32 bits are moved and compared, nothing else
 RUNS_FLOAT32 = {
     "argmax", "argmin", "channel_shuffle", "concat", "convert", "depth2space", "identity", "pad",
@@ -187,8 +182,7 @@ def test_prices_are_those_of_the_engines_that_run(name, scheme):
     assert priced == set(nodes)
     for layer in result.layers:
         node = nodes[layer.name]
-        if layer.engine is not None and node.op not in PRICED_ELSEWHERE:
-            assert layer.engine is node.engine, (node.op, node.reason)
+        assert (layer.engine, layer.form) == (node.engine, node.form), node.reason
 
 
 @cells

@@ -17,8 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import accuracy
+import fetch_models
 import numpy as np
+from accuracy_samples import Feeds, samples, top1_agreement
 
 import npusim
 from npusim.analysis.metrics import cosine
@@ -26,9 +27,9 @@ from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
 from npusim.quantization.algorithms import Algorithm
-from npusim.quantization.constrain import constrain
 from npusim.quantization.equalize import Relu6
-from npusim.quantization.job import Quantization, equalized
+from npusim.quantization.job import Quantization, equalized, execute
+from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
@@ -36,7 +37,7 @@ from npusim.tuning.metrics import sqnr_db
 from npusim.tuning.search import Tuner
 from npusim.tuning.state import State
 
-DOCUMENT = accuracy.HERE.parent / "docs" / "accuracy-formats.md"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "accuracy-formats.md"
 MODELS = ("mobilenet_v2", "_cls_", "_det_", "_rec_")
 BUDGETS = (1.3, 2.0)
 MOST = 120  # new measurements of one search
@@ -53,14 +54,14 @@ class Bench:
     """A model with its images and float results."""
 
     graph: Graph
-    calibration: list[tuple[str, accuracy.Feeds]]
-    test: list[accuracy.Feeds]
+    calibration: list[tuple[str, Feeds]]
+    test: list[Feeds]
     expected: list[dict[str, Any]]
 
 
 def prepare(path: Path, model: Any) -> Bench:
     """Load a model and run it in float on its test images."""
-    calibration, test = accuracy.samples(model)
+    calibration, test = samples(model)
     graph = npusim.load_model(path, input_shapes={model.input: model.shape})
     engine = float_engine(optimize(graph), observed=False)
     return Bench(
@@ -77,12 +78,14 @@ def formats(bench: Bench, wanted: str) -> Iterator[tuple[str, Graph]]:
     rows: dict[str, Callable[[], Graph]] = {"f16": lambda: lower(npusim.float16(bench.graph))}
     for name in ("normal", "moving_average", "kl_divergence", "mmse"):
         rows[f"u8 {name}"] = partial(quantized, bench, algorithm=Algorithm(name=name))
-    rows["u8 bias corrected"] = partial(quantized, bench, corrected=True)
+    rows["u8 bias corrected"] = partial(quantized, bench, bias_correction=True)
     for mode in (Relu6.RESTRICT, Relu6.REPLACE) if relu6 else (Relu6.RESTRICT,):
         word = f" (relu6: {mode.value})" if mode is Relu6.REPLACE else ""
         title = f"u8 equalized{word}"
-        rows[title] = partial(quantized, bench, equalized=mode)
-        rows[f"{title}, bias corrected"] = partial(quantized, bench, equalized=mode, corrected=True)
+        rows[title] = partial(quantized, bench, equalize=mode)
+        rows[f"{title}, bias corrected"] = partial(
+            quantized, bench, equalize=mode, bias_correction=True
+        )
     rows["i8"] = partial(quantized, bench, scheme=Scheme.I8)
     rows["i16"] = partial(quantized, bench, scheme=Scheme.I16)
     for title, make in rows.items():
@@ -91,7 +94,7 @@ def formats(bench: Bench, wanted: str) -> Iterator[tuple[str, Graph]]:
     if wanted in "u8, layers raised to i16":
         yield from tuned(bench)
     if wanted in "equalized, bias corrected u8, layers raised to i16":
-        yield from tuned(bench, equalized=Relu6.RESTRICT, corrected=True)
+        yield from tuned(bench, equalize=Relu6.RESTRICT, bias_correction=True)
 
 
 def float_rows(name: str, bench: Bench) -> Iterator[str]:
@@ -104,7 +107,7 @@ def float_rows(name: str, bench: Bench) -> Iterator[str]:
             continue
         else:
             word = ""
-        changed, _ = equalized(graph, mode, bench.calibration)
+        changed = equalized(graph, mode, bench.calibration).graph
         engine = float_engine(changed, observed=False)
         actual = [engine.run(feeds) for feeds in bench.test]
         yield line(name, f"float, equalized{word}", actual, bench, time_us="-")
@@ -112,16 +115,14 @@ def float_rows(name: str, bench: Bench) -> Iterator[str]:
 
 def quantized(bench: Bench, **options: Any) -> Graph:
     """Return the lowered graph of one quantization."""
-    return lower(Quantization(bench.graph, **options).run(bench.calibration))
+    return lower(execute(bench.graph, Plan(dataset=bench.calibration, **options)))
 
 
 def tuned(bench: Bench, **options: Any) -> Iterator[tuple[str, Graph]]:
     """Yield what the search found within each budget."""
-    job = Quantization(bench.graph, **options)
-    found = job.calibrate(bench.calibration)
+    job = Quantization(bench.graph, Plan(dataset=bench.calibration, **options))
     feeds = [feeds for _, feeds in bench.calibration[:SEARCH_SAMPLES]]
-    ranges = constrain(job.graph, dict(found.ranges))
-    tuner = Tuner(job, ranges, feeds, sqnr_db, State(None, {}))
+    tuner = Tuner(job, job.measure(), feeds, sqnr_db, State(None, {}))
     base = tuner.measure((), Scheme.I16)
     word = "equalized, bias corrected u8" if options else "u8"
     for budget in BUDGETS:
@@ -143,7 +144,7 @@ def line(name: str, title: str, actual: list[dict[str, Any]], bench: Bench, *, t
     for got, wanted in zip(actual, bench.expected, strict=True):
         for output in wanted:
             cosines.append(cosine(got[output], wanted[output]))
-            agree += list(accuracy.top1_agreement(got[output], wanted[output]))
+            agree += list(top1_agreement(got[output], wanted[output]))
     top1 = f"{np.mean(agree):.1%}" if agree else "-"
     return (
         f"| {name} | {title} | {min(cosines):.4f} | {np.mean(cosines):.4f} "
@@ -154,7 +155,7 @@ def line(name: str, title: str, actual: list[dict[str, Any]], bench: Bench, *, t
 def table(models: Path, only: str, wanted: str = "") -> list[str]:
     """Print and return all rows."""
     rows = []
-    for model in accuracy.fetch_models.load_list()[1]:
+    for model in fetch_models.load_list()[1]:
         if only not in model.file or not any(part in model.file for part in MODELS):
             continue
         begin = time.perf_counter()

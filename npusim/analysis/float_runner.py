@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from numpy.typing import NDArray
 
+from npusim.analysis.unsigned_weights import use_unsigned_weights
 from npusim.errors import InputError, ModelImportError
 from npusim.extras import require
 
@@ -62,6 +63,7 @@ def run_source_float(
             _declare_shape(item, input_shapes[item.name])
     values = {item.name: _fitting(item, np.asarray(feeds[item.name]), where) for item in inputs}
     wanted = _expose(model, tensors)
+    use_unsigned_weights(model)
     del model.graph.value_info[:]  # shapes written for other inputs may contradict the feeds
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL

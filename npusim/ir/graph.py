@@ -22,6 +22,36 @@ class Engine(Enum):
     CPU = "CPU"
 
 
+class Form(Enum):
+    """What the driver makes of an operator on its engine; the performance model prices it.
+
+    ``IN_PLACE``: the layers before write their parts of the result where they belong. ``FUSED``:
+    done by the layer before while it stores. ``VIEW``: another name for the input's memory.
+    ``PROGRAM``: a program of the shader (or, where the engine is the CPU, of the host).
+    """
+
+    CONVOLUTION = "convolution"
+    TRANSPOSED_CONVOLUTION = "transposed convolution"
+    FULLY_CONNECTED = "fully connected"
+    SUM = "sum"
+    AVERAGE = "average"
+    AVERAGE_BY_CHANNEL = "average by channel"
+    ENLARGEMENT = "enlargement"
+    SUBSAMPLING = "subsampling"
+    POOLING = "pooling"
+    ACTIVATION = "activation"
+    TABLE = "table look-up"
+    NORMALIZATION = "normalization"
+    COPY = "copy"
+    TRANSPOSITION = "transposition"
+    REORDERING = "reordering"
+    CONCATENATION = "concatenation"
+    IN_PLACE = "in place"
+    FUSED = "fused"
+    VIEW = "view"
+    PROGRAM = "program"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One operator.
@@ -39,9 +69,13 @@ class Node:
     origin : tuple of str
         Names of the source model's nodes that this node stands for, in execution order.
     engine : Engine or None
-        Set by ``passes.assign_engine``; ``reason`` says why.
+        Set by ``passes.assign_engine``, with ``form``; ``reason`` says why.
+    form : Form or None
     requant : Requant or None
-        Set by ``passes.lower_requant``.
+        How sums are stored: set by ``passes.lower_requant``, read by the bindings. Every node that
+        accumulates on NN or TP has one. None where nothing accumulates (moves, tables, maximum
+        pools), and for shader programs, which compute real numbers: they have no multiplier and
+        shift.
     """
 
     name: str
@@ -52,6 +86,7 @@ class Node:
     uid: int = 0
     origin: tuple[str, ...] = ()
     engine: Engine | None = None
+    form: Form | None = None
     reason: str = ""
     requant: Requant | None = None
 
@@ -124,6 +159,11 @@ class Graph:
     def is_quantized(self) -> bool:
         """Tell whether any tensor holds codes of real numbers."""
         return any(not isinstance(spec.quant, Float) for spec in self.tensors.values())
+
+    @property
+    def is_lowered(self) -> bool:
+        """Tell whether engine and form of every node are decided."""
+        return all(node.engine is not None and node.form is not None for node in self.nodes)
 
     def is_constant(self, name: str) -> bool:
         """Tell whether a tensor's value is known."""

@@ -1,6 +1,7 @@
 """Element-wise operators of two tensors, with broadcasting."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import EltwiseAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits
 
 
 def binary(attrs: EltwiseAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -18,6 +20,46 @@ def binary(attrs: EltwiseAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
         raise GraphError(f"shapes {ins[0]} and {ins[1]} do not broadcast") from None
 
 
-BINARY_OPS = ("add", "sub", "mul", "div", "max", "min", "pow")
-for _name in BINARY_OPS:
-    register(_name, EltwiseAttrs, f"element-wise {_name}", inputs=2)(binary)
+_PAIRWISE = Traits(elementwise=True)
+_KEEPS_SIGN = replace(_PAIRWISE, keeps_sign=True)
+
+BINARY: dict[str, Traits] = {
+    "add": replace(
+        _KEEPS_SIGN,
+        accumulates=True,
+        onnx="Add",
+        tflite="ADD",
+        layer_class="TensorAdd",
+        kernel="tensor.add",
+    ),
+    "sub": replace(
+        _PAIRWISE,
+        accumulates=True,
+        onnx="Sub",
+        tflite="SUB",
+        toolkit="SUBTRACT",
+        layer_class="TensorSub",
+        kernel="tensor.sub",
+    ),
+    "mul": replace(
+        _KEEPS_SIGN,
+        onnx="Mul",
+        tflite="MUL",
+        toolkit="MULTIPLY",
+        layer_class="TensorMultiply",
+        kernel="tensor.multiply",
+    ),
+    "div": replace(
+        _KEEPS_SIGN,
+        onnx="Div",
+        tflite="DIV",
+        toolkit="DIVIDE",
+        layer_class="TensorDiv",
+        kernel="tensor.div",
+    ),
+    "max": replace(_KEEPS_SIGN, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
+    "min": replace(_KEEPS_SIGN, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
+    "pow": replace(_PAIRWISE, onnx="Pow", tflite="POW"),
+}
+for _name, _traits in BINARY.items():
+    register(_name, EltwiseAttrs, f"element-wise {_name}", _traits, inputs=2)(binary)

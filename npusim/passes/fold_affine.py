@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from npusim.ir.attrs import Activation, Conv2dAttrs, NormAttrs
 from npusim.ir.graph import Graph, Node
+from npusim.ops import op_def
+from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import (
-    View,
     add_constant,
     channel_vector,
     is_real,
@@ -20,7 +21,6 @@ from npusim.passes.rewrite import (
 )
 
 Vector = NDArray[np.float64]
-FOLDABLE = ("conv2d", "deconv2d", "fc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def channel_affine(graph: Graph, node: Node, data: str) -> ChannelAffine | None:
         gamma, beta, mean, var = (graph.constants[n].astype(np.float64) for n in node.inputs[1:])
         factor = gamma / np.sqrt(var + node.attrs.epsilon)
         return ChannelAffine(factor, beta - mean * factor)
-    if node.op not in ("add", "sub", "mul", "div") or len(node.inputs) != 2:
+    if not op_def(node.op).elementwise or len(node.inputs) != 2:
         return None
     left, right = node.inputs
     other = channel_vector(graph, right if left == data else left, data)
@@ -59,10 +59,9 @@ def channel_affine(graph: Graph, node: Node, data: str) -> ChannelAffine | None:
             return ChannelAffine(other, zeros)
         case "sub":
             return ChannelAffine(ones, -other) if left == data else ChannelAffine(-ones, other)
-        case _:
-            if left != data or np.any(other == 0):
-                return None
+        case "div" if left == data and not np.any(other == 0):
             return ChannelAffine(1 / other, zeros)
+    return None
 
 
 def fold_affine(graph: Graph) -> Graph:
@@ -71,7 +70,7 @@ def fold_affine(graph: Graph) -> Graph:
     Arithmetic in float64, results stored as float32. The layer keeps the name of the last folded
     operator.
     """
-    for name in [node.name for node in graph.nodes if node.op in FOLDABLE]:
+    for name in [node.name for node in graph.nodes if op_def(node.op).weighted]:
         current: str | None = name
         while current is not None:
             graph, current = _fold_next(graph, current)
@@ -87,7 +86,7 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     if not is_real(graph, *node.inputs, *node.outputs):
         return graph, None
     out = node.outputs[0]
-    last = View(graph).only_user(out)
+    last = GraphView(graph).only_user(out)
     affine = channel_affine(graph, last, out) if last is not None else None
     if last is None or affine is None:
         return graph, None
@@ -120,7 +119,7 @@ def affine_to_conv(graph: Graph) -> Graph:
         if affine is None or len(graph.spec(data).shape) != 4:
             continue
         chain = [node]
-        while (last := View(graph).only_user(chain[-1].outputs[0])) is not None:
+        while (last := GraphView(graph).only_user(chain[-1].outputs[0])) is not None:
             step = channel_affine(graph, last, chain[-1].outputs[0])
             if step is None:
                 break
@@ -149,7 +148,7 @@ def fold_pad(graph: Graph) -> Graph:
     """Fold a constant zero pad of height and width into the convolution that alone reads it."""
     for name in [node.name for node in graph.nodes if node.op == "pad"]:
         node = graph.node(name)
-        user = View(graph).only_user(node.outputs[0])
+        user = GraphView(graph).only_user(node.outputs[0])
         attrs: Any = node.attrs
         if user is None or user.op != "conv2d" or len(attrs.front) != 4:
             continue

@@ -1,16 +1,17 @@
 """Fuse rectifiers into the layer before them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph
+from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
-from npusim.passes.rewrite import View, replaced, same_numbers, with_output_of
+from npusim.ops import op_def
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import replaced, same_numbers, with_output_of
 
-RELU_CARRIERS = ("conv2d", "deconv2d", "fc")
-SUM_CARRIERS = ("add", "sub")
 SIX = 6.001
 
 
@@ -19,15 +20,15 @@ def fuse_relu(graph: Graph) -> Graph:
 
     The NN engine applies relu while it stores, at no cost and with the same result.
     """
-    return _fuse(graph, "relu", Activation.RELU, RELU_CARRIERS)
+    return _fuse(graph, "relu", Activation.RELU, _has_weights)
 
 
 def fuse_sum_relu(graph: Graph) -> Graph:
     """Fuse relu into a sum that runs on the NN engine; behind a shader sum it stays on TP.
 
-    Source: measured on the vendor's simulator (docs/fidelity.md).
+    Source: measured, docs/arithmetic/nn.md rule 4.4 and docs/arithmetic/shader.md rule 3.9.
     """
-    return _fuse(graph, "relu", Activation.RELU, SUM_CARRIERS)
+    return _fuse(graph, "relu", Activation.RELU, _is_sum_on_nn)
 
 
 def fuse_relu6(graph: Graph) -> Graph:
@@ -36,13 +37,13 @@ def fuse_relu6(graph: Graph) -> Graph:
     Needs a quantized graph. Where the type reaches beyond 6 (fp16, dynamic fixed point with a power
     of two above 6) relu6 stays an activation of its own on TP.
     """
-    return _fuse(graph, "relu6", Activation.RELU6, RELU_CARRIERS)
+    return _fuse(graph, "relu6", Activation.RELU6, _has_weights)
 
 
 def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
     """Tell whether storing in u8 is the clamp.
 
-    Source: measured on the vendor's simulator (docs/fidelity.md): equal parameters, zero point 0,
+    Source: measured, docs/arithmetic/whole-networks.md rule 2.2: equal parameters, zero point 0,
     and a largest value of at most 6 (6.0006 still fuses, 6.01 does not).
     """
     spec = graph.spec(out)
@@ -54,26 +55,33 @@ def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
 def _stores_for_relu(graph: Graph, carrier: str, before: str, after: str) -> bool:
     """Tell whether a layer stores in the rectifier's quantization, in one rounding.
 
-    Source: measured on the vendor's simulator (docs/fidelity.md section 3): deconvolutions do not.
+    Source: measured, docs/arithmetic/whole-networks.md rule 2.1: deconvolutions do not.
     """
     if carrier == "deconv2d":
         return same_numbers(graph, before, after)
     return graph.spec(before).dtype is graph.spec(after).dtype
 
 
-def _fuse(graph: Graph, op: str, activation: Activation, carriers: tuple[str, ...]) -> Graph:
+def _has_weights(node: Node) -> bool:
+    return op_def(node.op).weighted
+
+
+def _is_sum_on_nn(node: Node) -> bool:
+    definition = op_def(node.op)
+    return definition.accumulates and not definition.weighted and node.engine is Engine.NN
+
+
+def _fuse(graph: Graph, op: str, activation: Activation, carries: Callable[[Node], bool]) -> Graph:
     for name in [node.name for node in graph.nodes if node.op == op]:
         node = graph.node(name)
-        view = View(graph)
-        carrier = view.producer_of(node.inputs[0], *carriers)
-        if carrier is None or not view.is_private(node.inputs[0]):
+        view = GraphView(graph)
+        carrier = view.producers.get(node.inputs[0])
+        if carrier is None or not carries(carrier) or not view.is_private(node.inputs[0]):
             continue
         if not _stores_for_relu(graph, carrier.op, node.inputs[0], node.outputs[0]):
             continue
         attrs: Any = carrier.attrs
         if attrs.activation is not Activation.NONE:
-            continue
-        if carriers is SUM_CARRIERS and carrier.engine is not Engine.NN:
             continue
         if activation is Activation.RELU6 and not _saturates_at_six(
             graph, node.inputs[0], node.outputs[0]

@@ -5,6 +5,7 @@ that keep every float value, 3 everything.
 """
 
 from npusim.ir.graph import Graph
+from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
@@ -23,10 +24,14 @@ FLOAT_PASSES = (
     Step(fuse_relu, 1, "the NN engine applies relu while it stores"),
 )
 
-QUANTIZED_PASSES = (
+PLACING_PASSES = (
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
-    Step(assign_engine, 0, "the engine decides the rounding"),
+    Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
+)
+
+QUANTIZED_PASSES = (
+    *PLACING_PASSES,
     Step(warn_unmodelled, 0, "what the chip computes otherwise is said, not hidden"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
@@ -38,5 +43,27 @@ def optimize(graph: Graph, *, level: int = 3) -> Graph:
 
 
 def lower(graph: Graph, *, level: int = 3) -> Graph:
-    """Return the quantized graph with engines assigned and requantization lowered."""
-    return run_pipeline(graph, QUANTIZED_PASSES, level=level)
+    """Return the quantized graph with engines assigned and requantization lowered.
+
+    A lowered graph is finished and stays as it is, whatever the level.
+    """
+    if graph.is_lowered:
+        return graph
+    lowered = run_pipeline(graph, QUANTIZED_PASSES, level=level, stage="quantized")
+    verify(lowered, "lowered")
+    return lowered
+
+
+def place(graph: Graph, *, level: int = 3) -> Graph:
+    """Return the quantized graph with engines and forms, to be priced rather than run."""
+    return run_pipeline(graph, PLACING_PASSES, level=level, stage="quantized")
+
+
+def upgraded(graph: Graph) -> Graph:
+    """Return a stored graph as this version stores it; float and quantized graphs stay as they are.
+
+    Files of container version 1 hold engines without forms: their nodes are placed again. What was
+    fused stays fused and nothing else is.
+    """
+    old = any(node.engine is not None and node.form is None for node in graph.nodes)
+    return lower(graph, level=0) if old else graph

@@ -1,9 +1,9 @@
 """Accumulator -> output parameters of the NN engine and of its relatives on TP.
 
 Pure functions of quantization parameters: the pass ``lower_requant`` writes their result into the
-graph and the bindings compute the same, so both always agree.
+graph, where the bindings read it.
 
-Source: ARITHMETIC_NN sections 1, 2, 4 and 7, measured; u8 on TP measured the same way.
+Source: measured, docs/arithmetic/nn.md sections 2 to 4 and docs/arithmetic/tp.md section 5.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from math import floor, frexp, log2, prod
 import numpy as np
 
 from npusim.errors import QuantizationError
-from npusim.ir.attrs import Pool2dAttrs, PoolKind
+from npusim.ir.attrs import Pool2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import (
@@ -26,8 +26,7 @@ from npusim.ir.quant import (
     zero_point_of,
 )
 from npusim.ir.tensor import TensorSpec
-
-WEIGHTED_OPS = ("conv2d", "deconv2d", "fc")
+from npusim.ops import averages, op_def
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +121,7 @@ def average_weight(dtype: DType, taps: int) -> AverageWeight:
     """Return the constant weight with which the NN engine averages ``taps`` values.
 
     Eight bits even for i16, whose averages are therefore off by up to about 1 %. A power of two is
-    the weight 1 with that many fraction bits (measured, docs/fidelity.md section 8).
+    the weight 1 with that many fraction bits (measured, docs/arithmetic/nn.md rule 3.2).
     """
     if dtype is DType.U8:
         scale = np.float32(1) / np.float32(255 * taps)
@@ -139,7 +138,7 @@ def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False
     """Return the weights of the NN engine's add or sub of two tensors.
 
     u8: steps are float32. Dynamic fixed point: powers of two up to half the type's range, which
-    wraps when positive (measured, docs/fidelity.md section 1.2).
+    wraps when positive (measured, docs/arithmetic/nn.md rule 4.2).
     """
     if isinstance(first.quant, DynamicFixedPoint):
         bits = [_fraction_bits(spec.quant) for spec in (first, second)]
@@ -171,11 +170,11 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
         return None
     on_nn = node.engine is Engine.NN
     stored = nn_requant if on_nn else tp_requant
-    if node.op in WEIGHTED_OPS:
+    if op_def(node.op).weighted:
         return stored(ifm.quant, graph.spec(node.inputs[1]).quant, ofm)
-    if _averages(node):
+    if averages(node):
         return stored(ifm.quant, average_weight(ifm.dtype, _taps(node, ifm)).quant, ofm)
-    if node.op in ("add", "sub"):
+    if op_def(node.op).accumulates:
         if isinstance(ifm.quant, Float):
             return Requant(rounding=Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
         if isinstance(ifm.quant, DynamicFixedPoint):
@@ -188,13 +187,6 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
         multiplier, shift = split_scale(scale)
         return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
     return None
-
-
-def _averages(node: Node) -> bool:
-    kind = getattr(node.attrs, "kind", None)
-    return node.op == "reduce_mean" or (
-        node.op in ("pool2d", "global_pool") and kind is PoolKind.AVG
-    )
 
 
 def _taps(node: Node, ifm: TensorSpec) -> int:

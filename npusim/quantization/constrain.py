@@ -1,43 +1,17 @@
 """Tensors that must or should share one range.
 
-Rules, measured on the vendor's current tool (rknn-api section 7): max pooling, reshape, split,
-nearest resize and other movement take their input's range; a convolution or addition before relu or
-relu6 takes the relu's; a concat joins its producers' ranges and gives the union to all of them (a
-relu producer gets 0 .. union maximum), one level deep. A graph input that feeds a concat takes part
-as well: the vendor's tool forgets it and clips.
+Rules, measured on the vendor's current tool (docs/rknn-compat.md section 9): max pooling, reshape,
+split, nearest resize and other movement take their input's range; a convolution or addition before
+relu or relu6 takes the relu's; a concat joins its producers' ranges and gives the union to all of
+them (a relu producer gets 0 .. union maximum), one level deep. A graph input that feeds a concat
+takes part as well: the vendor's tool forgets it and clips.
 """
 
-from npusim.ir.attrs import Activation, PoolKind, ResizeMode
+from npusim.ir.attrs import Activation
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import View
+from npusim.ops import keeps_codes, op_def
+from npusim.passes.graph_view import GraphView
 from npusim.quantization.schemes import Range
-
-MOVES = (
-    "identity",
-    "reshape",
-    "transpose",
-    "split",
-    "slice",
-    "pad",
-    "depth2space",
-    "space2depth",
-    "channel_shuffle",
-    "tile",
-    "gather",
-    "reduce_max",
-    "reduce_min",
-)
-TAKES_RELU_RANGE = ("conv2d", "deconv2d", "fc", "add", "sub")
-
-
-def takes_input_range(node: Node) -> bool:
-    """Tell whether a node's outputs keep the quantization of its first input."""
-    if node.op in MOVES:
-        return True
-    kind = getattr(node.attrs, "kind", None)
-    if node.op in ("pool2d", "global_pool"):
-        return kind is PoolKind.MAX
-    return node.op == "resize" and getattr(node.attrs, "mode", None) is ResizeMode.NEAREST
 
 
 def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
@@ -51,11 +25,12 @@ def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
         Range of every activation, from ``calibrate``.
     """
     ranges = dict(measured)
-    view = View(graph)
+    view = GraphView(graph)
     for node in graph.nodes:
         if node.op in ("relu", "relu6"):
-            before = view.producer_of(node.inputs[0], *TAKES_RELU_RANGE)
-            if before is not None and view.is_private(node.inputs[0]):
+            before = view.producers.get(node.inputs[0])
+            accumulates = before is not None and op_def(before.op).accumulates
+            if accumulates and view.is_private(node.inputs[0]):
                 ranges[node.inputs[0]] = ranges[node.outputs[0]]
     _propagate(graph, ranges)
     joined = dict(ranges)
@@ -68,26 +43,26 @@ def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
 
 def _propagate(graph: Graph, ranges: dict[str, Range]) -> None:
     for node in graph.nodes:
-        if takes_input_range(node):
+        if keeps_codes(node):
             for name in node.outputs:
                 ranges[name] = ranges[node.inputs[0]]
 
 
-def _source(view: View, tensor: str) -> str:
+def _source(view: GraphView, tensor: str) -> str:
     """Return the tensor whose range ``tensor`` takes, through movement operators."""
-    while (node := view.producer.get(tensor)) is not None and takes_input_range(node):
+    while (node := view.producers.get(tensor)) is not None and keeps_codes(node):
         tensor = node.inputs[0]
     return tensor
 
 
-def _join(view: View, node: Node, ranges: dict[str, Range], joined: dict[str, Range]) -> None:
+def _join(view: GraphView, node: Node, ranges: dict[str, Range], joined: dict[str, Range]) -> None:
     parts = [name for name in node.inputs if name in ranges]
     low = min(ranges[name][0] for name in parts)
     high = max(ranges[name][1] for name in parts)
     joined[node.outputs[0]] = (low, high)
     for name in parts:
         source = _source(view, name)
-        producer = view.producer.get(source)
+        producer = view.producers.get(source)
         if producer is not None and producer.op == "concat":
             continue  # one level: an inner concat keeps its own union
         bottom = 0.0 if producer is not None and _rectifies(producer) else low

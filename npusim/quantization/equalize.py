@@ -25,15 +25,15 @@ from numpy.typing import NDArray
 
 from npusim.ir.attrs import Activation, PadAttrs, PadMode
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import View, add_constant
+from npusim.ops import op_def
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import add_constant
 from npusim.quantization.channel_stats import ChannelStats
-from npusim.quantization.constants import WEIGHTED
 
 Vector = NDArray[np.float64]
 ROUNDS = 40
 CONVERGED = 1e-3
 SIX = 6.0
-HOMOGENEOUS = ("relu", "leaky_relu", "prelu", "identity", "pool2d", "global_pool", "pad")
 
 
 class Relu6(Enum):
@@ -71,6 +71,8 @@ class Equalization:
         relu6 layers that became relu.
     restricted_channels, channels : int
         Channels that relu6 kept from their best factor, of all channels between pairs.
+    left_pairs : int
+        Neighbours left alone because of the relu6 between them.
     """
 
     graph: Graph
@@ -81,6 +83,20 @@ class Equalization:
     replaced: tuple[str, ...]
     restricted_channels: int
     channels: int
+    left_pairs: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, the graph left out."""
+        return {
+            "pairs": len(self.pairs),
+            "rounds": self.rounds,
+            "spread_before": self.spread_before,
+            "spread_after": self.spread_after,
+            "relu6_replaced": list(self.replaced),
+            "channels": self.channels,
+            "channels_held_by_relu6": self.restricted_channels,
+            "pairs_left_because_of_relu6": self.left_pairs,
+        }
 
     @property
     def note(self) -> str:
@@ -101,7 +117,7 @@ def relu6_inputs(graph: Graph) -> tuple[str, ...]:
 
 def find_pairs(graph: Graph) -> tuple[Pair, ...]:
     """Return all neighbours that can be equalized, relu6 or not, in execution order."""
-    view = View(graph)
+    view = GraphView(graph)
     found = []
     for node in graph.nodes:
         if not _scalable(graph, node):
@@ -121,7 +137,7 @@ def find_pairs(graph: Graph) -> tuple[Pair, ...]:
 
 def _scalable(graph: Graph, node: Node) -> bool:
     """Tell whether a layer's channels can be scaled: constant weights, whole or by channel."""
-    if node.op not in WEIGHTED or not all(graph.is_constant(name) for name in node.inputs[1:]):
+    if not op_def(node.op).weighted or not all(graph.is_constant(name) for name in node.inputs[1:]):
         return False
     activation = getattr(node.attrs, "activation", Activation.NONE)
     if activation is Activation.RELU6:
@@ -141,7 +157,7 @@ def _homogeneous(graph: Graph, node: Node) -> bool:
         return (attrs.front[:2], attrs.back[:2]) == ((0, 0), (0, 0)) and (
             attrs.mode is not PadMode.CONSTANT or attrs.value == 0.0
         )
-    return node.op in HOMOGENEOUS and all(graph.is_constant(n) for n in node.inputs[1:])
+    return op_def(node.op).homogeneous and all(graph.is_constant(n) for n in node.inputs[1:])
 
 
 def equalize(
@@ -165,9 +181,10 @@ def equalize(
         Most passes over all pairs.
     """
     graph = graph.copy()
+    neighbours = find_pairs(graph)
     pairs = [
         pair
-        for pair in find_pairs(graph)
+        for pair in neighbours
         if pair.relu6 is None
         or relu6 is Relu6.REPLACE
         or (relu6 is Relu6.RESTRICT and graph.node(pair.relu6).inputs[0] in (stats or {}))
@@ -206,6 +223,7 @@ def equalize(
         replaced=replaced,
         restricted_channels=held,
         channels=sum(work.bias[pair.first].size for pair in pairs),
+        left_pairs=len(neighbours) - len(pairs),
     )
 
 

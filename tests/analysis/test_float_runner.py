@@ -140,3 +140,39 @@ def test_missing_onnxruntime_names_the_extra(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"npusim\[onnxruntime\]"):
         run_source_float(path, {"x": X})
+
+
+@pytest.mark.parametrize("weights_type", [np.int8, np.uint8])
+@pytest.mark.parametrize("op", ["QLinearConv", "QLinearMatMul", "QGemm"])
+def test_integer_products_do_not_saturate(tmp_path, op, weights_type):
+    """The largest uint8 values times the largest weights: on x86 without VNNI int8 would wrap."""
+    ifm = np.full((1, 64), 255, np.uint8)
+    weights = np.full((64, 4), np.iinfo(weights_type).max, weights_type)
+    if op == "QLinearConv":
+        ifm, weights = ifm.reshape(1, 64, 1, 1), weights.T.reshape(4, 64, 1, 1)
+    exact = 64 * 255 * np.iinfo(weights_type).max
+    constants = {
+        "xs": np.float32(1),
+        "xz": np.uint8(0),
+        "w": weights,
+        "ws": np.float32(1),
+        "wz": weights_type(0),
+        "ys": np.float32(exact / 100),
+        "yz": np.uint8(3),
+    }
+    names = ["x", "xs", "xz", "w", "ws", "wz", *([""] if op == "QGemm" else []), "ys", "yz"]
+    domain = "com.microsoft" if op == "QGemm" else ""
+    made = helper.make_model(
+        helper.make_graph(
+            [helper.make_node(op, names, ["y"], domain=domain)],
+            "toy",
+            [helper.make_tensor_value_info("x", TensorProto.UINT8, ifm.shape)],
+            [helper.make_tensor_value_info("y", TensorProto.UINT8, None)],
+            [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)],
+        ir_version=9,
+    )
+    onnx.save(made, tmp_path / "q.onnx")
+    (values,) = run_source_float(tmp_path / "q.onnx", {"x": ifm}).values()
+    np.testing.assert_array_equal(values.reshape(-1), np.full(4, 103, np.uint8))

@@ -13,6 +13,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from npusim.analysis.unsigned_weights import use_unsigned_weights
 from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -38,6 +39,7 @@ def ort_values(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, 
     """Return every tensor that ONNX Runtime computes, without its optimisations."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
+    use_unsigned_weights(shown)
     known = {value.name for value in shown.graph.output}
     for node in model.graph.node:
         for name in node.output:

@@ -15,7 +15,10 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 # torch announces the end of TorchScript; files of it are what users have
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:.*torch.jit:{kind}")
+    for kind in ("DeprecationWarning", "FutureWarning")
+]
 
 
 class Net(nn.Module):

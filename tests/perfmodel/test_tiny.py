@@ -2,7 +2,7 @@
 
 import pytest
 
-from npusim.ir.graph import Engine
+from npusim.ir.graph import Engine, Form
 from npusim.perfmodel.estimate import estimate
 from tests.perfmodel.graphs import mobile_block, pooled_conv
 
@@ -24,9 +24,11 @@ def test_stem_is_reshuffled_then_convolved():
 
 
 def test_max_pool_runs_inside_the_convolution_before_it():
-    (layer,) = estimate(pooled_conv()).layers
+    layer, pool = estimate(pooled_conv()).layers
     assert layer.fused == ("n_pool",)
     assert layer.operations[0].work.final_w == 16
+    assert (pool.engine, pool.form, pool.note) == (Engine.NN, Form.FUSED, "fused into n_t0")
+    assert not pool.operations
 
 
 def test_batch_multiplies():

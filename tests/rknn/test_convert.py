@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from npusim.api import compile
+from npusim import compile
 from npusim.ir import archive
 from npusim.ir.dtypes import DType
 from npusim.rknn import RKNN
@@ -388,6 +388,7 @@ def test_precompiled_sync_and_encrypted_export(new, convnet, work, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_case_1_17_torchscript_is_imported(new, work, capfd):
     torch = pytest.importorskip("torch")
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from npusim.importers.common.quantized import WEIGHTED
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import Affine
 from npusim.ir.tensor import TensorSpec
+from npusim.ops import op_def
 
 SHIFT = 128
 
@@ -20,11 +20,11 @@ def through_u8(graph: Graph) -> Graph:
     Weights of convolutions and fully connected layers stay int8. Inputs and outputs keep the
     model's type; a conversion (a shader copy) stands behind and before them.
 
-    Source: ARITHMETIC_NN section 1.1: the driver converts int8 with a zero point to uint8 and back;
-    measured on chains of layers: once at the inputs and once at the outputs, not at every layer.
+    Source: measured, docs/arithmetic/nn.md rule 1.8: the driver converts int8 with a zero point to
+    uint8 and back, once at the inputs and once at the outputs, not at every layer.
     """
     signed = {name for name, spec in graph.tensors.items() if _is_signed(spec)}
-    weights = {n.inputs[1] for n in graph.nodes if n.op in WEIGHTED}
+    weights = {n.inputs[1] for n in graph.nodes if op_def(n.op).weighted}
     moved = signed - weights
     if not moved:
         return graph

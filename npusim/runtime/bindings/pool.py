@@ -11,12 +11,12 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader import saturate, to_f16
 from npusim.kernels.windows import pool as kernels
-from npusim.passes.requant import average_weight, nn_requant
+from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.nn_layer import nn_layer
-from npusim.runtime.convolution.phases import Array, Convolution, plain_phase
+from npusim.runtime.convolution.phases import Array, Convolution, nn_store, plain_phase
 from npusim.runtime.memory_order import channels_last, from_channels_last
 from npusim.runtime.tables import scaling_of
 from npusim.runtime.threads import run_rows
@@ -53,13 +53,13 @@ def bind_nn_pool(node: Node, graph: Graph) -> Step:
     window = window_of(node, ifm)
     if window.kind is PoolKind.MAX:
         return max_step(window, ifm, ofm)
-    return average_on_nn(f"layer {node.name!r}", window, ifm, ofm)
+    return average_on_nn(node, window, ifm, ofm)
 
 
-def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
+def average_on_nn(node: Node, window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     """Return the step of an average as a depthwise convolution with one constant weight.
 
-    Source: ARITHMETIC_NN.md section 4.
+    Source: measured, docs/arithmetic/nn.md section 3.
     """
     average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
     channels = ifm.shape[1]
@@ -72,13 +72,13 @@ def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
     )
     return nn_layer(
         Convolution(
-            where=where,
+            where=f"layer {node.name!r}",
             ifm=ifm,
             ofm=ofm,
             weights=np.full((channels, 1, *window.kernel), average.value, ifm.dtype.numpy),
             weights_quant=average.quant,
             bias=np.zeros(channels, np.int64),
-            requant=nn_requant(ifm.quant, average.quant, ofm),
+            requant=nn_store(node, ofm),
             phases=(phase,),
             stride=window.stride,
             groups=channels,
@@ -149,8 +149,8 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
 def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bool = False) -> Step:
     """Return the step of the shader's average: exact sum, one rounding to nearest.
 
-    The global average of i8 of up to 8x8 multiplies by 1/n in float16. Source: ARITHMETIC_NN 4, own
-    measurements of pool2d (stride 3, uncounted padding) and global_pool, docs/fidelity.md 5.
+    The global average of i8 of up to 8x8 multiplies by 1/n in float16. Source: measured,
+    docs/arithmetic/shader.md rules 6.4 and 6.5.
     """
     out_n, out_c, out_h, out_w = ofm.shape
     (scale_in, zero_in), (scale_out, zero_out) = scaling_of(ifm), scaling_of(ofm)
