@@ -10,11 +10,11 @@ from npusim.ir.attrs import (
     ResizeMode,
 )
 from npusim.quantization.constrain import constrain
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def test_movement_and_max_pool_take_the_input_range_and_average_its_own():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 4, 8, 8)
     window = {"kernel": (2, 2), "stride": (2, 2)}
     b.node("pool2d", [x], "max", Pool2dAttrs(kind=PoolKind.MAX, **window))
@@ -30,7 +30,7 @@ def test_movement_and_max_pool_take_the_input_range_and_average_its_own():
 
 
 def test_layer_before_a_relu_of_its_own_takes_the_relu_range():
-    b = Builder()
+    b = GraphBuilder()
     x, y = b.input("x", 1, 2, 2, 2), b.input("y", 1, 2, 2, 2)
     graph = b.done(b.node("relu", [b.node("add", [x, y], "sum")], "out"))
     out = constrain(graph, {"x": (-1, 1), "y": (-1, 1), "sum": (-2, 2), "out": (0, 2)})
@@ -38,7 +38,7 @@ def test_layer_before_a_relu_of_its_own_takes_the_relu_range():
 
 
 def test_concat_joins_all_producers_graph_inputs_too():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     b.node("sigmoid", [x], "s")
     b.node("relu", [x], "r")
@@ -50,7 +50,7 @@ def test_concat_joins_all_producers_graph_inputs_too():
 
 
 def test_nested_concat_joins_one_level():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     for name in "abc":
         b.node("sigmoid", [x], name)
@@ -63,7 +63,7 @@ def test_nested_concat_joins_one_level():
 
 
 def test_concat_reaches_through_movement_to_the_producer():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     b.node("sigmoid", [x], "s")
     b.node("reshape", ["s"], "moved", ReshapeAttrs(shape=(1, 2, 2, 2)))
