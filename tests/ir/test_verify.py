@@ -104,7 +104,7 @@ def test_weights_that_are_multiplied_have_parameters():
 
 
 def test_a_bias_has_one_value_a_result_in_steps_of_the_sums():
-    graph = with_spec(quantized(), "t0.bias", quant=Affine(scale=0.05 * 0.05))
+    graph = with_spec(quantized(), "t0.bias", quant=Affine(scale=0.05 * 0.01))
     verify(graph, "quantized")
     broken(
         with_spec(graph, "t0.bias", quant=Affine(scale=0.05)),
