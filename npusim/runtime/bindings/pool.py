@@ -126,6 +126,7 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
             rule=f"types {', '.join(dtype.value for dtype in keys)}",
             remedy="quantize the graph, or convert it to float16",
         )
+    kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
     mask, lowest = keys[ifm.dtype]
     kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
     store = tp_copy(ifm, ofm)
