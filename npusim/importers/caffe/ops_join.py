@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
-
 from npusim.errors import ModelImportError
 from npusim.importers.caffe.blobs import Wanted
 from npusim.importers.caffe.context import CaffeContext, converter, needs
@@ -41,7 +39,7 @@ def eltwise(layer: CaffeLayer, context: CaffeContext) -> None:
         factor = coefficients[index] if coefficients else 1.0
         subtracted = factor == -1.0 and index > 0
         if factor != 1.0 and not subtracted:
-            by = context.constant(f"{layer.name}/coeff_{index}", np.float32(factor))
+            by = context.constant(f"{layer.name}/coeff_{index}", factor)
             name = context.emit(layer, "mul", (name, by), EltwiseAttrs(), part=f"term_{index}")
         terms.append(("sub" if subtracted else op, name))
     total = terms[0][1]

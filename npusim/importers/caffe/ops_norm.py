@@ -138,7 +138,7 @@ def mvn(layer: CaffeLayer, context: CaffeContext) -> None:
         squares = context.emit(layer, "square", (centred,), part="squares")
         variance = context.emit(layer, "reduce_mean", (squares,), over, part="variance")
         root = context.emit(layer, "sqrt", (variance,), part="root")
-        small = context.constant(f"{layer.name}/eps", np.float32(epsilon))
+        small = context.constant(f"{layer.name}/eps", epsilon)
         length = context.emit(layer, "add", (root, small), EltwiseAttrs(), part="length")
         out = context.binary(layer, "div", centred, length, part="normed")
     context.reshape(layer, out, shape)
@@ -199,7 +199,7 @@ def normalize(layer: CaffeLayer, context: CaffeContext) -> None:
     else:
         squares = context.emit(layer, "square", (x,), part="squares")
         total = context.emit(layer, "reduce_sum", (squares,), ReduceAttrs(axes=(1,)), part="total")
-        small = context.constant(f"{layer.name}/eps", np.float32(epsilon))
+        small = context.constant(f"{layer.name}/eps", epsilon)
         length = context.emit(layer, "add", (total, small), EltwiseAttrs(), part="safe")
         by = context.emit(layer, "rsqrt", (length,), part="by")
         out = context.binary(layer, "mul", x, by, part="unit")

@@ -79,29 +79,40 @@ def pool(
         raise ModelImportError(
             f"pad {pad} and kernel {kernel}", where=layer.where, rule="pad is below the kernel"
         )
-    shape = context.shape(source)
-    beyond = [0, 0]
-    if up and not any(pad):
-        for axis in (0, 1):
-            size, k, s = shape[2 + axis], kernel[axis], stride[axis]
-            beyond[axis] = int(math.ceil((size - k) / s) * s >= size)
+    size, front = context.shape(source)[2:], [0, 0]
+    counts, beyond = [], []
+    for axis in (0, 1):
+        reach = (size[axis] + 2 * pad[axis] - kernel[axis]) / stride[axis]
+        count = (math.ceil(reach) if up else math.floor(reach)) + 1
+        outside = (count - 1) * stride[axis] >= size[axis] + pad[axis]
+        counts.append(count - outside)
+        beyond.append(int(outside and not any(pad)))
+    ends = [(n - 1) * s + k for n, s, k in zip(counts, stride, kernel, strict=True)]
+    back = [max(0, end - n - p) for end, n, p in zip(ends, size, pad, strict=True)]
+    average = kind is PoolKind.AVG
+    if average and any(pad) and any(b > p for b, p in zip(back, pad, strict=True)):
+        # one pad counts, what lies behind it does not: make the first real
+        zeros = (0, 0, *pad)
+        source = context.emit(
+            layer, "pad", (source,), PadAttrs(front=zeros, back=zeros), part=f"{part}padded"
+        )
+        back = [max(0, b - p) for b, p in zip(back, pad, strict=True)]
+    else:
+        front = list(pad)
     attrs = Pool2dAttrs(
         kind=kind,
         kernel=kernel,
         stride=stride,
-        pad=(pad[0], pad[0], pad[1], pad[1]),
-        ceil_mode=up,
-        count_include_pad=kind is PoolKind.AVG and any(pad),
+        pad=(front[0], back[0], front[1], back[1]),
+        count_include_pad=average and any(front),
     )
+    inner = f"{part}inside" if any(beyond) else part
+    out = context.emit(layer, "pool2d", (source,), attrs, part=inner)
     if not any(beyond):
-        return context.emit(layer, "pool2d", (source,), attrs, part=part)
-    inner = context.emit(layer, "pool2d", (source,), attrs, part=f"{part}inside")
-    outside = PadAttrs(
-        front=(0, 0, 0, 0),
-        back=(0, 0, *beyond),
-        value=_LOWEST if kind is PoolKind.MAX else math.nan,
-    )
-    return context.emit(layer, "pad", (inner,), outside, part=part)
+        return out
+    outside_value = math.nan if average else _LOWEST
+    missing = PadAttrs(front=(0, 0, 0, 0), back=(0, 0, *beyond), value=outside_value)
+    return context.emit(layer, "pad", (out,), missing, part=part)
 
 
 @converter("SPP")

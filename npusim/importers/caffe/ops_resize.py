@@ -59,12 +59,12 @@ def _sizes(layer: CaffeLayer, record: Record) -> list[tuple[float, float]]:
             ratios.append(1.0 / ratio)
     sizes = []
     for index, size in enumerate(small):
-        sizes.append((size, size))
+        sizes.append((float(size), float(size)))
         if large:
             middle = np.sqrt(size * large[index])
-            sizes.append((middle, middle))
+            sizes.append((float(middle), float(middle)))
         roots = [np.sqrt(np.float32(ratio)) for ratio in ratios]
-        sizes += [(size * root, size / root) for root in roots]
+        sizes += [(float(size * root), float(size / root)) for root in roots]
     return sizes
 
 
@@ -79,7 +79,7 @@ def _boxes(
     if not (record.has("step_h") or record.has("step_w")):
         step_h = step_w = record.real("step")
     if step_h == 0 or step_w == 0:
-        step_h, step_w = height / np.float32(rows), width / np.float32(columns)
+        step_h, step_w = float(height / np.float32(rows)), float(width / np.float32(columns))
     offset = np.float32(record.real("offset", 0.5))
     y = (np.arange(rows, dtype=np.float32) + offset) * np.float32(step_h)
     x = (np.arange(columns, dtype=np.float32) + offset) * np.float32(step_w)

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
-
 from npusim.errors import ModelImportError
 from npusim.importers.caffe.context import CaffeContext, converter, needs
 from npusim.importers.caffe.net import CaffeLayer
@@ -237,5 +235,5 @@ def _last_largest(layer: CaffeLayer, context: CaffeContext, x: str, axis: int) -
         layer, "argmax", (turned,), ArgAttrs(axis=axis), part="from_end", dtype=DType.I64
     )
     real = context.emit(layer, "convert", (found,), part="real", dtype=DType.F32)
-    last = context.constant(f"{layer.name}/last", np.float32(shape[axis] - 1))
+    last = context.constant(f"{layer.name}/last", float(shape[axis] - 1))
     return context.emit(layer, "sub", (last, real), EltwiseAttrs(), part="from_begin")

@@ -108,7 +108,7 @@ def hard_sigmoid(layer: CaffeLayer, context: CaffeContext) -> None:
 
 
 def _number(layer: CaffeLayer, context: CaffeContext, value: float) -> str:
-    return context.constant(f"{layer.name}/number", np.float32(value))
+    return context.constant(f"{layer.name}/number", value)
 
 
 @converter("Power")

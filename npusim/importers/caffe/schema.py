@@ -16,7 +16,21 @@ _FILLER = "weight_filler:Filler bias_filler:Filler"
 _KERNEL_HW = "kernel_h:i kernel_w:i stride_h:i stride_w:i pad_h:i pad_w:i"
 _SPATIAL = f"kernel_size:i* stride:i* pad:i* {_KERNEL_HW}"
 _DATA = "source:s backend:s batch_size:i crop_size:i scale:f mean_file:s mirror:b rand_skip:i"
-_SOURCES = dict.fromkeys(("DataParameter", "DummyDataParameter", "HDF5DataParameter", "HDF5OutputParameter", "ImageDataParameter", "MemoryDataParameter", "WindowDataParameter"), f"{_DATA} data_filler:Filler* shape:BlobShape* num:i* channels:i* height:i* width:i* " "new_height:i new_width:i shuffle:b is_color:b root_folder:s file_name:s prefetch:i " "force_encoded_color:b cache:b threads:b parser_threads:b fg_threshold:f bg_threshold:f " "fg_fraction:f context_pad:i crop_mode:s cache_images:b")
+_SOURCES = dict.fromkeys(
+    (
+        "DataParameter",
+        "DummyDataParameter",
+        "HDF5DataParameter",
+        "HDF5OutputParameter",
+        "ImageDataParameter",
+        "MemoryDataParameter",
+        "WindowDataParameter",
+    ),
+    f"{_DATA} data_filler:Filler* shape:BlobShape* num:i* channels:i* height:i* width:i* "
+    "new_height:i new_width:i shuffle:b is_color:b root_folder:s file_name:s prefetch:i "
+    "force_encoded_color:b cache:b threads:b parser_threads:b fg_threshold:f bg_threshold:f "
+    "fg_fraction:f context_pad:i crop_mode:s cache_images:b",
+)
 _LAYER_PARAMETERS = {
     "argmax_param": "out_max_val:b top_k:i axis:i",
     "batch_norm_param": "use_global_stats:b moving_average_fraction:f eps:f scale_bias:b "
@@ -123,6 +137,12 @@ MESSAGES = {
     **_LAYER_PARAMETERS,
     **_SOURCES,
 }
+_V1_WORDS = """
+NONE ACCURACY BNLL CONCAT CONVOLUTION DATA DROPOUT EUCLIDEAN_LOSS FLATTEN HDF5_DATA HDF5_OUTPUT
+IM2COL IMAGE_DATA INFOGAIN_LOSS INNER_PRODUCT LRN MULTINOMIAL_LOGISTIC_LOSS POOLING RELU SIGMOID
+SOFTMAX SOFTMAX_LOSS SPLIT TANH WINDOW_DATA ELTWISE POWER SIGMOID_CROSS_ENTROPY_LOSS HINGE_LOSS
+MEMORY_DATA ARGMAX THRESHOLD DUMMY_DATA SLICE MVN ABSVAL SILENCE CONTRASTIVE_LOSS EXP DECONVOLUTION
+"""
 WORDS: dict[str, tuple[str, ...]] = {
     "Phase": ("TRAIN", "TEST"),
     "PoolMethod": ("MAX", "AVE", "STOCHASTIC"),
@@ -130,9 +150,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "EltwiseOp": ("PROD", "SUM", "MAX"),
     "NormRegion": ("ACROSS_CHANNELS", "WITHIN_CHANNEL"),
     "ReductionOp": ("", "SUM", "ASUM", "SUMSQ", "MEAN"),
-    "V1Type": tuple(
-        ["NONE", "ACCURACY", "BNLL", "CONCAT", "CONVOLUTION", "DATA", "DROPOUT", "EUCLIDEAN_LOSS", "FLATTEN", "HDF5_DATA", "HDF5_OUTPUT", "IM2COL", "IMAGE_DATA", "INFOGAIN_LOSS", "INNER_PRODUCT", "LRN", "MULTINOMIAL_LOGISTIC_LOSS", "POOLING", "RELU", "SIGMOID", "SOFTMAX", "SOFTMAX_LOSS", "SPLIT", "TANH", "WINDOW_DATA", "ELTWISE", "POWER", "SIGMOID_CROSS_ENTROPY_LOSS", "HINGE_LOSS", "MEMORY_DATA", "ARGMAX", "THRESHOLD", "DUMMY_DATA", "SLICE", "MVN", "ABSVAL", "SILENCE", "CONTRASTIVE_LOSS", "EXP", "DECONVOLUTION"]
-    ),
+    "V1Type": tuple(_V1_WORDS.split()),
 }
 """Words of the enumerations, in the order of their numbers."""
 

@@ -150,11 +150,9 @@ class LayerContext:
 
     # ---- emitting
     def constant(self, base: str, value: Array | float) -> str:
-        """Keep a constant and return its name."""
+        """Keep a real constant and return its name."""
         name = self.unused(base)
-        array = np.asarray(value)
-        real = array.dtype.kind == "f"
-        self.values[name] = array.astype(np.float32, copy=False) if real else array
+        self.values[name] = np.asarray(value, np.float32)
         return name
 
     def alias(self, output: str, source: str) -> None:
@@ -225,7 +223,7 @@ class LayerContext:
             if step.operand is not None:
                 other = step.operand
                 if not isinstance(other, str):
-                    other = self.constant(f"{target}/{step.part}_by", np.float32(other))
+                    other = self.constant(f"{target}/{step.part}_by", other)
                 operands.insert(0 if step.first else 1, other)
             value = self.emit(layer, step.op, operands, step.attrs, part=part, output=output)
         return value
