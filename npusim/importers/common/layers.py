@@ -18,6 +18,7 @@ from npusim.ir.attrs import (
     NO_ATTRS,
     AlphaAttrs,
     Attrs,
+    AxisAttrs,
     ClipAttrs,
     EltwiseAttrs,
     NormAttrs,
@@ -261,6 +262,12 @@ class LayerContext:
             layer, "reshape", (source,), ReshapeAttrs(shape=target), part=part, output=output
         )
 
+    def joined(
+        self, layer: SourceLayer, names: Sequence[str], *, axis: int = 1, part: str = ""
+    ) -> str:
+        """Join tensors along an axis."""
+        return self.emit(layer, "concat", names, AxisAttrs(axis=axis), part=part)
+
     def batch_norm(
         self,
         layer: SourceLayer,
@@ -357,7 +364,10 @@ class Converters(Generic[Layer, Context]):
                 )
                 waits = True
             except (ModelImportError, GraphError) as error:
-                raise located(error, layer, path) from None
+                if not findings:
+                    raise located(error, layer, path) from None
+                findings.append(f"{layer.where} is wrong in itself: {error.what}")
+                break
             if waits:
                 lost.update(layer.outputs)
         if findings:
@@ -369,10 +379,10 @@ def located(
 ) -> ModelImportError:
     """Return an error with the file and the layer."""
     own = error.where if isinstance(error, ModelImportError) else ""
-    if own.startswith(str(path)):
-        own = own.removeprefix(str(path)).lstrip(": ")
+    own = own.removeprefix(str(path)).lstrip(": ")
     where = f"{path}: {own if repr(layer.name) in own else layer.where}"
-    return ModelImportError(error.what, where=where, rule=error.rule, remedy=error.remedy)
+    kind = type(error) if isinstance(error, ModelImportError) else ModelImportError
+    return kind(error.what, where=where, rule=error.rule, remedy=error.remedy)
 
 
 def unsupported(findings: Sequence[str], path: Any) -> UnsupportedOpError:
