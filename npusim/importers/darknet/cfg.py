@@ -4,6 +4,7 @@ All blanks of a line vanish; ``#`` and ``;`` begin comments at the beginning of 
 key that is given twice the first counts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Section:
         self.asked.add(key)
         return self.options.get(key, default)
 
-    def _number(self, key: str, text: str, rule: str, kind: type) -> float:
+    def _number(self, key: str, text: str, rule: str, kind: Callable[[str], float]) -> float:
         try:
             value = kind(text)
         except ValueError:

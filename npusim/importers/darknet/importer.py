@@ -241,12 +241,13 @@ def detection(layer: DarknetLayer, context: DarknetContext) -> None:
     if layer.type != "region" and section.has("mask"):
         boxes = len(section.wholes("mask"))
     numbers = section.whole("coords", 4) if layer.type == "region" else DETECTIONS[layer.type]
-    wanted = boxes * (section.whole("classes", 20) + numbers + 1)
+    classes = section.whole("classes", 20)
+    wanted = boxes * (classes + numbers + 1)
     if len(shape) != 4 or shape[1] != wanted:
         raise ModelImportError(
             f"its input {shape} does not have {wanted} channels",
             where=layer.where,
-            rule=f"{boxes} boxes of {section.whole('classes', 20)} classes and {numbers + 1} numbers",
+            rule=f"{boxes} boxes of {classes} classes and {numbers + 1} numbers",
             remedy=f"filters={wanted} in the convolutional layer before it",
         )
 

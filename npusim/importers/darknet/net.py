@@ -1,4 +1,4 @@
-"""The sections of a configuration as layers with inputs, and which program they were written for."""
+"""The sections of a configuration as layers with inputs, and the program they were written for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

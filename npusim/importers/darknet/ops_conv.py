@@ -191,7 +191,7 @@ def local(layer: DarknetLayer, context: DarknetContext) -> None:
 
 @converter("batchnorm")
 def batchnorm(layer: DarknetLayer, context: DarknetContext) -> None:
-    """The fork stores biases in front of the statistics, the original program none."""
+    """Normalise; only the fork stores biases, in front of the statistics."""
     channels = context.shape(layer.inputs[0])[1]
     biases = np.zeros(channels, np.float32)
     if context.fork:

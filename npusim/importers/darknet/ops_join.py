@@ -52,14 +52,11 @@ def route(layer: DarknetLayer, context: DarknetContext) -> None:
 
 @converter("shortcut")
 def shortcut(layer: DarknetLayer, context: DarknetContext) -> None:
-    """The layer before plus others, weighted in the fork; then an activation."""
+    """Add others to the layer before, weighted in the fork; then an activation."""
     word = activation_of(layer, context, "linear")
     last = "" if word == "linear" else "linear"
     kind = layer.section.text("weights_type", "none") if context.fork else "none"
-    if kind == "none":
-        out = _sum(layer, context, last)
-    else:
-        out = _weighted(layer, context, kind, last)
+    out = _sum(layer, context, last) if kind == "none" else _weighted(layer, context, kind, last)
     if last:
         activate(layer, context, out, word)
 

@@ -30,7 +30,7 @@ from npusim.ir.attrs import (
 
 @converter("maxpool", "local_avgpool")
 def pool(layer: DarknetLayer, context: DarknetContext) -> None:
-    """Padding is ``size - 1`` in total unless given; the smaller half stands in front."""
+    """Pad by ``size - 1`` in total unless told; the smaller half stands in front."""
     section = layer.section
     if section.flag("antialiasing"):
         raise UnsupportedForm("antialiasing=1", "train it without antialiasing")
@@ -81,7 +81,7 @@ def avgpool(layer: DarknetLayer, context: DarknetContext) -> None:
 @converter("upsample")
 def upsample(layer: DarknetLayer, context: DarknetContext) -> None:
     """Repeat every cell, or with a negative stride add cells up; then multiply by ``scale``."""
-    n, channels, height, width = image_shape(layer, context, layer.inputs[0])
+    height, width = image_shape(layer, context, layer.inputs[0])[2:]
     stride, scale = layer.section.whole("stride", 2), layer.section.real("scale", 1.0)
     if stride == 0 or (stride < 0 and (height % -stride or width % -stride)):
         raise UnsupportedForm(f"stride {stride} of {height}x{width}", "use a divisor of the sizes")
@@ -121,8 +121,8 @@ def reorg(layer: DarknetLayer, context: DarknetContext) -> None:
         fits = channels % square == 0 and height % stride == 0 and width % stride == 0
         _refuse_odd(layer, fits, "sizes are multiples of stride, channels of its square")
         few = channels // square
-        perm = (2, 4, 0, 1, 3)
-        split = (few, height, stride, width, stride)
+        perm: tuple[int, ...] = (2, 4, 0, 1, 3)
+        split: tuple[int, ...] = (few, height, stride, width, stride)
         if n > 1:
             split, perm = (n, *split), (0, 3, 5, 1, 2, 4)
         out = context.reshape(layer, source, split, part="cells")
@@ -168,7 +168,7 @@ def softmax(layer: DarknetLayer, context: DarknetContext) -> None:
 
 @converter("activation")
 def activation(layer: DarknetLayer, context: DarknetContext) -> None:
-    """An activation by itself."""
+    """Apply an activation by itself."""
     activate(layer, context, layer.inputs[0], activation_of(layer, context, "linear"))
 
 
@@ -180,7 +180,7 @@ def nothing(layer: DarknetLayer, context: DarknetContext) -> None:
 
 @converter("crop")
 def crop(layer: DarknetLayer, context: DarknetContext) -> None:
-    """The middle of the map, from 0..1 to -1..1 unless ``noadjust``."""
+    """Take the middle of the map, from 0..1 to -1..1 unless ``noadjust``."""
     shape = image_shape(layer, context, layer.inputs[0])
     size = (positive(layer, "crop_height", 1), positive(layer, "crop_width", 1))
     if any(s > n for s, n in zip(size, shape[2:], strict=True)):
