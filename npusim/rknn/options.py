@@ -71,6 +71,14 @@ class Options:
         return None if self.epochs == -1 else self.batch_size * self.epochs
 
 
+def options_of(given: Mapping[str, Any]) -> Options:
+    """Check the parameters of ``config``, all by name; errors as in ``parse_options``."""
+    others = {name: given[name] for name in (*SILENT, *MISSED)}
+    return parse_options(
+        **{name: value for name, value in given.items() if name not in others}, others=others
+    )
+
+
 def parse_options(
     *,
     batch_size: Any = 100,
