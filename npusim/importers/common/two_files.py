@@ -15,6 +15,27 @@ def beside(path: Path, suffix: str) -> Path | None:
     return found if found.is_file() else None
 
 
+def network_of(path: Path, weights_suffix: str, suffix: str) -> Path:
+    """Return the network's file: a path, or what lies beside it when it is the weights file.
+
+    Raises
+    ------
+    ModelImportError
+        When only the weights are there.
+    """
+    if path.suffix.lower() != weights_suffix:
+        return path
+    found = beside(path, suffix)
+    if found is None:
+        raise ModelImportError(
+            "this file holds weights, the network is not beside it",
+            where=str(path),
+            rule=f"the network is a {suffix} file",
+            remedy=f'load_model("net{suffix}", weights="{path.name}")',
+        )
+    return found
+
+
 def wanted_shape(
     name: str,
     own: Sequence[int] | None,

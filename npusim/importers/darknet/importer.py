@@ -8,7 +8,7 @@ from typing import Any
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import GraphBuilder, suggestion
-from npusim.importers.common.two_files import beside, wanted_shape
+from npusim.importers.common.two_files import beside, network_of, wanted_shape
 from npusim.importers.darknet import ops_conv, ops_join, ops_map
 from npusim.importers.darknet.cfg import Section, read_cfg
 from npusim.importers.darknet.context import DarknetContext, converter
@@ -71,7 +71,9 @@ def load_darknet(
         For files that cannot be read, networks that are not valid, and weights files that are too
         short or too long.
     """
-    path = Path(cfg)
+    path = network_of(Path(cfg), ".weights", ".cfg")
+    if path != Path(cfg) and weights is None:
+        weights = cfg
     where = str(path)
     if inputs is not None:
         raise ModelImportError(
