@@ -22,7 +22,16 @@ ALLOWED = {
     "reference": {"kernels", "exporters", "runtime.memory_order", "ops", "ir", "errors", "extras"},
     "runtime": {"kernels", "passes", "ops", "ir", "errors"},
     "quantization": {"runtime", "reference", "passes", "ops", "ir", "errors"},
-    "conformance": {"runtime", "reference", "passes", "ops", "ir", "perfmodel", "errors"},
+    "conformance": {
+        "importers",
+        "runtime",
+        "reference",
+        "passes",
+        "ops",
+        "ir",
+        "perfmodel",
+        "errors",
+    },
     "analysis": {"runtime", "reference", "quantization", "ops", "ir", "errors", "extras"},
     "evaluation": {"runtime", "reference", "quantization", "ir", "errors", "extras"},
     "report": {
