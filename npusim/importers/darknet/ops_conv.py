@@ -9,7 +9,7 @@ from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.darknet.activations import activate, activation_of
 from npusim.importers.darknet.context import DarknetContext, converter
 from npusim.importers.darknet.net import DarknetLayer
-from npusim.ir.attrs import Conv2dAttrs, EltwiseAttrs, FcAttrs, ReduceAttrs
+from npusim.ir.attrs import Conv2dAttrs, EltwiseAttrs, FcAttrs, MatmulAttrs, TransposeAttrs
 
 
 def image_shape(layer: DarknetLayer, context: DarknetContext, name: str) -> tuple[int, ...]:
@@ -146,7 +146,7 @@ def connected(layer: DarknetLayer, context: DarknetContext) -> None:
 
 @converter("local")
 def local(layer: DarknetLayer, context: DarknetContext) -> None:
-    """Every place has filters of its own: windows as channels, products, sums."""
+    """Multiply windows by filters of their own at every place: a product of matrices per place."""
     shape = image_shape(layer, context, layer.inputs[0])
     filters, size = positive(layer, "filters", 1), positive(layer, "size", 1)
     stride, padded = positive(layer, "stride", 1), layer.section.flag("pad")
@@ -170,17 +170,13 @@ def local(layer: DarknetLayer, context: DarknetContext) -> None:
     )
     attrs = Conv2dAttrs(stride=(stride, stride), pad=pads, group=shape[1])
     windows = context.emit(layer, "conv2d", operands, attrs, part="windows")
-    by_filter = weights.transpose(1, 2, 0).reshape(filters, inner, *places)
-    rows = []
-    for index in range(filters):
-        by = context.constant(f"{layer.name}/weights_{index}", by_filter[index])
-        product = context.emit(
-            layer, "mul", (windows, by), EltwiseAttrs(), part=f"products_{index}"
-        )
-        over = ReduceAttrs(axes=(1,))
-        part = f"sums_{index}" if filters > 1 else "sums"
-        rows.append(context.emit(layer, "reduce_sum", (product,), over, part=part))
-    out = context.joined(layer, rows, part="sums") if filters > 1 else rows[0]
+    n = shape[0]
+    out = context.reshape(layer, windows, (n, inner, count), part="flat")
+    out = context.emit(layer, "transpose", (out,), TransposeAttrs(perm=(2, 0, 1)), part="by_place")
+    by = context.constant(f"{layer.name}/weights", weights.transpose(0, 2, 1))
+    out = context.emit(layer, "matmul", (out, by), MatmulAttrs(), part="products")
+    out = context.emit(layer, "transpose", (out,), TransposeAttrs(perm=(1, 2, 0)), part="turned")
+    out = context.reshape(layer, out, (n, filters, *places), part="sums")
     term = context.constant(f"{layer.name}/biases", biases)
     word = activation_of(layer, context, "logistic")
     last = "" if word == "linear" else "linear"
