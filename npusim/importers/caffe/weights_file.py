@@ -142,6 +142,13 @@ class _Walker:
                 self._layer(begin, end, _LAYER_NAME, _LAYER_BLOBS)
             else:
                 self._layer(begin, end, _V1_NAME, _V1_BLOBS)
+        if not self.found:
+            raise ModelImportError(
+                "the file holds no layers",
+                where=self.where,
+                rule="a .caffemodel with the blobs of layers",
+                remedy="the file is cut off or no .caffemodel; copy it again",
+            )
         return self.found
 
     def _layer(self, begin: int, end: int, name_field: int, blob_field: int) -> None:

@@ -155,8 +155,9 @@ def _readings(numbers: Numbers, told: str) -> list[tuple[str, int]]:
     programs = [told] if told else [ORIGINAL, FORK]
     if numbers.path is None:
         return [(programs[0], 0)]
-    tries = [(p, numbers.header.length(p == ORIGINAL)) for p in programs]
-    tries += [(p, 36 - length) for p, length in tries]
+    lengths = {p: numbers.header.length(p == ORIGINAL) for p in (ORIGINAL, FORK)}
+    tries = [(p, lengths[p]) for p in programs]
+    tries += [(p, length) for p in programs for length in lengths.values()]
     return list(dict.fromkeys(tries))
 
 

@@ -41,9 +41,11 @@ def pool(layer: DarknetLayer, context: DarknetContext) -> None:
     strides = strides_of(layer, 1)
     size = positive(layer, "size", positive(layer, "stride", 1))
     padding = section.whole("padding", size - 1)
-    if not 0 <= padding < 2 * size:
-        raise ModelImportError(f"padding is {padding}", where=layer.where, rule="below 2 * size")
     before = padding // 2
+    if padding < 0 or padding - before >= size:
+        raise ModelImportError(
+            f"padding is {padding}", where=layer.where, rule="no window lies beside the map"
+        )
     if min(shape[2:]) + padding < size:
         raise ModelImportError(
             f"input {shape} is smaller than the window", where=layer.where, rule=f"size {size}"
