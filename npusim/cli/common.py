@@ -45,6 +45,10 @@ ModelArgument = Annotated[
         help=f"{MODEL_FILES}, stored npusim model, or 'demo'.",
     ),
 ]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights of a Caffe or Darknet network."),
+]
 ShapeOption = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=1,3,224,224", help="Shape of an input. Repeatable."),
@@ -150,6 +154,7 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | None:
 def load(
     model: str,
     *,
+    weights: Path | None = None,
     shape: list[str] | None = None,
     mean: str | None = None,
     std: str | None = None,
@@ -165,10 +170,10 @@ def load(
     path = assets.model_path() if model == BUNDLED else Path(model)
     shapes = _shapes(shape)
     if is_stored(path):
-        return npusim.load_model(path, input_shapes=shapes)
+        return npusim.load_model(path, weights=weights, input_shapes=shapes)
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = npusim.load_model(path, input_shapes=shapes)
+    graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
     if graph.is_quantized and not as_source:
         graph = npusim.float16(graph)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")

@@ -19,13 +19,14 @@ NAME = "info"
 
 def command(
     model: common.ModelArgument,
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
     shown = common.console(as_json)
     try:
-        graph = common.load(model, shape=shape, as_source=True)
+        graph = common.load(model, weights=weights, shape=shape, as_source=True)
     except UnsupportedOpError as error:
         if not as_json:
             raise
