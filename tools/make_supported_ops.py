@@ -22,6 +22,8 @@ import npusim.importers.tflite.importer  # noqa: F401 (both register their conve
 from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
+from npusim.importers.caffe.importer import converter as caffe
+from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.tflite import context as tflite
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES, EngineRule
@@ -78,6 +80,27 @@ float32, float16 weights, uint8 and int8; the extra `tflite` reads the files.
 |---|---|
 """
 
+CAFFE_HEAD = """\
+
+## Caffe
+
+Layers of BVLC's program, its SSD branch and common private ones. Data layers are inputs, losses and
+measures are left out.
+
+| layer | taken as |
+|---|---|
+"""
+
+DARKNET_HEAD = """\
+
+## Darknet
+
+Layers of the original program and of the YOLOv4 fork.
+
+| layer | taken as |
+|---|---|
+"""
+
 
 def rule_lines(op: str, rules: tuple[EngineRule, ...]) -> list[str]:
     """Return the numbered table rows of an operator."""
@@ -126,7 +149,9 @@ def page() -> str:
     text = "\n".join(lines).rstrip("\n") + "\n"
     text += ONNX_HEAD + converter_rows(onnx.convertible_ops(), onnx.converter_of)
     text += ONNX_QUANTIZED + TFLITE_HEAD
-    return text + converter_rows(tflite.convertible_ops(), tflite.converter_of)
+    text += converter_rows(tflite.convertible_ops(), tflite.converter_of)
+    text += CAFFE_HEAD + converter_rows(caffe.types(), caffe.of)
+    return text + DARKNET_HEAD + converter_rows(darknet.types(), darknet.of)
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

@@ -327,6 +327,10 @@ class Converters(Generic[Layer, Context]):
 
         return add
 
+    def of(self, word: str) -> Callable[[Layer, Context], None]:
+        """Return the function of a layer type."""
+        return self._table[word]
+
     def types(self) -> tuple[str, ...]:
         """Return the layer types that have a converter."""
         return tuple(sorted(self._table))
