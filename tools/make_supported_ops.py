@@ -19,11 +19,11 @@ from typing import Any
 
 import npusim.importers.onnx.importer
 import npusim.importers.tflite.importer  # noqa: F401 (both register their converters)
+from npusim.importers.caffe.importer import converter as caffe
+from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
-from npusim.importers.caffe.importer import converter as caffe
-from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.tflite import context as tflite
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES, EngineRule
