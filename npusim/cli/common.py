@@ -24,6 +24,7 @@ import npusim
 from npusim import assets
 from npusim.api.stages import is_quantized as is_quantized
 from npusim.errors import ConfigError, NpusimError
+from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.targets import FAMILY, checked_target
@@ -174,6 +175,9 @@ def load(
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
     graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
+    for note in graph.notes:
+        if note.startswith((WEIGHTS_FOUND, NO_WEIGHTS)):
+            console(True).print(note, soft_wrap=True, highlight=False)
     if graph.is_quantized and not as_source:
         graph = npusim.float16(graph)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")

@@ -1,14 +1,18 @@
 """Darknet networks: against recorded outputs of the real program and numbers measured on it."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import npusim
+from npusim.cli.app import app
 from npusim.conformance.importer_cases import read_cases
 from npusim.conformance.importers import replay_case
 from npusim.errors import ModelImportError, UnsupportedOpError
@@ -323,3 +327,25 @@ def test_the_toolkits_flow(tmp_path):
     graph = npusim.load_model(paths[0], weights=paths[1])
     np.testing.assert_allclose(found, run(graph, x)[0], atol=1e-2)
     assert rknn.load_darknet(paths[0], str(tmp_path / "none.weights")) == -1
+
+
+def test_the_command_line_names_the_weights_it_found(tmp_path):
+    (tmp_path / "net.cfg").write_text(CONV)
+    (tmp_path / "net.weights").write_bytes(weights([1, 2, 3, 4]))
+    (tmp_path / "other.bin").write_bytes(weights([5, 6, 7, 8]))
+    (tmp_path / "long.bin").write_bytes(weights(range(9)))
+
+    def perf(*more):
+        return CliRunner().invoke(app, ["perf", str(tmp_path / "net.cfg"), *more])
+
+    assert "weights: net.weights, beside the network" in perf().stderr
+    given = perf("--weights", str(tmp_path / "other.bin"))
+    assert given.exit_code == 0
+    assert "beside" not in given.stderr
+    command = [sys.executable, "-m", "npusim", "info", tmp_path / "net.cfg"]
+    command += ["--weights", tmp_path / "long.bin"]
+    wrong = subprocess.run(command, capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "has 56 bytes, the network needs 36" in wrong.stderr
+    (tmp_path / "net.weights").unlink()
+    assert "NO TRAINED WEIGHTS" in perf().stderr

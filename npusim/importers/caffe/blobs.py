@@ -12,6 +12,7 @@ from npusim.importers.caffe.net import CaffeLayer
 from npusim.importers.caffe.schema import Record
 from npusim.importers.caffe.weights_file import StoredBlob, WeightsFile
 from npusim.importers.common.builder import Array, check_elements
+from npusim.importers.common.two_files import NO_WEIGHTS
 
 _RANDOM = ("xavier", "msra", "gaussian", "uniform", "positive_unitball")
 
@@ -110,11 +111,10 @@ class Blobs:
         return self.file.read(stored).reshape(blob.shape)
 
     def _made(self, layer: CaffeLayer, blob: Wanted) -> Array:
-        kind = blob.filler.text("type", "constant") if blob.filler else "constant"
-        if blob.filler is not None and blob.filler.has("type") and kind == "constant":
-            return np.full(blob.shape, blob.filler.real("value"), np.float32)
-        if blob.filler is not None and blob.filler.has("value") and kind == "constant":
-            return np.full(blob.shape, blob.filler.real("value"), np.float32)
+        filler = blob.filler
+        kind = filler.text("type", "constant") if filler else "constant"
+        if filler is not None and filler.values and kind == "constant":
+            return np.full(blob.shape, filler.real("value"), np.float32)
         if kind == "bilinear":
             return _bilinear(blob.shape)
         if kind in _RANDOM or (blob.learned and self.file is None):
@@ -134,7 +134,7 @@ class Blobs:
             )
         if self.invented:
             lines.append(
-                f"NO TRAINED WEIGHTS for {_listed(self.invented)}: seeded pseudo-random numbers; "
+                f"{NO_WEIGHTS} for {_listed(self.invented)}: seeded pseudo-random numbers; "
                 "speed can be measured, results mean nothing"
             )
         return lines

@@ -23,7 +23,7 @@ from npusim.importers.caffe.schema import read_record
 from npusim.importers.caffe.text import parse_file
 from npusim.importers.caffe.weights_file import WeightsFile, read_weights
 from npusim.importers.common.builder import GraphBuilder, suggestion
-from npusim.importers.common.two_files import beside, network_of, wanted_shape
+from npusim.importers.common.two_files import WEIGHTS_FOUND, beside, network_of, wanted_shape
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 
@@ -109,7 +109,7 @@ def load_caffe(
 def _source(path: Path, file: WeightsFile | None) -> Source:
     digest = hashlib.sha256(path.read_bytes())
     if file is not None:
-        digest.update(file.sha256.encode())
+        digest.update(file.fingerprint.hexdigest().encode())
     detail = file.path.name if file else "structure only"
     return Source(framework="caffe", path=str(path), sha256=digest.hexdigest(), detail=detail)
 
@@ -120,7 +120,7 @@ def _weights(path: Path, weights: str | Path | bool | None) -> tuple[WeightsFile
         found = beside(path, ".caffemodel")
         if found is None:
             return None, ""
-        return read_weights(found), f"weights: {found.name}, beside the network"
+        return read_weights(found), f"{WEIGHTS_FOUND}{found.name}, beside the network"
     if isinstance(weights, bool):
         return None, ""
     return read_weights(Path(weights)), ""

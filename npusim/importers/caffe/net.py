@@ -83,7 +83,7 @@ def read_net(record: Record) -> Net:
     written: Counter[str] = Counter(list(net.inputs))
     names: set[str] = set()
     for layer in layers:
-        names.add(_add(layer, net, current, written, writers, known, names))
+        _add(layer, net, current, written, writers, known, names)
     net.blobs = current
     return net
 
@@ -96,8 +96,18 @@ def _add(
     writers: Counter[str],
     known: set[str],
     names: set[str],
-) -> str:
-    """Append a layer and return its name in the graph."""
+) -> None:
+    """Append a layer, or the inputs that it stands for.
+
+    Parameters
+    ----------
+    current : dict
+        Blob -> its tensor so far.
+    written, writers : Counter
+        How often a blob was and will be written.
+    known, names : set
+        Names of tensors and of layers that are taken.
+    """
     name, kind = record.text("name"), record.text("type")
     where = f"{net.where}: line {record.line}: layer {name!r} ({kind})"
     bottoms, tops = record.texts("bottom"), record.texts("top")
@@ -129,7 +139,7 @@ def _add(
         outputs.append(tensor)
     if kind in DATA_LAYERS:
         _data_inputs(record, tuple(outputs), net, where)
-        return name
+        return
     layer = fresh_among(names, f"{kind}_{name}")
     names.add(layer)
     net.layers.append(
@@ -143,7 +153,6 @@ def _add(
             params=record,
         )
     )
-    return layer
 
 
 def _declared_inputs(record: Record, net: Net) -> None:

@@ -4,7 +4,6 @@ Only the structure is walked through; numbers are read from the file when a laye
 that a model takes no more memory than its weights. Field numbers are facts of the file format.
 """
 
-import hashlib
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, suggestion
+from npusim.importers.common.two_files import Fingerprint
 
 _NET_V1_LAYER, _NET_LAYER = 2, 100
 _LAYER_NAME, _LAYER_BLOBS = 1, 7
@@ -70,7 +70,7 @@ class WeightsFile:
     """
 
     path: Path
-    sha256: str
+    fingerprint: Fingerprint
     layers: dict[str, tuple[StoredBlob, ...]]
 
     def read(self, blob: StoredBlob) -> Array:
@@ -103,7 +103,6 @@ def read_weights(path: Path) -> WeightsFile:
         raise ModelImportError("this is a folder", where=where, rule="weights are a file")
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
             if path.stat().st_size == 0:
                 raise ModelImportError("the file is empty", where=where, rule="a .caffemodel")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -116,7 +115,7 @@ def read_weights(path: Path) -> WeightsFile:
         ) from None
     except OSError as error:
         raise ModelImportError(f"cannot be read: {error.strerror}", where=where) from error
-    return WeightsFile(path, digest, layers)
+    return WeightsFile(path, Fingerprint(path), layers)
 
 
 @dataclass(slots=True)

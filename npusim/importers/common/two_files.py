@@ -1,12 +1,50 @@
 """Models of two files: the weights beside the network, and the shapes of inputs."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import check_elements, suggestion
 from npusim.ir.tensor import Shape
+
+WEIGHTS_FOUND, NO_WEIGHTS = "weights: ", "NO TRAINED WEIGHTS"
+"""How notes begin that everybody should see."""
+
+
+class Fingerprint:
+    """The SHA-256 of a file, computed in a thread of its own while the file is being read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = ""
+        self._error: OSError | None = None
+        self._thread = Thread(target=self._compute, daemon=True)
+        self._thread.start()
+
+    def _compute(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:  # handed to who asks
+            self._error = error
+
+    def hexdigest(self) -> str:
+        """Return the digest as hexadecimal digits; waits for it.
+
+        Raises
+        ------
+        ModelImportError
+            When the file cannot be read to its end.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise ModelImportError(
+                f"cannot be read: {self._error.strerror}", where=str(self._path)
+            ) from self._error
+        return self._digest
 
 
 def beside(path: Path, suffix: str) -> Path | None:

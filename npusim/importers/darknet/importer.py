@@ -8,7 +8,13 @@ from typing import Any
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import GraphBuilder, suggestion
-from npusim.importers.common.two_files import beside, network_of, wanted_shape
+from npusim.importers.common.two_files import (
+    NO_WEIGHTS,
+    WEIGHTS_FOUND,
+    beside,
+    network_of,
+    wanted_shape,
+)
 from npusim.importers.darknet import ops_conv, ops_join, ops_map
 from npusim.importers.darknet.cfg import Section, read_cfg
 from npusim.importers.darknet.context import DarknetContext, converter
@@ -132,7 +138,8 @@ def load_darknet(
 
 
 def _source(path: Path, numbers: Numbers, program: str) -> Source:
-    digest = hashlib.sha256(path.read_bytes() + numbers.sha256.encode()).hexdigest()
+    own = numbers.fingerprint.hexdigest() if numbers.fingerprint else ""
+    digest = hashlib.sha256(path.read_bytes() + own.encode()).hexdigest()
     detail = f"{program}, {numbers.path.name if numbers.path else 'structure only'}"
     return Source(framework="darknet", path=str(path), sha256=digest, detail=detail)
 
@@ -143,10 +150,9 @@ def _weights(path: Path, weights: str | Path | bool | None) -> tuple[Numbers, st
     if isinstance(weights, str | Path):
         return open_weights(Path(weights)), ""
     if found is not None:
-        return open_weights(found), f"weights: {found.name}, beside the network"
+        return open_weights(found), f"{WEIGHTS_FOUND}{found.name}, beside the network"
     return Numbers(None), (
-        "NO TRAINED WEIGHTS: seeded pseudo-random numbers; speed can be measured, "
-        "results mean nothing"
+        f"{NO_WEIGHTS}: seeded pseudo-random numbers; speed can be measured, results mean nothing"
     )
 
 

@@ -1,6 +1,5 @@
 """Darknet weights: a header and float32 numbers in the order the layers ask for them."""
 
-import hashlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements, suggestion
+from npusim.importers.common.two_files import Fingerprint
 
 TRANSPOSED_FROM = 1000
 """Versions above store fully connected weights as (inputs, outputs)."""
@@ -53,7 +53,7 @@ class Numbers:
     """
 
     path: Path | None
-    sha256: str = ""
+    fingerprint: Fingerprint | None = None
     header: Header = Header(0, 2, 0)
     offset: int = 0
     bytes: int = 0
@@ -108,8 +108,6 @@ def open_weights(path: Path) -> Numbers:
         raise ModelImportError("this is a folder", where=where, rule="weights are a file")
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
             head = file.read(20)
             size = file.seek(0, 2)
     except FileNotFoundError:
@@ -128,4 +126,4 @@ def open_weights(path: Path) -> Numbers:
             remedy="the file is cut off; copy it again",
         )
     header = Header(*(int(n) for n in np.frombuffer(head[:12], "<i4")))
-    return Numbers(path, digest, header, bytes=size)
+    return Numbers(path, Fingerprint(path), header, bytes=size)
