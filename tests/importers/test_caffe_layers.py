@@ -279,6 +279,14 @@ def test_shapes(tmp_path, kind, shape, more, wanted):
     assert one(tmp_path, kind, numbers(*shape), more).shape == wanted
 
 
+def test_prior_boxes_of_no_size_are_refused(tmp_path):
+    text = input_layer("x", (1, 1, 1, 2)) + input_layer("i", (1, 3, 10, 20))
+    for sizes in ("", "min_size: inf", "min_size: 3 max_size: nan", "min_size: 3 max_size: 2"):
+        more = f"prior_box_param {{ {sizes} }}"
+        with pytest.raises(ModelImportError, match=r"layer 'l' \(PriorBox\)"):
+            load(tmp_path, text + layer("PriorBox", ("x", "i"), ("y",), more))
+
+
 def test_prior_boxes_cut_sizes_to_whole_numbers(tmp_path):
     text = input_layer("x", (1, 1, 1, 2)) + input_layer("i", (1, 3, 10, 20))
     more = (

@@ -275,6 +275,10 @@ def test_a_truncated_file_is_refused(tmp_path, cut):
         (net(section("reorg", stride=2), channels=3, height=2, width=2), "do not fit the stride"),
         (net(section("connected", output=10**9)), "absurd shape"),
         ("[net]\nwidth=1\nheight=1\nchannels=1\n", "no layers"),
+        (
+            net(section("yolo", classes=2, num=1), section("avgpool"), channels=7),
+            "layer '1_avgpool'.*reads the boxes of layer '0_yolo'",
+        ),
     ],
 )
 def test_bad_configurations_name_the_place(tmp_path, text, what):

@@ -92,7 +92,7 @@ def load_caffe(
     )
     starts, ends = _starts(net, inputs, where), _ends(net, outputs, where)
     layers = _needed(net, starts, ends, given=inputs is not None)
-    _add_inputs(context, net, starts, input_shapes, layers)
+    _add_inputs(context, net, starts, input_shapes, layers, ends)
     converter.run(layers, context, advise, where)
     context.notes += context.blobs.notes()
     renames = context.finish_outputs(starts, ends)
@@ -205,9 +205,10 @@ def _add_inputs(
     starts: list[str],
     shapes: ShapesLike,
     layers: Sequence[CaffeLayer],
+    ends: Sequence[str],
 ) -> None:
     """Declare the inputs; those that nothing reads and have no shape vanish (labels)."""
-    read = {name for layer in layers for name in layer.inputs}
+    read = {name for layer in layers for name in layer.inputs} | set(ends)
     readers = {n: {layer.type for layer in layers if n in layer.inputs} for n in starts}
     for name in list(starts):
         shape = wanted_shape(name, net.inputs.get(name), shapes, starts, net.where)

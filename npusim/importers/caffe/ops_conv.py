@@ -146,32 +146,13 @@ def im2col(layer: CaffeLayer, context: CaffeContext) -> None:
     record = layer.parameters("convolution_param")
     shape = image_shape(layer, context, layer.inputs[0])
     kernel, pad = pair(layer, record, "kernel_size", -1), pair(layer, record, "pad", 0)
-    windows(
-        layer,
-        context,
-        layer.inputs[0],
-        Conv2dAttrs(
-            stride=pair(layer, record, "stride", 1),
-            pad=(pad[0], pad[0], pad[1], pad[1]),
-            dilation=pair(layer, record, "dilation", 1),
-            group=shape[1],
-        ),
-        kernel,
+    attrs = Conv2dAttrs(
+        stride=pair(layer, record, "stride", 1),
+        pad=(pad[0], pad[0], pad[1], pad[1]),
+        dilation=pair(layer, record, "dilation", 1),
+        group=shape[1],
     )
-
-
-def windows(
-    layer: CaffeLayer, context: CaffeContext, source: str, attrs: Conv2dAttrs, kernel: Pair
-) -> None:
-    """Give every window of (N, C, H, W) as C * kh * kw channels."""
-    size = kernel[0] * kernel[1]
-    ones = np.tile(np.eye(size, dtype=np.float32), (attrs.group, 1))
-    operands = (
-        source,
-        context.constant(f"{layer.name}/ones", ones.reshape(-1, 1, *kernel)),
-        context.constant(f"{layer.name}/zeros", np.zeros(len(ones), np.float32)),
-    )
-    context.emit(layer, "conv2d", operands, attrs)
+    context.windows(layer, layer.inputs[0], attrs, kernel)
 
 
 @converter("InnerProduct")

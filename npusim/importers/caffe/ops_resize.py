@@ -1,5 +1,7 @@
 """Prior boxes, which are constants, and layers that enlarge maps."""
 
+import math
+
 import numpy as np
 
 from npusim.errors import ModelImportError
@@ -36,6 +38,9 @@ def prior_box(layer: CaffeLayer, context: CaffeContext) -> None:
 
 def _sizes(layer: CaffeLayer, record: Record) -> list[tuple[float, float]]:
     """Return width and height of the boxes of a cell in the order of Caffe."""
+    given = (*record.reals("min_size"), *record.reals("max_size"))
+    if not all(map(math.isfinite, given)):
+        raise ModelImportError(f"sizes {given}", where=layer.where, rule="finite numbers")
     # Caffe keeps min_size and max_size in whole numbers while it makes boxes (measured)
     small = [np.float32(int(size)) for size in record.reals("min_size")]
     large = [np.float32(int(size)) for size in record.reals("max_size")]

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
-from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm
+from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm, check_elements
 from npusim.importers.common.known import folded
 from npusim.ir.attrs import (
     NO_ATTRS,
@@ -20,6 +20,7 @@ from npusim.ir.attrs import (
     Attrs,
     AxisAttrs,
     ClipAttrs,
+    Conv2dAttrs,
     EltwiseAttrs,
     NormAttrs,
     ReshapeAttrs,
@@ -261,6 +262,26 @@ class LayerContext:
         return self.emit(
             layer, "reshape", (source,), ReshapeAttrs(shape=target), part=part, output=output
         )
+
+    def windows(
+        self,
+        layer: SourceLayer,
+        source: str,
+        attrs: Conv2dAttrs,
+        kernel: tuple[int, int],
+        *,
+        part: str = "",
+    ) -> str:
+        """Give every window of (N, C, H, W) as C * kh * kw channels: a convolution with ones."""
+        size = kernel[0] * kernel[1]
+        check_elements((attrs.group * size, size), "the windows", layer.where)
+        ones = np.tile(np.eye(size, dtype=np.float32), (attrs.group, 1))
+        operands = (
+            source,
+            self.constant(f"{layer.name}/ones", ones.reshape(-1, 1, *kernel)),
+            self.constant(f"{layer.name}/zeros", np.zeros(len(ones), np.float32)),
+        )
+        return self.emit(layer, "conv2d", operands, attrs, part=part)
 
     def joined(
         self, layer: SourceLayer, names: Sequence[str], *, axis: int = 1, part: str = ""

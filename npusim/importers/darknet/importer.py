@@ -169,6 +169,16 @@ def _readings(numbers: Numbers, told: str) -> list[tuple[str, int]]:
 
 def _convert(net: Net, context: DarknetContext, shapes: ShapesLike, cut: int) -> None:
     """Emit the first ``cut`` layers."""
+    boxes = {layer.name: layer for layer in net.layers if layer.type in DETECTIONS}
+    for layer in net.layers[:cut]:
+        for name in boxes.keys() & set(layer.inputs):
+            raise ModelImportError(
+                f"it reads the boxes of layer {name!r}",
+                where=f"{net.where}: {layer.where}",
+                rule="boxes are decoded on the CPU, nothing on the chip reads them",
+                remedy=f"read {boxes[name].inputs[0]!r}, or end the network with "
+                f"outputs=[{name!r}]",
+            )
     shape = wanted_shape(INPUT, net.shape, shapes, [INPUT], net.where)
     assert shape is not None
     context.builder.add_input(INPUT, shape)

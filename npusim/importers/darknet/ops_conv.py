@@ -162,14 +162,8 @@ def local(layer: DarknetLayer, context: DarknetContext) -> None:
     # Darknet reads zeros outside; the last window ends where the last place needs it
     after = [(p - 1) * stride + size - before - n for p, n in zip(places, shape[2:], strict=True)]
     pads = (before, max(0, after[0]), before, max(0, after[1]))
-    ones = np.tile(np.eye(size * size, dtype=np.float32), (shape[1], 1))
-    operands = (
-        layer.inputs[0],
-        context.constant(f"{layer.name}/ones", ones.reshape(-1, 1, size, size)),
-        context.constant(f"{layer.name}/zeros", np.zeros(len(ones), np.float32)),
-    )
     attrs = Conv2dAttrs(stride=(stride, stride), pad=pads, group=shape[1])
-    windows = context.emit(layer, "conv2d", operands, attrs, part="windows")
+    windows = context.windows(layer, layer.inputs[0], attrs, (size, size), part="windows")
     n = shape[0]
     out = context.reshape(layer, windows, (n, inner, count), part="flat")
     out = context.emit(layer, "transpose", (out,), TransposeAttrs(perm=(2, 0, 1)), part="by_place")
