@@ -286,6 +286,20 @@ def test_cuts(tmp_path):
         load(tmp_path, text, outputs=["A"])
 
 
+def test_inputs_of_what_is_cut_off_vanish(tmp_path):
+    text = input_layer("x", (1, 3)) + input_layer("im_info", (1, 3)) + layer("AbsVal", tops=("a",))
+    text += layer("Eltwise", ("a", "im_info")).replace('name: "l"', 'name: "m"')
+    assert load(tmp_path, text).inputs == ("x", "im_info")
+    assert load(tmp_path, text, outputs=["a"]).inputs == ("x",)
+
+
+def test_labels_without_a_size_do_not_move_the_given_sizes(tmp_path):
+    text = 'layer { name: "d" type: "Data" top: "label" top: "x" }\n' + layer("ReLU")
+    graph = load(tmp_path, text, input_shapes=[(1,), (1, 3, 4, 4)])
+    assert graph.spec("y").shape == (1, 3, 4, 4)
+    assert load(tmp_path, text, input_shapes={"x": (1, 3, 4, 4)}).inputs == ("x",)
+
+
 def test_layers_for_training_are_left_out(tmp_path):
     text = input_layer("x", (1, 3)) + 'layer { name: "d" type: "Data" top: "label" }\n'
     text += layer("Softmax")

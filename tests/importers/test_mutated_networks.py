@@ -1,4 +1,4 @@
-"""Networks of two files with numbers and lines changed: imported, or refused with an npusim error."""
+"""Networks of two files with numbers and lines changed: imported, or refused with a place."""
 
 import random
 import re

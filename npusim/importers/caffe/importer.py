@@ -92,6 +92,9 @@ def load_caffe(
     )
     starts, ends = _starts(net, inputs, where), _ends(net, outputs, where)
     layers = _needed(net, starts, ends, given=inputs is not None)
+    if outputs is not None:  # inputs of what is cut off
+        read = {name for layer in layers for name in layer.inputs} | set(ends)
+        starts = [name for name in starts if name in read]
     _add_inputs(context, net, starts, input_shapes, layers, ends)
     converter.run(layers, context, advise, where)
     context.notes += context.blobs.notes()
@@ -174,13 +177,11 @@ def _needed(
     net: Net, starts: Sequence[str], ends: Sequence[str], *, given: bool
 ) -> list[CaffeLayer]:
     """Return the layers between the inputs and the outputs."""
-    pending, reached, needed = set(ends), set(), []
+    reached, needed = set(ends), []
     for layer in reversed(net.layers):
-        made = [name for name in layer.outputs if name in pending and name not in starts]
-        if made:
+        if any(name in reached and name not in starts for name in layer.outputs):
             needed.append(layer)
-            pending.update(layer.inputs)
-    reached = pending
+            reached.update(layer.inputs)
     missing = [name for name in net.inputs if name in reached and name not in starts]
     if missing:
         raise ModelImportError(
@@ -210,8 +211,9 @@ def _add_inputs(
     """Declare the inputs; those that nothing reads and have no shape vanish (labels)."""
     read = {name for layer in layers for name in layer.inputs} | set(ends)
     readers = {n: {layer.type for layer in layers if n in layer.inputs} for n in starts}
-    for name in list(starts):
-        shape = wanted_shape(name, net.inputs.get(name), shapes, starts, net.where)
+    names = list(starts)
+    for name in names:
+        shape = wanted_shape(name, net.inputs.get(name), shapes, names, net.where)
         if shape is None and name not in read:
             starts.remove(name)
             continue
