@@ -166,7 +166,7 @@ def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> 
 def formats_table() -> str:
     """Return the table of file formats, one row a framework."""
     lines = [
-        "| framework | files | beside the file | RKNN | |",
+        "| framework | files | two files, or more | RKNN | importer |",
         "|---|---|---|---|---|",
     ]
     for form in FORMATS:

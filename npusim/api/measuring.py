@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from npusim.api.quantizing import relu6_named
+from npusim.api.quantizing import plan_of
+from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation, fingerprint
 from npusim.evaluation.evaluate import evaluate as evaluated
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
@@ -15,7 +16,7 @@ from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.equalize import Relu6
 from npusim.quantization.job import Progress as Calibrating
 from npusim.quantization.job import Quantization
-from npusim.quantization.plan import Plan, Samples
+from npusim.quantization.plan import Samples
 from npusim.quantization.schemes import Scheme, scheme_of
 from npusim.runtime.threads import thread_count
 from npusim.tuning.search import Progress
@@ -87,7 +88,9 @@ def evaluate(
     DatasetError
         When labels are no classes, or no sample could be run.
     """
-    first = next(iter(networks.values()))
+    first = next(iter(networks.values()), None)
+    if first is None:
+        raise ConfigError("there is no network", where="networks", rule="at least one, by name")
     items = (
         open_labelled(Path(dataset), inputs=len(first.inputs))
         if isinstance(dataset, str | Path)
@@ -193,14 +196,14 @@ def tune(
     DatasetError
         When the samples cannot be used.
     """
-    plan = Plan(
-        scheme=scheme_of(scheme),
+    plan = plan_of(
         dataset=dataset,
-        algorithm=Algorithm(name=algorithm) if isinstance(algorithm, str) else algorithm,
-        equalize=None if equalize is None else relu6_named(equalize),
+        scheme=scheme,
+        algorithm=algorithm,
+        optimization_level=optimization_level,
+        equalize=equalize,
         bias_correction=bias_correction,
         engine=engine,
-        level=optimization_level,
     )
     return tuned(
         Quantization(graph, plan),

@@ -73,7 +73,36 @@ def quantize(
     QuantizationError
         When the model is quantized already, or a value is not finite.
     """
-    plan = Plan(
+    plan = plan_of(
+        dataset=dataset,
+        scheme=scheme,
+        layers=layers,
+        algorithm=algorithm,
+        optimization_level=optimization_level,
+        equalize=equalize,
+        bias_correction=bias_correction,
+        cfg=cfg,
+        write_cfg=write_cfg,
+        engine=engine,
+    )
+    return execute(graph, plan, progress=progress)
+
+
+def plan_of(
+    *,
+    dataset: str | Path | Samples | None,
+    scheme: Scheme | str,
+    algorithm: Algorithm | str,
+    optimization_level: int,
+    equalize: Relu6 | str | None,
+    bias_correction: bool,
+    engine: str,
+    layers: Mapping[str, Scheme | str] | None = None,
+    cfg: str | Path | None = None,
+    write_cfg: str | Path | None = None,
+) -> Plan:
+    """Return the plan that the words of ``quantize`` describe."""
+    return Plan(
         scheme=scheme_of(scheme),
         layers={name: scheme_of(value) for name, value in (layers or {}).items()},
         dataset=dataset,
@@ -85,7 +114,6 @@ def quantize(
         engine=engine,
         level=optimization_level,
     )
-    return execute(graph, plan, progress=progress)
 
 
 def float16(graph: Graph, *, optimization_level: int = 3) -> Graph:

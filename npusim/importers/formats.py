@@ -82,7 +82,7 @@ FORMATS = (
         noun="an ONNX file",
         suffixes=(".onnx",),
         magic=(Magic("a protobuf message (an ONNX model?)", b"\x08"),),
-        second="weights above 2 GB, in files that the model names",
+        second="external data, in files that the model names",
         loader="npusim.importers.onnx.importer:load_onnx",
         call="load_onnx",
     ),

@@ -45,7 +45,7 @@ class Plan:
     algorithm : Algorithm
         Calibration statistic.
     cfg : Path or None
-        An edited quantization.cfg: formats of layers and ranges. It replaces ``layers``.
+        An edited quantization.cfg: formats of layers and ranges; it does not go with ``layers``.
     write_cfg : Path or None
         Where a quantization.cfg to edit is written.
     equalize : Relu6 or None
@@ -72,6 +72,11 @@ class Plan:
     level: int = 3
 
     def __post_init__(self) -> None:
+        if self.cfg is not None and self.layers:
+            raise ConfigError(
+                "layers and a cfg file are given",
+                rule="the cfg file says the format of every layer",
+            )
         known = self.measured is not None or (self.dataset is None and self.cfg is not None)
         if self.is_float16 and (self.cfg or self.write_cfg or self.changes_weights):
             raise ConfigError(

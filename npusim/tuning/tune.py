@@ -59,7 +59,7 @@ class Tuning:
             "interrupted": self.interrupted,
             "best": None if self.best is None else _plain(self.best),
             "front": [_plain(point) for point in self.front],
-            "state": str(self.state),
+            "state": None if self.state is None else str(self.state),
         }
 
     def write(self, stem: str) -> None:

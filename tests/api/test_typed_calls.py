@@ -92,6 +92,7 @@ def test_choices_that_do_not_go_together_are_refused(graph, u8, tmp_path) -> Non
         ("nothing to calibrate", {"scheme": "f16", "equalize": "keep"}),
         ("nothing to calibrate", {"scheme": "f16", "write_cfg": tmp_path / "a.cfg"}),
         ("need calibration data", {"dataset": None, "cfg": "a.cfg", "bias_correction": True}),
+        ("layers and a cfg", {"cfg": "a.cfg", "layers": {"Conv_1": "i16"}}),
         ("restrict", {"equalize": "all"}),
         ("int4", {"scheme": "int4"}),
         ("kl_divergence", {"algorithm": "best"}),
