@@ -63,6 +63,8 @@ def convolutional(layer: DarknetLayer, context: DarknetContext) -> None:
     for key in ("binary", "xnor", "antialiasing"):
         if section.flag(key):
             raise UnsupportedForm(f"{key}=1", f"train it without {key}")
+    if section.has("share_index"):
+        raise UnsupportedForm("it shares the weights of another layer", "give it its own weights")
     shape = image_shape(layer, context, layer.inputs[0])
     filters, size = positive(layer, "filters", 1), positive(layer, "size", 1)
     groups = positive(layer, "groups", 1)
