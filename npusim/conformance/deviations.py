@@ -58,13 +58,6 @@ DEVIATIONS = (
     Deviation(framework="caffe", outcome=REFUSED, layer="DetectionOutput", reason=_HOST),
     Deviation(
         framework="caffe",
-        outcome=REFUSED,
-        layer="ArgMax",
-        label="top_k",
-        reason="the chip finds the largest only",
-    ),
-    Deviation(
-        framework="caffe",
         outcome=DIFFERS,
         layer="Normalize",
         label="tiny",

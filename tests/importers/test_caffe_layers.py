@@ -202,6 +202,24 @@ def test_of_equal_values_argmax_gives_the_last(tmp_path):
     assert both.reshape(2, 2).tolist() == [[2, 5], [3, 3]]
 
 
+@pytest.mark.parametrize("axis", ["", "axis: 1", "axis: -1"])
+@pytest.mark.parametrize("with_value", ["", "out_max_val: true"])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_of_argmax(tmp_path, axis, with_value, ranks):
+    x = RNG.integers(-3, 4, (2, 3, 4)).astype(np.float32)
+    y = one(tmp_path, "ArgMax", x, f"argmax_param {{ top_k: {ranks} {axis} {with_value} }}")
+    rows = np.moveaxis(x, 1, -1) if axis == "axis: 1" else x if axis else x.reshape(2, 12)
+    # the larger value first, of equal values the larger index
+    order = np.lexsort((np.broadcast_to(np.arange(rows.shape[-1]), rows.shape), rows))
+    order = order[..., ::-1][..., :ranks]
+    values = np.take_along_axis(rows, order, -1)
+    if axis:
+        wanted = np.moveaxis(values if with_value else order, -1, 1 if axis == "axis: 1" else 2)
+    else:
+        wanted = np.stack([order, values][: 2 if with_value else 1], 1)
+    assert np.array_equal(y, wanted)
+
+
 @pytest.mark.parametrize(
     ("kind", "more", "function"),
     [

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 from npusim.errors import ModelImportError
 from npusim.importers.caffe.context import CaffeContext, converter, needs
 from npusim.importers.caffe.net import CaffeLayer
@@ -11,7 +13,6 @@ from npusim.importers.common.layers import Step, times
 from npusim.ir.attrs import (
     ArgAttrs,
     Attrs,
-    AxisAttrs,
     EltwiseAttrs,
     GroupAttrs,
     ReduceAttrs,
@@ -191,49 +192,85 @@ def reduction(layer: CaffeLayer, context: CaffeContext) -> None:
     context.chain(layer, layer.inputs[0], steps)
 
 
+_MOST, _MASK = 16, 65504.0
+"""Largest top_k, as every rank is a search of its own; what found values are lowered by."""
+
+
 @converter("ArgMax")
 def argmax(layer: CaffeLayer, context: CaffeContext) -> None:
-    """Index of the largest value as a real number; of equal ones Caffe gives the last.
+    """Give indices of the ``top_k`` largest as real numbers; of equal ones the last comes first.
 
-    Without ``axis`` a sample is one row, and the result (N, 1 or 2, 1, ..).
+    Without ``axis`` a sample is one row, and the result (N, 1 or 2, top_k, 1, ..).
     """
     needs(layer, 1)
     record = layer.parameters("argmax_param")
-    if record.whole("top_k", 1) != 1:
-        raise UnsupportedForm(
-            f"top_k is {record.whole('top_k')}", "sort on the CPU, or take the largest only"
-        )
     shape, with_value = context.shape(layer.inputs[0]), record.flag("out_max_val")
+    ranks = record.whole("top_k", 1)
     if record.has("axis"):
-        axis = context.axis(layer, record.whole("axis"), len(shape))
-        x, target = layer.inputs[0], tuple(1 if a == axis else n for a, n in enumerate(shape))
+        axis, x = context.axis(layer, record.whole("axis"), len(shape)), layer.inputs[0]
     else:
         axis, row = 1, (shape[0], prod(shape[1:]))
         x = context.reshape(layer, layer.inputs[0], row, part="row")
-        target = (shape[0], 1, *(1,) * (max(len(shape), 3) - 2))
-    over = ReduceAttrs(axes=(axis,))
-    if with_value and record.has("axis"):
-        context.emit(layer, "reduce_max", (x,), over)
+    size = context.shape(x)[axis]
+    if not 1 <= ranks <= size:
+        raise ModelImportError(f"top_k is {ranks}", where=layer.where, rule=f"1 to {size}")
+    if ranks > _MOST:
+        raise UnsupportedForm(f"top_k is {ranks}", f"at most {_MOST}; sort on the CPU")
+    over, indices, values = ReduceAttrs(axes=(axis,)), [], []
+    for rank in range(ranks):
+        tag = f"_{rank}" if ranks > 1 else ""
+        if with_value:
+            values.append(context.emit(layer, "reduce_max", (x,), over, part=f"value{tag}"))
+        if not (with_value and record.has("axis")) or rank < ranks - 1:
+            indices.append(_last_largest(layer, context, x, axis, tag))
+        if rank < ranks - 1:
+            x = _without(layer, context, x, indices[-1], axis, tag)
+    wanted = [values] if with_value and record.has("axis") else [indices, *([values] * with_value)]
+    parts = [
+        context.joined(layer, names, axis=axis, part=f"ranked_{i}") if ranks > 1 else names[0]
+        for i, names in enumerate(wanted)
+    ]
+    if record.has("axis"):
+        context.alias(layer.outputs[0], parts[0])
         return
-    index = _last_largest(layer, context, x, axis)
-    index = context.reshape(layer, index, target, part="index" if with_value else "")
-    if with_value:
-        value = context.emit(layer, "reduce_max", (x,), over, part="value")
-        value = context.reshape(layer, value, target, part="value_row")
-        context.emit(layer, "concat", (index, value), AxisAttrs(axis=1))
+    target = (shape[0], 1, ranks, *(1,) * (max(len(shape), 3) - 3))
+    last = len(parts) == 1
+    parts = [
+        context.reshape(layer, name, target, part="" if last else f"rows_{i}")
+        for i, name in enumerate(parts)
+    ]
+    if not last:
+        context.joined(layer, parts)
 
 
-def _last_largest(layer: CaffeLayer, context: CaffeContext, x: str, axis: int) -> str:
+def _without(
+    layer: CaffeLayer, context: CaffeContext, x: str, index: str, axis: int, tag: str
+) -> str:
+    """Lower the value at an index: x - 65504 * max(1 - abs(place - index), 0)."""
+    shape = context.shape(x)
+    along = tuple(n if a == axis else 1 for a, n in enumerate(shape))
+    places = context.constant(f"{layer.name}/places", np.arange(shape[axis]).reshape(along))
+    apart = context.emit(layer, "sub", (places, index), EltwiseAttrs(), part=f"apart{tag}")
+    apart = context.emit(layer, "abs", (apart,), part=f"distance{tag}")
+    one = context.constant(f"{layer.name}/one", 1.0)
+    here = context.emit(layer, "sub", (one, apart), EltwiseAttrs(), part=f"near{tag}")
+    here = context.emit(layer, "relu", (here,), part=f"here{tag}")
+    mask = context.constant(f"{layer.name}/mask", _MASK)
+    drop = context.emit(layer, "mul", (here, mask), EltwiseAttrs(), part=f"drop{tag}")
+    return context.binary(layer, "sub", x, drop, part=f"without{tag}")
+
+
+def _last_largest(layer: CaffeLayer, context: CaffeContext, x: str, axis: int, tag: str) -> str:
     """Search the reversed axis, as the chip's operator takes the first of equal values."""
     shape = context.shape(x)
     begin = tuple(n - 1 if a == axis else 0 for a, n in enumerate(shape))
     end = tuple(-1 if a == axis else n for a, n in enumerate(shape))
     step = tuple(-1 if a == axis else 1 for a in range(len(shape)))
     attrs = SliceAttrs(begin=begin, end=end, step=step)
-    turned = context.emit(layer, "slice", (x,), attrs, part="reversed")
+    turned = context.emit(layer, "slice", (x,), attrs, part=f"reversed{tag}")
     found = context.emit(
-        layer, "argmax", (turned,), ArgAttrs(axis=axis), part="from_end", dtype=DType.I64
+        layer, "argmax", (turned,), ArgAttrs(axis=axis), part=f"from_end{tag}", dtype=DType.I64
     )
-    real = context.emit(layer, "convert", (found,), part="real", dtype=DType.F32)
+    real = context.emit(layer, "convert", (found,), part=f"real{tag}", dtype=DType.F32)
     last = context.constant(f"{layer.name}/last", float(shape[axis] - 1))
-    return context.emit(layer, "sub", (last, real), EltwiseAttrs(), part="from_begin")
+    return context.emit(layer, "sub", (last, real), EltwiseAttrs(), part=f"from_begin{tag}")
