@@ -32,7 +32,16 @@ ALLOWED = {
     },
     "runtime": {"kernels", "passes", "ops", "ir", "environment", "errors"},
     "quantization": {"runtime", "reference", "passes", "ops", "ir", "errors"},
-    "conformance": {"runtime", "reference", "passes", "ops", "ir", "perfmodel", "errors"},
+    "conformance": {
+        "importers",
+        "runtime",
+        "reference",
+        "passes",
+        "ops",
+        "ir",
+        "perfmodel",
+        "errors",
+    },
     "analysis": {"runtime", "reference", "quantization", "ops", "ir", "errors", "extras"},
     "evaluation": {"runtime", "reference", "quantization", "ir", "errors", "extras"},
     "report": {

@@ -19,6 +19,8 @@ from typing import Any
 
 import npusim.importers.onnx.importer
 import npusim.importers.tflite.importer  # noqa: F401 (both register their converters)
+from npusim.importers.caffe.importer import converter as caffe
+from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
@@ -79,6 +81,27 @@ float32, float16 weights, uint8 and int8; the extra `tflite` reads the files.
 |---|---|
 """
 
+CAFFE_HEAD = """\
+
+## Caffe
+
+Layers of BVLC's program, its SSD branch and common private ones. Data layers are inputs, losses and
+measures are left out.
+
+| layer | taken as |
+|---|---|
+"""
+
+DARKNET_HEAD = """\
+
+## Darknet
+
+Layers of the original program and of the YOLOv4 fork.
+
+| layer | taken as |
+|---|---|
+"""
+
 
 def rule_lines(op: str, rules: tuple[EngineRule, ...]) -> list[str]:
     """Return the numbered table rows of an operator."""
@@ -128,7 +151,9 @@ def page() -> str:
     text = "\n".join(lines).rstrip("\n") + "\n"
     text += ONNX_HEAD + converter_rows(onnx.convertible_ops(), onnx.converter_of)
     text += ONNX_QUANTIZED + TFLITE_HEAD
-    return text + converter_rows(tflite.convertible_ops(), tflite.converter_of)
+    text += converter_rows(tflite.convertible_ops(), tflite.converter_of)
+    text += CAFFE_HEAD + converter_rows(caffe.types(), caffe.of)
+    return text + DARKNET_HEAD + converter_rows(darknet.types(), darknet.of)
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

@@ -15,6 +15,7 @@ from npusim.ir.graph import Graph
 def load_model(
     path: str | Path,
     *,
+    weights: str | Path | bool | None = None,
     inputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
@@ -26,6 +27,9 @@ def load_model(
     path : path
         A file of a format in docs/importing.md, or one that ``save``, ``npusim quantize`` or
         ``RKNN.export_rknn`` wrote.
+    weights : path or False, optional
+        The second file of a Caffe or Darknet model. None: the file of the same stem beside the
+        network, which a note names. False: structure only, with seeded pseudo-random weights.
     inputs, outputs : sequence of str, optional
         Cut the model at these tensors.
     input_shapes : mapping or sequence, optional
@@ -38,7 +42,7 @@ def load_model(
     ContainerError
         When a stored model is damaged, foreign or newer, or is to be cut.
     """
-    return load(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    return load(path, weights=weights, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
 
 
 def save(graph: Graph, path: str | Path) -> Path:

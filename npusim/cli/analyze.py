@@ -38,6 +38,7 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     stored: StoredOption = None,
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -51,7 +52,7 @@ def command(
     """Run one sample quantized as a whole and layer by layer against float; exit 1 when wrong."""
     shown = common.console(as_json)
     check_file_type(file_type)
-    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
     if common.is_quantized(graph):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",

@@ -24,6 +24,7 @@ import npusim
 from npusim import assets
 from npusim.api.stages import is_quantized as is_quantized
 from npusim.errors import ConfigError, NpusimError
+from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.targets import FAMILY, checked_target
@@ -44,6 +45,10 @@ ModelArgument = Annotated[
         metavar="MODEL",
         help=f"{MODEL_FILES}, stored npusim model, or 'demo'.",
     ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights of a Caffe or Darknet network."),
 ]
 ShapeOption = Annotated[
     list[str] | None,
@@ -150,6 +155,7 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | None:
 def load(
     model: str,
     *,
+    weights: Path | None = None,
     shape: list[str] | None = None,
     mean: str | None = None,
     std: str | None = None,
@@ -165,10 +171,13 @@ def load(
     path = assets.model_path() if model == BUNDLED else Path(model)
     shapes = _shapes(shape)
     if is_stored(path):
-        return npusim.load_model(path, input_shapes=shapes)
+        return npusim.load_model(path, weights=weights, input_shapes=shapes)
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = npusim.load_model(path, input_shapes=shapes)
+    graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
+    for note in graph.notes:
+        if note.startswith((WEIGHTS_FOUND, NO_WEIGHTS)):
+            console(True).print(note, soft_wrap=True, highlight=False)
     if graph.is_quantized and not as_source:
         graph = npusim.float16(graph)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")

@@ -65,6 +65,7 @@ def command(
     scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -91,11 +92,12 @@ def command(
     _refuse_mixtures(folder, second, source_input)
     label = ""
     if Path(model).is_dir():
-        _refuse_options(model, inputs or scheme or dataset or shape, folder)
+        _refuse_options(model, inputs or scheme or dataset or shape or weights, folder)
         reference = npusim.read_dump(str(folder), layout=layout)
         actual = npusim.read_dump(model, like=reference, layout=layout)
     else:
-        how: dict[str, Any] = {"shape": shape, "mean": mean, "std": std, "reorder": reorder}
+        how: dict[str, Any] = {"weights": weights, "shape": shape}
+        how |= {"mean": mean, "std": std, "reorder": reorder}
         graph = common.load(model, **how)
         dataset = common.dataset_of(model, dataset)
         first = _Maker(scheme=scheme, dataset=dataset, algorithm=algorithm, level=level)
@@ -203,7 +205,8 @@ class _Maker:
 
 
 def _load_other(model: str, how: dict[str, Any]) -> Graph:
-    """Return the other model; the first one's --shape does not go with a stored one."""
+    """Return the other model, with the weights beside it; --shape does not go with a stored one."""
+    how = how | {"weights": None}
     return common.load(model, **(how | {"shape": None} if is_stored(model) else how))
 
 

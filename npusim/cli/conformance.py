@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.cli import common
-from npusim.conformance import Result, conform
+from npusim.conformance import ImporterResult, Result, conform
 from npusim.perfmodel.agreement import GroupError
 
 NAME = "conformance"
@@ -18,18 +18,23 @@ NAME = "conformance"
 def command(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Golden npz, tables (csv, csv.gz) or folders."),
+        typer.Argument(
+            metavar="PATH...", help="Golden npz, tables (csv), models (jsonl), folders."
+        ),
     ],
     as_json: common.JsonOption = False,
 ) -> None:
-    """Check golden vectors and tables of the performance model; exit 1 on a difference.
+    """Check golden vectors, tables and recorded models; exit 1 on a difference.
 
     Vectors run through the kernels that inference uses. Tables of the vendor's estimator and of
     published times are predicted; errors beyond the documented targets count as a difference.
+    Recorded models of other frameworks are imported and evaluated in float; deviations on purpose
+    are listed with their reason.
     """
     found = conform(paths)
     if as_json:
-        common.print_json([*map(_plain, found.golden), *(e.to_dict() for e in found.tables)])
+        rows = [*map(_plain, found.golden), *(e.to_dict() for e in found.tables)]
+        common.print_json([*rows, *map(_models_plain, found.models)])
     else:
         shown = common.console()
         if found.golden:
@@ -39,6 +44,13 @@ def command(
                 shown.print(message)
         if found.tables:
             shown.print(_error_table(found.tables))
+        if found.models:
+            shown.print(_models_table(found.models))
+        for models in found.models:
+            for label, reason in models.deviations:
+                shown.print(f"{models.framework}: {label}: {reason}", style="dim")
+            for line in models.failures:
+                shown.print(f"{models.framework}: {line}", style="red")
     if not found.ok:
         raise typer.Exit(common.MISMATCH)
 
@@ -55,6 +67,32 @@ def _plain(result: Result) -> dict[str, Any]:
         "granted": result.granted,
         "errors": list(result.errors),
     }
+
+
+def _models_plain(result: ImporterResult) -> dict[str, Any]:
+    return {
+        "file": result.file,
+        "framework": result.framework,
+        "cases": result.cases,
+        "agreed": result.agreed,
+        "refused": result.refused,
+        "deviations": [{"label": label, "reason": why} for label, why in result.deviations],
+        "failures": list(result.failures),
+        "note": result.note,
+    }
+
+
+def _models_table(results: Sequence[ImporterResult]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="recorded models of other frameworks")
+    for heading in ("file", "framework"):
+        table.add_column(heading)
+    for heading in ("cases", "agree", "refused rightly", "deviate", "fail", ""):
+        table.add_column(heading, justify="right")
+    for r in results:
+        counts = (r.cases, r.agreed, r.refused, len(r.deviations), len(r.failures))
+        style = "" if r.ok else "red"
+        table.add_row(r.file, r.framework, *map(str, counts), r.note, style=style)
+    return table
 
 
 def _golden_table(results: Sequence[Result]) -> Table:

@@ -17,6 +17,7 @@ def command(
     inputs: common.InputOption = None,
     scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -31,7 +32,7 @@ def command(
     """Write one text file per layer output and an index, as NN_LAYER_DUMP does."""
     shown = common.console(as_json)
     options = DumpOptions(layout=layout.upper(), number_format=number_format)
-    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
     program = common.compiled(ready, level=level, shown=shown)

@@ -25,6 +25,7 @@ def command(
     relu6: Relu6Option = "restrict",
     dataset: common.DatasetOption = None,
     engine: quantize_options.EngineOption = "auto",
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -40,7 +41,7 @@ def command(
     from npusim.exporters.onnx import save_onnx
 
     shown = common.console(as_json)
-    source = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
+    source = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
     with common.progress_of(shown, "measuring channels") as progress:
         done = npusim.equalize(
             source,

@@ -98,6 +98,7 @@ def command(
     output: OutputOption = None,
     worst: WorstOption = 10,
     max_drop: MaxDropOption = None,
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -108,7 +109,7 @@ def command(
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
-    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
     networks |= {path.stem: _beside(path, graph) for path in also or ()}

@@ -16,7 +16,8 @@ from npusim.report import perf_compare, perf_data, perf_table
 NAME = "perf"
 VS = "Second configuration"
 COMPARED = (
-    "model", "target", "profile", "dtype", "clock_mhz", "ddr_gbps", "batch", "sram", "shape",
+    "model", "target", "profile", "dtype", "clock_mhz", "ddr_gbps", "batch", "sram", "weights",
+    "shape",
 )  # fmt: skip
 FORMATS, PROFILES, SHAPE = "u8|i8|i16|f16", "board|vendor", "NAME=1,3,224,224"
 
@@ -76,6 +77,7 @@ def command(
     ddr_gbps: DdrOption = None,
     batch: BatchOption = None,
     sram: SramOption = "off",
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     level: common.LevelOption = 3,
     top: TopOption = None,
@@ -94,6 +96,7 @@ def command(
     vs_ddr_gbps: Annotated[float | None, _second("... at this DDR rate.")] = None,
     vs_batch: Annotated[int | None, _second("... with this batch.")] = None,
     vs_sram: Annotated[str | None, _second("... with maps in the SRAM.", "on|off")] = None,
+    vs_weights: Annotated[Path | None, _second("... with these weights.", "FILE")] = None,
     vs_shape: Annotated[list[str] | None, _second("... with this input shape.", SHAPE)] = None,
 ) -> None:
     """Estimate the time of a model or of a layer list on the chip, layer by layer."""
@@ -139,9 +142,9 @@ def _write_files(
 def _other(request: Request, changes: dict[str, Any]) -> Request | None:
     """Return the second configuration: the first with what was changed; None without changes."""
     given = {name: value for name, value in changes.items() if value not in (None, [])}
-    if "model" in given and "shape" not in given and given["model"] != request.model:
-        given["shape"] = None  # names of the first model's inputs
-        return replace(request, **given)
+    if "model" in given and given["model"] != request.model:
+        # names of the first model's inputs, and its second file
+        return replace(request, **({"shape": None, "weights": None} | given))
     return replace(request, **given) if given else None
 
 

@@ -26,6 +26,7 @@ class Request:
     ddr_gbps: float | None = None
     batch: int | None = None
     sram: str = "off"
+    weights: Path | None = None
     shape: list[str] | None = None
     level: int = 3
 
@@ -43,7 +44,7 @@ def price(request: Request) -> Estimate:
         bundled = request.model == BUNDLED_LIST
         source = assets.layer_list_path() if bundled else Path(request.model)
     else:  # exporters call all their graphs the same
-        graph = common.load(request.model, shape=request.shape)
+        graph = common.load(request.model, weights=request.weights, shape=request.shape)
         source = graph.copy(name=Path(request.model).stem)
     return npusim.estimate(
         source,

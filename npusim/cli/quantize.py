@@ -43,6 +43,7 @@ def command(
     write_cfg: WriteCfgOption = None,
     equalize: quantize_options.EqualizeOption = None,
     bias_correction: quantize_options.CorrectOption = False,
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -56,7 +57,9 @@ def command(
     A model that came quantized is stored with its own parameters.
     """
     shown = common.console(as_json)
-    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(
+        model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
+    )
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)
     if given and (hybrid or write_cfg or equalize or bias_correction):

@@ -21,6 +21,7 @@ def command(
     inputs: common.InputOption = None,
     scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -35,7 +36,9 @@ def command(
 ) -> None:
     """Run one sample. NN_LAYER_DUMP=1 writes every layer into the working directory."""
     shown = common.console(as_json)
-    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(
+        model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
+    )
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
     program = common.compiled(ready, level=level, shown=shown)

@@ -68,6 +68,7 @@ def command(
     equalize: quantize_options.EqualizeOption = None,
     bias_correction: quantize_options.CorrectOption = False,
     engine: quantize_options.EngineOption = "auto",
+    weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -82,7 +83,9 @@ def command(
     far in the cfg file, and the same command goes on where it was.
     """
     shown = common.console(as_json)
-    graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(
+        model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
+    )
     stem = output or Path(graph.name or "model").name
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(

@@ -69,6 +69,14 @@ def main(arguments: list[str] | None = None) -> int:
                 f"median {group.median_error:7.2%}  p95 {group.p95_error:7.2%}  "
                 f"bias {group.bias:+7.2%}  {'ok' if group.ok else 'FAIL'}"
             )
+    for models in found.models:
+        print(
+            f"{models.file:24} {models.framework:12} {models.cases:>5} cases  "
+            f"{models.agreed:>5} agree  {models.refused:>4} refused rightly  "
+            f"{len(models.deviations):>4} deviate  {len(models.failures):>4} fail  {models.note}"
+        )
+        for line in models.failures:
+            print(f"    {line}")
     return 0 if found.ok else 1
 
 

@@ -1,9 +1,11 @@
-"""What a path holds: golden vectors, reference tables of the performance model, or both."""
+"""What a path holds: golden vectors, tables of the performance model, recorded models."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from npusim.conformance.importer_cases import ENDINGS, is_importer_cases
+from npusim.conformance.importers import ImporterResult, replay_importers
 from npusim.conformance.replay import Result, replay
 from npusim.errors import InputError
 from npusim.perfmodel.agreement import GroupError, table_errors, table_kind
@@ -13,15 +15,17 @@ TABLE_ENDINGS = (".csv", ".csv.gz")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Replayed golden vectors and errors on tables, each in the order of the paths."""
+    """Replayed vectors, errors on tables and replayed models, each in the order of the paths."""
 
     golden: tuple[Result, ...]
     tables: tuple[GroupError, ...]
+    models: tuple[ImporterResult, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Tell whether vectors differ no more than granted and errors are within the targets."""
-        return all(r.ok for r in self.golden) and all(e.ok for e in self.tables)
+        """Tell whether nothing differs more than granted, and every deviation has a reason."""
+        kinds = (self.golden, self.tables, self.models)
+        return all(found.ok for kind in kinds for found in kind)
 
 
 def is_table(path: Path) -> bool:
@@ -29,8 +33,8 @@ def is_table(path: Path) -> bool:
     return path.name.endswith(TABLE_ENDINGS)
 
 
-def golden_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
-    """Return the npz files and the tables of files and folders, sorted within a folder.
+def golden_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return npz files, tables and recorded models of files and folders, sorted within a folder.
 
     A folder is searched through; csv files in it that are no tables are passed over.
 
@@ -41,27 +45,30 @@ def golden_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
     """
     vectors: list[Path] = []
     tables: list[Path] = []
+    models: list[Path] = []
     for path in map(Path, paths):
         if not path.exists():
             found = []
         elif path.is_dir():
             found = sorted(path.rglob("*.npz"))
             found += [p for p in sorted(path.rglob("*.csv*")) if is_table(p) and table_kind(p)]
+            found += sorted(p for end in ENDINGS for p in path.rglob(f"*{end}"))
         else:
             found = [path]
         if not found:
             raise InputError(
                 "no golden file and no table here",
                 where=str(path),
-                rule="an npz file, a csv table or a folder of them",
+                rule="an npz file, a csv table, a jsonl file of models or a folder of them",
             )
         tables += filter(is_table, found)
-        vectors += (p for p in found if not is_table(p))
-    return vectors, tables
+        models += filter(is_importer_cases, found)
+        vectors += (p for p in found if not is_table(p) and not is_importer_cases(p))
+    return vectors, tables, models
 
 
 def conform(paths: Iterable[str | Path]) -> Findings:
-    """Replay golden vectors and compare the performance model with tables.
+    """Replay golden vectors and models, and compare the performance model with tables.
 
     Raises
     ------
@@ -70,8 +77,9 @@ def conform(paths: Iterable[str | Path]) -> Findings:
     ModelImportError
         When a table cannot be understood or its layer lists are missing.
     """
-    vectors, tables = golden_files(paths)
+    vectors, tables, models = golden_files(paths)
     return Findings(
         golden=tuple(result for path in vectors for result in replay(path)),
         tables=tuple(error for path in tables for error in table_errors(path)),
+        models=tuple(result for path in models for result in replay_importers(path)),
     )

@@ -47,6 +47,9 @@ class Format:
         How its files begin, as far as that tells them from others.
     second : str
         What a model has besides this file; empty for nothing.
+    weights : str
+        Suffix of the file with the weights, which the loader takes as ``weights``; empty for models
+        of one file.
     extra : str
         The optional dependency that its importer needs.
     loader : str
@@ -63,6 +66,7 @@ class Format:
     suffixes: tuple[str, ...] = ()
     magic: tuple[Magic, ...] = ()
     second: str = ""
+    weights: str = ""
     extra: str = ""
     loader: str = ""
     call: str = ""
@@ -122,8 +126,9 @@ FORMATS = (
         suffixes=(".caffemodel", ".prototxt"),
         magic=tuple(Magic(_PROTOBUF_TEXT, word) for word in (b"name:", b"layer {", b"input:")),
         second=".prototxt with the layers, .caffemodel with the weights",
+        weights=".caffemodel",
+        loader="npusim.importers.caffe.importer:load_caffe",
         call="load_caffe",
-        advice="convert it with caffe2onnx and call load_onnx",
     ),
     Format(
         name="Darknet",
@@ -131,8 +136,9 @@ FORMATS = (
         suffixes=(".cfg", ".weights"),
         magic=(Magic("a Darknet cfg", b"[net]"),),
         second=".cfg with the layers, .weights with the weights",
+        weights=".weights",
+        loader="npusim.importers.darknet.importer:load_darknet",
         call="load_darknet",
-        advice="convert cfg and weights to ONNX and call load_onnx",
     ),
     Format(
         name="Keras",
@@ -196,6 +202,7 @@ def is_stored(path: str | Path) -> bool:
 def load(
     path: str | Path,
     *,
+    weights: str | Path | bool | None = None,
     inputs: Sequence[str] | None = None,
     input_shapes: Shapes | None = None,
     outputs: Sequence[str] | None = None,
@@ -205,7 +212,7 @@ def load(
     Parameters
     ----------
     path : str or Path
-    inputs, input_shapes, outputs
+    weights, inputs, input_shapes, outputs
         As in ``npusim.load_model``.
 
     Raises
@@ -223,13 +230,21 @@ def load(
         form = next(iter(begun), None)
         if form is None or not form.name:
             raise _unknown(path, begun)
-    return load_as(form.name, path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    return load_as(
+        form.name,
+        path,
+        weights=weights,
+        inputs=inputs,
+        input_shapes=input_shapes,
+        outputs=outputs,
+    )
 
 
 def load_as(
     name: str,
     path: str | Path,
     *,
+    weights: str | Path | bool | None = None,
     inputs: Sequence[str] | None = None,
     input_shapes: Shapes | None = None,
     outputs: Sequence[str] | None = None,
@@ -241,7 +256,19 @@ def load_as(
     refuse_other(name, head_of(path), path)
     module, _, function = form.loader.partition(":")
     read = getattr(import_module(module), function)
-    graph: Graph = read(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    cuts = {"inputs": inputs, "input_shapes": input_shapes, "outputs": outputs}
+    graph: Graph
+    if form.weights:
+        graph = read(path, weights, **cuts)
+    elif weights is not None:
+        raise ModelImportError(
+            f"weights {str(weights)!r} is given",
+            where=str(path),
+            rule=f"{form.noun} holds its weights itself",
+            remedy="leave weights out",
+        )
+    else:
+        graph = read(path, **cuts)
     return graph
 
 

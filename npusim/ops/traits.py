@@ -81,7 +81,9 @@ class Traits:
         Constants besides the ifm stay real in a quantized model: the shader reads them as they are.
     f16_results : bool
         The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
-    onnx, tflite : str
+    power : float or None
+        The result is this power of the operand.
+    onnx, tflite, caffe : str
         The source format's operator that means the same without attributes or constants of its
         own; empty when there is none or when a converter translates more than the name.
     golden : str
@@ -115,8 +117,10 @@ class Traits:
     tp_table: TpTable | None = None
     real_parameters: bool = False
     f16_results: bool = False
+    power: float | None = None
     onnx: str = ""
     tflite: str = ""
+    caffe: str = ""
     golden: str = ""
     toolkit: str = ""
     layer_class: str = ""

@@ -50,7 +50,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "sigmoid": (
         Attrs,
         "1 / (1 + exp(-x))",
-        replace(_CURVE, bounds=_UNIT, f16_results=True, onnx="Sigmoid", tflite="LOGISTIC"),
+        replace(
+            _CURVE,
+            bounds=_UNIT,
+            f16_results=True,
+            onnx="Sigmoid",
+            tflite="LOGISTIC",
+            caffe="Sigmoid",
+        ),
     ),
     "tanh": (
         Attrs,
@@ -62,6 +69,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             f16_results=True,
             onnx="Tanh",
             tflite="TANH",
+            caffe="TanH",
         ),
     ),
     "hard_sigmoid": (
@@ -86,7 +94,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "mish": (
         Attrs,
         "x * tanh(log(1 + exp(x)))",
-        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=(-0.3089, inf), onnx="Mish"),
+        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=(-0.3089, inf), onnx="Mish", caffe="Mish"),
     ),
     "elu": (
         AlphaAttrs,
@@ -101,7 +109,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "softplus": (
         Attrs,
         "log(1 + exp(x))",
-        replace(_FUNCTION, activation=True, bounds=_POSITIVE, onnx="Softplus", toolkit="SOFTRELU"),
+        replace(
+            _FUNCTION,
+            activation=True,
+            bounds=_POSITIVE,
+            onnx="Softplus",
+            caffe="BNLL",
+            toolkit="SOFTRELU",
+        ),
     ),
     "softsign": (
         Attrs,
@@ -121,7 +136,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "abs": (
         Attrs,
         "absolute value",
-        replace(_ON_TP, kink=True, bounds=_POSITIVE, onnx="Abs", tflite="ABS"),
+        replace(_ON_TP, kink=True, bounds=_POSITIVE, onnx="Abs", tflite="ABS", caffe="AbsVal"),
     ),
     "neg": (Attrs, "-x", replace(_LOOKUP, onnx="Neg", tflite="NEG")),
     "exp": (Attrs, "exponential", replace(_FUNCTION, bounds=_POSITIVE, onnx="Exp", tflite="EXP")),
@@ -129,14 +144,18 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "sqrt": (
         Attrs,
         "square root",
-        replace(_FUNCTION, bounds=_POSITIVE, onnx="Sqrt", tflite="SQRT"),
+        replace(_FUNCTION, bounds=_POSITIVE, onnx="Sqrt", tflite="SQRT", power=0.5),
     ),
-    "rsqrt": (Attrs, "1 / sqrt(x)", replace(_FUNCTION, bounds=_POSITIVE, tflite="RSQRT")),
-    "square": (Attrs, "x * x", replace(_ON_TP, bounds=_POSITIVE, tflite="SQUARE")),
+    "rsqrt": (
+        Attrs,
+        "1 / sqrt(x)",
+        replace(_FUNCTION, bounds=_POSITIVE, tflite="RSQRT", power=-0.5),
+    ),
+    "square": (Attrs, "x * x", replace(_ON_TP, bounds=_POSITIVE, tflite="SQUARE", power=2.0)),
     "reciprocal": (
         Attrs,
         "1 / x",
-        replace(_LOOKUP, keeps_sign=True, onnx="Reciprocal", golden="rcp"),
+        replace(_LOOKUP, keeps_sign=True, onnx="Reciprocal", power=-1.0, golden="rcp"),
     ),
     "floor": (
         Attrs,

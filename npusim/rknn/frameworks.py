@@ -13,8 +13,14 @@ class OtherFrameworks(RknnState):
 
     @boundary(failed)
     def load_caffe(self, model: Any, proto: Any = "caffe", blobs: Any = None) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._refused("Caffe", model)
+        """Import a Caffe network; without ``blobs`` its weights are seeded pseudo-random numbers.
+
+        ``proto`` names the toolkit's reader ("caffe" or "lstm_caffe") and changes nothing here.
+        """
+        self._start()
+        weights = False if blobs is None else as_path(blobs, "blobs")
+        self._loaded(load_as("Caffe", as_path(model, "model"), weights=weights), model)
+        return OK
 
     @boundary(failed)
     def load_tensorflow(
@@ -40,8 +46,11 @@ class OtherFrameworks(RknnState):
 
     @boundary(failed)
     def load_darknet(self, model: Any, weight: Any = None) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._refused("Darknet", model)
+        """Import a Darknet network, with the file of its weights."""
+        self._start()
+        weights = None if weight is None else as_path(weight, "weight")
+        self._loaded(load_as("Darknet", as_path(model, "model"), weights=weights), model)
+        return OK
 
     @boundary(failed)
     def load_pytorch(

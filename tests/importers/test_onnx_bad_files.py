@@ -128,7 +128,7 @@ def test_protobuf_of_another_kind(refused, save, tmp_path) -> None:
         load_onnx(path)
 
 
-@pytest.mark.parametrize("suffix", ["pb", "caffemodel", "weights", "h5", "params"])
+@pytest.mark.parametrize("suffix", ["pb", "h5", "params"])
 def test_other_suffixes_name_the_onnx_route(suffix) -> None:
     with pytest.raises(ModelImportError, match=r"export the model to ONNX"):
         load(f"net.{suffix}")

@@ -1,0 +1,188 @@
+"""Replay recorded models of other frameworks: import, float evaluator, compare."""
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from npusim.conformance.boxes import behind, options_of
+from npusim.conformance.deviations import ACCEPTED, DIFFERS, REFUSED, reason_for
+from npusim.conformance.importer_cases import Array, ImporterCase, read_cases
+from npusim.errors import ModelImportError, NpusimError
+from npusim.importers.formats import format_named, load_as
+from npusim.ir.graph import Graph
+from npusim.reference.evaluate import evaluate
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-5
+TO_NCHW = (0, 3, 1, 2)
+_NAMED = re.compile(r"\b(layer|node) |\bline \d")
+
+
+@dataclass(frozen=True, slots=True)
+class Framework:
+    """How the cases of a framework are loaded.
+
+    Attributes
+    ----------
+    format : str
+        Its row in the table of file formats.
+    suffixes : tuple of str
+        Of the network and of the weights, if those are a file of their own.
+    nhwc : bool
+        Whether four-axis inputs are recorded as N, H, W, C.
+    """
+
+    format: str
+    suffixes: tuple[str, ...]
+    nhwc: bool = False
+
+
+FRAMEWORKS: Mapping[str, Framework] = {
+    "caffe": Framework("Caffe", (".prototxt", ".caffemodel")),
+    "darknet": Framework("Darknet", (".cfg", ".weights")),
+    "keras": Framework("Keras", (".keras", ".h5"), nhwc=True),
+    "mxnet": Framework("MXNet", (".json", ".params")),
+    "tensorflow": Framework("TensorFlow", (".pb",), nhwc=True),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class ImporterResult:
+    """The cases of one framework in one file.
+
+    Attributes
+    ----------
+    agreed, refused : int
+        Models with the recorded outputs, and models that are refused as the program does it.
+    deviations : list of (str, str)
+        Label and reason of cases that differ on purpose.
+    failures : list of str
+        Cases that differ without a reason, a line each.
+    """
+
+    file: str
+    framework: str
+    cases: int = 0
+    agreed: int = 0
+    refused: int = 0
+    deviations: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every difference has a reason."""
+        return not self.failures
+
+    def add(self, case: ImporterCase) -> None:
+        """Replay a case and count it."""
+        self.cases += 1
+        outcome, what = replay_case(case)
+        if not outcome and case.error:
+            self.refused += 1
+        elif not outcome:
+            self.agreed += 1
+        elif reason := reason_for(case, outcome):
+            self.deviations.append((case.label, f"{outcome}: {reason}"))
+        else:
+            self.failures.append(f"{case.label}: {outcome}: {what}")
+
+
+def replay_importers(path: Path) -> Iterator[ImporterResult]:
+    """Yield the results of a file, one per framework that has an importer."""
+    results: dict[str, ImporterResult] = {}
+    for case in read_cases(path):
+        name = case.framework
+        if name not in results:
+            results[name] = ImporterResult(file=path.name, framework=name)
+        if name not in FRAMEWORKS or not format_named(FRAMEWORKS[name].format).loader:
+            results[name].cases += 1
+            results[name].note = "no importer"
+            continue
+        results[name].add(case)
+    yield from results.values()
+
+
+def replay_case(case: ImporterCase) -> tuple[str, str]:
+    """Return how a case differs from its record, in a word and a line; ('', '') when it agrees.
+
+    A model that the program refuses must be refused with the name of a layer or of a file.
+    """
+    with tempfile.TemporaryDirectory(prefix="npusim-case-") as folder:
+        case.write(Path(folder))
+        try:
+            graph = _loaded(case, Path(folder))
+        except ModelImportError as error:
+            text = " ".join(str(error).split())
+            if not case.error:
+                return REFUSED, text
+            return ("", "") if _NAMED.search(text) else (REFUSED, f"without a place: {text}")
+        except NpusimError as error:
+            return REFUSED, f"{type(error).__name__}: {error}"
+    if case.error:
+        return ACCEPTED, f"the program says: {case.error}"
+    what = _difference(case, graph)
+    return (DIFFERS, what) if what else ("", "")
+
+
+def _loaded(case: ImporterCase, folder: Path) -> Graph:
+    framework = FRAMEWORKS[case.framework]
+    paths = [
+        folder / Path(name).name
+        for suffix in framework.suffixes
+        for name in case.files
+        if name.endswith(suffix)
+    ]
+    second = format_named(framework.format).weights
+    if not second:
+        return load_as(framework.format, paths[0])
+    return load_as(framework.format, paths[0], weights=paths[1] if len(paths) > 1 else False)
+
+
+def _feeds(case: ImporterCase, graph: Graph) -> dict[str, Array]:
+    feeds = {}
+    inputs = list(case.inputs)
+    for index, name in enumerate(graph.inputs):
+        spec = graph.spec(name)
+        if name in case.inputs or len(graph.inputs) == len(inputs) == 1:
+            value = case.inputs[name if name in case.inputs else inputs[index]]
+            if FRAMEWORKS[case.framework].nhwc and value.ndim == 4:
+                value = value.transpose(TO_NCHW)
+        else:
+            value = np.zeros(spec.shape)
+        feeds[name] = np.ascontiguousarray(value, spec.dtype.numpy)
+    return feeds
+
+
+def _difference(case: ImporterCase, graph: Graph) -> str:
+    try:
+        results = evaluate(graph, _feeds(case, graph))
+    except NpusimError as error:
+        return f"{type(error).__name__}: {error}"
+    for name, wanted in case.outputs.items():
+        found = results.get(name)
+        if case.framework == "darknet" and re.search("_(yolo|region)$", name):
+            found = _boxes(case, name, results)
+        if found is None:
+            return f"output {name!r} is missing, there are {list(results)}"
+        if found.shape != wanted.shape:
+            return f"output {name!r} is {found.shape}, recorded {wanted.shape}"
+        if not np.allclose(found, wanted, RELATIVE, ABSOLUTE, equal_nan=True):
+            gap = float(np.nanmax(np.abs(found.astype(np.float64) - wanted)))
+            return f"output {name!r} differs by up to {gap:.3g}"
+    return ""
+
+
+def _boxes(case: ImporterCase, name: str, results: Mapping[str, Array]) -> Array | None:
+    """Return what a box layer makes of the network's output in front of it."""
+    index = int(name.partition("_")[0])
+    front = results.get(f"{name}/front")
+    if front is None:
+        front = next((v for k, v in results.items() if k.startswith(f"{index - 1}_")), None)
+    if front is None:
+        return None
+    kind, options = options_of(case.files["net.cfg"].decode(), index)
+    return behind(front, kind, options, "fork" in case.program)

@@ -1,0 +1,60 @@
+"""Values that are known before a run: movement and simple arithmetic of constants."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from npusim.importers.common.builder import Array
+from npusim.ir.attrs import (
+    Attrs,
+    AxisAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    SplitAttrs,
+    TileAttrs,
+    TransposeAttrs,
+)
+
+_ARITHMETIC: dict[str, Callable[..., Array]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "max": np.maximum,
+    "min": np.minimum,
+    "pow": np.power,
+    "square": np.square,
+    "sqrt": np.sqrt,
+    "exp": np.exp,
+    "log": np.log,
+    "abs": np.abs,
+    "reciprocal": np.reciprocal,
+}
+
+
+def folded(op: str, values: Sequence[Array], attrs: Attrs) -> list[Array] | None:
+    """Return the outputs of an operator on known values; None for operators not done here."""
+    first = values[0]
+    if op == "identity":
+        return [first]
+    if op in _ARITHMETIC:
+        with np.errstate(all="ignore"):
+            return [np.asarray(_ARITHMETIC[op](*values))]
+    match attrs:
+        case ReshapeAttrs(shape=shape):
+            return [first.reshape(shape)]
+        case TransposeAttrs(perm=perm):
+            return [np.ascontiguousarray(first.transpose(perm))]
+        case TileAttrs(repeats=repeats):
+            return [np.tile(first, repeats)]
+        case SplitAttrs(axis=axis, sizes=sizes):
+            return np.split(first, np.cumsum(sizes)[:-1], axis)
+        case SliceAttrs(begin=begin, end=end, step=step):
+            for axis, (b, e, s) in enumerate(zip(begin, end, step, strict=True)):
+                first = first.take(range(b, e, s), axis)
+            return [first]
+        case AxisAttrs(axis=axis) if op == "concat":
+            return [np.concatenate(values, axis)]
+        case AxisAttrs(axis=axis) if op == "gather":
+            return [np.take(first, values[1], axis)]
+    return None

@@ -1,0 +1,146 @@
+"""Models of two files: the weights beside the network, and the shapes of inputs."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from npusim.errors import ModelImportError
+from npusim.importers.common.builder import check_elements, suggestion
+from npusim.ir.tensor import Shape
+
+WEIGHTS_FOUND, NO_WEIGHTS = "weights: ", "NO TRAINED WEIGHTS"
+"""How notes begin that everybody should see."""
+
+
+class Fingerprint:
+    """The SHA-256 of a file, computed in a thread of its own while the file is being read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = ""
+        self._error: OSError | None = None
+        self._thread = Thread(target=self._compute, daemon=True)
+        self._thread.start()
+
+    def _compute(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:  # handed to who asks
+            self._error = error
+
+    def hexdigest(self) -> str:
+        """Return the digest as hexadecimal digits; waits for it.
+
+        Raises
+        ------
+        ModelImportError
+            When the file cannot be read to its end.
+        """
+        self._thread.join()
+        if self._error is not None:
+            raise ModelImportError(
+                f"cannot be read: {self._error.strerror}", where=str(self._path)
+            ) from self._error
+        return self._digest
+
+
+def beside(path: Path, suffix: str) -> Path | None:
+    """Return the file of the same stem and another suffix beside a file, if it exists."""
+    found = path.with_suffix(suffix)
+    return found if found.is_file() else None
+
+
+def network_of(path: Path, weights_suffix: str, suffix: str) -> Path:
+    """Return the network's file: a path, or what lies beside it when it is the weights file.
+
+    Raises
+    ------
+    ModelImportError
+        When only the weights are there.
+    """
+    if path.suffix.lower() != weights_suffix:
+        return path
+    found = beside(path, suffix)
+    if found is None:
+        raise ModelImportError(
+            "this file holds weights, the network is not beside it",
+            where=str(path),
+            rule=f"the network is a {suffix} file",
+            remedy=f'load_model("net{suffix}", weights="{path.name}")',
+        )
+    return found
+
+
+def wanted_shape(
+    name: str,
+    own: Sequence[int] | None,
+    shapes: Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None,
+    inputs: Sequence[str],
+    where: str,
+) -> Shape | None:
+    """Return the shape of an input: the file's, changed by what is given; None when unknown.
+
+    Parameters
+    ----------
+    own : sequence of int or None
+        Sizes in the file.
+    shapes : mapping, sequence or None
+        By input, or in the order of ``inputs``. The batch may be left out; None and -1 keep the
+        file's size.
+
+    Raises
+    ------
+    ModelImportError
+        For names that are no input, another number of shapes or axes, and absurd sizes.
+    """
+    given: Sequence[Any] | None
+    if shapes is None:
+        given = None
+    elif isinstance(shapes, Mapping):
+        for key in shapes:
+            if key not in inputs:
+                raise ModelImportError(
+                    f"input_shapes names {key!r}, which is no input",
+                    where=where,
+                    rule=f"inputs: {', '.join(map(repr, inputs))}",
+                    remedy=suggestion(str(key), inputs),
+                )
+        given = shapes.get(name)
+    else:
+        if len(shapes) != len(inputs):
+            raise ModelImportError(
+                f"{len(shapes)} input shapes for {len(inputs)} inputs {list(inputs)}",
+                where=where,
+                rule="one shape per input, in order",
+            )
+        given = shapes[list(inputs).index(name)]
+    if given is None:
+        shape = None if own is None else tuple(own)
+    else:
+        try:
+            wished = [None if n is None or int(n) == -1 else int(n) for n in given]
+        except (TypeError, ValueError):
+            wished = [0]
+        if own is not None and len(wished) == len(own) - 1:
+            wished.insert(0, None)
+        elif own is None and len(wished) == 3:
+            wished.insert(0, 1)
+        if own is not None and len(wished) != len(own):
+            raise ModelImportError(
+                f"the shape {given!r} given for input {name!r} has {len(wished)} sizes",
+                where=where,
+                rule=f"the file's is {tuple(own)}; the batch may be left out",
+            )
+        kept = own or (0,) * len(wished)
+        shape = tuple(k if w is None else w for w, k in zip(wished, kept, strict=True))
+    if shape is None:
+        return None
+    check_elements(shape, f"input {name!r}", where)
+    if 0 in shape:
+        raise ModelImportError(
+            f"input {name!r} has the shape {shape}", where=where, rule="positive whole numbers"
+        )
+    return shape

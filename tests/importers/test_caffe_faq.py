@@ -1,0 +1,124 @@
+"""Cases 3.1 to 3.6 of the vendor's FAQ, the names of the cases in front."""
+
+import numpy as np
+import pytest
+
+import npusim
+from npusim.errors import UnsupportedOpError
+from npusim.rknn import RKNN
+from tests.importers.caffe_build import input_layer, layer, load, run
+
+POOL = "pooling_param {{ pool: MAX kernel_size: 2 stride: 2 round_mode: {} }}"
+HEAD = (
+    input_layer("data", (1, 3, 8, 8))
+    + """
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 4 kernel_size: 3 stride: 2 pad: 1 } }
+layer { name: "l" type: "Convolution" bottom: "c" top: "l"
+        convolution_param { num_output: 8 kernel_size: 1 } }
+layer { name: "lp" type: "Permute" bottom: "l" top: "lp"
+        permute_param { order: 0 order: 2 order: 3 order: 1 } }
+layer { name: "mbox_loc" type: "Flatten" bottom: "lp" top: "mbox_loc" }
+layer { name: "s" type: "Convolution" bottom: "c" top: "s"
+        convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "sp" type: "Permute" bottom: "s" top: "sp"
+        permute_param { order: 0 order: 2 order: 3 order: 1 } }
+layer { name: "mbox_conf" type: "Flatten" bottom: "sp" top: "mbox_conf" }
+layer { name: "mbox_priorbox" type: "PriorBox" bottom: "c" bottom: "data" top: "mbox_priorbox"
+        prior_box_param { min_size: 3 max_size: 5 } }
+"""
+)
+DETECTION = """
+layer { name: "detection_out" type: "DetectionOutput" bottom: "mbox_loc" bottom: "mbox_conf"
+        bottom: "mbox_priorbox" top: "detection_out"
+        detection_output_param { num_classes: 2 keep_top_k: 10 } }
+"""
+
+
+def test_3_1_the_old_form_of_inputs_is_taken(tmp_path):
+    old = 'input: "x"\ninput_dim: 1\ninput_dim: 3\ninput_dim: 4\ninput_dim: 5\n' + layer("ReLU")
+    graph = load(tmp_path, old)
+    assert graph.spec("x").shape == (1, 3, 4, 5)
+
+
+@pytest.mark.parametrize(("word", "size"), [("CEIL", 3), ("FLOOR", 2)])
+def test_3_2_round_mode_gives_both_sizes(tmp_path, word, size):
+    text = input_layer("x", (1, 1, 5, 5)) + layer("Pooling", more=POOL.format(word))
+    assert load(tmp_path, text).spec("y").shape == (1, 1, size, size)
+
+
+@pytest.mark.parametrize("name", ["_plus0_17", "a b", "层1", "x:y/z"])
+def test_3_3_any_layer_name_works_in_all_files(tmp_path, name):
+    text = (input_layer("x", (1, 2, 3, 3)) + layer("AbsVal")).replace(
+        'name: "l"', f'name: "{name}"'
+    )
+    graph = load(tmp_path, text)
+    assert graph.nodes[0].origin == (name,)
+    program = npusim.compile(npusim.float16(graph))
+    assert program.run({"x": -np.ones((1, 2, 3, 3), np.float32)}, preprocessed=True)["y"].min() == 1
+    npusim.save(graph, tmp_path / "net.npusim")
+    again = npusim.load_model(tmp_path / "net.npusim")
+    assert [node.name for node in again.nodes] == [node.name for node in graph.nodes]
+
+
+def test_3_4_the_detection_layer_is_refused_with_the_cut(tmp_path):
+    with pytest.raises(UnsupportedOpError) as caught:
+        load(tmp_path, HEAD + DETECTION)
+    cut = "outputs=['mbox_loc', 'mbox_conf', 'mbox_priorbox']"
+    assert "'detection_out' (line 18): DetectionOutput" in str(caught.value)
+    assert cut in str(caught.value)
+    names = ["mbox_loc", "mbox_conf", "mbox_priorbox"]
+    assert load(tmp_path, HEAD + DETECTION, outputs=names).outputs == tuple(names)
+
+
+def test_3_5_constant_prior_boxes_stay_an_output(tmp_path):
+    graph = load(tmp_path, HEAD)
+    assert graph.outputs == ("mbox_loc", "mbox_conf", "mbox_priorbox")
+    boxes = run(graph, np.zeros((1, 3, 8, 8)))[2]
+    assert boxes.shape == (1, 2, 4 * 4 * 2 * 4)
+    step, half = 2.0, 1.5
+    first = [(1 - half) / 8, (1 - half) / 8, (1 + half) / 8, (1 + half) / 8]
+    np.testing.assert_allclose(boxes[0, 0, :4], first, 1e-6)
+    np.testing.assert_allclose(boxes[0, 0, 8] - boxes[0, 0, 0], step / 8, 1e-6)
+    program = npusim.compile(npusim.float16(graph))
+    found = program.run({"data": np.zeros((1, 3, 8, 8), np.float32)}, preprocessed=True)
+    np.testing.assert_allclose(found["mbox_priorbox"], boxes, 1e-3)
+
+
+def test_3_6_the_python_layer_shows_the_native_one(tmp_path):
+    text = input_layer("s", (1, 18, 4, 4)) + input_layer("b", (1, 36, 4, 4))
+    text += layer(
+        "Python",
+        ("s", "b"),
+        ("rois",),
+        "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+        "param_str: \"'feat_stride': 8\" }",
+    )
+    with pytest.raises(UnsupportedOpError) as caught:
+        load(tmp_path, text)
+    for word in (
+        'type: "Proposal"',
+        "feat_stride: 8",
+        "base_size: 16",
+        "post_nms_topn",
+        "scale: 32",
+    ):
+        assert word in str(caught.value)
+
+
+def test_the_toolkits_flow_with_and_without_weights(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(HEAD)
+    rknn = RKNN()
+    rknn.config(mean_values=[[127.5] * 3], std_values=[[127.5] * 3])
+    assert rknn.load_caffe(model=str(path), proto="caffe", blobs=None) == 0
+    assert rknn.build(do_quantization=False) == 0
+    assert rknn.init_runtime() == 0
+    image = np.full((8, 8, 3), (255, 127.5, 0), np.float32)
+    outputs = rknn.inference(inputs=[image], data_type="float32")
+    assert [out.shape for out in outputs] == [(1, 128), (1, 64), (1, 2, 128)]
+    # three channels are reversed by default: blue first, as Caffe was trained
+    graph = npusim.load_model(path, weights=False)
+    x = np.broadcast_to(np.array([-1, 0, 1], np.float32).reshape(1, 3, 1, 1), (1, 3, 8, 8))
+    np.testing.assert_allclose(outputs[0], run(graph, x)[0], atol=5e-3)
+    assert rknn.load_caffe(str(path), "caffe", str(tmp_path / "none.caffemodel")) == -1
