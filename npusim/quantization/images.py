@@ -69,7 +69,8 @@ def _decode_jpeg(path: Path, header: Image.Image, channels: int) -> NDArray[np.u
     inks = decode_jpeg(data, "CMYK", fastdct=True, fastupsample=False).astype(np.int32)
     if "adobe" not in header.info:  # Adobe's programs store ink as 255 - amount
         inks = 255 - inks
-    return (inks[:, :, :3] * inks[:, :, 3:] // 255).astype(np.uint8)
+    found = (inks[:, :, :3] * inks[:, :, 3:] // 255).astype(np.uint8)
+    return found
 
 
 def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
