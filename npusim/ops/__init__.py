@@ -1,8 +1,31 @@
 """Operator definitions. Importing this package registers all families."""
 
 from npusim.ops import conv, eltwise, move, norm, pool, reduce, unary
-from npusim.ops.registry import OpDef, infer_shapes, node_macs, op_def, op_names, register
+from npusim.ops.registry import (
+    OpDef,
+    averages,
+    infer_shapes,
+    keeps_codes,
+    node_macs,
+    op_def,
+    op_names,
+    ops_where,
+    register,
+)
+from npusim.ops.traits import TpTable, Traits
 
-__all__ = ["OpDef", "infer_shapes", "node_macs", "op_def", "op_names", "register"]
+__all__ = [
+    "OpDef",
+    "TpTable",
+    "Traits",
+    "averages",
+    "infer_shapes",
+    "keeps_codes",
+    "node_macs",
+    "op_def",
+    "op_names",
+    "ops_where",
+    "register",
+]
 
 FAMILIES = (conv, eltwise, move, norm, pool, reduce, unary)

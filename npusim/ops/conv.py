@@ -9,6 +9,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, FcAttrs, MatmulAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits
 
 
 def _conv_macs(attrs: Conv2dAttrs, ins: Sequence[Shape], out: Shape) -> int:
@@ -19,6 +20,7 @@ def _conv_macs(attrs: Conv2dAttrs, ins: Sequence[Shape], out: Shape) -> int:
     "conv2d",
     Conv2dAttrs,
     "convolution; grouped and depthwise forms included",
+    Traits(weighted=True, accumulates=True, layer_class="ConvolutionReluPoolingLayer2"),
     inputs=3,
     macs=_conv_macs,  # type: ignore[arg-type]
 )
@@ -62,6 +64,13 @@ def _deconv_macs(attrs: Deconv2dAttrs, ins: Sequence[Shape], out: Shape) -> int:
     "deconv2d",
     Deconv2dAttrs,
     "transposed convolution",
+    Traits(
+        weighted=True,
+        accumulates=True,
+        toolkit="DECONVOLUTION",
+        layer_class="DeConvolutionLayer",
+        kernel="deconvolution.layer",
+    ),
     inputs=3,
     macs=_deconv_macs,  # type: ignore[arg-type]
 )
@@ -92,7 +101,20 @@ def _fc_macs(attrs: FcAttrs, ins: Sequence[Shape], out: Shape) -> int:
     return prod(out) * ins[1][1]
 
 
-@register("fc", FcAttrs, "fully connected layer", inputs=3, macs=_fc_macs)  # type: ignore[arg-type]
+@register(
+    "fc",
+    FcAttrs,
+    "fully connected layer",
+    Traits(
+        weighted=True,
+        accumulates=True,
+        toolkit="FCL",
+        layer_class="FullyConnectedReluLayer",
+        kernel="fullyconnected.relu.layer",
+    ),
+    inputs=3,
+    macs=_fc_macs,  # type: ignore[arg-type]
+)
 def fc(attrs: FcAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(.., K), (O, K), (O) -> (.., O)."""
     ifm, weights, bias = ins
@@ -112,6 +134,7 @@ def _matmul_macs(attrs: MatmulAttrs, ins: Sequence[Shape], out: Shape) -> int:
     "matmul",
     MatmulAttrs,
     "product of two activations (i16 with b transposed: the chip's sums wrap, not modelled)",
+    Traits(toolkit="MATRIXMUL"),
     inputs=2,
     macs=_matmul_macs,  # type: ignore[arg-type]
 )

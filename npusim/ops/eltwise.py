@@ -8,6 +8,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import EltwiseAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits
 
 
 def binary(attrs: EltwiseAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -18,6 +19,64 @@ def binary(attrs: EltwiseAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
         raise GraphError(f"shapes {ins[0]} and {ins[1]} do not broadcast") from None
 
 
-BINARY_OPS = ("add", "sub", "mul", "div", "max", "min", "pow")
-for _name in BINARY_OPS:
-    register(_name, EltwiseAttrs, f"element-wise {_name}", inputs=2)(binary)
+def _binary(name: str, traits: Traits) -> None:
+    register(name, EltwiseAttrs, f"element-wise {name}", traits, inputs=2)(binary)
+
+
+_binary(
+    "add",
+    Traits(
+        elementwise=True,
+        accumulates=True,
+        keeps_sign=True,
+        onnx="Add",
+        tflite="ADD",
+        layer_class="TensorAdd",
+        kernel="tensor.add",
+    ),
+)
+_binary(
+    "sub",
+    Traits(
+        elementwise=True,
+        accumulates=True,
+        onnx="Sub",
+        tflite="SUB",
+        toolkit="SUBTRACT",
+        layer_class="TensorSub",
+        kernel="tensor.sub",
+    ),
+)
+_binary(
+    "mul",
+    Traits(
+        elementwise=True,
+        keeps_sign=True,
+        onnx="Mul",
+        tflite="MUL",
+        toolkit="MULTIPLY",
+        layer_class="TensorMultiply",
+        kernel="tensor.multiply",
+    ),
+)
+_binary(
+    "div",
+    Traits(
+        elementwise=True,
+        keeps_sign=True,
+        onnx="Div",
+        tflite="DIV",
+        toolkit="DIVIDE",
+        layer_class="TensorDiv",
+        kernel="tensor.div",
+    ),
+)
+_binary(
+    "max",
+    Traits(elementwise=True, keeps_sign=True, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
+)
+_binary(
+    "min",
+    Traits(elementwise=True, keeps_sign=True, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
+)
+_binary("pow", Traits(elementwise=True, onnx="Pow", tflite="POW"))

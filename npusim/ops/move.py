@@ -1,6 +1,7 @@
 """Operators that move elements: reshape, transpose, concat, split, slice, pad, resize, .."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from npusim.errors import GraphError
@@ -12,6 +13,7 @@ from npusim.ir.attrs import (
     PadAttrs,
     ReshapeAttrs,
     ResizeAttrs,
+    ResizeMode,
     SliceAttrs,
     SplitAttrs,
     TileAttrs,
@@ -19,15 +21,25 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits, always, kind_is
+
+_MOVE = Traits(moves=True, tp_copy=True, keeps_codes=always, on_codes=True, keeps_sign=True)
+_VIEW = replace(_MOVE, view=True)
+_SHADER_MOVE = replace(_MOVE, tp_copy=False)
 
 
-@register("identity", Attrs, "copy")
+@register(
+    "identity",
+    Attrs,
+    "copy",
+    replace(_VIEW, homogeneous=True, onnx="Identity", toolkit="NOOP"),
+)
 def identity(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Output shape is the input's."""
     return (ins[0],)
 
 
-@register("reshape", ReshapeAttrs, "same elements in order, another shape")
+@register("reshape", ReshapeAttrs, "same elements in order, another shape", _VIEW)
 def reshape(attrs: ReshapeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Keep the number of elements."""
     if prod(ins[0]) != prod(attrs.shape):
@@ -37,7 +49,17 @@ def reshape(attrs: ReshapeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (attrs.shape,)
 
 
-@register("transpose", TransposeAttrs, "permutation of the axes")
+@register(
+    "transpose",
+    TransposeAttrs,
+    "permutation of the axes",
+    replace(
+        _MOVE,
+        toolkit="PERMUTE",
+        layer_class="TensorTranspose",
+        kernel="openvx.tensor_transpose",
+    ),
+)
 def transpose(attrs: TransposeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Output axis i is input axis perm[i]."""
     if sorted(attrs.perm) != list(range(len(ins[0]))):
@@ -45,7 +67,13 @@ def transpose(attrs: TransposeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (tuple(ins[0][p] for p in attrs.perm),)
 
 
-@register("concat", AxisAttrs, "joins tensors along an axis", inputs=(1, 4096))
+@register(
+    "concat",
+    AxisAttrs,
+    "joins tensors along an axis",
+    Traits(moves=True, tp_copy=True, on_codes=True, keeps_sign=True, layer_class="ConcatLayer"),
+    inputs=(1, 4096),
+)
 def concat(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """All other axes agree."""
     axis, first = attrs.axis, ins[0]
@@ -57,7 +85,7 @@ def concat(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((*first[:axis], sum(s[axis] for s in ins), *first[axis + 1 :]),)
 
 
-@register("split", SplitAttrs, "cuts a tensor along an axis")
+@register("split", SplitAttrs, "cuts a tensor along an axis", _MOVE)
 def split(attrs: SplitAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Sizes add up to the axis."""
     (ifm,) = ins
@@ -66,7 +94,7 @@ def split(attrs: SplitAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return tuple((*ifm[: attrs.axis], n, *ifm[attrs.axis + 1 :]) for n in attrs.sizes)
 
 
-@register("slice", SliceAttrs, "part of a tensor, steps and reversal included")
+@register("slice", SliceAttrs, "part of a tensor, steps and reversal included", _MOVE)
 def slice_(attrs: SliceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """begin:end:step on every axis."""
     (ifm,) = ins
@@ -80,7 +108,12 @@ def slice_(attrs: SliceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (out,)
 
 
-@register("pad", PadAttrs, "adds constant, edge or mirrored elements")
+@register(
+    "pad",
+    PadAttrs,
+    "adds constant, edge or mirrored elements",
+    replace(_MOVE, homogeneous=True),
+)
 def pad(attrs: PadAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Give front + size + back on every axis."""
     (ifm,) = ins
@@ -92,7 +125,12 @@ def pad(attrs: PadAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (out,)
 
 
-@register("resize", ResizeAttrs, "nearest or bilinear resize of height and width")
+@register(
+    "resize",
+    ResizeAttrs,
+    "nearest or bilinear resize of height and width",
+    Traits(keeps_codes=kind_is("mode", ResizeMode.NEAREST), on_codes=True, keeps_sign=True),
+)
 def resize(attrs: ResizeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C,*size)."""
     (ifm,) = ins
@@ -101,7 +139,7 @@ def resize(attrs: ResizeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((ifm[0], ifm[1], *attrs.size),)
 
 
-@register("depth2space", BlockAttrs, "channels to blocks of pixels")
+@register("depth2space", BlockAttrs, "channels to blocks of pixels", _MOVE)
 def depth2space(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C/b/b,H*b,W*b)."""
     n, c, h, w = ins[0]
@@ -111,7 +149,7 @@ def depth2space(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((n, c // block // block, h * block, w * block),)
 
 
-@register("space2depth", BlockAttrs, "blocks of pixels to channels")
+@register("space2depth", BlockAttrs, "blocks of pixels to channels", _MOVE)
 def space2depth(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C*b*b,H/b,W/b)."""
     n, c, h, w = ins[0]
@@ -121,7 +159,12 @@ def space2depth(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((n, c * block * block, h // block, w // block),)
 
 
-@register("channel_shuffle", GroupAttrs, "interleaves groups of channels")
+@register(
+    "channel_shuffle",
+    GroupAttrs,
+    "interleaves groups of channels",
+    replace(_MOVE, golden="shuffle", toolkit="SHUFFLECHANNEL"),
+)
 def channel_shuffle(attrs: GroupAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
     if ins[0][1] % attrs.group:
@@ -129,7 +172,7 @@ def channel_shuffle(attrs: GroupAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...
     return (ins[0],)
 
 
-@register("tile", TileAttrs, "repeats a tensor along its axes")
+@register("tile", TileAttrs, "repeats a tensor along its axes", _SHADER_MOVE)
 def tile(attrs: TileAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Give size * repeats on every axis."""
     if len(attrs.repeats) != len(ins[0]):
@@ -137,7 +180,7 @@ def tile(attrs: TileAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (tuple(n * r for n, r in zip(ins[0], attrs.repeats, strict=True)),)
 
 
-@register("gather", AxisAttrs, "picks entries along an axis by index", inputs=2)
+@register("gather", AxisAttrs, "picks entries along an axis by index", _SHADER_MOVE, inputs=2)
 def gather(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Replace the axis of the data by the axes of the indices."""
     data, indices = ins

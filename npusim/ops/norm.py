@@ -6,9 +6,16 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import AxisAttrs, LrnAttrs, NormAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits
 
 
-@register("batch_norm", NormAttrs, "(x - mean) / sqrt(var + epsilon) * gamma + beta", inputs=5)
+@register(
+    "batch_norm",
+    NormAttrs,
+    "(x - mean) / sqrt(var + epsilon) * gamma + beta",
+    Traits(real_parameters=True, golden="batchnorm"),
+    inputs=5,
+)
 def batch_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """ifm, gamma, beta, mean, var (one value per channel, axis 1)."""
     ifm = ins[0]
@@ -17,7 +24,13 @@ def batch_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (ifm,)
 
 
-@register("instance_norm", NormAttrs, "normalises each channel of each sample", inputs=3)
+@register(
+    "instance_norm",
+    NormAttrs,
+    "normalises each channel of each sample",
+    Traits(real_parameters=True, golden="instancenorm"),
+    inputs=3,
+)
 def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """ifm, gamma, beta."""
     return (ins[0],)
@@ -27,6 +40,7 @@ def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "layer_norm",
     NormAttrs,
     "normalises over the axes from ``axis`` on (i8: the chip's kernel leaves rows 0, not modelled)",
+    Traits(real_parameters=True, golden="layernorm"),
     inputs=3,
 )
 def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -34,13 +48,18 @@ def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (ins[0],)
 
 
-@register("l2norm", AxisAttrs, "x / sqrt(sum of squares along an axis)")
+@register(
+    "l2norm",
+    AxisAttrs,
+    "x / sqrt(sum of squares along an axis)",
+    Traits(keeps_sign=True, bounds=(-1.0, 1.0), toolkit="L2_NORMALIZE"),
+)
 def l2norm(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
     return (ins[0],)
 
 
-@register("lrn", LrnAttrs, "local response normalisation across channels")
+@register("lrn", LrnAttrs, "local response normalisation across channels", Traits(keeps_sign=True))
 def lrn(attrs: LrnAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
     return (ins[0],)

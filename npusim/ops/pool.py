@@ -1,15 +1,27 @@
 """Pooling."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 
 from npusim.errors import GraphError
-from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs
+from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits, kind_is
+
+_POOL = Traits(
+    keeps_codes=kind_is("kind", PoolKind.MAX),
+    averages=kind_is("kind", PoolKind.AVG),
+    homogeneous=True,
+    keeps_sign=True,
+    toolkit="POOL",
+    layer_class="PoolingLayer2",
+    kernel="pooling.layer2",
+)
 
 
-@register("pool2d", Pool2dAttrs, "max or average pooling over a window")
+@register("pool2d", Pool2dAttrs, "max or average pooling over a window", _POOL)
 def pool2d(attrs: Pool2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C,OH,OW)."""
     (ifm,) = ins
@@ -30,7 +42,12 @@ def pool2d(attrs: Pool2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((ifm[0], ifm[1], spatial[0], spatial[1]),)
 
 
-@register("global_pool", GlobalPoolAttrs, "max or average over the whole feature map")
+@register(
+    "global_pool",
+    GlobalPoolAttrs,
+    "max or average over the whole feature map",
+    replace(_POOL, golden="globalpool"),
+)
 def global_pool(attrs: GlobalPoolAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C,1,1)."""
     (ifm,) = ins

@@ -1,10 +1,13 @@
 """Reductions, argmax and softmax."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 
 from npusim.ir.attrs import ArgAttrs, AxisAttrs, ReduceAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import Traits, always
 
 
 def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -15,9 +18,17 @@ def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (tuple(n for i, n in enumerate(ifm) if i not in attrs.axes),)
 
 
-REDUCE_OPS = ("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
-for _name in REDUCE_OPS:
-    register(_name, ReduceAttrs, f"{_name.removeprefix('reduce_')} over axes")(reduced)
+_REDUCE = Traits(keeps_sign=True, toolkit="REDUCE")
+_EXTREME = replace(_REDUCE, keeps_codes=always, on_codes=True)
+_REDUCTIONS = {
+    "reduce_mean": replace(_REDUCE, averages=always, onnx="ReduceMean", tflite="MEAN"),
+    "reduce_sum": replace(_REDUCE, onnx="ReduceSum", tflite="SUM"),
+    "reduce_max": replace(_EXTREME, onnx="ReduceMax", tflite="REDUCE_MAX"),
+    "reduce_min": replace(_EXTREME, onnx="ReduceMin", tflite="REDUCE_MIN"),
+    "reduce_prod": replace(_REDUCE, onnx="ReduceProd", tflite="REDUCE_PROD"),
+}
+for _name, _traits in _REDUCTIONS.items():
+    register(_name, ReduceAttrs, f"{_name.removeprefix('reduce_')} over axes", _traits)(reduced)
 
 
 def arg_extreme(attrs: ArgAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -25,8 +36,9 @@ def arg_extreme(attrs: ArgAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return reduced(ReduceAttrs(axes=(attrs.axis,), keepdims=attrs.keepdims), ins)
 
 
-register("argmax", ArgAttrs, "index of the first maximum")(arg_extreme)
-register("argmin", ArgAttrs, "index of the first minimum")(arg_extreme)
+_INDEX = Traits(on_codes=True, keeps_sign=True)
+register("argmax", ArgAttrs, "index of the first maximum", _INDEX)(arg_extreme)
+register("argmin", ArgAttrs, "index of the first minimum", _INDEX)(arg_extreme)
 
 
 def along_axis(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -34,5 +46,21 @@ def along_axis(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (ins[0],)
 
 
-register("softmax", AxisAttrs, "exp(x) over its sum along an axis")(along_axis)
-register("log_softmax", AxisAttrs, "logarithm of softmax")(along_axis)
+register(
+    "softmax",
+    AxisAttrs,
+    "exp(x) over its sum along an axis",
+    Traits(
+        f16_results=True,
+        keeps_sign=True,
+        bounds=(0.0, 1.0),
+        layer_class="SoftmaxLayer2",
+        kernel="softmaxlayer2.layer",
+    ),
+)(along_axis)
+register(
+    "log_softmax",
+    AxisAttrs,
+    "logarithm of softmax",
+    Traits(f16_results=True, bounds=(-inf, 0.0), golden="logsoftmax"),
+)(along_axis)

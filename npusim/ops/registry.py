@@ -1,15 +1,18 @@
-"""The operators npusim knows: attributes, shape rule, cost in MACs and a line of documentation.
+"""The operators npusim knows: attributes, shape rule, cost in MACs, traits and documentation.
 
 One ``OpDef`` per operator, registered by the module of its family; ``npusim.ops`` imports them all.
+A list of operators anywhere else is a question to this registry: ``op_def(node.op).weighted``, or
+``ops_where(lambda d: d.moves)``.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import Attrs
 from npusim.ir.graph import Node
 from npusim.ir.tensor import Shape, TensorSpec
+from npusim.ops.traits import NO_TRAITS, Traits
 
 # (attributes, input shapes) -> output shapes
 ShapeRule = Callable[[object, Sequence[Shape]], tuple[Shape, ...]]
@@ -18,8 +21,8 @@ MacRule = Callable[[object, Sequence[Shape], Shape], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpDef:
-    """What an operator means, independent of any engine."""
+class OpDef(Traits):
+    """What an operator means, and its traits."""
 
     name: str
     attrs: type[Attrs]
@@ -36,6 +39,7 @@ def register(
     name: str,
     attrs: type[Attrs],
     summary: str,
+    traits: Traits = NO_TRAITS,
     *,
     inputs: int | tuple[int, int] = 1,
     macs: MacRule | None = None,
@@ -46,8 +50,18 @@ def register(
         if name in _OPS:
             raise GraphError(f"operator {name!r} is registered twice")
         count = (inputs, inputs) if isinstance(inputs, int) else inputs
+        facts = {field.name: getattr(traits, field.name) for field in fields(Traits)}
+        facts["golden"] = traits.golden or name
+        facts["toolkit"] = traits.toolkit or name.upper()
+        facts["kernel"] = traits.kernel or f"{name.replace('_', '.')}.layer"
         _OPS[name] = OpDef(
-            name=name, attrs=attrs, infer=infer, inputs=count, summary=summary, macs=macs
+            name=name,
+            attrs=attrs,
+            infer=infer,
+            inputs=count,
+            summary=summary,
+            macs=macs,
+            **facts,
         )
         return infer
 
@@ -67,6 +81,21 @@ def op_def(name: str) -> OpDef:
 def op_names() -> tuple[str, ...]:
     """Return all operator names in order."""
     return tuple(sorted(_OPS))
+
+
+def ops_where(condition: Callable[[OpDef], bool]) -> tuple[str, ...]:
+    """Return the names of the operators of which something is true, in order."""
+    return tuple(name for name in op_names() if condition(_OPS[name]))
+
+
+def keeps_codes(node: Node) -> bool:
+    """Tell whether a node's results are elements of its first input, codes and parameters alike."""
+    return op_def(node.op).keeps_codes(node.attrs)
+
+
+def averages(node: Node) -> bool:
+    """Tell whether a node's results are means of elements of its input."""
+    return op_def(node.op).averages(node.attrs)
 
 
 def infer_shapes(node: Node, specs: Sequence[TensorSpec]) -> tuple[Shape, ...]:

@@ -1,11 +1,14 @@
 """Element-wise functions of one tensor."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import AlphaAttrs, Attrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
+from npusim.ops.traits import TpTable, Traits
 
 
 def same(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -13,41 +16,143 @@ def same(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (ins[0],)
 
 
-UNARY_OPS: dict[str, tuple[type[Attrs], str]] = {
-    "relu": (Attrs, "max(x, 0)"),
-    "relu1": (Attrs, "clip(x, -1, 1)"),
-    "relu6": (Attrs, "clip(x, 0, 6)"),
-    "leaky_relu": (AlphaAttrs, "x for x >= 0, alpha * x below"),
-    "sigmoid": (Attrs, "1 / (1 + exp(-x))"),
-    "tanh": (Attrs, "hyperbolic tangent"),
-    "hard_sigmoid": (HardSigmoidAttrs, "clip(alpha * x + beta, 0, 1)"),
-    "hard_swish": (Attrs, "x * clip(x + 3, 0, 6) / 6"),
-    "swish": (Attrs, "x * sigmoid(x)"),
-    "mish": (Attrs, "x * tanh(log(1 + exp(x)))"),
-    "elu": (AlphaAttrs, "x for x >= 0, alpha * (exp(x) - 1) below"),
-    "clip": (ClipAttrs, "clip(x, minimum, maximum)"),
-    "softplus": (Attrs, "log(1 + exp(x))"),
-    "gelu": (Attrs, "x * (1 + erf(x / sqrt(2))) / 2"),
-    "erf": (Attrs, "error function (measured inside gelu only, not on its own)"),
-    "abs": (Attrs, "absolute value"),
-    "neg": (Attrs, "-x"),
-    "exp": (Attrs, "exponential"),
-    "log": (Attrs, "natural logarithm"),
-    "sqrt": (Attrs, "square root"),
-    "rsqrt": (Attrs, "1 / sqrt(x)"),
-    "square": (Attrs, "x * x"),
-    "reciprocal": (Attrs, "1 / x"),
-    "floor": (Attrs, "largest integer not above x"),
-    "convert": (Attrs, "change of element type or quantization, same real values"),
+_FUNCTION = Traits(elementwise=True)
+_ON_TP = replace(_FUNCTION, tp_table=TpTable.ACTIVATION)
+_LOOKUP = replace(_FUNCTION, tp_table=TpTable.LOOKUP)
+_CURVE = replace(_ON_TP, activation=True)
+_LOOKUP_CURVE = replace(_LOOKUP, activation=True)
+_BENT = replace(_CURVE, kink=True)
+_LOOKUP_BENT = replace(_LOOKUP_CURVE, kink=True)
+_RECTIFIER = replace(_BENT, rectifier=True)
+_POSITIVE, _UNIT, _PLUS_MINUS_ONE = (0.0, inf), (0.0, 1.0), (-1.0, 1.0)
+
+UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
+    "relu": (
+        Attrs,
+        "max(x, 0)",
+        replace(_RECTIFIER, homogeneous=True, bounds=_POSITIVE, onnx="Relu", tflite="RELU"),
+    ),
+    "relu1": (
+        Attrs,
+        "clip(x, -1, 1)",
+        replace(_RECTIFIER, keeps_sign=True, bounds=_PLUS_MINUS_ONE, tflite="RELU_N1_TO_1"),
+    ),
+    "relu6": (
+        Attrs,
+        "clip(x, 0, 6)",
+        replace(_RECTIFIER, bounds=(0.0, 6.0), tflite="RELU6"),
+    ),
+    "leaky_relu": (
+        AlphaAttrs,
+        "x for x >= 0, alpha * x below",
+        replace(_RECTIFIER, homogeneous=True, keeps_sign=True),
+    ),
+    "sigmoid": (
+        Attrs,
+        "1 / (1 + exp(-x))",
+        replace(_CURVE, bounds=_UNIT, f16_results=True, onnx="Sigmoid", tflite="LOGISTIC"),
+    ),
+    "tanh": (
+        Attrs,
+        "hyperbolic tangent",
+        replace(
+            _CURVE,
+            keeps_sign=True,
+            bounds=_PLUS_MINUS_ONE,
+            f16_results=True,
+            onnx="Tanh",
+            tflite="TANH",
+        ),
+    ),
+    "hard_sigmoid": (
+        HardSigmoidAttrs,
+        "clip(alpha * x + beta, 0, 1)",
+        replace(_LOOKUP_BENT, bounds=_UNIT, golden="hardsigmoid"),
+    ),
+    "hard_swish": (
+        Attrs,
+        "x * clip(x + 3, 0, 6) / 6",
+        replace(
+            _BENT,
+            keeps_sign=True,
+            bounds=(-0.375, inf),
+            onnx="HardSwish",
+            tflite="HARD_SWISH",
+            golden="hardswish",
+            toolkit="SWISH",
+        ),
+    ),
+    "swish": (Attrs, "x * sigmoid(x)", replace(_CURVE, keeps_sign=True, bounds=(-0.2785, inf))),
+    "mish": (
+        Attrs,
+        "x * tanh(log(1 + exp(x)))",
+        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=(-0.3089, inf), onnx="Mish"),
+    ),
+    "elu": (
+        AlphaAttrs,
+        "x for x >= 0, alpha * (exp(x) - 1) below",
+        replace(_LOOKUP_BENT, keeps_sign=True),
+    ),
+    "clip": (
+        ClipAttrs,
+        "clip(x, minimum, maximum)",
+        replace(_LOOKUP_BENT, rectifier=True),
+    ),
+    "softplus": (
+        Attrs,
+        "log(1 + exp(x))",
+        replace(_FUNCTION, activation=True, bounds=_POSITIVE, onnx="Softplus", toolkit="SOFTRELU"),
+    ),
+    "gelu": (
+        Attrs,
+        "x * (1 + erf(x / sqrt(2))) / 2",
+        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=(-0.17, inf)),
+    ),
+    "erf": (
+        Attrs,
+        "error function (measured inside gelu only, not on its own)",
+        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Erf"),
+    ),
+    "abs": (
+        Attrs,
+        "absolute value",
+        replace(_ON_TP, kink=True, bounds=_POSITIVE, onnx="Abs", tflite="ABS"),
+    ),
+    "neg": (Attrs, "-x", replace(_LOOKUP, onnx="Neg", tflite="NEG")),
+    "exp": (Attrs, "exponential", replace(_FUNCTION, bounds=_POSITIVE, onnx="Exp", tflite="EXP")),
+    "log": (Attrs, "natural logarithm", replace(_LOOKUP, onnx="Log", tflite="LOG")),
+    "sqrt": (
+        Attrs,
+        "square root",
+        replace(_FUNCTION, bounds=_POSITIVE, onnx="Sqrt", tflite="SQRT"),
+    ),
+    "rsqrt": (Attrs, "1 / sqrt(x)", replace(_FUNCTION, bounds=_POSITIVE, tflite="RSQRT")),
+    "square": (Attrs, "x * x", replace(_ON_TP, bounds=_POSITIVE, tflite="SQUARE")),
+    "reciprocal": (
+        Attrs,
+        "1 / x",
+        replace(_LOOKUP, keeps_sign=True, onnx="Reciprocal", golden="rcp"),
+    ),
+    "floor": (
+        Attrs,
+        "largest integer not above x",
+        replace(_FUNCTION, keeps_sign=True, onnx="Floor", tflite="FLOOR"),
+    ),
+    "convert": (
+        Attrs,
+        "change of element type or quantization, same real values",
+        replace(_FUNCTION, keeps_sign=True, golden="dataconvert", toolkit="DATACONVERT"),
+    ),
 }
-for _name, (_attrs, _summary) in UNARY_OPS.items():
-    register(_name, _attrs, _summary)(same)
+for _name, (_attrs, _summary, _traits) in UNARY.items():
+    register(_name, _attrs, _summary, _traits)(same)
 
 
 @register(
     "prelu",
     Attrs,
     "x for x >= 0, slope * x below, slope per channel (measured for u8 and f16 only)",
+    replace(_FUNCTION, activation=True, kink=True, homogeneous=True, onnx="PRelu"),
     inputs=2,
 )
 def prelu(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:

@@ -42,7 +42,7 @@ from npusim.ir.attrs import (
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine
 from npusim.ir.tensor import TensorSpec
-from npusim.ops.unary import UNARY_OPS
+from npusim.ops.unary import UNARY
 from npusim.reference import conv
 from npusim.reference.evaluate import Evaluator, evaluate
 from npusim.reference.table import Workers
@@ -225,7 +225,7 @@ def zoo(batch):
         "elu": AlphaAttrs(alpha=0.7),
         "hard_sigmoid": HardSigmoidAttrs(),
     }
-    for op in UNARY_OPS:
+    for op in UNARY:
         if op not in ("clip", "convert"):
             source = "magnitude" if op in ("log", "sqrt", "rsqrt", "reciprocal") else "grouped"
             b.node(op, [source], f"{op}_of", special.get(op))
