@@ -18,14 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from npusim.ops import ops_named_in
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-POINTWISE = (
-    frozenset(
-        ("relu", "relu1", "relu6", "leaky_relu", "sigmoid", "tanh", "hardswish", "swish", "mish")
-    )
-    .union(("elu", "hardsigmoid", "clip", "abs", "neg", "square", "log", "softplus", "exp", "sqrt"))
-    .union(("rsqrt", "floor", "dataconvert"))
-)
+POINTWISE = frozenset(ops_named_in("golden", lambda d: d.elementwise and d.inputs == (1, 1)))
 THIN_ABOVE, THIN_STEP = 4096, 61
 GROUP_ATTRS = ("type", "round", "mult", "group", "stride", "ksize", "mode", "align_corners")
 GROUP_ATTRS += ("half_pixel", "axis", "tb", "height", "width")

@@ -21,20 +21,15 @@ from numpy.typing import NDArray
 
 import npusim
 from npusim.errors import NpusimError
-from npusim.ir.attrs import Activation
+from npusim.ir.attrs import Activation, ArgAttrs, AxisAttrs, EltwiseAttrs, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Quant
+from npusim.ops import op_def
 from npusim.quantization.dataset import open_dataset
 from npusim.runtime.program import Program
 
 Array = NDArray[Any]
-UNARY_KINDS = {
-    "hard_swish": "hardswish",
-    "hard_sigmoid": "hardsigmoid",
-    "convert": "dataconvert",
-    "reciprocal": "rcp",
-}
 
 
 class Emitter:
@@ -120,7 +115,7 @@ class Emitter:
                 if kind == "conv2d" and attrs.get("mult") and position == 1:
                     value = value.transpose(1, 0, 2, 3)
                 shape = value.shape
-                if node.op in ELTWISE:
+                if isinstance(node.attrs, EltwiseAttrs):
                     shape = (1,) * (rank - value.ndim) + value.shape
                 inputs.append(self.constant(tensor, value, shape))
             else:
@@ -136,9 +131,6 @@ class Emitter:
         self.target.tensor(inner, _shape(spec.shape), spec.dtype.value, self.quant(spec.quant))
         self.target.op(kind, inputs, [inner], **attrs)
         self.target.op(activation.value, [inner], [self.result(tensor, exposed(tensor))])
-
-
-ELTWISE = ("add", "sub", "mul", "div", "max", "min", "pow")
 
 
 def _shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -180,10 +172,6 @@ def oracle_op(node: Node, graph: Graph) -> tuple[str, dict[str, Any]]:
             return "reshape", {"shape": _shape(a.shape)}
         case "transpose":
             return "transpose", {"perm": a.perm}
-        case "concat" | "softmax" | "l2norm" | "gather" | "argmax" | "argmin":
-            return node.op, {"axis": a.axis}
-        case "log_softmax":
-            return "logsoftmax", {"axis": a.axis}
         case "split":
             return "split", {"axis": a.axis, "slices": a.sizes}
         case "slice":
@@ -207,8 +195,6 @@ def oracle_op(node: Node, graph: Graph) -> tuple[str, dict[str, Any]]:
             return "space2depth", {"block": a.block}
         case "channel_shuffle":
             return "shuffle", {"group": a.group, "axis": 1}
-        case "reduce_mean" | "reduce_sum" | "reduce_max" | "reduce_min" | "reduce_prod":
-            return node.op, {"axis": list(a.axes), "keep": int(a.keepdims)}
         case "matmul":
             return "matmul", {"ta": int(a.transpose_a), "tb": int(a.transpose_b)}
         case "leaky_relu" | "elu":
@@ -225,7 +211,13 @@ def oracle_op(node: Node, graph: Graph) -> tuple[str, dict[str, Any]]:
                 "bias": a.bias,
                 "axis": 1,
             }
-    return UNARY_KINDS.get(node.op, node.op), {}
+    kind = op_def(node.op).golden
+    match a:
+        case ReduceAttrs():
+            return kind, {"axis": list(a.axes), "keep": int(a.keepdims)}
+        case AxisAttrs() | ArgAttrs():
+            return kind, {"axis": a.axis}
+    return kind, {}
 
 
 def captured(program: Program, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -21,6 +21,10 @@ from random_layers import (
     scale_of,
 )
 
+from npusim.conformance.mapping import TRANSLATIONS
+from npusim.ir.attrs import EltwiseAttrs
+from npusim.ops import is_function, ops_named_in
+
 
 def _unary(kind: str, **options: Callable[[Draw], Any]) -> Callable[[Draw], Recipe]:
     def build(d: Draw) -> Recipe:
@@ -354,43 +358,15 @@ FAMILIES: dict[str, Callable[[Draw], Recipe]] = {
     "clip": _unary("clip", min=_number(-3, 0), max=_number(0.5, 8)),
     "hardsigmoid": _unary("hardsigmoid", alpha=lambda d: d.pick(0.2, 1 / 6), beta=lambda d: 0.5),
 }
+# erf: the simulator has none; gelu: its own default is the tanh form
+FUNCTIONS = ops_named_in("golden", lambda d: is_function(d) and d.name not in ("erf", "gelu"))
+FAMILIES |= {kind: _unary(kind) for kind in FUNCTIONS if kind not in FAMILIES}
 FAMILIES |= {
-    kind: _unary(kind)
-    for kind in [
-        "relu",
-        "relu1",
-        "relu6",
-        "sigmoid",
-        "tanh",
-        "hardswish",
-        "swish",
-        "abs",
-        "square",
-        "mish",
-        "neg",
-        "log",
-        "softplus",
-        "exp",
-        "sqrt",
-        "rsqrt",
-        "floor",
-    ]
+    kind: binary(kind) for kind in ops_named_in("golden", lambda d: d.attrs is EltwiseAttrs)
 }
-FAMILIES |= {kind: binary(kind) for kind in ["add", "sub", "mul", "div", "max", "min", "pow"]}
+MOVES = [kind for kind in ops_named_in("golden", lambda d: d.moves) if kind in TRANSLATIONS]
 FAMILIES |= {
-    kind: move(kind)
-    for kind in [
-        "transpose",
-        "reshape",
-        "slice",
-        "stridedslice",
-        "reverse",
-        "pad",
-        "space2depth",
-        "depth2space",
-        "shuffle",
-        "tile",
-    ]
+    kind: move(kind) for kind in (*MOVES, "stridedslice", "reverse") if kind not in FAMILIES
 }
 FAMILIES |= {kind: softmax(kind) for kind in ("softmax", "logsoftmax")}
 FAMILIES |= {kind: reduction(kind) for kind in ("reduce_mean", "reduce_sum", "reduce_max")}

@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 from random_layers import Draw, Recipe, layer, scale_of
 
+from npusim.ops import TpTable, ops_named_in
+
 Quant = Any
-ACTIVATIONS = ("relu", "relu6", "sigmoid", "tanh", "hardswish", "swish", "leaky_relu")
+ACTIVATIONS = tuple(
+    ops_named_in("golden", lambda d: d.activation and d.tp_table is TpTable.ACTIVATION)
+)
 
 
 class Chain:

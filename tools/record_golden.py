@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.ops import TpTable, ops_named_in
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 Array = NDArray[Any]
 f32 = np.float32
@@ -239,7 +241,7 @@ def fixed_point_sums(new: New) -> Cases:
 
 def beyond_tables(new: New) -> Cases:
     """Activations of i16 at the ends of TP's tables, and finer inputs, on the shader."""
-    for kind in ("relu6", "leaky_relu", "sigmoid", "tanh", "swish", "abs"):
+    for kind in ops_named_in("golden", lambda d: d.tp_table is TpTable.ACTIVATION):
         for bits, result in ((-2, -2), (-3, -2), (15, 15), (16, 15)):
             case = new(f"{kind} {bits}")
             codes = np.arange(-32768, 32768, 128).astype(np.int16).reshape(1, 1, 16, 32)

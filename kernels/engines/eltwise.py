@@ -24,6 +24,7 @@ from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16
 from npusim.kernels.windows.fc import store_affine
 
 Codes = NDArray[np.generic]
+Scales = tuple[float, float, float]  # of both operands and of the result
 
 
 def _power(a: F32, b: F32) -> F32:
@@ -55,24 +56,33 @@ def cut_ratio(numerator: float, denominator: float) -> float:
     return float(np.floor(mantissa * 65536) * 2.0 ** (exponent - 16))
 
 
-def _three_u8(
-    op: str, a: Codes, b: Codes, a_scaling: Scaling, b_scaling: Scaling, out_scaling: Scaling
-) -> Codes:
-    """Add, sub, mul, max, min with both operands and the result u8."""
-    zero_point = np.float32(out_scaling[1])
-    a_scale, b_scale, scale = (np.float32(s[0]) for s in (a_scaling, b_scaling, out_scaling))
-    a_steps = a.astype(np.float32) - np.float32(a_scaling[1])
-    b_steps = b.astype(np.float32) - np.float32(b_scaling[1])
-    if op == "mul":
-        return saturate(a_steps * b_steps * (a_scale * b_scale / scale) + zero_point, np.uint8)
-    if op in ("add", "sub"):
-        total = FUNCTIONS[op](a_steps * (a_scale / scale), b_steps * (b_scale / scale))
-        return saturate(total + zero_point, np.uint8)
+def _sum_u8(op: str, a: F32, b: F32, scales: Scales, zero_point: np.float32) -> Codes:
+    a_scale, b_scale, scale = (np.float32(s) for s in scales)
+    total = FUNCTIONS[op](a * (a_scale / scale), b * (b_scale / scale))
+    return saturate(total + zero_point, np.uint8)
+
+
+def _product_u8(op: str, a: F32, b: F32, scales: Scales, zero_point: np.float32) -> Codes:
+    a_scale, b_scale, scale = (np.float32(s) for s in scales)
+    return saturate(a * b * (a_scale * b_scale / scale) + zero_point, np.uint8)
+
+
+def _extreme_u8(op: str, a: F32, b: F32, scales: Scales, zero_point: np.float32) -> Codes:
     exact = FUNCTIONS[op](
-        a_steps.astype(np.float64) * cut_ratio(a_scaling[0], out_scaling[0]),
-        b_steps.astype(np.float64) * cut_ratio(b_scaling[0], out_scaling[0]),
+        a.astype(np.float64) * cut_ratio(scales[0], scales[2]),
+        b.astype(np.float64) * cut_ratio(scales[1], scales[2]),
     )
-    return saturate(exact + out_scaling[1], np.uint8)
+    return saturate(exact + zero_point, np.uint8)
+
+
+# both operands and the result u8: steps above the zero points -> codes
+THREE_U8: Mapping[str, Callable[[str, F32, F32, Scales, np.float32], Codes]] = {
+    "add": _sum_u8,
+    "sub": _sum_u8,
+    "mul": _product_u8,
+    "max": _extreme_u8,
+    "min": _extreme_u8,
+}
 
 
 def binary(
@@ -92,8 +102,11 @@ def binary(
     dtype = np.dtype(dtype)
     types = {a.dtype, b.dtype, dtype}
     with np.errstate(all="ignore"):
-        if types == {np.dtype(np.uint8)} and op in ("add", "sub", "mul", "max", "min"):
-            return _three_u8(op, a, b, a_scaling, b_scaling, out_scaling)
+        if types == {np.dtype(np.uint8)} and op in THREE_U8:
+            scales = (a_scaling[0], b_scaling[0], out_scaling[0])
+            a_steps = a.astype(np.float32) - np.float32(a_scaling[1])
+            b_steps = b.astype(np.float32) - np.float32(b_scaling[1])
+            return THREE_U8[op](op, a_steps, b_steps, scales, np.float32(out_scaling[1]))
         if types == {np.dtype(np.float16)} and op in ("max", "min"):
             return FUNCTIONS[op](a, b)
         if types == {np.dtype(np.float16)} and op == "prelu":

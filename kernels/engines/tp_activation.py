@@ -59,13 +59,38 @@ def _hard_sigmoid(value: F32, alpha: float, beta: float) -> F32:
     return np.clip(value * np.float32(alpha) + np.float32(beta), 0, 1)
 
 
-# operators whose table holds the function itself, in float32 steps
+def _abs_table() -> F64:
+    entries = table(np.abs)
+    entries[1008:] = -65535.0
+    return entries
+
+
+def _leaky_table(alpha: float) -> F64:
+    slope = np.float32(alpha)
+    return table(lambda value: np.where(value < 0, _f32(value) * slope, _f32(value)))
+
+
+# activations whose table does not contain the scale: the table itself
+LINEAR: Mapping[str, Callable[..., F64]] = {
+    "relu": lambda: table(lambda value: np.maximum(value, 0)),
+    "leaky_relu": _leaky_table,
+    "abs": _abs_table,
+}
+# activations whose table holds the function, in float32 steps
 SINGLE: Mapping[str, Callable[..., F32]] = {
     "relu1": lambda value: np.clip(value, -1, 1),
     "relu6": lambda value: np.clip(value, 0, 6),
     "swish": _swish,
     "hard_swish": lambda value: value * np.clip(value + np.float32(3), 0, 6) / np.float32(6),
     "square": lambda value: value * value,
+}
+# the same in float64
+DOUBLE: Mapping[str, Callable[[F64], F64]] = {
+    "sigmoid": lambda value: 1 / (1 + np.exp(-value)),
+    "tanh": np.tanh,
+}
+# table look-ups: the function in float32 steps, resampled
+LOOKUP_SINGLE: Mapping[str, Callable[..., F32]] = {
     "mish": _mish,
     "elu": _elu,
     "gelu": _gelu,
@@ -76,36 +101,25 @@ SINGLE: Mapping[str, Callable[..., F32]] = {
     ),
 }
 # the same in float64
-DOUBLE: Mapping[str, Callable[[F64], F64]] = {
-    "sigmoid": lambda value: 1 / (1 + np.exp(-value)),
-    "tanh": np.tanh,
+LOOKUP_DOUBLE: Mapping[str, Callable[[F64], F64]] = {
     "neg": lambda value: -value,
     "log": np.log,
 }
-TABLE_LOOKUP_OPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "reciprocal")
-ACTIVATION_OPS = (
-    "relu", "relu1", "relu6", "leaky_relu", "sigmoid", "tanh", "hard_swish", "swish", "abs",
-    "square",
-)  # fmt: skip
+ACTIVATION_OPS = (*LINEAR, *SINGLE, *DOUBLE)
+TABLE_LOOKUP_OPS = (*LOOKUP_SINGLE, *LOOKUP_DOUBLE)
 
 
 def _sample(op: str, parameters: Mapping[str, float]) -> Callable[[F64], NDArray[Any]]:
+    """Return the function that a table samples."""
+    if op in LOOKUP_DOUBLE:
+        return resampled(LOOKUP_DOUBLE[op])
+    if op in LOOKUP_SINGLE:
+        looked_up = LOOKUP_SINGLE[op]
+        return resampled(lambda value: looked_up(_f32(value), **parameters))
     if op in DOUBLE:
         return DOUBLE[op]
     function = SINGLE[op]
     return lambda value: function(_f32(value), **parameters)
-
-
-def _linear_table(op: str, parameters: Mapping[str, float]) -> F64:
-    """Return the tables that do not contain the scale."""
-    if op == "abs":
-        entries = table(np.abs)
-        entries[1008:] = -65535.0
-        return entries
-    if op == "relu":
-        return table(lambda value: np.maximum(value, 0))
-    alpha = np.float32(parameters["alpha"])
-    return table(lambda value: np.where(value < 0, _f32(value) * alpha, _f32(value)))
 
 
 def activate(
@@ -133,13 +147,11 @@ def activate(
         negative = np.where(np.abs(value) < TINY / 2, 0.0, -0.0)
         result = np.where(value < TINY / 2, negative, value)
         factor = ratio(scale, out_scale)
-    elif op in ("relu", "leaky_relu", "abs"):
-        result = lookup(_linear_table(op, parameters), value)
+    elif op in LINEAR:
+        result = lookup(LINEAR[op](**parameters), value)
         factor = ratio(scale, out_scale)
     else:
         function = _sample(op, parameters)
-        if op in TABLE_LOOKUP_OPS:
-            function = resampled(function)
         odd = op == "tanh"
         real = np.float64 if odd else np.float32
         result = lookup(table(lambda v: function(v * scale), odd, real=real), value, odd)

@@ -9,12 +9,9 @@ from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import AffinePerChannel, Float, scale_of
+from npusim.ops import op_def
 
 WEIGHTS, INPUTS, STORING = "stored weights", "stored inputs", "storing the result"
-KINKED = ("relu1", "relu6", "clip", "hard_swish", "hard_sigmoid", "leaky_relu", "elu")
-TABLES = (
-    *KINKED, "sigmoid", "tanh", "swish", "mish", "gelu", "neg", "square", "reciprocal", "log",
-)  # fmt: skip
 
 
 def accumulator_wrap(view: LayerView) -> Finding | None:
@@ -23,7 +20,7 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
     Source: ARITHMETIC_NN section 1: the 8-bit accumulator is 32 bits of two's complement and wraps.
     """
     node, graph = view.node, view.graph
-    if node.op not in ("conv2d", "deconv2d", "fc") or node.engine is not Engine.NN:
+    if not op_def(node.op).weighted or node.engine is not Engine.NN:
         return None
     specs = [graph.spec(name) for name in node.inputs]
     if specs[0].dtype not in (DType.U8, DType.I8) or len(specs) < 3:
@@ -64,7 +61,7 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
 def table_kink(view: LayerView) -> Finding | None:
     """Find a TP table whose straight segments leave the function, by more than one step."""
     node, step = view.node, view.step
-    if node.engine is not Engine.TP or node.op not in TABLES or step is None:
+    if node.engine is not Engine.TP or not op_def(node.op).tp_table or step is None:
         return None
     exact = view.exact()
     if exact is None:
@@ -77,7 +74,7 @@ def table_kink(view: LayerView) -> Finding | None:
     if steps < 2 or share < DOMINANT:
         return None
     at = dequantize(view.inputs[0], view.graph.spec(view.feeds[0]).quant).reshape(-1)[worst]
-    kind = "its kink" if node.op in KINKED else "its curve"
+    kind = "its kink" if op_def(node.op).kink else "its curve"
     advice = "use a function without a kink (relu instead of relu6, for example)"
     return Finding(
         cause=Cause.TABLE_KINK,

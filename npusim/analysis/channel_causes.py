@@ -17,7 +17,7 @@ from npusim.analysis.layer_view import LayerView, Real
 from npusim.analysis.metrics import sqnr_db
 from npusim.ir.codes import dequantize
 from npusim.ir.quant import AffinePerChannel, DynamicFixedPoint, Float, scale_of
-from npusim.quantization.constrain import takes_input_range
+from npusim.ops import keeps_codes
 
 UNEQUAL = 16.0  # a channel whose weights use less than 1/16 of the tensor's range: 4 bits lost
 UNEQUAL_CHANNELS = 0.1
@@ -154,6 +154,6 @@ def _joined_by(view: LayerView) -> str | None:
             if user.op == "concat":
                 same = view.graph.spec(user.outputs[0]).quant == view.spec.quant
                 return user.layer_id if same else None
-            if takes_input_range(user):
+            if keeps_codes(user):
                 names += user.outputs
     return None

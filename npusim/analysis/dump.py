@@ -19,6 +19,7 @@ from npusim.ir.codes import dequantize
 from npusim.ir.graph import Node
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
+from npusim.ops import op_def
 from npusim.runtime.program import Program
 
 INDEX_NAME = "nn_layer_dump_index.csv"
@@ -27,24 +28,6 @@ INDEX_COLUMNS = (
     "shape", "order", "batch", "file",
 )  # fmt: skip
 LAYOUTS = ("NHWC", "NCHW")
-
-# The driver's layer classes. Source: file names in users' scripts and public driver source
-# (ConvolutionReluPoolingLayer2, PoolingLayer2, FullyConnectedReluLayer, TensorTranspose,
-# DeConvolutionLayer); the others follow the same pattern.
-LAYER_CLASSES = {
-    "conv2d": "ConvolutionReluPoolingLayer2",
-    "fc": "FullyConnectedReluLayer",
-    "deconv2d": "DeConvolutionLayer",
-    "pool2d": "PoolingLayer2",
-    "global_pool": "PoolingLayer2",
-    "transpose": "TensorTranspose",
-    "add": "TensorAdd",
-    "sub": "TensorSub",
-    "mul": "TensorMultiply",
-    "div": "TensorDiv",
-    "softmax": "SoftmaxLayer2",
-    "concat": "ConcatLayer",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +162,7 @@ def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int) -> str:
     Source: name pattern of 1.7 era driver dumps (rknn-api section 10). Tensors of other ranks are
     described by their sizes in memory order, innermost first.
     """
-    layer = LAYER_CLASSES.get(node.op) or node.op.title().replace("_", "") + "Layer"
+    layer = op_def(node.op).layer_class
     sizes = [*reversed(spec.shape[1:]), 1, 1, 1]
     width, height, depth = sizes[0], sizes[1], int(np.prod(sizes[2:], dtype=np.int64))
     return (

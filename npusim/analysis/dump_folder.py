@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.analysis.dump import LAYER_CLASSES
 from npusim.analysis.dump_files import MEMORY, NCHW, NHWC, DumpFile, dump_files
 from npusim.analysis.metrics import cosine
 from npusim.analysis.names import file_part
 from npusim.analysis.recording import LayerOutput, Recording
 from npusim.errors import ConfigError
+from npusim.ops import op_def
 
 AUTO = "auto"
 LAYOUTS = (AUTO, NHWC, NCHW)
@@ -183,7 +183,7 @@ def _uid(row: LayerOutput) -> int:
 
 def _same_kind(file: DumpFile, row: LayerOutput) -> bool:
     """Compare the driver's layer class with an operator; classes come in variants and versions."""
-    own = LAYER_CLASSES.get(row.op, row.op.title().replace("_", "") + "Layer").lower()
+    own = op_def(row.op).layer_class.lower()
     other = file.kind.lower()
     return other in (own, "") or any(
         word in own and word in other

@@ -47,7 +47,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Quant
 from npusim.ir.tensor import Shape, TensorSpec
 from npusim.ir.verify import verify
-from npusim.ops import infer_shapes
+from npusim.ops import infer_shapes, is_function, ops_named_in, ops_where
 
 # (operation, shape of its first input) -> operator and attributes
 Translate = Callable[[GoldenOp, Shape], tuple[str, Attrs]]
@@ -257,8 +257,6 @@ TRANSLATIONS: dict[str, Translate] = {
         "global_pool",
         GlobalPoolAttrs(kind=PoolKind(op.attrs["type"])),
     ),
-    "dataconvert": _plain("convert"),
-    "hardswish": _plain("hard_swish"),
     "hardsigmoid": lambda op, ifm: (
         "hard_sigmoid",
         HardSigmoidAttrs(alpha=op.attrs["alpha"], beta=op.attrs["beta"]),
@@ -304,23 +302,15 @@ TRANSLATIONS: dict[str, Translate] = {
         NormAttrs(axis=op.attrs["axis"] % len(ifm)),
     ),
 }
-SAME_NAME: tuple[str, ...] = (
-    "relu",
-    "relu1",
-    "relu6",
-    "sigmoid",
-    "tanh",
-    "swish",
-    "mish",
-    "abs",
-    "neg",
-)
-SAME_NAME += ("square", "log", "softplus", "exp", "sqrt", "rsqrt", "floor", "prelu")
-TRANSLATIONS |= {kind: _plain(kind) for kind in SAME_NAME}
 TRANSLATIONS |= {
-    kind: _plain(kind, EltwiseAttrs()) for kind in ("add", "sub", "mul", "div", "max", "min", "pow")
+    kind: _plain(op)
+    for kind, op in ops_named_in("golden", lambda d: is_function(d) or d.name == "prelu").items()
 }
-TRANSLATIONS |= dict.fromkeys(("reduce_mean", "reduce_sum", "reduce_max"), _reduce)
+TRANSLATIONS |= {
+    kind: _plain(op, EltwiseAttrs())
+    for kind, op in ops_named_in("golden", lambda d: d.attrs is EltwiseAttrs).items()
+}
+TRANSLATIONS |= dict.fromkeys(ops_where(lambda d: d.attrs is ReduceAttrs), _reduce)
 
 # our order of inputs, as indices into the recorded order
 INPUT_ORDER: dict[str, tuple[int, ...]] = {

@@ -14,13 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from npusim.errors import UnsupportedOpError
 from npusim.exporters.onnx_ops import OPS
-from npusim.exporters.onnx_writer import Writer
+from npusim.exporters.onnx_writer import OPSET, Writer
 from npusim.ir.atomic import atomic_write
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Float
 
-OPSET = 12
 IR_VERSION = 7
 _TYPES = {
     DType.F32: TensorProto.FLOAT,

@@ -4,19 +4,21 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import numpy as np
-from onnx import helper
+from onnx import defs, helper
 
-from npusim.exporters.onnx_writer import Writer
+from npusim.exporters.onnx_writer import OPSET, Writer
 from npusim.ir.attrs import (
     Activation,
     AlphaAttrs,
     ArgAttrs,
+    Attrs,
     AxisAttrs,
     BlockAttrs,
     ClipAttrs,
     Conv2dAttrs,
     Coordinates,
     Deconv2dAttrs,
+    EltwiseAttrs,
     GroupAttrs,
     HardSigmoidAttrs,
     LrnAttrs,
@@ -36,6 +38,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
+from npusim.ops import op_def, ops_where
 
 Write = Callable[[Writer, Node], None]
 OPS: dict[str, Write] = {}
@@ -49,6 +52,14 @@ def writes(*ops: str) -> Callable[[Write], Write]:
         return write
 
     return add
+
+
+def _exists(op_type: str) -> bool:
+    """Tell whether an ONNX operator is in the opset written."""
+    try:
+        return defs.has(op_type) and defs.get_schema(op_type, OPSET) is not None
+    except defs.SchemaError:
+        return False
 
 
 def _attrs(node: Node) -> Any:
@@ -173,41 +184,14 @@ def _global_pool(w: Writer, node: Node) -> None:
 
 
 # ---- element by element ------------------------------------------------------------------------
-_UNARY = {
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "tanh": "Tanh",
-    "softplus": "Softplus",
-    "erf": "Erf",
-    "exp": "Exp",
-    "log": "Log",
-    "sqrt": "Sqrt",
-    "reciprocal": "Reciprocal",
-    "floor": "Floor",
-    "abs": "Abs",
-    "neg": "Neg",
-    "identity": "Identity",
-    "prelu": "PRelu",
-}
-_BINARY = {
-    "add": "Add",
-    "sub": "Sub",
-    "mul": "Mul",
-    "div": "Div",
-    "max": "Max",
-    "min": "Min",
-    "pow": "Pow",
-}
-
-
-@writes(*_UNARY)
+@writes(*ops_where(lambda d: d.attrs is Attrs and _exists(d.onnx)))
 def _unary(w: Writer, node: Node) -> None:
-    w.add(_UNARY[node.op], node.inputs, node.outputs[0])
+    w.add(op_def(node.op).onnx, node.inputs, node.outputs[0])
 
 
-@writes(*_BINARY)
+@writes(*ops_where(lambda d: d.attrs is EltwiseAttrs))
 def _binary(w: Writer, node: Node) -> None:
-    _finish(w, node, _BINARY[node.op], node.inputs)
+    _finish(w, node, op_def(node.op).onnx, node.inputs)
 
 
 @writes("relu6", "relu1", "clip")
@@ -385,23 +369,14 @@ def _resize(w: Writer, node: Node) -> None:
 
 
 # ---- along axes --------------------------------------------------------------------------------
-_REDUCTIONS = {
-    "reduce_mean": "ReduceMean",
-    "reduce_sum": "ReduceSum",
-    "reduce_max": "ReduceMax",
-    "reduce_min": "ReduceMin",
-    "reduce_prod": "ReduceProd",
-}
-
-
-@writes(*_REDUCTIONS)
+@writes(*ops_where(lambda d: d.attrs is ReduceAttrs))
 def _reduce(w: Writer, node: Node) -> None:
     attrs = cast(ReduceAttrs, node.attrs)
     if not attrs.axes:  # ONNX would reduce over all
         w.add("Identity", node.inputs, node.outputs[0])
         return
     w.add(
-        _REDUCTIONS[node.op],
+        op_def(node.op).onnx,
         node.inputs,
         node.outputs[0],
         axes=list(attrs.axes),

@@ -12,6 +12,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh_among
 
 Array = NDArray[Any]
+OPSET = 12
 
 
 class Writer:

@@ -23,7 +23,7 @@ from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits, always, kind_is
 
-_MOVE = Traits(moves=True, tp_copy=True, keeps_codes=always, on_codes=True, keeps_sign=True)
+_MOVE = Traits(moves=True, tp_copy=True, keeps_codes=always, keeps_sign=True)
 _VIEW = replace(_MOVE, view=True)
 _SHADER_MOVE = replace(_MOVE, tp_copy=False)
 
@@ -71,7 +71,7 @@ def transpose(attrs: TransposeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "concat",
     AxisAttrs,
     "joins tensors along an axis",
-    Traits(moves=True, tp_copy=True, on_codes=True, keeps_sign=True, layer_class="ConcatLayer"),
+    Traits(moves=True, tp_copy=True, keeps_sign=True, layer_class="ConcatLayer"),
     inputs=(1, 4096),
 )
 def concat(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:

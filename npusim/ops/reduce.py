@@ -19,7 +19,7 @@ def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 
 
 _REDUCE = Traits(keeps_sign=True, toolkit="REDUCE")
-_EXTREME = replace(_REDUCE, keeps_codes=always, on_codes=True)
+_EXTREME = replace(_REDUCE, keeps_codes=always)
 _REDUCTIONS = {
     "reduce_mean": replace(_REDUCE, averages=always, onnx="ReduceMean", tflite="MEAN"),
     "reduce_sum": replace(_REDUCE, onnx="ReduceSum", tflite="SUM"),

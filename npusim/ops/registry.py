@@ -53,6 +53,7 @@ def register(
         facts = {field.name: getattr(traits, field.name) for field in fields(Traits)}
         facts["golden"] = traits.golden or name
         facts["toolkit"] = traits.toolkit or name.upper()
+        facts["layer_class"] = traits.layer_class or f"{name.title().replace('_', '')}Layer"
         facts["kernel"] = traits.kernel or f"{name.replace('_', '.')}.layer"
         _OPS[name] = OpDef(
             name=name,
@@ -86,6 +87,20 @@ def op_names() -> tuple[str, ...]:
 def ops_where(condition: Callable[[OpDef], bool]) -> tuple[str, ...]:
     """Return the names of the operators of which something is true, in order."""
     return tuple(name for name in op_names() if condition(_OPS[name]))
+
+
+def ops_named_in(vocabulary: str, condition: Callable[[OpDef], bool]) -> dict[str, str]:
+    """Return name elsewhere -> operator, of the operators of which something is true.
+
+    ``vocabulary`` is a field of ``Traits`` that holds names: ``onnx``, ``tflite``, ``golden``.
+    """
+    named = {name: str(getattr(_OPS[name], vocabulary)) for name in ops_where(condition)}
+    return {theirs: ours for ours, theirs in named.items() if theirs}
+
+
+def is_function(definition: OpDef) -> bool:
+    """Tell whether an operator is a function of one tensor, element by element, with no setting."""
+    return definition.elementwise and definition.inputs == (1, 1) and definition.attrs is Attrs
 
 
 def keeps_codes(node: Node) -> bool:

@@ -57,8 +57,8 @@ class Traits:
         Attributes -> every result is one of the first input's elements, chosen by place or by
         order: the codes pass unchanged and input and outputs have one set of parameters.
     on_codes : bool
-        Done on codes as on real numbers: results and input may have the same parameters, or the
-        result is an index. True of all that ``keeps_codes``, of interpolation and of argmax.
+        Done on codes as on real numbers besides what ``keeps_codes`` says: interpolation, whose
+        results the input's parameters can hold, and argmax, whose result is an index.
     averages : callable
         Attributes -> results are means of elements.
     elementwise : bool
@@ -89,7 +89,10 @@ class Traits:
     toolkit : str
         Name after ``VSI_NN_OP_`` in the toolkit's files; empty: the operator's own in capitals.
     layer_class : str
-        The driver's class of the layer, in names of dump files; empty when not known.
+        The driver's class of the layer, in names of dump files; empty: ``<Name>Layer``, the
+        pattern of those that are known. Source: file names in users' scripts and public driver
+        source (ConvolutionReluPoolingLayer2, PoolingLayer2, FullyConnectedReluLayer,
+        TensorTranspose, DeConvolutionLayer); the others follow it.
     kernel : str
         The driver's name of the layer in listings of times; empty: ``<name>.layer``.
     """

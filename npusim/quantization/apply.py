@@ -11,8 +11,8 @@ from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
-from npusim.quantization.constants import WEIGHTED, float16_constants, stored_constant
-from npusim.quantization.constrain import takes_input_range
+from npusim.ops import keeps_codes, op_def
+from npusim.quantization.constants import float16_constants, stored_constant
 from npusim.quantization.float16 import lift_small_weights
 from npusim.quantization.hybrid.converters import insert_converters
 from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters
@@ -114,7 +114,7 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
         return float16_constants(graph, node)
     quantizer = WeightQuantizer(scheme=scheme)
     inputs = list(node.inputs)
-    if node.op in WEIGHTED and graph.is_constant(node.inputs[1]):
+    if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
         data, weights, bias = node.inputs
         integers, weight_quant = quantizer.weights(
             graph.constants[weights], formats.quants.get(weights)
@@ -141,7 +141,7 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
                 f"constant {name!r} holds NaN or infinity", where=f"layer {node.name!r}"
             )
         quant: Quant
-        if takes_input_range(node) or node.op == "concat":
+        if keeps_codes(node) or node.op == "concat":
             quant = graph.spec(node.outputs[0]).quant
         else:
             quant = operand_parameters(value, scheme)
@@ -151,7 +151,7 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
 
 def _is_parameter(node: Node, position: int) -> bool:
     """Normalisation parameters stay float32: the shader reads them as they are."""
-    return position > 0 and node.op in ("batch_norm", "instance_norm", "layer_norm")
+    return position > 0 and op_def(node.op).real_parameters
 
 
 def operand_parameters(value: NDArray[np.generic], scheme: Scheme) -> Quant:
@@ -177,7 +177,7 @@ def float_ending(graph: Graph) -> set[str]:
         for name in names:
             seen.add(name)
             for user in users[name]:
-                if not takes_input_range(user):
+                if not keeps_codes(user):
                     return None
                 below = only_moves(user.outputs)
                 if below is None:

@@ -1,15 +1,13 @@
 """Quantize a network whose activations nobody has measured, to price it: the numbers are no use."""
 
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Node
+from npusim.ops import keeps_codes, op_def
 from npusim.quantization.apply import apply_scheme
-from npusim.quantization.constrain import constrain, takes_input_range
+from npusim.quantization.constrain import constrain
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.schemes import Range, Scheme
 
-_UNIT = ("sigmoid", "hard_sigmoid", "softmax")
-_RECTIFIERS = ("relu", "relu6")
-# Operators that keep the sign when all their operands have none.
-_KEEP_SIGN = ("add", "mul", "max", "min", "div", "pool2d", "global_pool", "reduce_mean", "resize")
+_USUAL = (-6.0, 6.0)
 
 
 def assume_quantized(graph: Graph, scheme: Scheme) -> Graph:
@@ -33,19 +31,19 @@ def assume_quantized(graph: Graph, scheme: Scheme) -> Graph:
         return to_float16(graph)
     ranges: dict[str, Range] = dict.fromkeys(graph.inputs, (-1.0, 1.0))
     for node in graph.nodes:
-        usual = (-6.0, 6.0)
-        if takes_input_range(node):
-            usual = ranges.get(node.inputs[0], usual)
-        elif node.op in _UNIT:
-            usual = (0.0, 1.0)
-        elif (
-            node.op in _RECTIFIERS
-            or _rectified(node.attrs)
-            or (node.op in _KEEP_SIGN and all(_low(graph, x, ranges) >= 0 for x in node.inputs))
-        ):
-            usual = (0.0, 6.0)
+        if keeps_codes(node):
+            usual = ranges.get(node.inputs[0], _USUAL)
+        else:
+            low, high = op_def(node.op).bounds
+            if _rectified(node.attrs) or _keeps_sign(node, graph, ranges):
+                low = max(low, 0.0)
+            usual = (max(low, _USUAL[0]), min(high, _USUAL[1]))
         ranges |= dict.fromkeys(node.outputs, usual)
     return apply_scheme(graph, constrain(graph, ranges), scheme)
+
+
+def _keeps_sign(node: Node, graph: Graph, ranges: dict[str, Range]) -> bool:
+    return op_def(node.op).keeps_sign and all(_low(graph, x, ranges) >= 0 for x in node.inputs)
 
 
 def _low(graph: Graph, tensor: str, ranges: dict[str, Range]) -> float:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from npusim.ir.codes import dequantize
 from npusim.ir.graph import Graph, Node
+from npusim.ops import op_def
 from npusim.passes.rewrite import add_constant
 from npusim.quantization.apply import Formats
 from npusim.quantization.channel_stats import ChannelStats
-from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.schemes import Scheme, WeightQuantizer
 
 
@@ -30,7 +30,7 @@ def corrected_layers(graph: Graph, formats: Formats) -> tuple[Node, ...]:
     return tuple(
         node
         for node in graph.nodes
-        if node.op in WEIGHTED
+        if op_def(node.op).weighted
         and formats.scheme_of(node) is not Scheme.F16
         and all(graph.is_constant(name) for name in node.inputs[1:])
     )

@@ -11,8 +11,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import Float, Quant
-
-WEIGHTED = ("conv2d", "deconv2d", "fc")
+from npusim.ops import op_def
 
 
 def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
@@ -35,7 +34,7 @@ def float16_constants(graph: Graph, node: Node) -> Node:
     """
     inputs = list(node.inputs)
     for position, name in enumerate(node.inputs):
-        is_bias = node.op in WEIGHTED and position == 2
+        is_bias = op_def(node.op).weighted and position == 2
         if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
             value = quantize(graph.constants[name], DType.F16, Float())
             if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():

@@ -7,37 +7,11 @@ relu producer gets 0 .. union maximum), one level deep. A graph input that feeds
 as well: the vendor's tool forgets it and clips.
 """
 
-from npusim.ir.attrs import Activation, PoolKind, ResizeMode
+from npusim.ir.attrs import Activation
 from npusim.ir.graph import Graph, Node
+from npusim.ops import keeps_codes, op_def
 from npusim.passes.rewrite import View
 from npusim.quantization.schemes import Range
-
-MOVES = (
-    "identity",
-    "reshape",
-    "transpose",
-    "split",
-    "slice",
-    "pad",
-    "depth2space",
-    "space2depth",
-    "channel_shuffle",
-    "tile",
-    "gather",
-    "reduce_max",
-    "reduce_min",
-)
-TAKES_RELU_RANGE = ("conv2d", "deconv2d", "fc", "add", "sub")
-
-
-def takes_input_range(node: Node) -> bool:
-    """Tell whether a node's outputs keep the quantization of its first input."""
-    if node.op in MOVES:
-        return True
-    kind = getattr(node.attrs, "kind", None)
-    if node.op in ("pool2d", "global_pool"):
-        return kind is PoolKind.MAX
-    return node.op == "resize" and getattr(node.attrs, "mode", None) is ResizeMode.NEAREST
 
 
 def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
@@ -54,8 +28,9 @@ def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
     view = View(graph)
     for node in graph.nodes:
         if node.op in ("relu", "relu6"):
-            before = view.producer_of(node.inputs[0], *TAKES_RELU_RANGE)
-            if before is not None and view.is_private(node.inputs[0]):
+            before = view.producer.get(node.inputs[0])
+            accumulates = before is not None and op_def(before.op).accumulates
+            if accumulates and view.is_private(node.inputs[0]):
                 ranges[node.inputs[0]] = ranges[node.outputs[0]]
     _propagate(graph, ranges)
     joined = dict(ranges)
@@ -68,14 +43,14 @@ def constrain(graph: Graph, measured: dict[str, Range]) -> dict[str, Range]:
 
 def _propagate(graph: Graph, ranges: dict[str, Range]) -> None:
     for node in graph.nodes:
-        if takes_input_range(node):
+        if keeps_codes(node):
             for name in node.outputs:
                 ranges[name] = ranges[node.inputs[0]]
 
 
 def _source(view: View, tensor: str) -> str:
     """Return the tensor whose range ``tensor`` takes, through movement operators."""
-    while (node := view.producer.get(tensor)) is not None and takes_input_range(node):
+    while (node := view.producer.get(tensor)) is not None and keeps_codes(node):
         tensor = node.inputs[0]
     return tensor
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from npusim.ir.graph import Graph
+from npusim.ops import op_def
 from npusim.quantization.calibrate import Sample, calibrate
-from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.histograms import Counts, HistogramObserver, histogram
 from npusim.quantization.schemes import Range, Scheme
 
@@ -61,7 +61,7 @@ def distributions(
     for tensor in graph.inputs:
         activation(tensor, tensor)
     for node in graph.nodes:
-        if node.op in WEIGHTED:
+        if op_def(node.op).weighted:
             for part, tensor in zip(("weight", "bias"), node.inputs[1:3], strict=True):
                 value = graph.constants.get(tensor)
                 if value is not None and value.size:

@@ -25,15 +25,14 @@ from numpy.typing import NDArray
 
 from npusim.ir.attrs import Activation, PadAttrs, PadMode
 from npusim.ir.graph import Graph, Node
+from npusim.ops import op_def
 from npusim.passes.rewrite import View, add_constant
 from npusim.quantization.channel_stats import ChannelStats
-from npusim.quantization.constants import WEIGHTED
 
 Vector = NDArray[np.float64]
 ROUNDS = 40
 CONVERGED = 1e-3
 SIX = 6.0
-HOMOGENEOUS = ("relu", "leaky_relu", "prelu", "identity", "pool2d", "global_pool", "pad")
 
 
 class Relu6(Enum):
@@ -121,7 +120,7 @@ def find_pairs(graph: Graph) -> tuple[Pair, ...]:
 
 def _scalable(graph: Graph, node: Node) -> bool:
     """Tell whether a layer's channels can be scaled: constant weights, whole or by channel."""
-    if node.op not in WEIGHTED or not all(graph.is_constant(name) for name in node.inputs[1:]):
+    if not op_def(node.op).weighted or not all(graph.is_constant(name) for name in node.inputs[1:]):
         return False
     activation = getattr(node.attrs, "activation", Activation.NONE)
     if activation is Activation.RELU6:
@@ -141,7 +140,7 @@ def _homogeneous(graph: Graph, node: Node) -> bool:
         return (attrs.front[:2], attrs.back[:2]) == ((0, 0), (0, 0)) and (
             attrs.mode is not PadMode.CONSTANT or attrs.value == 0.0
         )
-    return node.op in HOMOGENEOUS and all(graph.is_constant(n) for n in node.inputs[1:])
+    return op_def(node.op).homogeneous and all(graph.is_constant(n) for n in node.inputs[1:])
 
 
 def equalize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npusim.ir.graph import Graph
-from npusim.quantization.constants import WEIGHTED
+from npusim.ops import op_def
 
 DEVIATIONS = 6.0
 
@@ -44,7 +44,7 @@ def weight_outliers(graph: Graph, *, deviations: float = DEVIATIONS) -> tuple[Ou
     """
     found = []
     for node in graph.nodes:
-        if node.op not in WEIGHTED or not graph.is_constant(node.inputs[1]):
+        if not op_def(node.op).weighted or not graph.is_constant(node.inputs[1]):
             continue
         weights = graph.constants[node.inputs[1]].reshape(-1).astype(np.float64)
         if not weights.size:

@@ -11,16 +11,19 @@ from npusim.ir.graph import Graph, Node
 from npusim.reference.conv import LIMITS
 from npusim.reference.table import Array, Step, Workers, attributes, contiguous, reference
 
-_FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
+# defined for integers too
+_EXACT: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
-    "div": np.divide,
     "max": np.maximum,
     "min": np.minimum,
+}
+_FUNCTIONS: dict[str, Callable[[Array, Array], Array]] = {
+    **_EXACT,
+    "div": np.divide,
     "pow": np.power,
 }
-_INTEGER_OPS = ("add", "sub", "mul", "max", "min")
 
 
 @reference(*_FUNCTIONS, integers=True)
@@ -29,10 +32,10 @@ def prepare_binary(node: Node, graph: Graph, workers: Workers) -> Step:
     attrs = attributes(node, EltwiseAttrs)
     dtypes = [graph.spec(name).dtype for name in node.inputs]
     floats = all(dtype is DType.F32 for dtype in dtypes)
-    if not floats and (dtypes[0] is not dtypes[1] or node.op not in _INTEGER_OPS):
+    if not floats and (dtypes[0] is not dtypes[1] or node.op not in _EXACT):
         raise GraphError(
             f"{node.op} of {dtypes[0].value} and {dtypes[1].value}",
-            rule="both inputs float32, or the same integer type for add, sub, mul, max and min",
+            rule=f"both inputs float32, or the same integer type for {', '.join(_EXACT)}",
             remedy="insert a Cast to float32 into the model",
         )
     function = _FUNCTIONS[node.op]

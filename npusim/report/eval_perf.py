@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from npusim.ir.graph import Engine
+from npusim.ops import op_def
 from npusim.perfmodel.estimate import Estimate, LayerEstimate, OperationEstimate
 from npusim.perfmodel.workload import NnWork
 
@@ -18,21 +19,7 @@ SIMULATOR_CLOCK_MHZ = 800.0  # the clock for which the toolkit's simulator lists
 SLOW_CLOCK_MHZ = 600.0  # the clock of its second line
 ENGINE_NUMBERS = {Engine.SHADER: 1, Engine.NN: 2, Engine.TP: 3, Engine.CPU: 4}
 NN_KERNEL = "convolution.relu.pooling.layer2"
-KERNEL_NAMES = {
-    "fc": "fullyconnected.relu.layer",
-    "pool2d": "pooling.layer2",
-    "global_pool": "pooling.layer2",
-    "transpose": "openvx.tensor_transpose",
-    "softmax": "softmaxlayer2.layer",
-    "add": "tensor.add",
-    "sub": "tensor.sub",
-    "mul": "tensor.multiply",
-    "div": "tensor.div",
-    "concat": "concat.layer",
-    "deconv2d": "deconvolution.layer",
-    "resize": "resize.layer",
-}
-EARLY_KERNEL_NAMES = KERNEL_NAMES | {"transpose": "tensor.transpose"}
+EARLY_KERNEL_NAMES = {"transpose": "tensor.transpose"}
 BOARD_NAME_WIDTH = 40  # longer names go on in the next line
 STATISTICS_ROWS = 5
 
@@ -49,8 +36,9 @@ def kernel_name(layer: LayerEstimate, era: Era = Era.FROM_1_7_1) -> str:
     engine = main_engine(layer)
     if engine is None:
         return layer.op
-    names = KERNEL_NAMES if era is Era.FROM_1_7_1 else EARLY_KERNEL_NAMES
-    base = names.get(layer.op, f"{layer.op.replace('_', '.')}.layer")
+    base = op_def(layer.op).kernel
+    if era is Era.UP_TO_1_7_0:
+        base = EARLY_KERNEL_NAMES.get(layer.op, base)
     if engine is Engine.NN and layer.op != "fc":
         base = NN_KERNEL
     return f"{base}_{ENGINE_NUMBERS[engine]}"

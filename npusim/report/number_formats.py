@@ -8,8 +8,8 @@ from typing import Any
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Quant
+from npusim.ops import op_def
 
-WEIGHTED = ("conv2d", "deconv2d", "fc")
 PER_CHANNEL = "one weight scale per channel: a shader program instead of the NN engine"
 IN_FLOAT16 = "no scale and zero point: float16"
 SIGNED = "int8 with a zero point: the shader copies it to uint8 or back"
@@ -62,7 +62,7 @@ def number_formats(graph: Graph) -> NumberFormats:
     for node in graph.nodes:
         spec = graph.spec(node.outputs[0])
         maps[_name(spec.dtype, spec.quant)] += 1
-        if node.op in WEIGHTED:
+        if op_def(node.op).weighted:
             stored = graph.spec(node.inputs[1])
             weights[_name(stored.dtype, stored.quant)] += 1
         reason = _reason(node, graph)
@@ -92,7 +92,7 @@ def _name(dtype: DType, quant: Quant) -> str:
 
 def _reason(node: Node, graph: Graph) -> str:
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
-    if node.op in WEIGHTED and isinstance(graph.spec(node.inputs[1]).quant, AffinePerChannel):
+    if op_def(node.op).weighted and isinstance(graph.spec(node.inputs[1]).quant, AffinePerChannel):
         return PER_CHANNEL
     if node.op == "convert":
         signed = any(s.dtype is DType.I8 and isinstance(s.quant, Affine) for s in (ifm, ofm))

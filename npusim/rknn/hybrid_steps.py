@@ -7,8 +7,8 @@ from typing import Any
 
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
+from npusim.ops import op_def
 from npusim.passes.pipeline import lower
-from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
@@ -94,7 +94,7 @@ def suggestions(job: Quantization, lowered: Graph, dataset: Path) -> dict[str, S
         float_engine(job.graph),
         [feeds for _, feeds in samples],
     )
-    owners = {origin: n for n in job.source.nodes if n.op in WEIGHTED for origin in n.origin}
+    owners = {origin: n for n in job.source.nodes if op_def(n.op).weighted for origin in n.origin}
     found = {}
     for name in worst_layers(noise, lowered):
         if noise[name] > SUGGESTION_NOISE:

@@ -7,33 +7,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
+from npusim.ops import op_def
 from npusim.quantization.hybrid.yaml_lines import quoted
-
-# The vendor's names where they are not simply the upper-case operator.
-OPS = {
-    "deconv2d": "DECONVOLUTION",
-    "fc": "FCL",
-    "pool2d": "POOL",
-    "global_pool": "POOL",
-    "sub": "SUBTRACT",
-    "mul": "MULTIPLY",
-    "div": "DIVIDE",
-    "max": "MAXIMUM",
-    "min": "MINIMUM",
-    "matmul": "MATRIXMUL",
-    "transpose": "PERMUTE",
-    "identity": "NOOP",
-    "convert": "DATACONVERT",
-    "channel_shuffle": "SHUFFLECHANNEL",
-    "l2norm": "L2_NORMALIZE",
-    "softplus": "SOFTRELU",
-    "hard_swish": "SWISH",
-    "reduce_mean": "REDUCE",
-    "reduce_sum": "REDUCE",
-    "reduce_max": "REDUCE",
-    "reduce_min": "REDUCE",
-    "reduce_prod": "REDUCE",
-}
 
 
 def write_quant_params(graph: Graph, path: Path, *, only_io: bool = True) -> None:
@@ -47,7 +22,7 @@ def write_quant_params(graph: Graph, path: Path, *, only_io: bool = True) -> Non
     for name in graph.outputs:
         lines += _entry(name, graph.spec(name))
     for node in () if only_io else graph.nodes:
-        op = f"VSI_NN_OP_{OPS.get(node.op, node.op.upper())}"
+        op = f"VSI_NN_OP_{op_def(node.op).toolkit}"
         for key, name in _tensors(graph, node):
             lines += _entry(f"{node.layer_id}:{key}", graph.spec(name), op)
     with atomic_write(path) as file:

@@ -16,10 +16,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from npusim.ir.graph import Graph
+from npusim.ops import keeps_codes
 from npusim.passes.pipeline import lower
 from npusim.perfmodel.estimate import Estimate, estimate
 from npusim.quantization.apply import Formats
-from npusim.quantization.constrain import takes_input_range
 from npusim.quantization.hybrid.choice import carriers, resolve_layers
 from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Range, Scheme
@@ -133,7 +133,7 @@ class Tuner:
             extra = after.get(name, 0.0) - before.get(name, 0.0)
             return noise[name] / max(extra, least)
 
-        moves = {node.name for node in self.job.graph.nodes if takes_input_range(node)}
+        moves = {node.name for node in self.job.graph.nodes if keeps_codes(node)}
         names = [n for n in self._all() if noise.get(n, 0.0) > 0 and n not in moves]
         return sorted(names, key=lambda name: (-worth(name), name))
 

@@ -6,8 +6,9 @@ import pytest
 
 import npusim
 from npusim.errors import UnsupportedOpError
-from npusim.exporters.onnx import OPSET, save_onnx, to_onnx
+from npusim.exporters.onnx import save_onnx, to_onnx
 from npusim.exporters.onnx_ops import OPS
+from npusim.exporters.onnx_writer import OPSET
 from npusim.ir.attrs import (
     Activation,
     AxisAttrs,

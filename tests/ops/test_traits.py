@@ -28,7 +28,6 @@ def test_what_one_trait_implies_of_another():
         d = op_def(name)
         assert not d.view or d.moves, name
         assert not d.tp_copy or d.moves, name
-        assert not d.moves or d.on_codes, name
         assert not d.weighted or (d.accumulates and d.inputs == (3, 3) and d.macs), name
         assert not d.rectifier or (d.activation and d.kink), name
         assert not d.tp_table or (d.elementwise and d.inputs == (1, 1)), name

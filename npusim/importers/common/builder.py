@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
-from npusim.ir.attrs import NO_ATTRS, Attrs, PoolKind
+from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import Shape, TensorSpec
 from npusim.ir.verify import verify
-from npusim.ops import infer_shapes
+from npusim.ops import infer_shapes, op_def
 
 Array = NDArray[Any]
 FLOAT = Float()
@@ -29,35 +29,20 @@ MAX_CONSTANT_ELEMENTS = 1 << 30
 MAX_TOTAL_ELEMENTS = 1 << 34
 """Limits that hold before anything is allocated: one tensor, all constants, all tensors."""
 
-ANY_TYPE = frozenset(
-    [
-        "identity",
-        "reshape",
-        "transpose",
-        "concat",
-        "split",
-        "slice",
-        "pad",
-        "tile",
-        "gather",
-        "depth2space",
-        "space2depth",
-        "convert",
-        "channel_shuffle",
-    ]
-)
-"""Operators that move elements of any type; all others compute on real numbers."""
 
-_ORDER_ONLY = frozenset(["resize", "reduce_max", "reduce_min", "argmax", "argmin"])
+def takes_any_type(op: str) -> bool:
+    """Tell whether an operator takes elements of any type; all others compute on real numbers."""
+    return op_def(op).moves or op == "convert"
 
 
-def keeps_codes(op: str, attrs: Attrs) -> bool:
-    """Tell whether an operator works on quantized codes as they are, besides movement.
+def works_on_codes(op: str, attrs: Attrs) -> bool:
+    """Tell whether an operator works on quantized codes as they are.
 
-    The result has the input's parameters: selection, maxima, and interpolation between codes.
+    Movement, selection and maxima, whose results are such codes; interpolation, which stays in
+    their range; argmax.
     """
-    kind = getattr(attrs, "kind", None)
-    return op in _ORDER_ONLY or (op in ("pool2d", "global_pool") and kind is PoolKind.MAX)
+    definition = op_def(op)
+    return definition.on_codes or definition.keeps_codes(attrs)
 
 
 def check_elements(shape: Sequence[int], what: str, where: str) -> int:

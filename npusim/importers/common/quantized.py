@@ -11,24 +11,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from npusim.importers.common.builder import FLOAT, Array, Stored, keeps_codes
+from npusim.importers.common.builder import FLOAT, Array, Stored, works_on_codes
 from npusim.ir.attrs import ClipAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import Affine, AffinePerChannel, Quant, scale_of
 from npusim.ir.tensor import TensorSpec
-
-WEIGHTED = ("conv2d", "deconv2d", "fc")
-MOVES = (
-    *("identity", "reshape", "transpose", "split", "slice", "pad", "tile", "gather"),
-    *("depth2space", "space2depth", "channel_shuffle"),
-)
-REAL_RESULT = ("softmax", "log_softmax", "sigmoid", "tanh")
-"""Operators that the chip also stores in float16 from 8-bit codes. Source: rknn-api 6.5."""
-
-PARAMETERS = ("batch_norm", "instance_norm", "layer_norm")
-"""Operators whose constants stay real: the shader reads them as they are."""
+from npusim.ops import keeps_codes, op_def
 
 
 @dataclass(slots=True)
@@ -82,7 +72,7 @@ class _Absorber:
             source, target = node.inputs[0], node.outputs[0]
             private = len(users[source]) == 1 and source not in (*graph.outputs, *coded)
             spec = self.wanted.get(target)
-            if spec is not None and private and (node.op in MOVES or _commutes(node)):
+            if spec is not None and private and _commutes(node):
                 own = graph.spec(source)
                 self.wanted.setdefault(source, replace(own, dtype=spec.dtype, quant=spec.quant))
 
@@ -139,9 +129,11 @@ class _Absorber:
             for name in node.outputs
             if graph.spec(name).dtype is DType.F32
         }
-        if any(spec is None for spec in targets.values()) and node.op not in REAL_RESULT:
+        definition = op_def(node.op)
+        if any(spec is None for spec in targets.values()) and not definition.f16_results:
             return False
-        operands = self._weighted(node, targets) if node.op in WEIGHTED else self._constants(node)
+        weighted = definition.weighted
+        operands = self._weighted(node, targets) if weighted else self._constants(node)
         if operands is None:
             return False
         names = (self.codes.get(n, self.same.get(n, n)) for n in node.inputs)
@@ -188,7 +180,7 @@ class _Absorber:
     # ---- constants
     def _constants(self, node: Node) -> dict[int, str] | None:
         """Return position -> constant of codes; None when a constant has no parameters."""
-        if node.op in PARAMETERS:
+        if op_def(node.op).real_parameters:
             return {}
         found = {}
         for position, name in enumerate(node.inputs):
@@ -265,13 +257,12 @@ def _quantizes(node: Node, graph: Graph) -> bool:
 
 def _keeps(node: Node) -> bool:
     """Tell whether an operator's result has the parameters of the codes it reads."""
-    return node.op in MOVES or node.op == "relu" or keeps_codes(node.op, node.attrs)
+    return node.op == "relu" or works_on_codes(node.op, node.attrs)
 
 
 def _commutes(node: Node) -> bool:
     """Tell whether storing in front of an operator gives what storing behind it gives."""
-    largest = node.op in ("pool2d", "global_pool") and keeps_codes(node.op, node.attrs)
-    if node.op in ("relu", "relu6") or largest:
+    if node.op in ("relu", "relu6") or keeps_codes(node):
         return True
     return isinstance(node.attrs, ClipAttrs) and node.attrs.minimum == 0.0
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from npusim.importers.common.quantized import WEIGHTED
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import Affine
 from npusim.ir.tensor import TensorSpec
+from npusim.ops import op_def
 
 SHIFT = 128
 
@@ -24,7 +24,7 @@ def through_u8(graph: Graph) -> Graph:
     measured on chains of layers: once at the inputs and once at the outputs, not at every layer.
     """
     signed = {name for name, spec in graph.tensors.items() if _is_signed(spec)}
-    weights = {n.inputs[1] for n in graph.nodes if n.op in WEIGHTED}
+    weights = {n.inputs[1] for n in graph.nodes if op_def(n.op).weighted}
     moved = signed - weights
     if not moved:
         return graph

@@ -8,7 +8,13 @@ import numpy as np
 from onnx import AttributeProto, NodeProto, helper
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import ANY_TYPE, FLOAT, Array, GraphBuilder, keeps_codes
+from npusim.importers.common.builder import (
+    FLOAT,
+    Array,
+    GraphBuilder,
+    takes_any_type,
+    works_on_codes,
+)
 from npusim.importers.common.builder import UnsupportedForm as UnsupportedForm
 from npusim.ir.attrs import NO_ATTRS, Attrs, EltwiseAttrs
 from npusim.ir.dtypes import DType
@@ -240,10 +246,10 @@ class Context:
         first = node.outputs[0]
         outs = tuple(outputs or ([self.unused(f"{first}/{part}")] if part else [first]))
         operands = [self.operand(name) for name in inputs]
-        if op not in ANY_TYPE:
+        if not takes_any_type(op):
             for name in operands:
                 spec = self.builder.tensors[name]
-                if not (spec.dtype.is_float or (spec.quant != FLOAT and keeps_codes(op, attrs))):
+                if not (spec.dtype.is_float or (spec.quant != FLOAT and works_on_codes(op, attrs))):
                     raise UnsupportedForm(
                         f"input {name!r} is {spec.dtype.value}",
                         "only real numbers are computed with; cast to float before this node",

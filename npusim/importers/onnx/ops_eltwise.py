@@ -3,9 +3,11 @@
 import numpy as np
 
 from npusim.importers.onnx.context import Context, OnnxNode, converter
+from npusim.ir.attrs import EltwiseAttrs
+from npusim.ops import ops_named_in
 
-BINARY = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Pow": "pow"}
 CHAINED = {"Sum": "add", "Max": "max", "Min": "min", "Mean": "add"}
+BINARY = ops_named_in("onnx", lambda d: d.attrs is EltwiseAttrs and d.onnx not in CHAINED)
 
 
 @converter(*BINARY)

@@ -11,13 +11,13 @@ from npusim.importers.onnx.context import (
 )
 from npusim.ir.attrs import ArgAttrs, AxisAttrs, ReduceAttrs, ReshapeAttrs
 from npusim.ir.dtypes import DType
+from npusim.ops import ops_named_in
 
 REDUCTIONS = {
-    "ReduceMean": ("reduce_mean", "", ""),
-    "ReduceSum": ("reduce_sum", "", ""),
-    "ReduceMax": ("reduce_max", "", ""),
-    "ReduceMin": ("reduce_min", "", ""),
-    "ReduceProd": ("reduce_prod", "", ""),
+    **{
+        theirs: (ours, "", "")
+        for theirs, ours in ops_named_in("onnx", lambda d: d.attrs is ReduceAttrs).items()
+    },
     "ReduceL1": ("reduce_sum", "abs", ""),
     "ReduceL2": ("reduce_sum", "square", "sqrt"),
     "ReduceSumSquare": ("reduce_sum", "square", ""),

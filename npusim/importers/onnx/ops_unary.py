@@ -9,23 +9,9 @@ from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, co
 from npusim.importers.onnx.tensor import element_type_name
 from npusim.ir.attrs import AlphaAttrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.dtypes import DType
+from npusim.ops import is_function, ops_named_in
 
-PLAIN = {
-    "Relu": "relu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "HardSwish": "hard_swish",
-    "Mish": "mish",
-    "Softplus": "softplus",
-    "Erf": "erf",
-    "Abs": "abs",
-    "Neg": "neg",
-    "Exp": "exp",
-    "Log": "log",
-    "Sqrt": "sqrt",
-    "Reciprocal": "reciprocal",
-    "Floor": "floor",
-}
+PLAIN = ops_named_in("onnx", is_function)
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 _INTEGER_TYPES: dict[int, DType] = {
     TensorProto.UINT8: DType.U8,

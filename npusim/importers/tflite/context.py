@@ -12,12 +12,12 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import (
-    ANY_TYPE,
     FLOAT,
     Array,
     GraphBuilder,
     UnsupportedForm,
-    keeps_codes,
+    takes_any_type,
+    works_on_codes,
 )
 from npusim.importers.tflite.file import Operator, Subgraph, Tensor
 from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs, TransposeAttrs
@@ -327,7 +327,7 @@ class TfliteContext:
             self.names[index] = name
 
     def _check_operands(self, kind: str, attrs: Attrs, inputs: Sequence[str], quant: Quant) -> None:
-        if kind in ANY_TYPE or keeps_codes(kind, attrs):
+        if takes_any_type(kind) or works_on_codes(kind, attrs):
             return
         for name in inputs:
             spec = self.builder.tensors[name]

@@ -19,39 +19,11 @@ from npusim.ir.attrs import (
     TransposeAttrs,
 )
 from npusim.ir.dtypes import DType
+from npusim.ops import is_function, ops_named_in
 
-BINARY = {
-    "ADD": "add",
-    "SUB": "sub",
-    "MUL": "mul",
-    "DIV": "div",
-    "MAXIMUM": "max",
-    "MINIMUM": "min",
-    "POW": "pow",
-}
-UNARY = {
-    "ABS": "abs",
-    "EXP": "exp",
-    "FLOOR": "floor",
-    "HARD_SWISH": "hard_swish",
-    "LOG": "log",
-    "LOGISTIC": "sigmoid",
-    "NEG": "neg",
-    "RELU": "relu",
-    "RELU6": "relu6",
-    "RELU_N1_TO_1": "relu1",
-    "RSQRT": "rsqrt",
-    "SQRT": "sqrt",
-    "SQUARE": "square",
-    "TANH": "tanh",
-}
-REDUCE = {
-    "MEAN": "reduce_mean",
-    "SUM": "reduce_sum",
-    "REDUCE_MAX": "reduce_max",
-    "REDUCE_MIN": "reduce_min",
-    "REDUCE_PROD": "reduce_prod",
-}
+BINARY = ops_named_in("tflite", lambda d: d.attrs is EltwiseAttrs)
+UNARY = ops_named_in("tflite", is_function)
+REDUCE = ops_named_in("tflite", lambda d: d.attrs is ReduceAttrs)
 
 
 def broadcast_operand(op: Operator, context: TfliteContext, position: int, rank: int) -> str:

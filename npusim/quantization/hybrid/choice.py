@@ -11,15 +11,14 @@ from difflib import get_close_matches
 
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
+from npusim.ops import op_def
 from npusim.passes.rewrite import View
-from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.schemes import Scheme, scheme_named
 
 log = logging.getLogger("npusim")
 
 MOST_SCHEMES = 2
 FLOAT32_WORDS = ("float32", "fp32", "f32")
-FOLLOWERS = ("relu", "relu6", "relu1", "leaky_relu", "clip")
 SHOWN = 5
 
 
@@ -163,9 +162,9 @@ def carriers(graph: Graph) -> dict[str, str]:
     view = View(graph)
     found = {}
     for node in graph.nodes:
-        if node.op in FOLLOWERS and view.is_private(node.inputs[0]):
-            before = view.producer_of(node.inputs[0], *WEIGHTED, "add", "sub")
-            if before is not None:
+        if op_def(node.op).rectifier and view.is_private(node.inputs[0]):
+            before = view.producer.get(node.inputs[0])
+            if before is not None and op_def(before.op).accumulates:
                 found[node.name] = before.name
     return found
 

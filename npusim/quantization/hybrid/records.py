@@ -7,8 +7,8 @@ from pathlib import Path
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
+from npusim.ops import op_def
 from npusim.quantization.apply import Formats, apply_scheme, float_ending
-from npusim.quantization.constants import WEIGHTED
 from npusim.quantization.hybrid.cfg import HybridConfig, Record, read_cfg
 from npusim.quantization.hybrid.choice import layer_names, resolve_layers
 from npusim.quantization.schemes import Range, Scheme
@@ -64,8 +64,8 @@ def records_of(
         by_node.setdefault(entry.node, []).append(entry.layer_id)
     for node, final in zip(graph.nodes, ready.nodes, strict=True):
         ids = by_node[node.name]
-        if node.op in WEIGHTED and graph.is_constant(node.inputs[1]):
-            owner = next((i for i in ids if ops.get(i) in WEIGHTED), ids[-1])
+        if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
+            owner = next((i for i in ids if i in ops and op_def(ops[i]).weighted), ids[-1])
             for position, part in ((1, "weight"), (2, "bias")):
                 stored, tensor = ready.spec(final.inputs[position]), node.inputs[position]
                 value = graph.constants[tensor]
@@ -222,7 +222,7 @@ def _layers_of_records(config: HybridConfig, graph: Graph, slots: list[Slot]) ->
 
 
 def _deciding(node: Node, graph: Graph) -> tuple[str, ...]:
-    if node.op in WEIGHTED and graph.is_constant(node.inputs[1]):
+    if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
         return (node.inputs[1],)
     return graph.activations(node)
 

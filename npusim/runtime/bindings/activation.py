@@ -5,13 +5,14 @@ from dataclasses import asdict, replace
 from npusim.ir.attrs import AlphaAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.engines.shader import ACTIVATIONS, UNARY, activation, dequantize, unary
-from npusim.kernels.engines.tp_activation import ACTIVATION_OPS, TABLE_LOOKUP_OPS, activate
+from npusim.kernels.engines.shader import UNARY, activation, dequantize, unary
+from npusim.kernels.engines.tp_activation import activate
+from npusim.ops import TpTable, ops_where
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of, table_step
 
 
-@binding(*ACTIVATION_OPS, *TABLE_LOOKUP_OPS, engine=Engine.TP)
+@binding(*ops_where(lambda d: d.tp_table is not None), engine=Engine.TP)
 def bind_tp_activation(node: Node, graph: Graph) -> Step:
     """Tabulate an activation of the TP engine; any pair of element types."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
@@ -49,7 +50,7 @@ def bind_shader_function(node: Node, graph: Graph) -> Step:
     return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
 
 
-@binding(*ACTIVATIONS, engine=Engine.SHADER)
+@binding(*ops_where(lambda d: d.tp_table is TpTable.ACTIVATION), engine=Engine.SHADER)
 def bind_shader_activation(node: Node, graph: Graph) -> Step:
     """Tabulate an activation of the shader, for inputs beyond the reach of TP's tables."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])

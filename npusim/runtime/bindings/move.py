@@ -29,6 +29,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise.copy_runs import copy_runs
+from npusim.ops import op_def
 from npusim.runtime.binding import Bind, Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
 from npusim.runtime.memory_order import memory_order, same_order
@@ -241,7 +242,7 @@ def _register() -> None:
     moves: dict[str, Bind] = dict.fromkeys(MOVES, bind_move)
     moves |= {"split": bind_split, "concat": bind_concat, "pad": bind_pad, "gather": bind_gather}
     for op, bind in moves.items():
-        for engine in (Engine.SHADER,) if op in ("gather", "tile") else _TP_OR_SHADER:
+        for engine in _TP_OR_SHADER if op_def(op).tp_copy else (Engine.SHADER,):
             binding(op, engine=engine)(bind)
 
 
