@@ -27,7 +27,6 @@ from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
 from npusim.quantization.algorithms import Algorithm
-from npusim.quantization.constrain import constrain
 from npusim.quantization.equalize import Relu6
 from npusim.quantization.job import Quantization, equalized
 from npusim.quantization.schemes import Scheme
@@ -121,7 +120,7 @@ def tuned(bench: Bench, **options: Any) -> Iterator[tuple[str, Graph]]:
     job = Quantization(bench.graph, **options)
     found = job.calibrate(bench.calibration)
     feeds = [feeds for _, feeds in bench.calibration[:SEARCH_SAMPLES]]
-    ranges = constrain(job.graph, dict(found.ranges))
+    ranges = job.constrained(found.ranges)
     tuner = Tuner(job, ranges, feeds, sqnr_db, State(None, {}))
     base = tuner.measure((), Scheme.I16)
     word = "equalized, bias corrected u8" if options else "u8"

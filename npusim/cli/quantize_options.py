@@ -109,7 +109,6 @@ def run(
     shown: Console,
 ) -> "Graph":
     """Return the quantized graph; read and write cfg files."""
-    from npusim.quantization.constrain import constrain
     from npusim.quantization.hybrid.cfg import write_cfg as write
     from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
 
@@ -125,7 +124,7 @@ def run(
         job.notes = (f"ranges from {hybrid.name}",)
     else:
         found = common.calibrated(job, dataset, engine=engine, shown=shown)
-        ranges = constrain(job.graph, dict(found.ranges))
+        ranges = job.constrained(found.ranges)
     if hybrid is not None:
         change = edited(hybrid, job.graph, job.source, ranges, scheme)
         job.formats, ranges = change.formats, change.ranges

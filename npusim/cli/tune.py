@@ -76,7 +76,6 @@ def command(
     Can be interrupted at any time: what was measured is in the progress file, the best choice so
     far in the cfg file, and the same command goes on where it was.
     """
-    from npusim.quantization.constrain import constrain
     from npusim.quantization.dataset import open_dataset
     from npusim.quantization.schemes import Scheme, scheme_named
     from npusim.tuning.metrics import metric_named
@@ -103,7 +102,7 @@ def command(
         )
     dataset = common.dataset_of(model, dataset)
     found = common.calibrated(job, dataset, engine=engine, shown=shown)
-    ranges = constrain(job.graph, dict(found.ranges))
+    ranges = job.constrained(found.ranges)
     listed = open_dataset(evaluate or Path(str(dataset)), job.graph, limit=samples)
     feeds = [dict(sample) for _, sample in listed]
     stem = output or Path(graph.name or "model").name

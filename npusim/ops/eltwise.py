@@ -29,6 +29,7 @@ _binary(
         elementwise=True,
         accumulates=True,
         keeps_sign=True,
+        real_operand=True,
         onnx="Add",
         tflite="ADD",
         layer_class="TensorAdd",
@@ -40,6 +41,7 @@ _binary(
     Traits(
         elementwise=True,
         accumulates=True,
+        real_operand=True,
         onnx="Sub",
         tflite="SUB",
         toolkit="SUBTRACT",
@@ -79,4 +81,4 @@ _binary(
     "min",
     Traits(elementwise=True, keeps_sign=True, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
 )
-_binary("pow", Traits(elementwise=True, onnx="Pow", tflite="POW"))
+_binary("pow", Traits(elementwise=True, real_operand=True, onnx="Pow", tflite="POW"))

@@ -1,6 +1,6 @@
 """One quantization from float graph to quantized graph, step by step."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.equalize import Relu6, equalize, relu6_inputs
+from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.float16 import to_float16
+from npusim.quantization.groups import named_concats
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.schemes import Range, Scheme
 
@@ -55,6 +57,11 @@ class Quantization:
         Cross-layer equalization, and what it does with relu6.
     corrected : bool
         Bias correction.
+    toolkit : Era or str
+        Release whose rules for ranges count, for example ``"1.7.3"``; see
+        ``npusim.quantization.eras``.
+    apart : sequence of str
+        Concats (names or layer ids) whose parts keep ranges of their own.
 
     Attributes
     ----------
@@ -79,6 +86,8 @@ class Quantization:
         level: int = 3,
         equalized: Relu6 | None = None,
         corrected: bool = False,
+        toolkit: Era | str = DEFAULT_ERA,
+        apart: Sequence[str] = (),
     ) -> None:
         if source.is_quantized:
             raise QuantizationError(
@@ -88,13 +97,6 @@ class Quantization:
                 remedy="keep its own parameters (npusim.float16(graph), "
                 "RKNN.build(do_quantization=False), no --quantize), or load the float model",
             )
-        if source.is_quantized:
-            raise QuantizationError(
-                "the model came quantized",
-                where=f"graph {source.name!r}",
-                rule="only float models are calibrated",
-                remedy="build with do_quantization=False (scheme f16) to keep its own parameters",
-            )
         self.source = source
         self.graph = optimize(source, level=level)
         self.algorithm = algorithm or Algorithm()
@@ -102,7 +104,9 @@ class Quantization:
         self.formats = Formats(
             default=scheme,
             layers=resolve_layers(layers or {}, self.graph, source, default=scheme),
+            era=era_of(toolkit),
         )
+        self.apart = named_concats(self.graph, apart)
         self.notes: tuple[str, ...] = ()
         self.stats: dict[str, ChannelStats] = {}
 
@@ -159,9 +163,13 @@ class Quantization:
         )
         return found
 
+    def constrained(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
+        """Return measured ranges with those equal that have to be."""
+        return constrain(self.graph, ranges, era=self.formats.era, apart=self.apart)
+
     def apply(self, ranges: Mapping[str, Range]) -> Graph:
         """Return the quantized graph for measured ranges."""
-        return self.apply_constrained(constrain(self.graph, dict(ranges)))
+        return self.apply_constrained(self.constrained(ranges))
 
     def apply_constrained(self, ranges: Mapping[str, Range]) -> Graph:
         """Return the quantized graph for ranges that are used as they are."""
@@ -171,7 +179,9 @@ class Quantization:
         """Return the quantized graph in other formats than the job's own."""
         graph = apply_formats(self.with_bias_for(formats), ranges, formats)
         listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
-        note = f"quantized to {formats.default.value}{listed}"
+        note = (
+            f"quantized to {formats.default.value}{listed}, rules of toolkit {formats.era.toolkit}"
+        )
         if self.corrected:
             note += ", biases corrected for the mean error of the weights"
         return graph.copy(notes=(*graph.notes, *self.notes, note))

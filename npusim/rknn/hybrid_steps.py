@@ -9,7 +9,6 @@ from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.ops import op_def
 from npusim.passes.pipeline import lower
-from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
@@ -53,7 +52,7 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
         level=options.optimization_level,
     )
     found = calibrated(job, dataset, options, log)
-    ranges = constrain(job.graph, dict(found.ranges))
+    ranges = job.constrained(found.ranges)
     model = HybridModel(
         source=source,
         scheme=options.scheme,

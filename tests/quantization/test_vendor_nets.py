@@ -1,0 +1,124 @@
+"""Every parameter in real files of the toolkit that follows from the ranges of other tensors.
+
+``constrain`` gets the ranges of those tensors that lead, as the file has them, and nonsense for all
+that follow; of several leaders of one group the first has the low end and the last the high one.
+What comes out is compared with the file and counted by rule; docs/quantization.md lists the counts.
+"""
+
+import json
+from collections import Counter
+
+import pytest
+
+from npusim.ir.quant import Affine
+from npusim.ops import keeps_codes
+from npusim.quantization.constrain import clipped_for_sigmoid, constrain
+from npusim.quantization.eras import DEFAULT_ERA, era_of
+from npusim.quantization.groups import groups
+from npusim.quantization.schemes import affine_u8, dynamic_fixed_point
+from tests.quantization.vendor_nets import FILES, ROWS, net, rows_of_file
+
+NONSENSE = (-1e6, 1e6)
+LAST_BITS = 2e-6  # lstm14 prints scales with six digits
+RELEASES = {
+    "mnist": "1.7.0",
+    "static_det": "1.7.3",
+    "yolov5lite": "1.7.0",
+    "lstm14": "1.7",
+    "PNet_18_14": "1.7",
+}
+# rule -> tensors that come out as the file has them; nothing deviates
+AGREE = {
+    "mnist": {"move": 3, "before relu": 2, "sigmoid input": 1},
+    "static_det": {"move": 3, "concat": 8, "before relu": 14, "sigmoid input": 1},
+    "yolov5lite": {
+        "move": 4,
+        "concat": 80,
+        "before relu": 27,
+        "before a relu of a group": 17,
+        "sigmoid input": 3,
+    },
+    "lstm14": {"move": 4},
+    "PNet_18_14": {"move": 1},
+}
+
+
+def followers(found, era):
+    """Return tensor -> rule, and the ranges of the file without what the rules have to find."""
+    graph, given = found.graph, found.ranges()
+    producers, rules, joined = graph.producers(), {}, set()
+    for group in groups(graph, era=era):
+        low, high = given[group.leaders[0]]
+        for name in group.members:
+            if group.concats:
+                rules[name] = "concat"
+            elif name not in group.leaders:
+                rules[name] = "move"
+            given[name] = (0.0, 0.0) if name in group.leaders else NONSENSE
+        first, last = group.leaders[0], group.leaders[-1]
+        given[last] = (given[last][0], high)
+        given[first] = (low, given[first][1])
+        joined.update(group.members if group.concats else ())
+    for node in graph.nodes:
+        source = node.inputs[0] if node.inputs else ""
+        if node.op == "relu" and source in producers:
+            rules[source] = (
+                "before a relu of a group" if node.outputs[0] in joined else "before relu"
+            )
+            if rules[source] == "before relu":
+                given[source] = NONSENSE
+        elif node.op == "sigmoid":
+            rules[source] = "sigmoid input"
+            if not keeps_codes(producers[source]):
+                given[source] = NONSENSE
+    return rules, given
+
+
+def agrees(found, name, rule, ranges):
+    quant = found.quants[name]
+    if not isinstance(quant, Affine):
+        return dynamic_fixed_point(ranges[name], 8) == quant
+    if rule == "sigmoid input":
+        # the high end is that of the layer before, whose own parameters tell it to half a step
+        low, high = ranges[name]
+        ranges = {name: (low, 255 * quant.scale + low)}
+        source = found.quants[found.graph.producers()[name].inputs[0]]
+        if abs(high - ranges[name][1]) > source.scale / 2:
+            return False
+    own = affine_u8(ranges[name])
+    return own.zero_point == quant.zero_point and abs(own.scale / quant.scale - 1) < LAST_BITS
+
+
+def counted(name, era):
+    found = net(name)
+    rules, given = followers(found, era)
+    ranges = constrain(found.graph, given, era=era)
+    ranges |= clipped_for_sigmoid(found.graph, ranges, era)
+    return Counter(
+        (rule, agrees(found, tensor, rule, ranges))
+        for tensor, rule in rules.items()
+        if tensor in found.quants
+    )
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_parameters_follow_from_those_of_the_leaders(name):
+    expected = {(rule, True): count for rule, count in AGREE[name].items()}
+    assert counted(name, era_of(RELEASES[name])) == expected
+
+
+def test_slices_of_1_7_0_give_their_range_to_the_concat_they_read():
+    wrong = counted("yolov5lite", DEFAULT_ERA)
+    assert wrong["concat", False] > 0  # other releases tie a concat to its parts
+    found = net("yolov5lite")
+    concats = [node for node in found.graph.nodes if node.op == "concat"]
+    own = [found.quants[n.inputs[0]] == found.quants[n.outputs[0]] for n in concats]
+    assert (own.count(True), own.count(False)) == (7, 10)
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_numbers_are_those_of_the_files(name):
+    path = FILES / f"{name}.rknn"
+    if not path.exists():
+        pytest.skip("the vendor's files are not there")
+    assert json.loads(ROWS.read_text())[name] == rows_of_file(path)
