@@ -28,7 +28,6 @@ ADVICE = {
     **dict.fromkeys(("Cos", "Sin", "Tan", "Asin", "Acos", "Atan"), "use a table or " + _CUT),
     "Selu": "write it as Elu and Mul by a constant",
     "Celu": "write it as Elu with scaled input",
-    "Softsign": "write it as x / (1 + Abs(x))",
     "ThresholdedRelu": "use Relu and a shift",
     "Shrink": "use Relu(x - lambd) - Relu(-x - lambd)",
     "Hardmax": "use ArgMax",
