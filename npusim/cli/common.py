@@ -23,6 +23,7 @@ from npusim import assets
 from npusim.errors import ConfigError, NpusimError
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Preprocess
+from npusim.passes.pipeline import upgraded
 from npusim.quantization.schemes import Scheme, scheme_named
 
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
@@ -159,7 +160,7 @@ def load(
     """
     path = assets.model_path() if model == BUNDLED else Path(model)
     if archive.is_archive(path):
-        return archive.load(path)
+        return upgraded(archive.load(path))
     from npusim.importers import load as load_source
 
     shapes = _shapes(shape)

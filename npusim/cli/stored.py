@@ -6,7 +6,7 @@ from npusim.cli import common
 from npusim.errors import ConfigError
 from npusim.ir import archive
 from npusim.ir.graph import Graph
-from npusim.passes.pipeline import lower
+from npusim.passes.pipeline import lower, upgraded
 
 
 def stored_like(path: Path, graph: Graph, option: str) -> Graph:
@@ -23,7 +23,7 @@ def stored_like(path: Path, graph: Graph, option: str) -> Graph:
             where=f"{option} {path}",
             rule="a file that npusim quantize, npusim tune or RKNN.export_rknn wrote",
         )
-    found = archive.load(path)
+    found = upgraded(archive.load(path))
     shapes, own = ({n: g.spec(n).shape for n in g.inputs} for g in (graph, found))
     if own != shapes or not common.is_quantized(found):
         raise ConfigError(

@@ -43,7 +43,7 @@ from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 
 MAGIC = b"NPUSIM\x00\x01"
-VERSION = 1
+VERSION = 2  # 2: placed nodes have a form; passes.pipeline.upgraded adds it to older graphs
 ALIGNMENT = 64
 SUFFIXES = (".rknn", ".npusim")
 MAX_TENSOR_ELEMENTS = 1 << 28

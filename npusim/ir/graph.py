@@ -22,6 +22,36 @@ class Engine(Enum):
     CPU = "CPU"
 
 
+class Form(Enum):
+    """What the driver makes of an operator on its engine; the performance model prices it.
+
+    ``IN_PLACE``: the layers before write their parts of the result where they belong. ``FUSED``:
+    done by the layer before while it stores. ``VIEW``: another name for the input's memory.
+    ``PROGRAM``: a program of the shader (or, where the engine is the CPU, of the host).
+    """
+
+    CONVOLUTION = "convolution"
+    TRANSPOSED_CONVOLUTION = "transposed convolution"
+    FULLY_CONNECTED = "fully connected"
+    SUM = "sum"
+    AVERAGE = "average"
+    AVERAGE_BY_CHANNEL = "average by channel"
+    ENLARGEMENT = "enlargement"
+    SUBSAMPLING = "subsampling"
+    POOLING = "pooling"
+    ACTIVATION = "activation"
+    TABLE = "table look-up"
+    NORMALIZATION = "normalization"
+    COPY = "copy"
+    TRANSPOSITION = "transposition"
+    REORDERING = "reordering"
+    CONCATENATION = "concatenation"
+    IN_PLACE = "in place"
+    FUSED = "fused"
+    VIEW = "view"
+    PROGRAM = "program"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One operator.
@@ -39,7 +69,8 @@ class Node:
     origin : tuple of str
         Names of the source model's nodes that this node stands for, in execution order.
     engine : Engine or None
-        Set by ``passes.assign_engine``; ``reason`` says why.
+        Set by ``passes.assign_engine``, with ``form``; ``reason`` says why.
+    form : Form or None
     requant : Requant or None
         Set by ``passes.lower_requant``.
     """
@@ -52,6 +83,7 @@ class Node:
     uid: int = 0
     origin: tuple[str, ...] = ()
     engine: Engine | None = None
+    form: Form | None = None
     reason: str = ""
     requant: Requant | None = None
 

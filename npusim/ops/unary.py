@@ -103,6 +103,11 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
         "log(1 + exp(x))",
         replace(_FUNCTION, activation=True, bounds=_POSITIVE, onnx="Softplus", toolkit="SOFTRELU"),
     ),
+    "softsign": (
+        Attrs,
+        "x / (1 + |x|)",
+        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Softsign"),
+    ),
     "gelu": (
         Attrs,
         "x * (1 + erf(x / sqrt(2))) / 2",

@@ -1,11 +1,11 @@
-"""Choose the engine of every node by the table of ``engine_rules``."""
+"""Choose engine and form of every node by the table of ``engine_rules``."""
 
 from dataclasses import replace
 
 from npusim.errors import GraphError
 from npusim.ir.graph import Graph, Node
 from npusim.passes.engine_rules import RULES, EngineRule
-from npusim.passes.engine_view import GraphView
+from npusim.passes.graph_view import GraphView
 
 
 def engine_rule(node: Node, view: GraphView) -> EngineRule:
@@ -30,7 +30,9 @@ def engine_rule(node: Node, view: GraphView) -> EngineRule:
 
 
 def assign_engine(graph: Graph) -> Graph:
-    """Return the graph with ``engine`` and ``reason`` set on every node.
+    """Return the graph with ``engine``, ``form`` and ``reason`` set on every node.
+
+    Nothing later chooses again: bindings, performance model, dumps and reports read these fields.
 
     Raises
     ------
@@ -41,6 +43,7 @@ def assign_engine(graph: Graph) -> Graph:
     nodes = []
     for node in graph.nodes:
         rule = engine_rule(node, view)
-        view.engines[node.name] = rule.engine
-        nodes.append(replace(node, engine=rule.engine, reason=rule.reason))
+        placed = replace(node, engine=rule.engine, form=rule.form, reason=rule.reason)
+        view.placed[node.name] = placed
+        nodes.append(placed)
     return graph.copy(nodes=tuple(nodes))

@@ -18,20 +18,18 @@ from npusim.ir.attrs import (
     ReduceAttrs,
     ResizeAttrs,
     ResizeMode,
-    SliceAttrs,
-    SplitAttrs,
 )
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Node
+from npusim.ir.graph import Engine, Form, Node
 from npusim.ir.quant import (
     Affine,
     AffinePerChannel,
     DynamicFixedPoint,
-    scale_of,
     zero_point_of,
 )
 from npusim.ir.tensor import TensorSpec
-from npusim.passes.engine_view import GraphView
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import same_numbers
 
 ENGINE_TYPES = (DType.U8, DType.I8, DType.I16, DType.F16)
 NN_TYPE_PAIRS = (
@@ -89,12 +87,8 @@ def wide_output(node: Node, view: GraphView) -> bool:
     )
 
 
-def _same(first: TensorSpec, second: TensorSpec) -> bool:
-    return (first.dtype, first.quant) == (second.dtype, second.quant)
-
-
 # ---- fully connected ---------------------------------------------------------------------------
-def _fully_connected_types(ifm: TensorSpec, ofm: TensorSpec) -> bool:
+def fully_connected_types(ifm: TensorSpec, ofm: TensorSpec) -> bool:
     """Tell whether TP's fully connected layer takes the types: no change, no input zero point."""
     signed_affine = ifm.dtype is DType.I8 and isinstance(ifm.quant, Affine)  # done as u8
     return (
@@ -118,7 +112,7 @@ def fc_on_tp(node: Node, view: GraphView) -> bool:
     return (
         prod(ifm.shape[:-1]) == 1
         and ofm.shape[-1] > 1
-        and _fully_connected_types(ifm, ofm)
+        and fully_connected_types(ifm, ofm)
         and _bias_in_32_bits(node, view)
     )
 
@@ -139,7 +133,7 @@ def conv_is_fc_on_tp(node: Node, view: GraphView) -> bool:
         and attrs.stride == (1, 1)
         and not any(attrs.pad)
         and attrs.group in (1, ifm.shape[1])
-        and _fully_connected_types(ifm, ofm)
+        and fully_connected_types(ifm, ofm)
         and _bias_in_32_bits(node, view)
     )
 
@@ -192,7 +186,7 @@ def max_pool(node: Node, view: GraphView) -> bool:
 def max_pool_fused(node: Node, view: GraphView) -> bool:
     """Match an unpadded 2x2 max pool of stride 2 that alone reads a sum or convolution on NN.
 
-    u8, i8 or f16; the quantization is kept.
+    u8, i8 or f16; an even number of rows and columns; the quantization is kept.
     """
     attrs, ifm = _pool(node), view.ifm(node)
     before = view.producers.get(ifm.name)
@@ -201,11 +195,12 @@ def max_pool_fused(node: Node, view: GraphView) -> bool:
         and attrs.kernel == attrs.stride == (2, 2)
         and not any(attrs.pad)
         and ifm.dtype in (DType.U8, DType.I8, DType.F16)
-        and _same(ifm, view.ofm(node))
+        and same_numbers(view.graph, ifm.name, *node.outputs)
         and before is not None
-        and before.op in ("conv2d", "add", "sub")
-        and view.engine_of(ifm.name) is Engine.NN
-        and view.only_consumer(ifm.name)
+        and view.placed[before.name].engine is Engine.NN
+        and view.placed[before.name].form in (Form.CONVOLUTION, Form.SUM)
+        and view.is_private(ifm.name)
+        and ifm.shape[2] % 2 == ifm.shape[3] % 2 == 0
     )
 
 
@@ -249,35 +244,55 @@ def average_is_fc_on_tp(node: Node, view: GraphView) -> bool:
         and attrs.stride == (1, 1)
         and not any(attrs.pad)
         and average_window_on_nn(node, view)
-        and _fully_connected_types(ifm, view.ofm(node))
+        and fully_connected_types(ifm, view.ofm(node))
     )
 
 
-def _averaged_like_global(ifm: TensorSpec, ofm: TensorSpec) -> bool:
-    in_h, in_w = ifm.shape[2:]
-    small = in_h == in_w == 2
-    return (
-        ifm.dtype in (DType.U8, DType.F16)
-        and ofm.dtype is ifm.dtype
-        and (small or (min(in_h, in_w) >= 12 and in_h * in_w <= 255))
+def _u8_or_f16(node: Node, view: GraphView) -> bool:
+    return view.ifm(node).dtype in (DType.U8, DType.F16) and (
+        view.ofm(node).dtype is view.ifm(node).dtype
     )
 
 
-def whole_average_on_nn(node: Node, view: GraphView) -> bool:
-    """Match a window over the whole unpadded input where a global average would run on NN."""
-    attrs, ifm = _pool(node), view.ifm(node)
+def _large_but_few_pixels(node: Node, view: GraphView) -> bool:
+    in_h, in_w = view.ifm(node).shape[2:]
+    return _u8_or_f16(node, view) and min(in_h, in_w) >= 12 and in_h * in_w <= 255
+
+
+def whole_average_of_2x2(node: Node, view: GraphView) -> bool:
+    """Match a window over an unpadded input of 2x2, u8 or f16."""
+    attrs = _pool(node)
+    whole = attrs.kernel == view.ifm(node).shape[2:] == (2, 2) and not any(attrs.pad)
+    return whole and _u8_or_f16(node, view)
+
+
+def whole_average_by_channel(node: Node, view: GraphView) -> bool:
+    """Match a window over the whole unpadded input where a global average runs by channel."""
+    attrs = _pool(node)
     return (
-        attrs.kind is PoolKind.AVG
-        and attrs.kernel == ifm.shape[2:]
+        attrs.kernel == view.ifm(node).shape[2:]
         and not any(attrs.pad)
-        and _averaged_like_global(ifm, view.ofm(node))
+        and _large_but_few_pixels(node, view)
     )
 
 
-def global_average_on_nn(node: Node, view: GraphView) -> bool:
-    """Match u8 and f16 averages of 2x2, or of 12 rows and columns or more and up to 255 pixels."""
+def _global_average(node: Node) -> bool:
     assert isinstance(node.attrs, GlobalPoolAttrs)  # by the operator's definition
-    return node.attrs.kind is PoolKind.AVG and _averaged_like_global(view.ifm(node), view.ofm(node))
+    return node.attrs.kind is PoolKind.AVG
+
+
+def global_average_of_2x2(node: Node, view: GraphView) -> bool:
+    """Match u8 and f16 averages of 2x2."""
+    small = view.ifm(node).shape[2:] == (2, 2)
+    return small and _global_average(node) and _u8_or_f16(node, view)
+
+
+def global_average_by_channel(node: Node, view: GraphView) -> bool:
+    """Match u8 and f16 averages of 12 rows and columns or more and up to 255 pixels.
+
+    Every channel is a fully connected layer of its own.
+    """
+    return _global_average(node) and _large_but_few_pixels(node, view)
 
 
 # ---- reductions --------------------------------------------------------------------------------
@@ -301,103 +316,11 @@ def small_spatial_mean_on_tp(node: Node, view: GraphView) -> bool:
         small_spatial_mean(node, view)
         and ifm.shape[0] == 1
         and ifm.shape[1] > 1
-        and _fully_connected_types(ifm, view.ofm(node))
+        and fully_connected_types(ifm, view.ofm(node))
     )
 
 
-# ---- sums --------------------------------------------------------------------------------------
-def _is_view(node: Node, view: GraphView) -> bool:
-    """Tell whether the results of a split or slice are parts of its input, without a copy."""
-    ifm = view.ifm(node)
-    if not all(_same(ifm, view.graph.spec(name)) for name in node.outputs):
-        return False
-    match node.attrs:
-        case SplitAttrs(axis=axis):
-            return prod(ifm.shape[:axis]) == 1
-        case SliceAttrs(begin=begin, end=end, step=step):
-            cut = [i for i, n in enumerate(ifm.shape) if (begin[i], end[i]) != (0, n)]
-            return (
-                set(step) == {1} and len(cut) <= 1 and prod(ifm.shape[: max(cut, default=0)]) == 1
-            )
-    return False
-
-
-def _lays_claim(node: Node, name: str, view: GraphView) -> bool:
-    """Tell whether a reader fixes where a tensor lies: view, concat in place, earlier NN sum."""
-    if node.op in ("add", "sub"):
-        return view.engines.get(node.name) in (Engine.NN, Engine.TP)
-    if node.op == "concat":
-        return joined_in_place(node, view)
-    return name == node.inputs[0] and _is_view(node, view)
-
-
-def _summand(name: str, view: GraphView) -> bool:
-    """Tell whether the driver may lay a tensor beside the other operand of a sum."""
-    node = view.producers.get(name)
-    if node is None or view.exposed(name) or _is_view(node, view):
-        return False
-    if node.op == "concat" and joined_in_place(node, view):
-        return False
-    return not any(
-        _lays_claim(reader, alias, view)
-        for alias in view.aliases(name)
-        for reader in view.consumers[alias]
-    )
-
-
-def _sum_scales_fit(a: TensorSpec, b: TensorSpec) -> bool:
-    """Tell whether 8- or 16-bit weights reach from the coarser operand to the finer.
-
-    u8 scales are within a factor of 2, or of 20 when neither is above 1.
-    """
-    if a.dtype is DType.F16:
-        return True
-    if isinstance(a.quant, DynamicFixedPoint) and isinstance(b.quant, DynamicFixedPoint):
-        return abs(a.quant.fl - b.quant.fl) < a.dtype.bits
-    low, high = sorted((scale_of(a.quant), scale_of(b.quant)))
-    return high / low < 2 or (high <= 1 and high / low <= 20)
-
-
-def _sums_as_a_layer(*specs: TensorSpec) -> bool:
-    """Tell whether all are u8, all float16, or all i8 or i16 in dynamic fixed point."""
-    kinds = {(spec.dtype, type(spec.quant)) for spec in specs}
-    (dtype, quant), *others = kinds
-    return not others and (
-        dtype in (DType.U8, DType.F16)
-        or (dtype in (DType.I8, DType.I16) and quant is DynamicFixedPoint)
-    )
-
-
-def sum_on_nn(node: Node, view: GraphView) -> bool:
-    """Match a sum or difference of two hidden u8 or f16 results of one shape, four or five axes.
-
-    The driver lays both operands side by side, so neither may be an input, output, constant, view,
-    part of a concat in place, or operand of an earlier such sum. u8 scales are within a factor of
-    2, or 20 if neither is above 1.
-    """
-    a, b = view.ifm(node), view.ifm(node, 1)
-    return (
-        a.dtype is b.dtype is view.ofm(node).dtype
-        and _sums_as_a_layer(a, b, view.ofm(node))
-        and a.shape == b.shape
-        and len(a.shape) in (4, 5)
-        and b.name not in view.aliases(a.name)
-        and _sum_scales_fit(a, b)
-        and all(_summand(name, view) for name in node.inputs)
-    )
-
-
-def sum_of_one_pixel(node: Node, view: GraphView) -> bool:
-    """Match such a sum of one pixel, batch 1, several channels, the first without zero point."""
-    ifm = view.ifm(node)
-    return (
-        len(ifm.shape) == 4
-        and ifm.elements == ifm.shape[1] > 1
-        and _fully_connected_types(ifm, view.ofm(node))
-        and sum_on_nn(node, view)
-    )
-
-
+# ---- activations -------------------------------------------------------------------------------
 def one_slope(node: Node, view: GraphView) -> bool:
     """Match u8 and f16 with a single known slope."""
     ifm, slope = view.ifm(node), view.ifm(node, 1)
@@ -416,18 +339,7 @@ def few_channels(node: Node, view: GraphView) -> bool:
     return node.attrs.size <= 5 and engine_types(node, view)
 
 
-# ---- movement ----------------------------------------------------------------------------------
-def joined_in_place(node: Node, view: GraphView) -> bool:
-    """Match a concat of hidden results that all have the output's quantization."""
-    ofm = view.ofm(node)
-    return ofm.dtype in ENGINE_TYPES and all(
-        _same(view.graph.spec(name), ofm)
-        and name in view.producers
-        and name not in view.graph.outputs
-        for name in node.inputs
-    )
-
-
+# ---- resizes -----------------------------------------------------------------------------------
 def _resize(node: Node) -> ResizeAttrs:
     assert isinstance(node.attrs, ResizeAttrs)  # by the operator's definition
     return node.attrs
@@ -448,7 +360,7 @@ def nearest_enlarging(node: Node, view: GraphView) -> bool:
     in_h, in_w = ifm.shape[2:]
     return (
         _nearest_without_corners(node, ifm)
-        and _same(ifm, view.ofm(node))
+        and same_numbers(view.graph, ifm.name, *node.outputs)
         and out_h % in_h == 0
         and out_h > in_h
         and out_h * in_w == out_w * in_h

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from npusim.ir.attrs import Activation, Conv2dAttrs, NormAttrs
 from npusim.ir.graph import Graph, Node
+from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import (
-    View,
     add_constant,
     channel_vector,
     is_real,
@@ -87,7 +87,7 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     if not is_real(graph, *node.inputs, *node.outputs):
         return graph, None
     out = node.outputs[0]
-    last = View(graph).only_user(out)
+    last = GraphView(graph).only_user(out)
     affine = channel_affine(graph, last, out) if last is not None else None
     if last is None or affine is None:
         return graph, None
@@ -115,7 +115,7 @@ def affine_to_conv(graph: Graph) -> Graph:
         if affine is None or len(graph.spec(data).shape) != 4:
             continue
         chain = [node]
-        while (last := View(graph).only_user(chain[-1].outputs[0])) is not None:
+        while (last := GraphView(graph).only_user(chain[-1].outputs[0])) is not None:
             step = channel_affine(graph, last, chain[-1].outputs[0])
             if step is None:
                 break
@@ -144,7 +144,7 @@ def fold_pad(graph: Graph) -> Graph:
     """Fold a constant zero pad of height and width into the convolution that alone reads it."""
     for name in [node.name for node in graph.nodes if node.op == "pad"]:
         node = graph.node(name)
-        user = View(graph).only_user(node.outputs[0])
+        user = GraphView(graph).only_user(node.outputs[0])
         attrs: Any = node.attrs
         if user is None or user.op != "conv2d" or len(attrs.front) != 4:
             continue

@@ -7,7 +7,8 @@ from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph
 from npusim.ir.quant import scale_of, zero_point_of
-from npusim.passes.rewrite import View, replaced, same_numbers, with_output_of
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import replaced, same_numbers, with_output_of
 
 RELU_CARRIERS = ("conv2d", "deconv2d", "fc")
 SUM_CARRIERS = ("add", "sub")
@@ -64,7 +65,7 @@ def _stores_for_relu(graph: Graph, carrier: str, before: str, after: str) -> boo
 def _fuse(graph: Graph, op: str, activation: Activation, carriers: tuple[str, ...]) -> Graph:
     for name in [node.name for node in graph.nodes if node.op == op]:
         node = graph.node(name)
-        view = View(graph)
+        view = GraphView(graph)
         carrier = view.producer_of(node.inputs[0], *carriers)
         if carrier is None or not view.is_private(node.inputs[0]):
             continue

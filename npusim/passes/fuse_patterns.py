@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from npusim.ir.attrs import NO_ATTRS, Attrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.graph import Graph, Node
-from npusim.passes.rewrite import View, is_real, merged_origin, replaced, scalar
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import is_real, merged_origin, replaced, scalar
 
 SIXTH_TOLERANCE = 1e-6  # exporters write 1/6 as 0.16666667 or 0.166666
 
@@ -26,11 +27,11 @@ def fuse_activation_patterns(graph: Graph) -> Graph:
     return graph
 
 
-Match = Callable[[View, Node], tuple[str, list[Node], str, Attrs] | None]
+Match = Callable[[GraphView, Node], tuple[str, list[Node], str, Attrs] | None]
 
 
 def _apply(graph: Graph, match: Match) -> Graph:
-    view = View(graph)
+    view = GraphView(graph)
     for name in [
         node.name for node in graph.nodes if match is _swish or is_real(graph, *node.outputs)
     ]:
@@ -42,11 +43,11 @@ def _apply(graph: Graph, match: Match) -> Graph:
         chain = sorted({*parts, node}, key=lambda n: graph.nodes.index(n))
         fused = replace(node, op=op, inputs=(source,), attrs=attrs, origin=merged_origin(*chain))
         graph = graph.copy(nodes=replaced(graph.nodes, chain, fused))
-        view = View(graph)
+        view = GraphView(graph)
     return graph
 
 
-def _swish(view: View, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
+def _swish(view: GraphView, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
     if node.op != "mul":
         return None
     for x, gate in (node.inputs, node.inputs[::-1]):
@@ -61,12 +62,12 @@ def _swish(view: View, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
     return None
 
 
-def _is_swish_of_driver(view: View, x: str, product: str) -> bool:
+def _is_swish_of_driver(view: GraphView, x: str, product: str) -> bool:
     spec = view.graph.spec
-    return x in view.producer and spec(x).dtype is spec(product).dtype
+    return x in view.producers and spec(x).dtype is spec(product).dtype
 
 
-def _relu6_of_x_plus_3(view: View, tensor: str) -> tuple[str, list[Node]] | None:
+def _relu6_of_x_plus_3(view: GraphView, tensor: str) -> tuple[str, list[Node]] | None:
     clip = view.producer_of(tensor, "relu6", "clip")
     if clip is None or not view.is_private(tensor):
         return None
@@ -81,7 +82,7 @@ def _relu6_of_x_plus_3(view: View, tensor: str) -> tuple[str, list[Node]] | None
     return None
 
 
-def _is_sixth(view: View, node: Node, tensor: str) -> bool:
+def _is_sixth(view: GraphView, node: Node, tensor: str) -> bool:
     """Tell whether ``node`` divides its other operand by six."""
     value = scalar(view.graph, tensor)
     if value is None:
@@ -91,7 +92,7 @@ def _is_sixth(view: View, node: Node, tensor: str) -> bool:
     return node.op == "mul" and abs(value - 1 / 6) < SIXTH_TOLERANCE
 
 
-def _hard_swish(view: View, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
+def _hard_swish(view: GraphView, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
     # (x * relu6(x + 3)) / 6
     if node.op in ("mul", "div"):
         for product, six in (node.inputs, node.inputs[::-1]):
@@ -128,7 +129,7 @@ def _is_sixth_slope(attrs: Attrs) -> bool:
     )
 
 
-def _hard_sigmoid(view: View, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
+def _hard_sigmoid(view: GraphView, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
     if node.op not in ("mul", "div"):
         return None
     for gate, six in (node.inputs, node.inputs[::-1]):

@@ -40,3 +40,13 @@ def optimize(graph: Graph, *, level: int = 3) -> Graph:
 def lower(graph: Graph, *, level: int = 3) -> Graph:
     """Return the quantized graph with engines assigned and requantization lowered."""
     return run_pipeline(graph, QUANTIZED_PASSES, level=level)
+
+
+def upgraded(graph: Graph) -> Graph:
+    """Return a stored graph as this version stores it; float and quantized graphs stay as they are.
+
+    Files of container version 1 hold engines without forms: their nodes are placed again. What was
+    fused stays fused and nothing else is.
+    """
+    old = any(node.engine is not None and node.form is None for node in graph.nodes)
+    return lower(graph, level=0) if old else graph

@@ -1,4 +1,4 @@
-"""What rewrites have in common: looking around a node and replacing a chain by one node."""
+"""What rewrites have in common: asking for values and replacing a chain by one node."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,30 +12,6 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
-
-
-class View:
-    """A graph with its producers and consumers looked up once."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.producer = graph.producers()
-        self.users = graph.consumers()
-        self.exposed = set(graph.outputs)
-
-    def producer_of(self, tensor: str, *ops: str) -> Node | None:
-        """Return the node that writes a tensor when its operator is one of ``ops``."""
-        node = self.producer.get(tensor)
-        return node if node is not None and node.op in ops else None
-
-    def only_user(self, tensor: str) -> Node | None:
-        """Return the single reader of a tensor that is no graph output, else None."""
-        users = self.users[tensor]
-        return users[0] if len(users) == 1 and tensor not in self.exposed else None
-
-    def is_private(self, tensor: str) -> bool:
-        """Tell whether exactly one node reads the tensor and no output exposes it."""
-        return self.only_user(tensor) is not None
 
 
 def merged_origin(*nodes: Node) -> tuple[str, ...]:

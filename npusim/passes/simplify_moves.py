@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from npusim.ir.attrs import ReshapeAttrs, TransposeAttrs
 from npusim.ir.graph import Graph, Node, rename_inputs
-from npusim.passes.rewrite import View, merged_origin, replaced, same_numbers
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import merged_origin, replaced, same_numbers
 
 
 def simplify_moves(graph: Graph) -> Graph:
@@ -13,7 +14,7 @@ def simplify_moves(graph: Graph) -> Graph:
         node = next((n for n in graph.nodes if n.name == name), None)
         if node is None:
             continue
-        view = View(graph)
+        view = GraphView(graph)
         before = view.producer_of(node.inputs[0], node.op)
         if (
             before is not None

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 from npusim.ir.graph import Graph, Node
 from npusim.ops import keeps_codes, op_def
-from npusim.passes.rewrite import View
+from npusim.passes.graph_view import GraphView
 from npusim.quantization.eras import DEFAULT_ERA, Era
 from npusim.quantization.groups import groups
 from npusim.quantization.schemes import Range
@@ -44,7 +44,7 @@ def constrain(
     for group in found:
         if (union := group.union(measured)) is not None:
             ranges |= dict.fromkeys(group.members, union)
-    view = View(graph)
+    view = GraphView(graph)
     joined = {name for group in found if group.concats for name in group.members}
     for node in graph.nodes:
         before = view.producer.get(node.inputs[0]) if node.op in ("relu", "relu6") else None

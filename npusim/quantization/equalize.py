@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from npusim.ir.attrs import Activation, PadAttrs, PadMode
 from npusim.ir.graph import Graph, Node
 from npusim.ops import op_def
-from npusim.passes.rewrite import View, add_constant
+from npusim.passes.graph_view import GraphView
+from npusim.passes.rewrite import add_constant
 from npusim.quantization.channel_stats import ChannelStats
 
 Vector = NDArray[np.float64]
@@ -100,7 +101,7 @@ def relu6_inputs(graph: Graph) -> tuple[str, ...]:
 
 def find_pairs(graph: Graph) -> tuple[Pair, ...]:
     """Return all neighbours that can be equalized, relu6 or not, in execution order."""
-    view = View(graph)
+    view = GraphView(graph)
     found = []
     for node in graph.nodes:
         if not _scalable(graph, node):

@@ -31,6 +31,7 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "swish": lambda x: x * sigmoid(x),
     "mish": lambda x: x * np.tanh(softplus(x)),
     "softplus": softplus,
+    "softsign": lambda x: x / (1 + np.abs(x)),
     "gelu": lambda x: x * (1 + special.erf(x * _SQRT_HALF)) / 2,
     "erf": special.erf,
     "exp": np.exp,

@@ -13,7 +13,7 @@ from npusim.ir import archive
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
-from npusim.passes.pipeline import lower
+from npusim.passes.pipeline import lower, upgraded
 from npusim.quantization.calibrate import Calibration
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.job import Quantization
@@ -164,6 +164,7 @@ def read_model(path: Path) -> tuple[Graph, dict[str, Any]]:
     graph, meta = archive.load_with_meta(path)
     check_runtime_target(None, graph.target)
     check(graph)
+    graph = upgraded(graph)
     if any(node.engine is None for node in graph.nodes):
         graph = lower(graph)
     return graph, meta

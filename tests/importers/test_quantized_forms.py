@@ -10,7 +10,7 @@ from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.common.quantized_types import keep_output_codes, quantize_inputs
 from npusim.importers.onnx.importer import load_onnx
 from npusim.ir.dtypes import DType
-from npusim.ir.quant import Affine
+from npusim.ir.quant import Affine, Float
 from npusim.passes.pipeline import lower
 from tests.importers.layerwise import assert_close_layers, compare_layers, ort_values
 
@@ -220,6 +220,31 @@ def test_movement_keeps_codes_without_parameters_of_its_own(tmp_path):
     assert [n.op for n in graph.nodes] == ["convert", "transpose", "relu", "convert"]
     assert graph.spec("t").quant == graph.spec("xq").quant
     assert graph.spec("rq").quant == Affine(scale=0.05, zero_point=131)
+
+
+@pytest.mark.parametrize(
+    ("op", "settings", "stored"),
+    [
+        ("Resize", {"mode": "nearest", "nearest_mode": "floor"}, True),
+        ("Resize", {"mode": "linear"}, False),
+    ],
+)
+def test_a_layer_stores_for_what_only_selects_behind_it(tmp_path, op, settings, stored):
+    """What takes elements as they are commutes with storing; interpolation does not."""
+    nodes = [
+        q("x", "xq"), dq("xq", "xr"),
+        node("Sigmoid", ["xr"], ["s"]),
+        node(op, ["s", "", "factors"], ["r"], coordinate_transformation_mode="asymmetric",
+             **settings),
+        q("r", "rq", "ps", "pz"), dq("rq", "y", "ps", "pz"),
+    ]  # fmt: skip
+    constants = SCALES | {"ps": np.float32(1 / 256), "pz": np.uint8(0),
+                          "factors": np.array([1, 1, 2, 2], np.float32)}  # fmt: skip
+    model = model_of(nodes, {"x": F}, {"y": ((1, 4, 12, 12), np.float32)}, constants)
+    graph = checked(model, tmp_path)
+    sigmoid = next(n for n in graph.nodes if n.op == "sigmoid")
+    want = Affine(scale=1 / 256) if stored else Float()
+    assert graph.spec(sigmoid.outputs[0]).quant == want
 
 
 def test_an_operator_without_parameters_stays_real_and_alone(tmp_path):

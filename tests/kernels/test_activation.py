@@ -43,6 +43,8 @@ def scalar(op, v, alpha=0.0, beta=0.0, minimum=0.0, maximum=0.0):
             if v == -INF:
                 return F(0)
             return s * F(math.tanh(float(F(math.log(float(F(1) + exp32(float(s))))))))
+        case "softsign":
+            return s / (F(1) + abs(s))
         case "elu":
             return (exp32(float(s)) - F(1)) * F(alpha) if s < 0 else s
         case "hard_sigmoid":

@@ -15,6 +15,7 @@ from npusim.ir.quant import Affine, AffinePerChannel, Float
 from npusim.ops import op_names
 from npusim.passes.engine_rules import RULES
 from npusim.passes.lower_requant import lower_requant
+from npusim.passes.pipeline import lower, upgraded
 from npusim.runtime.binding import has_binding
 from npusim.runtime.bindings import load_bindings
 from tests.passes.engine_net import Net
@@ -109,3 +110,16 @@ def test_engines_and_requantization_are_visible_on_the_nodes():
     assert 2**15 <= conv.requant.multiplier < 2**16
     assert conv.requant.zero_point == 128
     assert sigmoid.engine is Engine.TP
+
+
+def test_older_stored_graphs_get_forms_and_nothing_else():
+    net = Net(DType.U8)
+    net.op("relu", net.op("add", net.conv(net.x), net.conv(net.x)))
+    lowered = lower(net.assigned(), level=0)
+    old = lowered.copy(nodes=tuple(replace(node, form=None) for node in lowered.nodes))
+    assert upgraded(old).nodes == lowered.nodes
+    assert upgraded(lowered) is lowered
+    float_graph = lowered.copy(
+        nodes=tuple(replace(node, engine=None, form=None) for node in lowered.nodes)
+    )
+    assert upgraded(float_graph) is float_graph

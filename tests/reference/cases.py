@@ -36,6 +36,7 @@ from npusim.ir.attrs import (
     TileAttrs,
     TransposeAttrs,
 )
+from npusim.ops import is_function, ops_named_in
 
 
 @dataclass
@@ -238,11 +239,20 @@ def elementwise():
 def unary():
     wide = draw(2, 3, 40, low=-12, high=12)
     positive = draw(2, 3, 40, low=0.01, high=9)
+    other_inputs = {
+        "sigmoid": wide * 10,
+        "mish": wide * 4,
+        "softplus": wide * 10,
+        "erf": wide / 4,
+        "log": positive,
+        "sqrt": positive,
+        "reciprocal": positive,
+    }
+    for name, op in ops_named_in("onnx", is_function).items():
+        value = other_inputs.get(op, wide)
+        yield Case(op, name, [value], NO_ATTRS, {}, id=f"{op}_{value.dtype}")
     for op, name, value, attrs, theirs in [
-        ("relu", "Relu", wide, NO_ATTRS, {}),
         ("leaky_relu", "LeakyRelu", wide, AlphaAttrs(alpha=0.07), {"alpha": 0.07}),
-        ("sigmoid", "Sigmoid", wide * 10, NO_ATTRS, {}),
-        ("tanh", "Tanh", wide, NO_ATTRS, {}),
         (
             "hard_sigmoid",
             "HardSigmoid",
@@ -250,19 +260,8 @@ def unary():
             HardSigmoidAttrs(alpha=0.15, beta=0.4),
             {"alpha": 0.15, "beta": 0.4},
         ),
-        ("hard_swish", "HardSwish", wide, NO_ATTRS, {}),
-        ("mish", "Mish", wide * 4, NO_ATTRS, {}),
         ("elu", "Elu", wide, AlphaAttrs(alpha=1.3), {"alpha": 1.3}),
-        ("softplus", "Softplus", wide * 10, NO_ATTRS, {}),
         ("gelu", "Gelu", wide, NO_ATTRS, {}),
-        ("erf", "Erf", wide / 4, NO_ATTRS, {}),
-        ("abs", "Abs", wide, NO_ATTRS, {}),
-        ("neg", "Neg", wide, NO_ATTRS, {}),
-        ("exp", "Exp", wide, NO_ATTRS, {}),
-        ("log", "Log", positive, NO_ATTRS, {}),
-        ("sqrt", "Sqrt", positive, NO_ATTRS, {}),
-        ("reciprocal", "Reciprocal", positive, NO_ATTRS, {}),
-        ("floor", "Floor", wide, NO_ATTRS, {}),
         ("identity", "Identity", wide, NO_ATTRS, {}),
         ("convert", "Cast", wide, NO_ATTRS, {"to": onnx.TensorProto.INT32}),
         ("convert", "Cast", wide.astype(np.int64), NO_ATTRS, {"to": onnx.TensorProto.FLOAT}),

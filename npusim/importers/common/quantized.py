@@ -232,8 +232,10 @@ def absorb(graph: Graph, stored: Mapping[str, Stored]) -> Graph:
     """Return the graph with operators on codes wherever the model gives parameters.
 
     - A tensor that a Q node reads is stored with the Q node's parameters, for all its readers.
-    - Movement, maxima and relu keep the parameters of the codes they read; movement, max pools,
-      relu and relu6 in front of a Q node make the layer before them store with its parameters.
+    - What gives elements as they are (``npusim.ops.keeps_codes``: movement, max pools, nearest
+      resizes, maxima over axes), interpolation and relu keep the parameters of the codes they
+      read; all of these but interpolation, and relu6, in front of a Q node make the layer before
+      them store with its parameters.
     - A convolution, transposed convolution or fully connected layer needs stored integers as
       weights; a real bias is stored at the accumulator's scale.
     - Other constants need stored integers too. Everything else stays real.

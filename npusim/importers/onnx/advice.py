@@ -6,9 +6,9 @@ from npusim.importers.onnx.context import convertible_ops
 
 _CUT = "end the graph before it with outputs= and run it on the CPU"
 
-_ADVICE = {
+ADVICE = {
     **dict.fromkeys(
-        ("QLinearWhere", "QAttention", "QEmbedLayerNormalization", "ReQuantize"),
+        ("QLinearWhere", "QAttention", "QEmbedLayerNormalization"),
         "quantize the float model here, or without this operator",
     ),
     **dict.fromkeys(("NonMaxSuppression", "TopK", "NonZero", "Unique", "RoiAlign"), _CUT),
@@ -24,11 +24,10 @@ _ADVICE = {
         ("Where", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or"),
         "the chip has no comparisons; use Clip, Max, Min or a product with a constant mask",
     ),
-    **dict.fromkeys(("Round", "Ceil", "Mod", "Sign", "Trunc"), "use Floor: ceil(x) = -floor(-x)"),
+    **dict.fromkeys(("Round", "Ceil", "Mod", "Sign"), "use Floor: ceil(x) = -floor(-x)"),
     **dict.fromkeys(("Cos", "Sin", "Tan", "Asin", "Acos", "Atan"), "use a table or " + _CUT),
     "Selu": "write it as Elu and Mul by a constant",
     "Celu": "write it as Elu with scaled input",
-    "Softsign": "write it as x / (1 + Abs(x))",
     "ThresholdedRelu": "use Relu and a shift",
     "Shrink": "use Relu(x - lambd) - Relu(-x - lambd)",
     "Hardmax": "use ArgMax",
@@ -56,8 +55,8 @@ _OTHER_DOMAINS = (
 
 def advice_for(op_type: str, domain: str) -> str:
     """Return what to do about an operator that has no converter."""
-    if op_type in _ADVICE:
-        return _ADVICE[op_type]
+    if op_type in ADVICE:
+        return ADVICE[op_type]
     if domain:
         return _OTHER_DOMAINS
     if op_type in convertible_ops():

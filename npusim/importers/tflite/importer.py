@@ -30,7 +30,7 @@ FAMILIES = (ops_conv, ops_math, ops_move, state)
 """Importing them registers the converters."""
 
 _CUT = "cut the model before it and run the rest on the CPU"
-_ADVICE = {
+ADVICE = {
     **dict.fromkeys(
         ("WHILE", "IF", "CALL"), "convert without control flow: unroll loops over fixed lengths"
     ),
@@ -275,8 +275,8 @@ def _walk(context: TfliteContext, operators: Sequence[Operator], where: str) -> 
 
 
 def _advice(word: str) -> str:
-    if word in _ADVICE:
-        return _ADVICE[word]
+    if word in ADVICE:
+        return ADVICE[word]
     if word.startswith("CUSTOM"):
         return "custom operators are not part of the format; " + _CUT
     if word in convertible_ops():

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
 from npusim.ops import op_def
-from npusim.passes.rewrite import View
+from npusim.passes.graph_view import GraphView
 from npusim.quantization.schemes import Scheme, scheme_named
 
 log = logging.getLogger("npusim")
@@ -159,11 +159,11 @@ def _unknown(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
 
 def carriers(graph: Graph) -> dict[str, str]:
     """Return rectifier -> the layer before it whose results only the rectifier reads."""
-    view = View(graph)
+    view = GraphView(graph)
     found = {}
     for node in graph.nodes:
         if op_def(node.op).rectifier and view.is_private(node.inputs[0]):
-            before = view.producer.get(node.inputs[0])
+            before = view.producers.get(node.inputs[0])
             if before is not None and op_def(before.op).accumulates:
                 found[node.name] = before.name
     return found

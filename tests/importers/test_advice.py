@@ -1,0 +1,54 @@
+"""Advice is about operators that have no converter, and names operators that have one."""
+
+import re
+
+import onnx.defs
+import pytest
+from tflite.BuiltinOperator import BuiltinOperator
+
+from npusim.importers.onnx import advice
+from npusim.importers.onnx.context import convertible_ops as onnx_ops
+from npusim.importers.onnx.quantized import EXPANSIONS
+from npusim.importers.tflite.context import convertible_ops as tflite_ops
+from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
+from npusim.rknn import RKNN
+from npusim.rknn.frameworks import ONNX_ROUTES
+
+WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
+
+
+def tflite_operators():
+    """Return every operator of the format, written without underscores."""
+    names = [name for name in vars(BuiltinOperator) if not name.startswith("_")]
+    return {name.replace("_", "") for name in names}
+
+
+def test_no_onnx_advice_for_what_is_converted():
+    assert not set(advice.ADVICE) & {*onnx_ops(), *EXPANSIONS}
+
+
+@pytest.mark.parametrize("op", advice.ADVICE)
+def test_onnx_advice_names_operators_that_are_converted(op):
+    named = {word for word in WORD.findall(advice.ADVICE[op]) if onnx.defs.has(word)}
+    assert named <= set(onnx_ops())
+    assert advice.advice_for(op, "") == advice.ADVICE[op]
+
+
+def test_no_tflite_advice_for_what_is_converted():
+    assert not set(TFLITE_ADVICE) & set(tflite_ops())
+
+
+@pytest.mark.parametrize("op", TFLITE_ADVICE)
+def test_tflite_advice_names_operators_that_are_converted(op):
+    named = {word.upper() for word in WORD.findall(TFLITE_ADVICE[op])} & tflite_operators()
+    assert named <= {name.replace("_", "") for name in tflite_ops()}
+
+
+@pytest.mark.parametrize("framework", ONNX_ROUTES)
+def test_a_way_over_onnx_is_told_for_frameworks_that_are_not_read(
+    framework, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    load = getattr(RKNN(), f"load_{framework.lower()}")
+    assert load("model") == -1
+    assert ONNX_ROUTES[framework] in capsys.readouterr().err
