@@ -47,7 +47,7 @@ def constrain(
     view = GraphView(graph)
     joined = {name for group in found if group.concats for name in group.members}
     for node in graph.nodes:
-        before = view.producer.get(node.inputs[0]) if node.op in ("relu", "relu6") else None
+        before = view.producers.get(node.inputs[0]) if node.op in ("relu", "relu6") else None
         if before is None or not view.is_private(node.inputs[0]):
             continue
         if _takes_range(before, node, joined=node.outputs[0] in joined):

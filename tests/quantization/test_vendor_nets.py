@@ -8,15 +8,18 @@ What comes out is compared with the file and counted by rule; docs/quantization.
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
+from npusim.api import load_model
 from npusim.ir.quant import Affine
 from npusim.ops import keeps_codes
+from npusim.passes.pipeline import optimize
 from npusim.quantization.constrain import clipped_for_sigmoid, constrain
 from npusim.quantization.eras import DEFAULT_ERA, era_of
 from npusim.quantization.groups import groups
-from npusim.quantization.schemes import affine_u8, dynamic_fixed_point
-from tests.quantization.vendor_nets import FILES, ROWS, net, rows_of_file
+from npusim.quantization.schemes import Scheme, WeightQuantizer, affine_u8, dynamic_fixed_point
+from tests.quantization.vendor_nets import FILES, ROWS, constants_of_file, net, rows_of_file
 
 NONSENSE = (-1e6, 1e6)
 LAST_BITS = 2e-6  # lstm14 prints scales with six digits
@@ -122,3 +125,32 @@ def test_numbers_are_those_of_the_files(name):
     if not path.exists():
         pytest.skip("the vendor's files are not there")
     assert json.loads(ROWS.read_text())[name] == rows_of_file(path)
+
+
+@pytest.mark.parametrize(("name", "layers"), [("mnist", 4), ("static_det", 56)])
+def test_weights_of_the_source_networks_to_the_last_bit(name, layers):
+    """Folding, scale, zero point, codes of weights and biases, against the files themselves."""
+    if not (FILES / f"{name}.onnx").exists():
+        pytest.skip("the vendor's files are not there")
+    stored = constants_of_file(FILES / f"{name}.rknn")
+    shapes = [(1, 1, 28, 28)] if name == "mnist" else None
+    graph = optimize(load_model(FILES / f"{name}.onnx", input_shapes=shapes))
+    by_layer = {layer.rsplit("_", 1)[0]: found for layer, found in stored.items()}
+    quantizer, equal = WeightQuantizer(scheme=Scheme.U8), 0
+    for node in graph.nodes:
+        source = next((by_layer[n] for n in sources(node) if n in by_layer), None)
+        if node.op not in ("conv2d", "fc") or source is None:
+            continue
+        (codes, (scale, zero_point)), (bias, (step, _)) = source[:2]
+        weights, quant = quantizer.weights(graph.constants[node.inputs[1]])
+        assert quant == Affine(scale=scale, zero_point=zero_point), node.name
+        assert np.array_equal(weights, codes.reshape(weights.shape)), node.name
+        own = np.rint(graph.constants[node.inputs[2]] / np.float64(step))
+        assert np.array_equal(own, bias.reshape(-1)), node.name
+        equal += 1
+    assert equal == layers
+
+
+def sources(node):
+    """Return the toolkit's names of a layer, which keeps that of the convolution in a fold."""
+    return [f"{kind}_{name}" for kind in ("Conv", "Gemm") for name in node.origin]
