@@ -24,6 +24,7 @@ FLOAT_PASSES = (
 )
 
 QUANTIZED_PASSES = (
+    Step(fuse_relu, 1, "a relu that feeds a concat, whose range is known now"),
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
     Step(assign_engine, 0, "the engine decides the rounding"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
