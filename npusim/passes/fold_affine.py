@@ -18,6 +18,7 @@ from npusim.passes.rewrite import (
     same_numbers,
     with_output_of,
 )
+from npusim.passes.split_deconv import follows_dual
 
 Vector = NDArray[np.float64]
 FOLDABLE = ("conv2d", "deconv2d", "fc")
@@ -89,7 +90,10 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     if not is_real(graph, *node.inputs, *node.outputs):
         return graph, None
     out = node.outputs[0]
-    last = GraphView(graph).only_user(out)
+    view = GraphView(graph)
+    if follows_dual(view, out):
+        return graph, None
+    last = view.only_user(out)
     affine = channel_affine(graph, last, out) if last is not None else None
     if last is None or affine is None:
         return graph, None
@@ -114,6 +118,8 @@ def affine_to_conv(graph: Graph) -> Graph:
         node = graph.node(name)
         data = node.inputs[0]
         affine = channel_affine(graph, node, data)
+        if follows_dual(GraphView(graph), data):
+            continue
         if affine is None or len(graph.spec(data).shape) != 4:
             continue
         chain = [node]

@@ -98,13 +98,16 @@ class Quantization:
                 "RKNN.build(do_quantization=False), no --quantize), or load the float model",
             )
         self.source = source
-        self.graph = optimize(source, level=level)
+        era = era_of(toolkit)
+        self.graph = optimize(
+            source, level=level, splits_deconv=era.splits_deconv and scheme is Scheme.U8
+        )
         self.algorithm = algorithm or Algorithm()
         self.equalized, self.corrected = equalized, corrected
         self.formats = Formats(
             default=scheme,
             layers=resolve_layers(layers or {}, self.graph, source, default=scheme),
-            era=era_of(toolkit),
+            era=era,
         )
         self.apart = named_concats(self.graph, apart)
         self.notes: tuple[str, ...] = ()
