@@ -6,6 +6,7 @@ What comes out is compared with the file and counted by rule; docs/quantization.
 """
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -15,12 +16,15 @@ from npusim.api import load_model
 from npusim.ir.quant import Affine
 from npusim.ops import keeps_codes
 from npusim.passes.pipeline import optimize
+from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.constrain import clipped_for_sigmoid, constrain
 from npusim.quantization.eras import DEFAULT_ERA, era_of
 from npusim.quantization.groups import groups
+from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Scheme, WeightQuantizer, affine_u8, dynamic_fixed_point
-from tests.quantization.vendor_nets import FILES, ROWS, constants_of_file, net, rows_of_file
+from tests.quantization.vendor_nets import FILES, ROWS, Net, constants_of_file, net, rows_of_file
 
+KINDS = ("Conv", "ConvTranspose", "Add", "Div")
 NONSENSE = (-1e6, 1e6)
 LAST_BITS = 2e-6  # lstm14 prints scales with six digits
 RELEASES = {
@@ -154,3 +158,35 @@ def test_weights_of_the_source_networks_to_the_last_bit(name, layers):
 def sources(node):
     """Return the toolkit's names of a layer, which keeps that of the convolution in a fold."""
     return [f"{kind}_{name}" for kind in ("Conv", "Gemm") for name in node.origin]
+
+
+def test_source_network_gets_the_parameters_of_the_file():
+    """static_det.onnx, imported and lowered by the rules of 1.7.3: every tensor that both have."""
+    if not (FILES / "static_det.onnx").exists():
+        pytest.skip("the vendor's files are not there")
+    era = era_of("1.7.3")
+    graph = Quantization(load_model(FILES / "static_det.onnx"), toolkit=era).graph
+    stored = {plain(name): quant for name, quant in net("static_det").quants.items()}
+    quants = {graph.inputs[0]: stored["input"]}
+    for node in graph.nodes:
+        names = [
+            plain(node.layer_id),
+            *(f"{kind}_{n}" for n in node.origin[::-1] for kind in KINDS),
+        ]
+        quants[node.outputs[0]] = next(stored[name] for name in names if name in stored)
+    found = Net(graph=graph, quants=quants)
+    rules, given = followers(found, era)
+    ranges = constrain(graph, given, era=era)
+    ready = apply_formats(graph, ranges, Formats(default=Scheme.U8, era=era))
+    assert "concat" in rules.values()
+    close = [
+        ready.spec(name).quant.zero_point == quant.zero_point
+        and abs(ready.spec(name).quant.scale / quant.scale - 1) < LAST_BITS
+        for name, quant in quants.items()
+    ]
+    assert (close.count(True), close.count(False), len(rules)) == (106, 0, 13)
+
+
+def plain(layer):
+    """Return a layer id without its numbers, which depend on the importer."""
+    return re.sub(r"_\d+(?=$|_plane|_dual_conv)", "", layer)
