@@ -24,8 +24,8 @@ import numpy as np
 from npusim.importers import load
 from npusim.ir.graph import Preprocess
 from npusim.quantization.algorithms import ALGORITHMS, Algorithm
-from npusim.quantization.dataset import open_dataset
 from npusim.quantization.job import Quantization
+from npusim.quantization.plan import Plan
 
 MODEL = "mobilenet_v2.onnx"
 SIZE = (256, 256)
@@ -69,15 +69,17 @@ def main() -> None:
     graph = graph.copy(preprocess={model.input: Preprocess(mean=MEAN, std=STD)})
     with tempfile.TemporaryDirectory() as folder:
         listing = write_images(Path(folder), options.samples)
-        job = Quantization(graph, algorithm=Algorithm(name=options.algorithm))
-        samples = open_dataset(listing, job.graph)
+        algorithm = Algorithm(name=options.algorithm)
+        plan = Plan(dataset=listing, algorithm=algorithm, engine=options.engine)
+        job = Quantization(graph, plan)
         before_mb = peak_mb()
         begin = time.perf_counter()
-        found = job.calibrate(samples, engine=options.engine)
+        ranges = job.measure()
         calibrated_s = time.perf_counter() - begin
         begin = time.perf_counter()
-        job.apply(found.ranges)
+        job.quantized(ranges, job.formats)
         applied_s = time.perf_counter() - begin
+    found = job.calibration
     print(
         f"{MODEL} {options.algorithm}, {found.engine}: {found.samples} samples in "
         f"{calibrated_s:.1f} s ({found.samples / calibrated_s:.1f} per second), parameters and "

@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "load_model": "npusim.api",
+    # files
+    "load_model": "npusim.api.files",
+    "save": "npusim.api.files",
+    "read_input": "npusim.api.files",
+    # from a float graph to a program
     "optimize": "npusim.passes.pipeline",
-    "quantize": "npusim.api",
-    "float16": "npusim.api",
-    "compile": "npusim.api",
+    "quantize": "npusim.api.quantizing",
+    "float16": "npusim.api.quantizing",
+    "equalize": "npusim.api.quantizing",
+    "compile": "npusim.api.running",
+    # what it costs, what it loses, what would help
+    "estimate": "npusim.api.pricing",
     "compare": "npusim.analysis.compare",
     "analyze": "npusim.analysis.analyze",
+    "evaluate": "npusim.api.measuring",
+    "tune": "npusim.api.measuring",
     "record_program": "npusim.analysis.recording",
     "record_float": "npusim.analysis.recording",
     "record_source": "npusim.analysis.source",
     "read_dump": "npusim.analysis.dump_folder",
+    # records
     "Graph": "npusim.ir.graph",
     "Preprocess": "npusim.ir.graph",
     "Program": "npusim.runtime.program",
@@ -35,10 +45,16 @@ if TYPE_CHECKING:
     from npusim.analysis.recording import record_float as record_float
     from npusim.analysis.recording import record_program as record_program
     from npusim.analysis.source import record_source as record_source
-    from npusim.api import compile as compile
-    from npusim.api import float16 as float16
-    from npusim.api import load_model as load_model
-    from npusim.api import quantize as quantize
+    from npusim.api.files import load_model as load_model
+    from npusim.api.files import read_input as read_input
+    from npusim.api.files import save as save
+    from npusim.api.measuring import evaluate as evaluate
+    from npusim.api.measuring import tune as tune
+    from npusim.api.pricing import estimate as estimate
+    from npusim.api.quantizing import equalize as equalize
+    from npusim.api.quantizing import float16 as float16
+    from npusim.api.quantizing import quantize as quantize
+    from npusim.api.running import compile as compile
     from npusim.ir.graph import Graph as Graph
     from npusim.ir.graph import Preprocess as Preprocess
     from npusim.passes.pipeline import optimize as optimize

@@ -46,7 +46,17 @@ ALLOWED = {
         "ir",
         "errors",
     },
-    "api": {"importers", "passes", "quantization", "runtime", "ir", "perfmodel", "errors"},
+    "api": {
+        "importers",
+        "passes",
+        "quantization",
+        "runtime",
+        "evaluation",
+        "tuning",
+        "ir",
+        "perfmodel",
+        "errors",
+    },
 }
 TOP = {"rknn", "cli", "__init__", "__main__"}  # may import anything
 

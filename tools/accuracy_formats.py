@@ -28,7 +28,8 @@ from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.equalize import Relu6
-from npusim.quantization.job import Quantization, equalized
+from npusim.quantization.job import Quantization, equalized, execute
+from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
@@ -77,12 +78,14 @@ def formats(bench: Bench, wanted: str) -> Iterator[tuple[str, Graph]]:
     rows: dict[str, Callable[[], Graph]] = {"f16": lambda: lower(npusim.float16(bench.graph))}
     for name in ("normal", "moving_average", "kl_divergence", "mmse"):
         rows[f"u8 {name}"] = partial(quantized, bench, algorithm=Algorithm(name=name))
-    rows["u8 bias corrected"] = partial(quantized, bench, corrected=True)
+    rows["u8 bias corrected"] = partial(quantized, bench, bias_correction=True)
     for mode in (Relu6.RESTRICT, Relu6.REPLACE) if relu6 else (Relu6.RESTRICT,):
         word = f" (relu6: {mode.value})" if mode is Relu6.REPLACE else ""
         title = f"u8 equalized{word}"
-        rows[title] = partial(quantized, bench, equalized=mode)
-        rows[f"{title}, bias corrected"] = partial(quantized, bench, equalized=mode, corrected=True)
+        rows[title] = partial(quantized, bench, equalize=mode)
+        rows[f"{title}, bias corrected"] = partial(
+            quantized, bench, equalize=mode, bias_correction=True
+        )
     rows["i8"] = partial(quantized, bench, scheme=Scheme.I8)
     rows["i16"] = partial(quantized, bench, scheme=Scheme.I16)
     for title, make in rows.items():
@@ -91,7 +94,7 @@ def formats(bench: Bench, wanted: str) -> Iterator[tuple[str, Graph]]:
     if wanted in "u8, layers raised to i16":
         yield from tuned(bench)
     if wanted in "equalized, bias corrected u8, layers raised to i16":
-        yield from tuned(bench, equalized=Relu6.RESTRICT, corrected=True)
+        yield from tuned(bench, equalize=Relu6.RESTRICT, bias_correction=True)
 
 
 def float_rows(name: str, bench: Bench) -> Iterator[str]:
@@ -104,7 +107,7 @@ def float_rows(name: str, bench: Bench) -> Iterator[str]:
             continue
         else:
             word = ""
-        changed, _ = equalized(graph, mode, bench.calibration)
+        changed = equalized(graph, mode, bench.calibration).graph
         engine = float_engine(changed, observed=False)
         actual = [engine.run(feeds) for feeds in bench.test]
         yield line(name, f"float, equalized{word}", actual, bench, time_us="-")
@@ -112,16 +115,14 @@ def float_rows(name: str, bench: Bench) -> Iterator[str]:
 
 def quantized(bench: Bench, **options: Any) -> Graph:
     """Return the lowered graph of one quantization."""
-    return lower(Quantization(bench.graph, **options).run(bench.calibration))
+    return lower(execute(bench.graph, Plan(dataset=bench.calibration, **options)))
 
 
 def tuned(bench: Bench, **options: Any) -> Iterator[tuple[str, Graph]]:
     """Yield what the search found within each budget."""
-    job = Quantization(bench.graph, **options)
-    found = job.calibrate(bench.calibration)
+    job = Quantization(bench.graph, Plan(dataset=bench.calibration, **options))
     feeds = [feeds for _, feeds in bench.calibration[:SEARCH_SAMPLES]]
-    ranges = job.constrained(found.ranges)
-    tuner = Tuner(job, ranges, feeds, sqnr_db, State(None, {}))
+    tuner = Tuner(job, job.measure(), feeds, sqnr_db, State(None, {}))
     base = tuner.measure((), Scheme.I16)
     word = "equalized, bias corrected u8" if options else "u8"
     for budget in BUDGETS:

@@ -1,7 +1,9 @@
 """Write docs/supported-ops.md from the operator registry, the engine rules and the importers.
 
-``python tools/make_supported_ops.py`` rewrites the page; ``--check`` only compares (exit code 1
-when the page is stale).
+The table of file formats in docs/importing.md is written as well.
+
+``python tools/make_supported_ops.py`` rewrites the pages; ``--check`` only compares (exit code 1
+when one is stale).
 """
 
 import argparse
@@ -17,6 +19,7 @@ from typing import Any
 
 import npusim.importers.onnx.importer
 import npusim.importers.tflite.importer  # noqa: F401 (both register their converters)
+from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite import context as tflite
@@ -26,6 +29,8 @@ from npusim.runtime.binding import has_binding
 from npusim.runtime.bindings import load_bindings
 
 PAGE = HERE.parent / "docs" / "supported-ops.md"
+FORMATS_PAGE = HERE.parent / "docs" / "importing.md"
+BEGIN, END = "<!-- table of formats: tools/make_supported_ops.py -->", "<!-- end of table -->"
 
 HEAD = """\
 # Supported operators
@@ -133,19 +138,40 @@ def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> 
     return "".join(rows)
 
 
+def formats_table() -> str:
+    """Return the table of file formats, one row a framework."""
+    lines = [
+        "| framework | files | two files, or more | RKNN | importer |",
+        "|---|---|---|---|---|",
+    ]
+    for form in FORMATS:
+        state = "imported" if form.loader else f"not imported: {form.advice}"
+        if form.extra:
+            state += f", with `npusim[{form.extra}]`"
+        cells = (form.name, ", ".join(form.suffixes), form.second, f"`{form.call}`", state)
+        lines.append(f"| {' | '.join(map(in_cell, cells))} |")
+    return "\n".join(lines)
+
+
+def formats_page() -> str:
+    """Return docs/importing.md with its table of file formats as it is now."""
+    head, _, rest = FORMATS_PAGE.read_text().partition(BEGIN)
+    return f"{head}{BEGIN}\n\n{formats_table()}\n\n{END}{rest.partition(END)[2]}"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Write or check the page; return the exit status."""
+    """Write or check the pages; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     options = parser.parse_args(arguments)
-    text = page()
-    if options.check:
-        current = PAGE.is_file() and PAGE.read_text() == text
-        if not current:
-            print(f"{PAGE.name} is stale: run python tools/make_supported_ops.py", file=sys.stderr)
-        return 0 if current else 1
-    PAGE.write_text(text)
-    return 0
+    status = 0
+    for file, text in ((PAGE, page()), (FORMATS_PAGE, formats_page())):
+        if not options.check:
+            file.write_text(text)
+        elif not file.is_file() or file.read_text() != text:
+            print(f"{file.name} is stale: run python tools/make_supported_ops.py", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -5,48 +5,46 @@ from typing import Annotated
 
 import typer
 
-from npusim.analysis.analyze import analyze, require_float_source
+import npusim
+from npusim.analysis.analyze import Analysis, require_float_source
 from npusim.analysis.compare import WRONG_BELOW
 from npusim.analysis.snapshot import check_file_type, write_snapshot
 from npusim.cli import common
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
+from npusim.ir.graph import Graph
 from npusim.report.analysis_table import analysis_table, analysis_verdict, write_analysis
 
 NAME = "analyze"
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder for the dumps and tables of accuracy_analysis."),
+]
+StoredOption = Annotated[
+    Path | None,
+    typer.Option(help="Analyse this stored model (a hybrid one, say), made from MODEL, instead."),
+]
+FileTypeOption = Annotated[
+    str, typer.Option(metavar="tensor|npy", help="Text or numpy files in the dumps.")
+]
+BriefOption = Annotated[bool, typer.Option("--brief", help="Show only layers with a finding.")]
 
 
 def command(
     model: common.ModelArgument,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", help="Folder for the dumps and tables of accuracy_analysis."
-        ),
-    ] = None,
+    output: OutputOption = None,
     inputs: common.InputOption = None,
     scheme: common.SchemeOption = "u8",
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
-    stored: Annotated[
-        Path | None,
-        typer.Option(
-            help="Analyse this stored model (a hybrid one, say), made from MODEL, instead."
-        ),
-    ] = None,
+    stored: StoredOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
-    file_type: Annotated[
-        str, typer.Option(metavar="tensor|npy", help="Text or numpy files in the dumps.")
-    ] = "tensor",
-    threshold: Annotated[
-        float, typer.Option(help="Cosine below which a layer counts as wrong.")
-    ] = WRONG_BELOW,
-    brief: Annotated[
-        bool, typer.Option("--brief", help="Show only layers with a finding.")
-    ] = False,
+    file_type: FileTypeOption = "tensor",
+    threshold: common.ThresholdOption = WRONG_BELOW,
+    brief: BriefOption = False,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -65,25 +63,23 @@ def command(
     ready = (
         stored_like(stored, graph, "--stored")
         if stored
-        else common.quantized(graph, scheme, dataset, level=level, algorithm=algorithm, shown=shown)
+        else common.quantized(
+            graph,
+            scheme,
+            dataset,
+            shown=shown,
+            algorithm=algorithm,
+            optimization_level=level,
+        )
     )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
-    with common.progress_bar(shown) as bar:
-        task = bar.add_task("running layers alone", total=len(program.graph.nodes))
-        found = analyze(
-            graph,
-            program,
-            feeds,
-            sample=label,
-            threshold=threshold,
-            progress=lambda done, _total, _name: bar.update(task, completed=done),
+    with common.progress_of(shown, "running layers alone") as progress:
+        found = npusim.analyze(
+            graph, program, feeds, sample=label, threshold=threshold, progress=progress
         )
-    if output is not None:
-        removed = write_snapshot(found, graph, output, file_type=file_type)
-        write_analysis(found, output)
-        if removed:
-            shown.print(f"warning: {removed} files of an earlier analysis were replaced")
+    if output is not None and (removed := write(found, graph, output, file_type)):
+        shown.print(f"warning: {removed} files of an earlier analysis were replaced")
     if as_json:
         common.print_json(common.finite(found.to_dict()))
     else:
@@ -94,3 +90,10 @@ def command(
             shown.print(f"written to {output}: dumps, error files, analysis.csv, analysis.json")
     if found.first_wrong is not None or found.bad:
         raise typer.Exit(common.MISMATCH)
+
+
+def write(found: Analysis, graph: Graph, output: Path, file_type: str) -> int:
+    """Write dumps and tables; return how many files of an earlier analysis were replaced."""
+    removed = write_snapshot(found, graph, output, file_type=file_type)
+    write_analysis(found, output)
+    return removed

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,28 +20,29 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+import npusim
 from npusim import assets
+from npusim.api.stages import is_quantized as is_quantized
 from npusim.errors import ConfigError, NpusimError
-from npusim.ir import archive
+from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
-from npusim.passes.pipeline import upgraded
+from npusim.ir.targets import FAMILY, checked_target
 from npusim.quantization.schemes import Scheme, scheme_named
 
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
 if TYPE_CHECKING:
-    from npusim.quantization.calibrate import Calibration
-    from npusim.quantization.job import Quantization
     from npusim.runtime.program import Program
 
 MISMATCH = 1
 BUNDLED = "demo"
 FILE_WIDTH = 160
+MODEL_FILES = f"{', '.join(importable()[:-1])} or {importable()[-1]} file"
 
 ModelArgument = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="ONNX, TensorFlow Lite or TorchScript file, stored npusim model, or 'demo'.",
+        help=f"{MODEL_FILES}, stored npusim model, or 'demo'.",
     ),
 ]
 ShapeOption = Annotated[
@@ -74,10 +76,11 @@ InputOption = Annotated[
     list[Path] | None,
     typer.Option("--input", help="Image or npy, one per model input. Default: first sample."),
 ]
-TargetOption = Annotated[str, typer.Option("--target", help="rk1808 or rk3399pro.")]
+TargetOption = Annotated[str, typer.Option("--target", help=f"One of {', '.join(FAMILY)}.")]
 LevelOption = Annotated[
     int, typer.Option("--optimization-level", min=0, max=3, help="Graph rewrites, 0 to 3.")
 ]
+ThresholdOption = Annotated[float, typer.Option(help="Cosine below which a layer counts as wrong.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -158,19 +161,16 @@ def load(
 
     A model that came quantized is made ready to compile, unless ``as_source``.
     """
+    target = checked_target(target, where="--target")
     path = assets.model_path() if model == BUNDLED else Path(model)
-    if archive.is_archive(path):
-        return upgraded(archive.load(path))
-    from npusim.importers import load as load_source
-
     shapes = _shapes(shape)
+    if is_stored(path):
+        return npusim.load_model(path, input_shapes=shapes)
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = load_source(path, input_shapes=shapes)
+    graph = npusim.load_model(path, input_shapes=shapes)
     if graph.is_quantized and not as_source:
-        from npusim.api import float16
-
-        graph = float16(graph)
+        graph = npusim.float16(graph)
     means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")
     order = tuple(int(n) for n in _numbers(reorder, "--reorder"))
     if model == BUNDLED and not (means or stds or order):
@@ -204,18 +204,25 @@ def progress_bar(shown: Console) -> Progress:
     )
 
 
-def quantized(
-    graph: Graph,
-    scheme: str | None,
-    dataset: Path | None,
-    *,
-    level: int = 3,
-    algorithm: str = "normal",
-    shown: Console,
-) -> Graph:
-    """Return the graph in the wanted number format; a stored one must not be asked again."""
-    from npusim.api import float16
+@contextmanager
+def progress_of(shown: Console, text: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar; yield what is called with (done, total or 0, what was done last)."""
+    with progress_bar(shown) as bar:
+        task = bar.add_task(text, total=None)
 
+        def told(done: int, total: int, *_: Any) -> None:
+            bar.update(task, completed=done, total=total or None, visible=done != total)
+
+        yield told
+
+
+def quantized(
+    graph: Graph, scheme: str | None, dataset: Path | None, *, shown: Console, **choices: Any
+) -> Graph:
+    """Return the graph in the wanted number format; a stored one must not be asked again.
+
+    ``choices`` are those of ``npusim.quantize``. Without a scheme a float model becomes float16.
+    """
     if is_quantized(graph):
         if scheme is not None:
             raise ConfigError(
@@ -224,54 +231,18 @@ def quantized(
                 remedy="leave the option out, or give the float model",
             )
         return graph
-    from npusim.quantization.algorithms import Algorithm
-    from npusim.quantization.job import Quantization
-
-    chosen = scheme_named(scheme or "f16")
-    if chosen is Scheme.F16:
-        return float16(graph, optimization_level=level)
-    job = Quantization(graph, scheme=chosen, algorithm=Algorithm(name=algorithm), level=level)
-    return job.apply(calibrated(job, dataset, shown=shown).ranges)
-
-
-def calibrated(
-    job: "Quantization", dataset: Path | None, *, engine: str = "auto", shown: Console
-) -> "Calibration":
-    """Run the calibration of a job on a list, with a progress bar."""
-    from npusim.quantization.dataset import open_dataset
-
-    if dataset is None:
-        raise ConfigError(
-            f"quantizing to {job.formats.default.value} needs calibration data",
-            where="--dataset",
-            remedy="give a text file with one image or npy per line",
-        )
-    samples = open_dataset(dataset, job.graph)
-    with progress_bar(shown) as bar:
-        task = bar.add_task("calibrating", total=len(samples) * job.passes)
-        return job.calibrate(samples, engine=engine, progress=lambda _, label: bar.advance(task))
-
-
-def is_quantized(graph: Graph) -> bool:
-    """Tell whether the model came quantized, or its inputs already have a chip type."""
-    return graph.is_quantized or any(
-        graph.spec(n).dtype.value not in ("f32", "i32", "i64") for n in graph.inputs
-    )
+    chosen = scheme_named(scheme) if scheme else Scheme.F16
+    with progress_of(shown, "calibrating") as progress:
+        return npusim.quantize(graph, dataset, scheme=chosen, progress=progress, **choices)
 
 
 def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":
     """Return the program of a quantized graph, with progress."""
-    from npusim.api import compile
     from npusim.kernels import _jit
 
     _jit.ON_COMPILED[:] = [_tell_compiled]
-    with progress_bar(shown) as bar:
-        task = bar.add_task("preparing kernels", total=len(graph.nodes))
-        return compile(
-            graph,
-            optimization_level=level,
-            progress=lambda done, total, _: bar.update(task, completed=done, total=total),
-        )
+    with progress_of(shown, "preparing kernels") as progress:
+        return npusim.compile(graph, optimization_level=level, progress=progress)
 
 
 def _tell_compiled(kernel: str, seconds: float) -> None:
@@ -283,14 +254,14 @@ def sample_of(
     graph: Graph, inputs: list[Path] | None, dataset: Path | None
 ) -> tuple[str, Mapping[str, NDArray[Any]]]:
     """Return (label, preprocessed feeds) from files, else the first sample of the list."""
-    from npusim.quantization.dataset import load_sample, open_dataset
-
     if inputs:
-        return " ".join(path.name for path in inputs), load_sample(inputs, graph)
+        return " ".join(path.name for path in inputs), npusim.read_input(graph, inputs)
     if dataset is None:
         raise ConfigError(
             "there is nothing to run on",
             where="--input",
             remedy="give one image or npy per model input, or --dataset",
         )
+    from npusim.quantization.dataset import open_dataset
+
     return next(iter(open_dataset(dataset, graph)))

@@ -1,33 +1,66 @@
 """``npusim compare``."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from npusim.analysis.compare import WRONG_BELOW, compare
-from npusim.analysis.dump_folder import AUTO, read_dump
-from npusim.analysis.recording import Recording, element_types, record_program
-from npusim.analysis.source import record_source
+import npusim
+from npusim.analysis.compare import WRONG_BELOW, Comparison
+from npusim.analysis.dump_folder import AUTO
+from npusim.analysis.recording import Recording, element_types
 from npusim.cli import common
 from npusim.errors import ConfigError, InputError
+from npusim.importers.formats import is_stored
 from npusim.ir.graph import Graph
 from npusim.report.compare_table import comparison_table, verdict
 
 NAME = "compare"
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help=f"{common.MODEL_FILES}, stored npusim model, 'demo', or a folder of layer dumps.",
+    ),
+]
+SourceInputOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="npy holding what the source framework itself was fed, one per model input; "
+        "default: npusim's own preprocessed input. Finds wrong mean, std, reorder or layout."
+    ),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Compare this folder of layer dumps (board, vendor's simulator, npusim, snapshot "
+        "of accuracy_analysis) with MODEL."
+    ),
+]
+LayoutOption = Annotated[
+    str, typer.Option(metavar="auto|NHWC|NCHW", help="Axis order of dumps that do not say.")
+]
+OtherModelOption = Annotated[
+    str | None, typer.Option(help="Compare with a run of this model instead of the source.")
+]
+OtherSchemeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--other-quantize", metavar="u8|i8|i16|f16", help="Number format of the other run."
+    ),
+]
+OtherAlgorithmOption = Annotated[
+    str | None, typer.Option(help="Calibration statistic of the other run.")
+]
+OtherDatasetOption = Annotated[Path | None, typer.Option(help="Calibration list of the other run.")]
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="ONNX file, stored npusim model, 'demo', or a folder of layer dumps.",
-        ),
-    ],
+    model: ModelArgument,
     inputs: common.InputOption = None,
     scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
@@ -36,41 +69,14 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
-    threshold: Annotated[
-        float, typer.Option(help="Cosine below which a layer counts as wrong.")
-    ] = WRONG_BELOW,
-    source_input: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="npy holding what the source framework itself was fed, one per model input; "
-            "default: npusim's own preprocessed input. Finds wrong mean, std, reorder or layout."
-        ),
-    ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            help="Compare this folder of layer dumps (board, vendor's simulator, npusim, snapshot "
-            "of accuracy_analysis) with MODEL."
-        ),
-    ] = None,
-    layout: Annotated[
-        str, typer.Option(metavar="auto|NHWC|NCHW", help="Axis order of dumps that do not say.")
-    ] = AUTO,
-    other_model: Annotated[
-        str | None, typer.Option(help="Compare with a run of this model instead of the source.")
-    ] = None,
-    other_scheme: Annotated[
-        str | None,
-        typer.Option(
-            "--other-quantize", metavar="u8|i8|i16|f16", help="Number format of the other run."
-        ),
-    ] = None,
-    other_algorithm: Annotated[
-        str | None, typer.Option(help="Calibration statistic of the other run.")
-    ] = None,
-    other_dataset: Annotated[
-        Path | None, typer.Option(help="Calibration list of the other run.")
-    ] = None,
+    threshold: common.ThresholdOption = WRONG_BELOW,
+    source_input: SourceInputOption = None,
+    folder: FolderOption = None,
+    layout: LayoutOption = AUTO,
+    other_model: OtherModelOption = None,
+    other_scheme: OtherSchemeOption = None,
+    other_algorithm: OtherAlgorithmOption = None,
+    other_dataset: OtherDatasetOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -81,111 +87,135 @@ def command(
     """
     shown = common.console(as_json)
     others = (other_model, other_scheme, other_algorithm, other_dataset)
-    if folder is not None and any(option is not None for option in others):
+    second = any(option is not None for option in others)
+    _refuse_mixtures(folder, second, source_input)
+    label = ""
+    if Path(model).is_dir():
+        _refuse_options(model, inputs or scheme or dataset or shape, folder)
+        reference = npusim.read_dump(str(folder), layout=layout)
+        actual = npusim.read_dump(model, like=reference, layout=layout)
+    else:
+        how: dict[str, Any] = {"shape": shape, "mean": mean, "std": std, "reorder": reorder}
+        graph = common.load(model, **how)
+        dataset = common.dataset_of(model, dataset)
+        first = _Maker(scheme=scheme, dataset=dataset, algorithm=algorithm, level=level)
+        ready = first.quantized(graph, shown)
+        label, feeds = common.sample_of(ready, inputs, dataset)
+        actual = first.record(graph, ready, feeds, shown)
+        if folder is not None:
+            actual, reference = npusim.read_dump(folder, like=actual, layout=layout), actual
+        elif second:
+            other = _load_other(other_model, how) if other_model else graph
+            made = first.changed(other, other_scheme, other_dataset, other_algorithm)
+            reference = made.record(other, made.quantized(other, shown), feeds, shown)
+        else:
+            reference = _source(graph, model, source_input, feeds)
+    found = npusim.compare(actual, reference, threshold=threshold)
+    _refuse_strangers(found, str(folder or other_model or model))
+    if as_json:
+        common.print_json(common.finite({"sample": label, **found.to_dict()}))
+    else:
+        title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
+        shown.print(comparison_table(found, title=title))
+        shown.print(verdict(found))
+    if found.first_wrong is not None:
+        raise typer.Exit(common.MISMATCH)
+
+
+def _refuse_mixtures(folder: Path | None, second: bool, source_input: list[Path] | None) -> None:
+    if folder is not None and second:
         raise ConfigError(
             "--folder and --other-... are given", rule="one thing to compare with at a time"
         )
-    if source_input and (folder is not None or any(option is not None for option in others)):
+    if source_input and (folder is not None or second):
         raise ConfigError(
             "--source-input has no effect",
             rule="it is what the source framework is fed; --folder and --other-... do not run it",
         )
-    label = ""
-    if Path(model).is_dir():
-        if inputs or scheme or dataset or shape:
-            raise ConfigError(
-                "a folder of dumps takes no model options",
-                where=model,
-                rule="its layers are compared as they are",
-                remedy="leave --input, --quantize, --dataset and --shape out",
-            )
-        if folder is None:
-            raise ConfigError(
-                "a folder alone has nothing to be compared with",
-                where=model,
-                remedy="give --folder with another dump, or a model with --folder",
-            )
-        reference = read_dump(folder, layout=layout)
-        actual = read_dump(model, like=reference, layout=layout)
-    else:
-        graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
-        dataset = common.dataset_of(model, dataset)
-        ready, run = _recorded(graph, scheme, dataset, algorithm, level, shown)
-        label, feeds = common.sample_of(ready, inputs, dataset)
-        actual = run(feeds)
-        if folder is not None:
-            actual, reference = read_dump(folder, like=actual, layout=layout), actual
-        elif any(option is not None for option in others):
-            other = (
-                common.load(other_model, shape=shape, mean=mean, std=std, reorder=reorder)
-                if other_model
-                else graph
-            )
-            stored = common.is_quantized(other)
-            _, run = _recorded(
-                other,
-                None if stored else other_scheme or scheme,
-                other_dataset or dataset,
-                other_algorithm or algorithm,
-                level,
-                shown,
-            )
-            reference = run(feeds)
-        else:
-            if any(node.engine is not None for node in graph.nodes):
-                raise ConfigError(
-                    "a stored or quantized model does not hold its float source",
-                    where=model,
-                    remedy="give the float model; it is quantized on the way. Or give --folder or "
-                    "--other-model",
-                )
-            fed = source_feeds(graph, source_input) if source_input else feeds
-            reference = record_source(graph, fed)
-    comparison = compare(actual, reference, threshold=threshold)
-    if not comparison.layers:
+
+
+def _refuse_options(model: str, options: Any, folder: Path | None) -> None:
+    """Refuse what a folder of dumps cannot do."""
+    if options:
+        raise ConfigError(
+            "a folder of dumps takes no model options",
+            where=model,
+            rule="its layers are compared as they are",
+            remedy="leave --input, --quantize, --dataset and --shape out",
+        )
+    if folder is None:
+        raise ConfigError(
+            "a folder alone has nothing to be compared with",
+            where=model,
+            remedy="give --folder with another dump, or a model with --folder",
+        )
+
+
+def _refuse_strangers(found: Comparison, where: str) -> None:
+    if not found.layers:
         raise InputError(
-            f"no layer of {actual.label} has a counterpart in {reference.label}",
-            where=str(folder or other_model or model),
+            f"no layer of {found.actual} has a counterpart in {found.reference}",
+            where=where,
             rule="layers are aligned by the source model's nodes",
             remedy="compare runs of one model; give the model to find out which layers a board's "
             "files are",
         )
-    if as_json:
-        common.print_json(common.finite({"sample": label, **comparison.to_dict()}))
-    else:
-        title = f"{actual.label} against {reference.label}" + (f" on {label}" if label else "")
-        shown.print(comparison_table(comparison, title=title))
-        shown.print(verdict(comparison))
-    if comparison.first_wrong is not None:
-        raise typer.Exit(common.MISMATCH)
 
 
-class _Run:
-    """A compiled program with its label."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Maker:
+    """How the program of one run is made."""
 
-    def __init__(self, ready: Graph, label: str, level: int, shown: Console) -> None:
-        self.program = common.compiled(ready, level=level, shown=shown)
-        self.label = label
+    scheme: str | None
+    dataset: Path | None
+    algorithm: str
+    level: int
 
-    def __call__(self, feeds: object) -> Recording:
-        return record_program(self.program, feeds, preprocessed=True, label=self.label)  # type: ignore[arg-type]
+    def changed(
+        self, graph: Graph, scheme: str | None, dataset: Path | None, algorithm: str | None
+    ) -> "_Maker":
+        """Return the maker of the other run: the same but for what was given."""
+        return _Maker(
+            scheme=None if common.is_quantized(graph) else scheme or self.scheme,
+            dataset=dataset or self.dataset,
+            algorithm=algorithm or self.algorithm,
+            level=self.level,
+        )
+
+    def quantized(self, graph: Graph, shown: Console) -> Graph:
+        """Return the graph in the run's number format."""
+        return common.quantized(
+            graph,
+            self.scheme,
+            self.dataset,
+            shown=shown,
+            algorithm=self.algorithm,
+            optimization_level=self.level,
+        )
+
+    def record(self, graph: Graph, ready: Graph, feeds: Any, shown: Console) -> Recording:
+        """Run a sample and keep every layer, labelled with how the program was made."""
+        label = f"{graph.name} {element_types(ready)}"
+        if not common.is_quantized(graph) and self.scheme not in (None, "f16"):
+            label += f" {self.algorithm}" + (f" ({self.dataset.name})" if self.dataset else "")
+        program = common.compiled(ready, level=self.level, shown=shown)
+        return npusim.record_program(program, feeds, preprocessed=True, label=label)
 
 
-def _recorded(
-    graph: Graph,
-    scheme: str | None,
-    dataset: Path | None,
-    algorithm: str,
-    level: int,
-    shown: Console,
-) -> tuple[Graph, _Run]:
-    """Return the quantized graph and what records a run of it, labelled with how it was made."""
-    given = common.is_quantized(graph)
-    ready = common.quantized(graph, scheme, dataset, level=level, algorithm=algorithm, shown=shown)
-    label = f"{graph.name} {element_types(ready)}"
-    if not given and scheme not in (None, "f16"):
-        label += f" {algorithm} ({dataset.name})" if dataset else f" {algorithm}"
-    return ready, _Run(ready, label, level, shown)
+def _load_other(model: str, how: dict[str, Any]) -> Graph:
+    """Return the other model; the first one's --shape does not go with a stored one."""
+    return common.load(model, **(how | {"shape": None} if is_stored(model) else how))
+
+
+def _source(graph: Graph, model: str, source_input: list[Path] | None, feeds: Any) -> Recording:
+    if any(node.engine is not None for node in graph.nodes):
+        raise ConfigError(
+            "a stored or quantized model does not hold its float source",
+            where=model,
+            remedy="give the float model; it is quantized on the way. Or give --folder or "
+            "--other-model",
+        )
+    return npusim.record_source(graph, source_feeds(graph, source_input) if source_input else feeds)
 
 
 def source_feeds(graph: Graph, paths: list[Path]) -> dict[str, NDArray[np.float32]]:

@@ -13,15 +13,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+import npusim
 from npusim import assets
 from npusim.analysis.compare import Comparison, compare_with_source
 from npusim.analysis.dump import LayerDump
 from npusim.cli import common
-from npusim.ir import archive
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
-from npusim.perfmodel.estimate import Estimate, estimate
-from npusim.quantization.dataset import load_sample
+from npusim.perfmodel.estimate import Estimate
 from npusim.reference.evaluate import Evaluator
 from npusim.report.compare_table import comparison_table, verdict
 from npusim.report.perf_table import layer_table
@@ -54,10 +53,10 @@ def command(
     }
     rows = _classify(graph, programs, shown)
     output.mkdir(parents=True, exist_ok=True)
-    archive.save(u8_graph, output / "model_u8.npusim")
-    first = load_sample([assets.test_images()[0][0]], graph)
+    npusim.save(u8_graph, output / "model_u8.npusim")
+    first = npusim.read_input(graph, assets.test_images()[0][0])
     comparison = _dump_and_compare(programs["u8"], graph, first, output / "nn_layer_dump")
-    times = estimate(programs["u8"].graph)
+    times = npusim.estimate(programs["u8"])
     report: dict[str, Any] = {
         "images": rows,
         "right": {name: _right(rows, name) for name in FORMATS},
@@ -91,7 +90,7 @@ def _classify(
     with common.progress_bar(shown) as bar:
         task = bar.add_task("4. classifying", total=len(images))
         for path, label in images:
-            feeds = load_sample([path], graph)
+            feeds = npusim.read_input(graph, path)
             scores = {"float": _only(evaluator.run(feeds))}
             for name, program in programs.items():
                 scores[name] = _only(program.run(feeds, preprocessed=True))

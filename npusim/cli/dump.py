@@ -33,7 +33,7 @@ def command(
     options = DumpOptions(layout=layout.upper(), number_format=number_format)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, level=level, shown=shown)
+    ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     dump = LayerDump(program, output, options)

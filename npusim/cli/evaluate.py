@@ -8,84 +8,96 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+import npusim
 from npusim import assets
+from npusim.api.measuring import AUTO
 from npusim.cli import common
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
-from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
-from npusim.evaluation.labelled import Item, open_labelled, read_labels
+from npusim.evaluation.evaluate import Evaluation
+from npusim.evaluation.labelled import Item, open_labelled
 from npusim.evaluation.task import CLASSIFICATION, task_named
-from npusim.evaluation.worker import FLOAT, Job
+from npusim.evaluation.worker import FLOAT
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
-from npusim.passes.pipeline import lower
 from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
-from npusim.runtime.threads import thread_count
 
 NAME = "evaluate"
-FEW = 256  # samples that are done before other processes have started
 INTERRUPTED = 130  # as shells say of a command that was interrupted
+LabelledOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with one folder per class, or a list of 'path label' lines."),
+]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        metavar="classification|custom:module:function",
+        help="What is measured. A function takes (list of outputs, label) and returns numbers.",
+    ),
+]
+SchemesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        metavar="u8,i8,i16,f16",
+        help="Number formats, comma separated. Default: u8.",
+    ),
+]
+AlsoOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Stored model of the same network (a tuned one, say) to run beside. Repeatable."
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None, typer.Option(help="Calibration list: one sample a line, no labels.")
+]
+LabelsOption = Annotated[
+    Path | None, typer.Option(help="Class names, one a line, when labels are names.")
+]
+OffsetOption = Annotated[
+    int, typer.Option(help="Added to labels: 1 when the network's class 0 is background.")
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes; default: one per processor, one for few samples."),
+]
+SchedulerOption = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File that keeps what is done; default: one in the working directory, removed "
+        "when all is done."
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="JSON file for the whole result.")
+]
+WorstOption = Annotated[int, typer.Option(min=0, help="Samples shown that lose most.")]
+MaxDropOption = Annotated[
+    float | None,
+    typer.Option(help="Exit 1 when top-1 falls by more than so many points against float."),
+]
 
 
 def command(
     model: common.ModelArgument,
-    dataset: Annotated[
-        Path | None,
-        typer.Option(help="Folder with one folder per class, or a list of 'path label' lines."),
-    ] = None,
-    task: Annotated[
-        str,
-        typer.Option(
-            metavar="classification|custom:module:function",
-            help="What is measured. A function takes (list of outputs, label) and returns numbers.",
-        ),
-    ] = CLASSIFICATION,
-    scheme: Annotated[
-        str | None,
-        typer.Option(
-            "--quantize",
-            metavar="u8,i8,i16,f16",
-            help="Number formats, comma separated. Default: u8.",
-        ),
-    ] = None,
-    also: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Stored model of the same network (a tuned one, say) to run beside. Repeatable."
-        ),
-    ] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Calibration list: one sample a line, no labels.")
-    ] = None,
+    dataset: LabelledOption = None,
+    task: TaskOption = CLASSIFICATION,
+    scheme: SchemesOption = None,
+    also: AlsoOption = None,
+    calibration: CalibrationOption = None,
     algorithm: common.AlgorithmOption = "normal",
-    labels: Annotated[
-        Path | None, typer.Option(help="Class names, one a line, when labels are names.")
-    ] = None,
-    label_offset: Annotated[
-        int, typer.Option(help="Added to labels: 1 when the network's class 0 is background.")
-    ] = 0,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes; default: one per processor, one for few samples."),
-    ] = None,
-    scheduler: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
-    ] = "",
-    state: Annotated[
-        Path | None,
-        typer.Option(
-            help="File that keeps what is done; default: one in the working directory, removed "
-            "when all is done."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file for the whole result.")
-    ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Samples shown that lose most.")] = 10,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="Exit 1 when top-1 falls by more than so many points against float."),
-    ] = None,
+    labels: LabelsOption = None,
+    label_offset: OffsetOption = 0,
+    jobs: JobsOption = None,
+    scheduler: SchedulerOption = "",
+    state: StateOption = None,
+    output: OutputOption = None,
+    worst: WorstOption = 10,
+    max_drop: MaxDropOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -98,54 +110,63 @@ def command(
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
-    graphs = _graphs(graph, model, scheme, calibration, algorithm, level, shown)
-    for path in also or ():
-        graphs[path.stem] = stored_like(path, graph, "--also")
-        if graphs[path.stem].preprocess != graph.preprocess:
-            raise ConfigError(
-                f"it was made with {graphs[path.stem].preprocess}",
-                where=f"--also {path}",
-                rule="all networks see the same preprocessing",
-                remedy="give the --mean, --std and --reorder that it was made with",
-            )
-    job = Job(
-        graphs=graphs,
-        task=task,
-        labels=read_labels(labels) if labels else (),
-        offset=label_offset,
-        search=os.getcwd(),
-    )
-    kept = state or Path(f"npusim-evaluate-{fingerprint(job, items)[:12]}.jsonl")
-    if kept.exists():
-        shown.print(f"going on with {kept}")
-    with common.progress_bar(shown) as bar:
-        bar_task = bar.add_task("evaluating", total=len(items))
-        found = evaluate(
-            job,
+    networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
+    networks |= {path.stem: _beside(path, graph) for path in also or ()}
+    with common.progress_of(shown, "evaluating") as progress:
+        found = npusim.evaluate(
+            networks,
             items,
-            jobs=jobs or (1 if len(items) < FEW else thread_count()),
+            task=task,
+            labels=labels or (),
+            label_offset=label_offset,
+            jobs=jobs,
             scheduler=scheduler,
-            state=kept,
-            progress=lambda done, _total: bar.update(bar_task, completed=done),
+            state=state or AUTO,
+            optimization_level=level,
+            progress=progress,
+            say=shown.print,
         )
-    if state is None and not found.interrupted:
-        kept.unlink(missing_ok=True)
+    _report(found, f"{graph.name}, {task}", shown, output=output, worst=worst, as_json=as_json)
+    if found.interrupted:
+        shown.print(f"interrupted; the same command goes on with {found.state}")
+        raise typer.Exit(INTERRUPTED)
+    if max_drop is not None and _drop(found) > max_drop:
+        raise typer.Exit(common.MISMATCH)
+
+
+def _report(
+    found: Evaluation,
+    title: str,
+    shown: Console,
+    *,
+    output: Path | None,
+    worst: int,
+    as_json: bool,
+) -> None:
     report = common.finite(found.to_dict())
     if output is not None:
         with atomic_write(output) as file:
             file.write(json.dumps(report, indent=1, allow_nan=False).encode())
     if as_json:
         common.print_json(report)
-    else:
-        shown.print(accuracy_table(found, title=f"{graph.name}, {task}"))
-        if worst and found.measured:
-            shown.print(worst_table(found, count=worst))
-        shown.print(evaluation_verdict(found), soft_wrap=True, highlight=False)
-    if found.interrupted:
-        shown.print(f"interrupted; the same command goes on with {kept}")
-        raise typer.Exit(INTERRUPTED)
-    if max_drop is not None and _drop(found) > max_drop:
-        raise typer.Exit(common.MISMATCH)
+        return
+    shown.print(accuracy_table(found, title=title))
+    if worst and found.measured:
+        shown.print(worst_table(found, count=worst))
+    shown.print(evaluation_verdict(found), soft_wrap=True, highlight=False)
+
+
+def _beside(path: Path, graph: Graph) -> Graph:
+    """Return a stored model of the same network, with the same preprocessing."""
+    found = stored_like(path, graph, "--also")
+    if found.preprocess != graph.preprocess:
+        raise ConfigError(
+            f"it was made with {found.preprocess}",
+            where=f"--also {path}",
+            rule="all networks see the same preprocessing",
+            remedy="give the --mean, --std and --reorder that it was made with",
+        )
+    return found
 
 
 def _items(model: str, dataset: Path | None, inputs: int) -> tuple[Item, ...]:
@@ -163,7 +184,7 @@ def _items(model: str, dataset: Path | None, inputs: int) -> tuple[Item, ...]:
     )
 
 
-def _graphs(
+def _networks(
     graph: Graph,
     model: str,
     schemes: str | None,
@@ -180,19 +201,13 @@ def _graphs(
                 where="--calibration",
                 remedy="leave the option out, or give the float model",
             )
-        return {"model": lower(common.quantized(graph, schemes, None, shown=shown), level=level)}
-    found = {FLOAT: graph}
-    for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split()):
-        ready = common.quantized(
-            graph,
-            scheme,
-            common.dataset_of(model, calibration),
-            level=level,
-            algorithm=algorithm,
-            shown=shown,
-        )
-        found[scheme] = lower(ready, level=level)
-    return found
+        return {"model": common.quantized(graph, schemes, None, shown=shown)}
+    dataset = common.dataset_of(model, calibration)
+    choices = {"algorithm": algorithm, "optimization_level": level}
+    return {FLOAT: graph} | {
+        scheme: common.quantized(graph, scheme, dataset, shown=shown, **choices)
+        for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split())
+    }
 
 
 def _drop(found: Evaluation) -> float:

@@ -83,9 +83,9 @@ def _formats(graph: Graph) -> dict[str, Any] | None:
     """Return how the chip runs a model that came quantized; None for float models."""
     if not graph.is_quantized:
         return None
-    from npusim.api import float16
+    import npusim
     from npusim.passes.pipeline import lower
 
     built = all(node.engine is not None for node in graph.nodes)
-    found = number_formats(graph if built else lower(float16(graph)))
+    found = number_formats(graph if built else lower(npusim.float16(graph)))
     return {"scheme": found.scheme, **found.to_dict()}

@@ -6,14 +6,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+import npusim
 from npusim.cli import common, quantize_options
 from npusim.errors import ConfigError
-from npusim.ir import archive
 
 if TYPE_CHECKING:
     from npusim.ir.graph import Graph
 
 NAME = "quantize"
+HybridOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CFG",
+        help="quantization.cfg: formats of layers, edited ranges. Without --dataset all ranges "
+        "come from it.",
+    ),
+]
+WriteCfgOption = Annotated[
+    Path | None,
+    typer.Option(metavar="CFG", help="Write a quantization.cfg to edit, as step 1 does."),
+]
 
 
 def command(
@@ -27,20 +39,12 @@ def command(
     moving_alpha_weighs: quantize_options.WeighsOption = "old",
     divergence_nbins: quantize_options.BinsOption = 1024,
     engine: quantize_options.EngineOption = "auto",
-    hybrid: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CFG",
-            help="quantization.cfg: formats of layers, edited ranges. Without --dataset all ranges "
-            "come from it.",
-        ),
-    ] = None,
-    write_cfg: Annotated[
-        Path | None,
-        typer.Option(metavar="CFG", help="Write a quantization.cfg to edit, as step 1 does."),
-    ] = None,
+    hybrid: HybridOption = None,
+    write_cfg: WriteCfgOption = None,
     equalize: quantize_options.EqualizeOption = None,
     bias_correction: quantize_options.CorrectOption = False,
+    toolkit: quantize_options.ToolkitOption = "1.7",
+    no_join: quantize_options.NoJoinOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -56,38 +60,31 @@ def command(
     shown = common.console(as_json)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
-    from npusim.quantization.schemes import Scheme, scheme_named
-
-    if common.is_quantized(graph) or (scheme and scheme_named(scheme) is Scheme.F16):
-        if hybrid or write_cfg or equalize or bias_correction:
-            raise ConfigError(
-                "a float16 or already quantized model has nothing to calibrate",
-                rule="--hybrid, --write-cfg, --equalize and --bias-correction go with u8, i8, i16",
-            )
-        ready = common.quantized(graph, scheme, dataset, level=level, shown=shown)
-    else:
-        job = quantize_options.job(
-            graph,
-            scheme=scheme or "u8",
-            algorithm=algorithm,
-            mmse_epoch=mmse_epoch,
-            moving_alpha=moving_alpha,
-            moving_alpha_weighs=moving_alpha_weighs,
-            divergence_nbins=divergence_nbins,
-            equalize=equalize,
-            bias_correction=bias_correction,
-            level=level,
+    given = common.is_quantized(graph)
+    if given and (hybrid or write_cfg or equalize or bias_correction):
+        raise ConfigError(
+            "an already quantized model has nothing to calibrate",
+            rule="--hybrid, --write-cfg, --equalize and --bias-correction go with float models",
         )
-        ready = quantize_options.run(
-            job,
-            dataset,
-            hybrid=hybrid,
-            write_cfg=write_cfg,
-            engine=engine,
-            shown=shown,
-        )
-    archive.save(ready, output)
-    kept = scheme or ("its own parameters" if common.is_quantized(graph) else "u8")
+    ready = common.quantized(
+        graph,
+        scheme if given else scheme or "u8",
+        dataset,
+        shown=shown,
+        algorithm=quantize_options.algorithm(
+            algorithm, mmse_epoch, moving_alpha, moving_alpha_weighs, divergence_nbins
+        ),
+        cfg=hybrid,
+        write_cfg=write_cfg,
+        equalize=equalize,
+        bias_correction=bias_correction,
+        toolkit=toolkit,
+        no_join=no_join or (),
+        engine=engine,
+        optimization_level=level,
+    )
+    npusim.save(ready, output)
+    kept = "its own parameters" if given else scheme or "u8"
     _print(ready, output, kept, shown=shown, as_json=as_json)
 
 

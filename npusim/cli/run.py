@@ -37,7 +37,7 @@ def command(
     shown = common.console(as_json)
     graph = common.load(model, shape=shape, mean=mean, std=std, reorder=reorder, target=target)
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, level=level, shown=shown)
+    ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     options = options_from_environment()
@@ -67,9 +67,12 @@ def command(
             }
         )
         return
-    table = Table(
-        box=SIMPLE_HEAD, title=f"{ready.name} on {label} ({host_s * 1e3:.1f} ms on this computer)"
-    )
+    title = f"{ready.name} on {label} ({host_s * 1e3:.1f} ms on this computer)"
+    shown.print(_table(rows, title=title, top=top))
+
+
+def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title)
     for heading in ("output", "shape", "min", "max", f"largest {top} (index: value)"):
         table.add_column(heading)
     for row in rows:
@@ -81,7 +84,7 @@ def command(
             f"{row['max']:.6g}",
             best,
         )
-    shown.print(table)
+    return table
 
 
 def describe(name: str, value: NDArray[Any], top: int) -> dict[str, Any]:

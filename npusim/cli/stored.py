@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import npusim
 from npusim.cli import common
 from npusim.errors import ConfigError
-from npusim.ir import archive
+from npusim.importers.formats import is_stored
 from npusim.ir.graph import Graph
-from npusim.passes.pipeline import lower, upgraded
+from npusim.passes.pipeline import lower
 
 
 def stored_like(path: Path, graph: Graph, option: str) -> Graph:
@@ -17,13 +18,13 @@ def stored_like(path: Path, graph: Graph, option: str) -> Graph:
     ConfigError
         When it is no stored quantized model, or has other inputs.
     """
-    if not archive.is_archive(path):
+    if not is_stored(path):
         raise ConfigError(
             "this is no stored model",
             where=f"{option} {path}",
             rule="a file that npusim quantize, npusim tune or RKNN.export_rknn wrote",
         )
-    found = upgraded(archive.load(path))
+    found = npusim.load_model(path)
     shapes, own = ({n: g.spec(n).shape for n in g.inputs} for g in (graph, found))
     if own != shapes or not common.is_quantized(found):
         raise ConfigError(

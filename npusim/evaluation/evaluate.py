@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Evaluation:
         (network -> what the task measured) or ``error``.
     interrupted : bool
         Some samples are missing because the user stopped.
+    state : Path or None
+        The file that keeps what is done.
     """
 
     task: str
@@ -57,6 +59,7 @@ class Evaluation:
     total: int
     records: tuple[dict[str, Any], ...]
     interrupted: bool = False
+    state: Path | None = field(default=None, compare=False)
 
     @property
     def measured(self) -> tuple[dict[str, Any], ...]:
@@ -192,6 +195,7 @@ def evaluate(
         total=len(items),
         records=tuple(done[index] for index in sorted(done)),
         interrupted=interrupted,
+        state=None if state is None else Path(state),
     )
     if not result.measured and result.failed:
         raise DatasetError(

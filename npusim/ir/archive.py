@@ -48,14 +48,6 @@ ALIGNMENT = 64
 SUFFIXES = (".rknn", ".npusim")
 MAX_TENSOR_ELEMENTS = 1 << 28
 _HEAD = struct.Struct("<8sIIQQ32s32s")
-_FOREIGN = (
-    (0, b"PK\x03\x04", "a zip archive (PyTorch, Keras 3 or npz)"),
-    (0, b"\x89HDF", "an HDF5 file (Keras)"),
-    (0, b"\x80", "a pickle (PyTorch weights)"),
-    (0, b"\x93NUMPY", "a numpy array"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
-    (0, b"\x08", "a protobuf model (ONNX)"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +116,6 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
             where=str(path),
             remedy="check that the folder exists and is writable, and the space left on it",
         ) from error
-
-
-def is_archive(path: str | Path) -> bool:
-    """Tell whether a file is meant for ``load``: npusim's or the vendor's, or called ``.rknn``."""
-    path = Path(path)
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        with path.open("rb") as file:
-            head = file.read(len(MAGIC))
-    except OSError:
-        return False
-    return head == MAGIC or is_vendor_file(head)
 
 
 def load(path: str | Path) -> Graph:
@@ -251,8 +230,7 @@ def _foreign(path: Path, head: bytes) -> ContainerError:
     elif MAGIC.startswith(head):
         what = "a truncated npusim model file"
     else:
-        names = (name for at, magic, name in _FOREIGN if head[at:].startswith(magic))
-        what = next(names, "no model file that npusim knows")
+        what = "no model file that npusim wrote"
     return ContainerError(
         f"this is {what}",
         where=str(path),

@@ -71,6 +71,8 @@ class Equalization:
         relu6 layers that became relu.
     restricted_channels, channels : int
         Channels that relu6 kept from their best factor, of all channels between pairs.
+    left_pairs : int
+        Neighbours left alone because of the relu6 between them.
     """
 
     graph: Graph
@@ -81,6 +83,20 @@ class Equalization:
     replaced: tuple[str, ...]
     restricted_channels: int
     channels: int
+    left_pairs: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON, the graph left out."""
+        return {
+            "pairs": len(self.pairs),
+            "rounds": self.rounds,
+            "spread_before": self.spread_before,
+            "spread_after": self.spread_after,
+            "relu6_replaced": list(self.replaced),
+            "channels": self.channels,
+            "channels_held_by_relu6": self.restricted_channels,
+            "pairs_left_because_of_relu6": self.left_pairs,
+        }
 
     @property
     def note(self) -> str:
@@ -165,9 +181,10 @@ def equalize(
         Most passes over all pairs.
     """
     graph = graph.copy()
+    neighbours = find_pairs(graph)
     pairs = [
         pair
-        for pair in find_pairs(graph)
+        for pair in neighbours
         if pair.relu6 is None
         or relu6 is Relu6.REPLACE
         or (relu6 is Relu6.RESTRICT and graph.node(pair.relu6).inputs[0] in (stats or {}))
@@ -206,6 +223,7 @@ def equalize(
         replaced=replaced,
         restricted_channels=held,
         channels=sum(work.bias[pair.first].size for pair in pairs),
+        left_pairs=len(neighbours) - len(pairs),
     )
 
 

@@ -1,67 +1,81 @@
 """One quantization from float graph to quantized graph, step by step."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sized
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from npusim.errors import QuantizationError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
-from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
 from npusim.quantization.calibrate import Calibration, calibrate
 from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
-from npusim.quantization.equalize import Relu6, equalize, relu6_inputs
-from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
+from npusim.quantization.equalize import Equalization, Relu6, equalize, relu6_inputs
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.groups import named_concats
+from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
+from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
+from npusim.quantization.losses import losses
+from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
 
-Feeds = Mapping[str, NDArray[Any]]
-Samples = Iterable[tuple[str, Feeds]]
-Progress = Callable[[int, str], None]
+log = logging.getLogger("npusim")
+# (samples done over all passes, samples of all passes or 0 when unknown, label of the last)
+Progress = Callable[[int, int, str], None]
 
 
-def equalized(
-    graph: Graph,
-    relu6: Relu6,
-    samples: Samples,
-    *,
-    engine: str = "auto",
-    progress: Progress | None = None,
-) -> tuple[Graph, str]:
-    """Return the equalized graph and a note of what was done."""
-    stats = None
-    if relu6 is Relu6.RESTRICT and (tensors := relu6_inputs(graph)):
-        stats = channel_stats(graph, samples, tensors, engine=engine, progress=progress)
-    done = equalize(graph, relu6=relu6, stats=stats)
-    return done.graph, done.note
-
-
-class Quantization:
-    """What ``npusim.quantize`` does, in steps that others can take apart.
+def execute(source: Graph, plan: Plan, *, progress: Progress | None = None) -> Graph:
+    """Return the quantized graph of a float graph; what was done is in its notes.
 
     Parameters
     ----------
     source : Graph
         Float graph from an importer.
-    scheme, layers, algorithm, level
-        See ``npusim.quantize``.
-    equalized : Relu6 or None
-        Cross-layer equalization, and what it does with relu6.
-    corrected : bool
-        Bias correction.
-    toolkit : Era or str
-        Release whose rules for ranges count, for example ``"1.7.3"``; see
-        ``npusim.quantization.eras``.
-    apart : sequence of str
-        Concats (names or layer ids) whose parts keep ranges of their own.
+    plan : Plan
+    progress : callable, optional
+        Called with (samples done, samples of all passes or 0 when unknown, label of the last).
+
+    Raises
+    ------
+    QuantizationError
+        For a model that came quantized, and for ranges that are not finite.
+    DatasetError, ConfigError
+        When the dataset or a cfg file cannot be used.
+    """
+    job = Quantization(source, plan)
+    if plan.is_float16 and plan.measured is None:
+        return to_float16(job.graph)
+    return job.quantized(job.measure(progress), job.formats)
+
+
+def equalized(
+    graph: Graph,
+    relu6: Relu6,
+    samples: Samples | None,
+    *,
+    engine: str = "auto",
+    progress: Callable[[int, str], None] | None = None,
+) -> Equalization:
+    """Return the equalized graph and what was done; the samples show which channels reach 6."""
+    stats = None
+    if relu6 is Relu6.RESTRICT and samples is not None and (tensors := relu6_inputs(graph)):
+        stats = channel_stats(graph, samples, tensors, engine=engine, progress=progress)
+    return equalize(graph, relu6=relu6, stats=stats)
+
+
+class Quantization:
+    """A plan on its way, in steps that others can take apart.
+
+    Parameters
+    ----------
+    source : Graph
+        Float graph from an importer.
+    plan : Plan
 
     Attributes
     ----------
@@ -69,6 +83,10 @@ class Quantization:
     graph : Graph
         After the float passes; its tensors are the ones that are calibrated.
     formats : Formats
+    calibration : Calibration or None
+        What ``measure`` found before tensors that share a range were joined.
+    notes : tuple of str
+        What was done so far, for the graph's notes.
 
     Raises
     ------
@@ -76,19 +94,7 @@ class Quantization:
         For a model that came quantized.
     """
 
-    def __init__(
-        self,
-        source: Graph,
-        *,
-        scheme: Scheme = Scheme.U8,
-        layers: Mapping[str, Scheme] | None = None,
-        algorithm: Algorithm | None = None,
-        level: int = 3,
-        equalized: Relu6 | None = None,
-        corrected: bool = False,
-        toolkit: Era | str = DEFAULT_ERA,
-        apart: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, source: Graph, plan: Plan) -> None:
         if source.is_quantized:
             raise QuantizationError(
                 "the model is already quantized",
@@ -97,112 +103,126 @@ class Quantization:
                 remedy="keep its own parameters (npusim.float16(graph), "
                 "RKNN.build(do_quantization=False), no --quantize), or load the float model",
             )
-        self.source = source
-        era = era_of(toolkit)
-        self.graph = optimize(
-            source, level=level, splits_deconv=era.splits_deconv and scheme is Scheme.U8
-        )
-        self.algorithm = algorithm or Algorithm()
-        self.equalized, self.corrected = equalized, corrected
+        self.source, self.plan = source, plan
+        splits = plan.toolkit.splits_deconv and plan.scheme is Scheme.U8
+        self.graph = optimize(source, level=plan.level, splits_deconv=splits)
         self.formats = Formats(
-            default=scheme,
-            layers=resolve_layers(layers or {}, self.graph, source, default=scheme),
-            era=era,
+            default=plan.scheme,
+            layers=resolve_layers(plan.layers, self.graph, source, default=plan.scheme),
+            era=plan.toolkit,
         )
-        self.apart = named_concats(self.graph, apart)
+        self.apart = named_concats(self.graph, plan.no_join)
+        self.calibration: Calibration | None = None
         self.notes: tuple[str, ...] = ()
         self.stats: dict[str, ChannelStats] = {}
+        self._samples: Samples | None = None
 
     @property
-    def needs_samples(self) -> bool:
-        """Tell whether anything becomes an integer."""
-        schemes = {self.formats.default, *self.formats.layers.values()}
-        return schemes != {Scheme.F16}
+    def samples(self) -> Samples:
+        """Return the samples of the plan's dataset, opened once."""
+        if self._samples is None:
+            dataset = self.plan.dataset
+            if isinstance(dataset, str | Path):
+                dataset = open_dataset(dataset, self.graph, limit=self.plan.sample_limit)
+            self._samples = () if dataset is None else dataset
+        return self._samples
 
     @property
     def passes(self) -> int:
-        """Return how often ``calibrate`` reads all samples."""
-        extra = self.corrected + (
-            self.equalized is Relu6.RESTRICT and bool(relu6_inputs(self.graph))
+        """Return how often ``measure`` reads all samples."""
+        extra = self.plan.bias_correction + (
+            self.plan.equalize is Relu6.RESTRICT and bool(relu6_inputs(self.graph))
         )
-        return self.algorithm.observer(self.formats.default).passes + extra
+        return self.plan.algorithm.observer(self.plan.scheme).passes + extra
 
-    def calibrate(
-        self,
-        dataset: str | Path | Samples,
-        *,
-        engine: str = "auto",
-        progress: Progress | None = None,
-    ) -> Calibration:
-        """Return the range of every tensor, before those that share one are joined.
+    def measure(self, progress: Progress | None = None) -> dict[str, Range]:
+        """Return the range of every tensor, as ``quantized`` takes them; cfg files are done here.
 
-        Equalization happens here, and what bias correction needs is measured: both need the
-        samples as well.
+        An edited cfg file changes ``formats`` as well.
         """
-        samples = open_dataset(dataset, self.graph) if isinstance(dataset, str | Path) else dataset
+        plan, scheme = self.plan, self.plan.scheme
+        if plan.measured is not None:
+            ranges, self.notes = dict(plan.measured.ranges), plan.measured.notes
+        elif plan.dataset is None and plan.cfg is not None:
+            ranges = ranges_in_cfg(plan.cfg, self.graph, self.source, scheme)
+            self.notes = (f"ranges from {plan.cfg.name}",)
+        else:
+            ranges = self._joined(self._calibrated(progress).ranges)
+        if plan.cfg is not None:
+            change = edited(plan.cfg, self.graph, self.source, ranges, scheme)
+            self.formats, ranges = replace(change.formats, era=plan.toolkit), change.ranges
+            for note in change.notes:
+                log.warning("%s", note)
+        if plan.write_cfg is not None:
+            slots = records_of(self.graph, self.source, ranges, scheme)
+            write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
+        return ranges
+
+    def _joined(self, measured: Mapping[str, Range]) -> dict[str, Range]:
+        """Return measured ranges with those equal that have to be; say what that costs first."""
+        era, apart = self.plan.toolkit, self.apart
+        ranges = constrain(self.graph, measured, era=era, apart=apart)
+        for loss in losses(self.graph, measured, ranges, self.plan.scheme, era=era, apart=apart):
+            log.warning("%s", loss.text())
+        return ranges
+
+    def _calibrated(self, progress: Progress | None) -> Calibration:
+        """Calibrate; equalize and measure for bias correction, which need the samples as well."""
+        plan, samples = self.plan, self.samples
+        told = counted(progress, len(samples) * self.passes if isinstance(samples, Sized) else 0)
         notes = []
-        if self.equalized is not None:
-            self.graph, note = equalized(
-                self.graph, self.equalized, samples, engine=engine, progress=progress
-            )
-            notes.append(note)
-        if self.corrected:
-            layers = corrected_layers(self.graph, self.formats)
-            inputs = {node.inputs[0] for node in layers}
+        if plan.equalize is not None:
+            done = equalized(self.graph, plan.equalize, samples, engine=plan.engine, progress=told)
+            self.graph = done.graph
+            notes.append(done.note)
+        if plan.bias_correction:
+            inputs = {node.inputs[0] for node in corrected_layers(self.graph, self.formats)}
             self.stats = channel_stats(
-                self.graph, samples, inputs, engine=engine, progress=progress
+                self.graph, samples, inputs, engine=plan.engine, progress=told
             )
-        found = calibrate(
+        self.calibration = found = calibrate(
             self.graph,
             samples,
-            observer=self.algorithm.observer(self.formats.default),
-            engine=engine,
-            progress=progress,
+            observer=plan.algorithm.observer(plan.scheme),
+            engine=plan.engine,
+            progress=told,
         )
         self.notes = (
             *notes,
-            f"calibrated with {found.samples} samples: {self.algorithm.text()}, float engine "
+            f"calibrated with {found.samples} samples: {plan.algorithm.text()}, float engine "
             f"{found.engine}",
         )
         return found
 
-    def constrained(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
-        """Return measured ranges with those equal that have to be."""
-        return constrain(self.graph, ranges, era=self.formats.era, apart=self.apart)
-
-    def apply(self, ranges: Mapping[str, Range]) -> Graph:
-        """Return the quantized graph for measured ranges."""
-        return self.apply_constrained(self.constrained(ranges))
-
-    def apply_constrained(self, ranges: Mapping[str, Range]) -> Graph:
-        """Return the quantized graph for ranges that are used as they are."""
-        return self.quantized(ranges, self.formats)
-
     def quantized(self, ranges: Mapping[str, Range], formats: Formats) -> Graph:
-        """Return the quantized graph in other formats than the job's own."""
+        """Return the quantized graph for measured ranges, in the job's own or other formats."""
         graph = apply_formats(self.with_bias_for(formats), ranges, formats)
         listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
         note = (
             f"quantized to {formats.default.value}{listed}, rules of toolkit {formats.era.toolkit}"
         )
-        if self.corrected:
+        if self.apart:
+            note += f", not joined: {', '.join(self.apart)}"
+        if self.plan.bias_correction:
             note += ", biases corrected for the mean error of the weights"
         return graph.copy(notes=(*graph.notes, *self.notes, note))
 
     def with_bias_for(self, formats: Formats) -> Graph:
         """Return the float graph with biases corrected for these formats, if that was asked for."""
-        if not self.corrected:
+        if not self.plan.bias_correction:
             return self.graph
         return correct_bias(self.graph, formats, self.stats)[0]
 
-    def run(
-        self,
-        dataset: str | Path | Samples,
-        *,
-        engine: str = "auto",
-        progress: Progress | None = None,
-    ) -> Graph:
-        """Calibrate and quantize."""
-        if not self.needs_samples:
-            return to_float16(self.graph)
-        return self.apply(self.calibrate(dataset, engine=engine, progress=progress).ranges)
+
+def counted(progress: Progress | None, total: int) -> Callable[[int, str], None] | None:
+    """Return what tells a progress how many samples all passes together have read."""
+    if progress is None:
+        return None
+    done = 0
+
+    def told(_: int, label: str) -> None:
+        nonlocal done
+        done += 1
+        progress(done, total, label)
+
+    return told

@@ -18,7 +18,7 @@ from npusim.rknn.board_only import BoardOnly
 from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
 from npusim.rknn.hybrid import HybridQuantization
-from npusim.rknn.options import MISSED, SILENT, parse_options
+from npusim.rknn.options import options_of
 from npusim.rknn.platforms import check_runtime_target
 from npusim.rknn.printed import devices, sdk_version, support
 from npusim.rknn.state import OK, as_path, failed, nothing
@@ -111,29 +111,14 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         deconv_merge: bool = True,
         conv_mul_merge: bool = True,
         quantized_hybrid: bool = False,
+        toolkit: str | None = None,
+        no_join: Sequence[str] | None = None,
     ) -> None:
         """Set preprocessing, quantization and target; a mistake makes the next call return -1."""
-        given = locals()
+        given = {name: value for name, value in locals().items() if name != "self"}
         self._config_error = None
         try:
-            self._options = parse_options(
-                batch_size=batch_size,
-                epochs=epochs,
-                channel_mean_value=channel_mean_value,
-                mean_values=mean_values,
-                std_values=std_values,
-                reorder_channel=reorder_channel,
-                quantized_dtype=quantized_dtype,
-                quantized_algorithm=quantized_algorithm,
-                mmse_epoch=mmse_epoch,
-                quantized_moving_alpha=quantized_moving_alpha,
-                quantized_divergence_nbins=quantized_divergence_nbins,
-                optimization_level=optimization_level,
-                target_platform=target_platform,
-                quantize_input_node=quantize_input_node,
-                merge_dequant_layer_and_output_node=merge_dequant_layer_and_output_node,
-                others={name: given[name] for name in (*SILENT, *MISSED)},
-            )
+            self._options = options_of(given)
         except NpusimError as error:
             self._config_error = error
             raise

@@ -28,10 +28,11 @@ class BoardOnly(RknnState):
         self, input_model: Any = None, sync_uids: Any = None, output_model: Any = None
     ) -> int:
         """Copy a model file, with the layers after which a board would synchronise."""
+        from npusim.importers.stored import load_with_meta
         from npusim.ir import archive
 
         source, copy = as_path(input_model, "input_model"), as_path(output_model, "output_model")
-        graph, meta = archive.load_with_meta(source)
+        graph, meta = load_with_meta(source)
         uids = [sync_uids] if isinstance(sync_uids, int) else list(sync_uids or ())
         known = {node.uid for node in graph.nodes}
         unknown = [uid for uid in uids if uid not in known]

@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from npusim.api import float16
+from npusim.api.quantizing import float16
 from npusim.errors import ConfigError
-from npusim.importers.onnx.importer import load_onnx
-from npusim.ir import archive
+from npusim.importers.formats import load_as
+from npusim.importers.stored import load_with_meta
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
-from npusim.passes.pipeline import lower, upgraded
-from npusim.quantization.calibrate import Calibration
-from npusim.quantization.dataset import open_dataset
+from npusim.passes.pipeline import lower
 from npusim.quantization.job import Quantization
-from npusim.quantization.schemes import Scheme
+from npusim.quantization.plan import Plan
+from npusim.quantization.schemes import Range, Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
@@ -46,7 +45,8 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
         )
     if names is not None and sizes is not None and len(names) != len(sizes):
         raise ConfigError(f"{len(names)} inputs and {len(sizes)} sizes", rule="one size per input")
-    return load_onnx(
+    return load_as(
+        "ONNX",
         model,
         inputs=names,
         input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
@@ -54,24 +54,16 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
     )
 
 
-def import_tflite(model: Path) -> Graph:
-    """Return the graph of a TensorFlow Lite file; errors as from the importer."""
-    from npusim.importers.tflite.importer import load_tflite
-
-    return load_tflite(model)
-
-
 def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
     """Return the graph of a TorchScript file, with the toolkit's parameters."""
-    from npusim.importers.pytorch.importer import load_pytorch
-
     sizes = _sizes(input_size_list)
     if sizes is None:
         raise ConfigError(
             "input_size_list is not given",
             rule="one size without batch per input, for example [[3, 224, 224]]",
         )
-    return load_pytorch(
+    return load_as(
+        "PyTorch",
         model,
         input_shapes=[(1, *size) for size in sizes],
         inputs=_names("inputs", inputs),
@@ -99,10 +91,10 @@ def build(
         why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
         log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
-    job = Quantization(graph, scheme=options.scheme, algorithm=options.algorithm, level=level)
-    found = calibrated(job, dataset, options, log)
-    quantized = job.apply(found.ranges)
-    for name, (low, high) in found.ranges.items():
+    job, ranges = measured(graph, options, log, dataset=dataset)
+    quantized = job.quantized(ranges, job.formats)
+    assert job.calibration is not None
+    for name, (low, high) in job.calibration.ranges.items():
         spec = quantized.tensors.get(name)
         log.debug(f"tensor {name!r}: {low:g} .. {high:g} {quant_text(spec.quant) if spec else ''}")
     return lower(quantized, level=level)
@@ -123,30 +115,45 @@ def prepared(graph: Graph, options: Options, log: Log, *, batch: Any) -> Graph:
     return graph
 
 
-def calibrated(job: Quantization, dataset: Any, options: Options, log: Log) -> Calibration:
-    """Run the calibration of a job on a dataset file; say what was used."""
+def measured(
+    graph: Graph, options: Options, log: Log, *, dataset: Any
+) -> tuple[Quantization, dict[str, Range]]:
+    """Return the quantization of a configuration and the ranges it measured; say what was used."""
     if not isinstance(dataset, str | os.PathLike) or not str(dataset):
         raise ConfigError(
             f"dataset {dataset!r}",
             rule="quantization needs the path of a dataset file, one sample a line",
             remedy="give dataset='dataset.txt', or build with do_quantization=False",
         )
-    samples = open_dataset(Path(dataset), job.graph, limit=options.sample_limit)
-    total, begin = len(samples) * job.passes, time.monotonic()
+    job = Quantization(
+        graph,
+        Plan(
+            scheme=options.scheme,
+            dataset=Path(dataset),
+            sample_limit=options.sample_limit,
+            algorithm=options.algorithm,
+            level=options.optimization_level,
+            toolkit=options.toolkit,
+            no_join=options.no_join,
+        ),
+    )
+    begin = time.monotonic()
 
-    def progress(count: int, label: str) -> None:
+    def progress(count: int, total: int, label: str) -> None:
         left_s = (time.monotonic() - begin) / count * (total - count)
         log.debug(f"sample {count} of {total}: {label} ({left_s:.0f} s left)")
 
+    samples = job.samples
     warn_of_outliers(job.graph, log)
-    found = job.calibrate(samples, progress=progress)
+    ranges, found = job.measure(progress), job.calibration
+    assert found is not None
     draw_distributions(job.graph, samples, log)
     log.info(
         f"{options.scheme.value}: ranges from {found.samples} samples of {dataset}, "
         f"{-(-found.samples // options.batch_size)} steps of up to {options.batch_size}; "
         f"{options.algorithm.text()}, float engine {found.engine}"
     )
-    return found
+    return job, ranges
 
 
 def _batch(value: Any, log: Log) -> int:
@@ -161,10 +168,9 @@ def _batch(value: Any, log: Log) -> int:
 
 def read_model(path: Path) -> tuple[Graph, dict[str, Any]]:
     """Return (lowered graph, what was stored beside it) of npusim's model file."""
-    graph, meta = archive.load_with_meta(path)
+    graph, meta = load_with_meta(path)
     check_runtime_target(None, graph.target)
     check(graph)
-    graph = upgraded(graph)
     if any(node.engine is None for node in graph.nodes):
         graph = lower(graph)
     return graph, meta

@@ -1,19 +1,11 @@
-"""Loaders of other frameworks' models: TensorFlow Lite, PyTorch, else the way over ONNX."""
+"""Loaders of other frameworks' models; ``npusim.importers.formats`` says which are imported."""
 
 from typing import Any
 
-from npusim.errors import ConfigError, NpusimError
+from npusim.errors import NpusimError
+from npusim.importers.formats import load_as, refusal
 from npusim.rknn.boundary import boundary
 from npusim.rknn.state import OK, RknnState, as_path, failed
-
-ONNX_ROUTES = {
-    "Caffe": "convert it with caffe2onnx and call load_onnx",
-    "TensorFlow": "convert the frozen graph with 'python -m tf2onnx.convert --graphdef model.pb "
-    "--inputs in:0 --outputs out:0 --output model.onnx' and call load_onnx",
-    "Darknet": "convert cfg and weights to ONNX and call load_onnx",
-    "MXNet": "call mxnet.onnx.export_model and load_onnx",
-    "Keras": "convert it with tf2onnx (tf2onnx.convert.from_keras) and call load_onnx",
-}
 
 
 class OtherFrameworks(RknnState):
@@ -22,7 +14,7 @@ class OtherFrameworks(RknnState):
     @boundary(failed)
     def load_caffe(self, model: Any, proto: Any = "caffe", blobs: Any = None) -> int:
         """Return -1: export to ONNX instead."""
-        raise self._not_imported("Caffe", model)
+        raise self._refused("Caffe", model)
 
     @boundary(failed)
     def load_tensorflow(
@@ -37,21 +29,19 @@ class OtherFrameworks(RknnState):
         size_with_batch: Any = None,
     ) -> int:
         """Return -1: export to ONNX instead."""
-        raise self._not_imported("TensorFlow", tf_pb)
+        raise self._refused("TensorFlow", tf_pb)
 
     @boundary(failed)
     def load_tflite(self, model: Any) -> int:
         """Import a TensorFlow Lite model; needs the extra ``tflite``."""
-        from npusim.rknn.convert import import_tflite
-
         self._start()
-        self._loaded(import_tflite(as_path(model, "model")), model)
+        self._loaded(load_as("TensorFlow Lite", as_path(model, "model")), model)
         return OK
 
     @boundary(failed)
     def load_darknet(self, model: Any, weight: Any = None) -> int:
         """Return -1: export to ONNX instead."""
-        raise self._not_imported("Darknet", model)
+        raise self._refused("Darknet", model)
 
     @boundary(failed)
     def load_pytorch(
@@ -73,18 +63,13 @@ class OtherFrameworks(RknnState):
     @boundary(failed)
     def load_mxnet(self, symbol: Any, params: Any = None, input_size_list: Any = None) -> int:
         """Return -1: export to ONNX instead."""
-        raise self._not_imported("MXNet", symbol)
+        raise self._refused("MXNet", symbol)
 
     @boundary(failed)
     def load_keras(self, model: Any, convert_engine: str = "Keras") -> int:
         """Return -1: export to ONNX instead."""
-        raise self._not_imported("Keras", model)
+        raise self._refused("Keras", model)
 
-    def _not_imported(self, framework: str, model: Any) -> NpusimError:
+    def _refused(self, framework: str, model: Any) -> NpusimError:
         self._start()
-        return ConfigError(
-            f"{framework} models are not imported",
-            where=str(model),
-            rule="npusim imports ONNX, TensorFlow Lite and TorchScript",
-            remedy=ONNX_ROUTES[framework],
-        )
+        return refusal(framework, str(model))

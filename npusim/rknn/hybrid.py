@@ -60,11 +60,11 @@ class HybridQuantization(RknnState):
     @boundary(failed)
     def export_rknn_quant_params(self, model: Any, only_io: bool = True) -> int:
         """Write ``<model_name>_quant_param.yml`` of a stored model into the working directory."""
-        from npusim.ir import archive
+        from npusim.importers.stored import load_stored
         from npusim.rknn.quant_params import write_quant_params
 
         path = as_path(model, "model")
-        graph = archive.load(path)
+        graph = load_stored(path)
         target = Path(f"{path.stem}_quant_param.yml")
         write_quant_params(graph, target, only_io=bool(only_io))
         self._log.info(f"quantization parameters of {path} are in {target.absolute()}")

@@ -12,11 +12,12 @@ from npusim.passes.pipeline import lower
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
-from npusim.quantization.hybrid.records import edited, records_of
+from npusim.quantization.hybrid.records import records_of
 from npusim.quantization.job import Quantization
+from npusim.quantization.plan import Measured, Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.float_engine import float_engine
-from npusim.rknn.convert import calibrated, prepared
+from npusim.rknn.convert import measured, prepared
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.runtime.program import Program
@@ -45,26 +46,20 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
             remedy="config(quantized_dtype='asymmetric_quantized-u8')",
         )
     source = prepared(source, options, log, batch=-1)
-    job = Quantization(
-        source,
-        scheme=options.scheme,
-        algorithm=options.algorithm,
-        level=options.optimization_level,
-    )
-    found = calibrated(job, dataset, options, log)
-    ranges = job.constrained(found.ranges)
+    job, ranges = measured(source, options, log, dataset=dataset)
     model = HybridModel(
         source=source,
         scheme=options.scheme,
         level=options.optimization_level,
         ranges=ranges,
+        toolkit=job.plan.toolkit,
         notes=job.notes,
         targets=options.targets,
     )
     name = file_stem(source)
     cfg = Path(f"{name}.quantization.cfg")
     records = [slot.record for slot in records_of(job.graph, source, ranges, options.scheme)]
-    built = _built(job.apply_constrained(ranges), model, log)
+    built = _built(job.quantized(ranges, job.formats), model, log)
     suggested = suggestions(job, built.graph, Path(dataset)) if _is_8_bit(options) else {}
     save_hybrid(model, f"{name}.json", f"{name}.data")
     write_cfg(cfg, records, suggested, comments=(HINT,))
@@ -116,19 +111,20 @@ def build_from_files(
             rule="the ranges were measured with step 1's",
             remedy="leave them out of config, or run hybrid_quantization_step1 again",
         )
-    scheme = Scheme.F16 if cfg is None else model.scheme
-    job = Quantization(model.source, scheme=scheme, level=model.level)
-    job.notes = model.notes
+    plan = Plan(
+        scheme=Scheme.F16 if cfg is None else model.scheme,
+        measured=Measured(ranges=model.ranges, notes=model.notes),
+        cfg=cfg,
+        level=model.level,
+        toolkit=model.toolkit,
+    )
+    job = Quantization(model.source, plan)
+    ranges = job.measure()
     if cfg is None:
         log.info("no cfg file: weights and activations become float16")
-        return _built(job.apply_constrained(model.ranges), model, log)
-    found = edited(cfg, job.graph, job.source, model.ranges, model.scheme)
-    for note in found.notes:
-        log.warning(note)
-    for name, own in found.formats.layers.items():
+    for name, own in job.formats.layers.items():
         log.info(f"layer {name}: {own.value}")
-    job.formats = found.formats
-    return _built(job.apply_constrained(found.ranges), model, log)
+    return _built(job.quantized(ranges, job.formats), model, log)
 
 
 def _built(graph: Graph, model: HybridModel, log: Log) -> Built:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npusim import __version__
-from npusim.ir import archive
+from npusim.importers.stored import load_with_meta
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Affine, DynamicFixedPoint
@@ -27,7 +27,7 @@ def stored_targets(path: str | Path) -> tuple[str, ...]:
     """Return the target platforms in a model file of npusim or the vendor."""
     if _is_vendors(path):
         return read_vendor_file(path).targets
-    return _targets(*archive.load_with_meta(path))
+    return _targets(*load_with_meta(path))
 
 
 def stored_config(path: str | Path) -> OrderedDict[str, Any]:
@@ -37,7 +37,7 @@ def stored_config(path: str | Path) -> OrderedDict[str, Any]:
     """
     if _is_vendors(path):
         return OrderedDict(read_vendor_file(path).config)
-    graph, meta = archive.load_with_meta(path)
+    graph, meta = load_with_meta(path)
     return _config(graph, _targets(graph, meta))
 
 
@@ -50,7 +50,7 @@ def _is_vendors(path: str | Path) -> bool:
         with open(path, "rb") as file:
             return is_vendor_file(file.read(8))
     except OSError:
-        return False  # archive.load says what is wrong
+        return False  # load_with_meta says what is wrong
 
 
 def _config(graph: Graph, targets: tuple[str, ...]) -> OrderedDict[str, Any]:

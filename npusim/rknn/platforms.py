@@ -4,10 +4,7 @@ import os
 from collections.abc import Sequence
 
 from npusim.errors import ConfigError
-
-FAMILY = ("rk1806", "rk1808", "rk3399pro")
-OTHER_FAMILY = ("rv1109", "rv1126")
-SIMULATED = ("rk1808", "rk3399pro")
+from npusim.ir.targets import FAMILY, OTHER_FAMILY, SIMULATED
 
 
 def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """``build(do_quantization=False)`` of a model that came quantized: its parameters are kept."""
 
-from npusim.api import float16
+from npusim.api.quantizing import float16
 from npusim.importers.common.quantized_types import keep_output_codes, quantize_inputs
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower

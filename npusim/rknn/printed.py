@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from npusim import __version__
-from npusim.rknn.platforms import FAMILY, SIMULATED
+from npusim.ir.targets import FAMILY, SIMULATED
 
 RULE = "=" * 46
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.dump import LayerDump, options_from_environment
+from npusim.api.pricing import estimate
 from npusim.errors import ConfigError, NpusimError
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
-from npusim.perfmodel.estimate import Estimate, estimate
+from npusim.perfmodel.estimate import Estimate
 from npusim.report.eval_memory import memory_result, memory_text
 from npusim.report.eval_perf import (
     SIMULATOR_CLOCK_MHZ,
@@ -76,7 +77,7 @@ class Simulation:
     @cached_property
     def estimate(self) -> Estimate:
         """Return the predicted cost; it does not depend on this computer."""
-        return estimate(self.graph, clock_mhz=None if self._board else SIMULATOR_CLOCK_MHZ)
+        return estimate(self.program, clock_mhz=None if self._board else SIMULATOR_CLOCK_MHZ)
 
     @property
     def is_float(self) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from npusim import assets
-from npusim.ir import archive
+from npusim.importers.formats import is_stored
 from npusim.ir.codes import dequantize
 
 
@@ -87,7 +87,7 @@ def test_quantize_then_run_the_stored_model(run, tmp_path):
     code, out, _ = run("quantize", "demo", "-o", "cls.rknn", "--json")
     assert code == 0
     assert json.loads(out)["bytes"] == (tmp_path / "cls.rknn").stat().st_size
-    assert archive.is_archive(tmp_path / "cls.rknn")
+    assert is_stored(tmp_path / "cls.rknn")
     image = assets.test_images()[0][0]
     _, stored, _ = run("run", "cls.rknn", "--input", image, "--json")
     _, direct, _ = run("run", "demo", "--quantize", "u8", "--input", image, "--json")
@@ -139,6 +139,7 @@ def test_case_2_1_wrong_channel_order_gives_the_preprocessing_hint(run, tmp_path
     [
         (("run", "missing.onnx"), "missing.onnx"),
         (("run", "demo", "--quantize", "int4"), "int4"),
+        (("run", "demo", "--target", "rk9999"), "rk3399pro"),
         (("run", "demo", "--input", "missing.png"), "missing.png"),
         (("run", "demo", "--shape", "x"), "--shape"),
         (("run", "demo", "--mean", "a,b"), "--mean"),

@@ -6,14 +6,15 @@ import onnx.defs
 import pytest
 from tflite.BuiltinOperator import BuiltinOperator
 
+from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import advice
 from npusim.importers.onnx.context import convertible_ops as onnx_ops
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite.context import convertible_ops as tflite_ops
 from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
 from npusim.rknn import RKNN
-from npusim.rknn.frameworks import ONNX_ROUTES
 
+ONNX_ROUTES = {form.name: form.advice for form in FORMATS if form.advice and not form.loader}
 WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
 
 

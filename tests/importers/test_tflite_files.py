@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 import npusim
 from npusim.errors import ContainerError, MissingExtraError, ModelImportError, UnsupportedOpError
 from npusim.importers import load
-from npusim.ir import archive
 
 pytest.importorskip("tflite")
 pytest.importorskip("ai_edge_litert")
@@ -63,7 +62,7 @@ def test_other_files(tmp_path):
     with pytest.raises(ModelImportError, match="TensorFlow Lite model, not an ONNX file"):
         npusim.load_model(path.rename(tmp_path / "net.onnx"))
     with pytest.raises(ContainerError, match="TensorFlow Lite"):
-        archive.load(tmp_path / "net.onnx")
+        npusim.load_model((tmp_path / "net.onnx").rename(tmp_path / "net.rknn"))
 
 
 def test_inputs_and_names(tmp_path):

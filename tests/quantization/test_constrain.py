@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import npusim
 from npusim.errors import ConfigError
 from npusim.ir.attrs import (
     AxisAttrs,
@@ -20,8 +21,6 @@ from npusim.ir.attrs import (
 from npusim.quantization.constrain import clipped_for_sigmoid, constrain
 from npusim.quantization.eras import era_of
 from npusim.quantization.groups import named_concats
-from npusim.quantization.job import Quantization
-from npusim.quantization.schemes import scheme_named
 from tests.builder import Builder
 
 
@@ -180,9 +179,9 @@ def steep(scheme="asymmetric_quantized-u8"):
     x = b.input("x", 1, 1, 4, 4)
     w, bias = b.constant("w", np.full((1, 1, 1, 1), 40.0)), b.constant("b", np.zeros(1))
     b.node("conv2d", [x, w, bias], "c", Conv2dAttrs())
-    job = Quantization(b.done(b.node("sigmoid", ["c"], "s")), scheme=scheme_named(scheme))
     samples = [("one", {"x": np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 1, 4, 4)})]
-    return job.run(samples, engine="npusim")
+    graph = b.done(b.node("sigmoid", ["c"], "s"))
+    return npusim.quantize(graph, samples, scheme=scheme, engine="npusim")
 
 
 def test_u8_input_of_a_sigmoid_has_12_6_in_255_steps():

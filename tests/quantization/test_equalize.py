@@ -23,6 +23,7 @@ from npusim.quantization.bias_correction import correct_bias, corrected_layers, 
 from npusim.quantization.channel_stats import channel_stats
 from npusim.quantization.equalize import Relu6, equalize, find_pairs, relu6_inputs
 from npusim.quantization.job import Quantization
+from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.evaluate import evaluate
 from tests.builder import Builder
@@ -261,8 +262,9 @@ def test_equalization_does_not_depend_on_threads_or_repetition():
     graph, feeds = mobile(rng, "relu6"), samples(rng)
     found = []
     for engine in ("npusim", "npusim"):
-        job = Quantization(graph, equalized=Relu6.RESTRICT, corrected=True)
-        job.calibrate(feeds, engine=engine)
+        plan = Plan(dataset=feeds, equalize=Relu6.RESTRICT, bias_correction=True, engine=engine)
+        job = Quantization(graph, plan)
+        job.measure()
         found.append({k: v.tobytes() for k, v in job.graph.constants.items()})
     assert found[0] == found[1]
 
@@ -270,8 +272,8 @@ def test_equalization_does_not_depend_on_threads_or_repetition():
 def test_bias_is_corrected_for_the_format_a_layer_ends_up_in():
     rng = np.random.default_rng(11)
     graph, feeds = mobile(rng), samples(rng)
-    job = Quantization(graph, corrected=True)
-    job.calibrate(feeds, engine="npusim")
+    job = Quantization(graph, Plan(dataset=feeds, bias_correction=True, engine="npusim"))
+    job.measure()
     shifts = []
     for scheme in (Scheme.U8, Scheme.I16, Scheme.F16):
         formats = Formats(layers={"n_da": scheme})

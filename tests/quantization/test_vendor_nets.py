@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from npusim.api import load_model
+from npusim import load_model
 from npusim.ir.quant import Affine
 from npusim.ops import keeps_codes
 from npusim.passes.pipeline import optimize
@@ -20,7 +20,6 @@ from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.constrain import clipped_for_sigmoid, constrain
 from npusim.quantization.eras import DEFAULT_ERA, era_of
 from npusim.quantization.groups import groups
-from npusim.quantization.job import Quantization
 from npusim.quantization.schemes import Scheme, WeightQuantizer, affine_u8, dynamic_fixed_point
 from tests.quantization.vendor_nets import FILES, ROWS, Net, constants_of_file, net, rows_of_file
 
@@ -165,7 +164,7 @@ def test_source_network_gets_the_parameters_of_the_file():
     if not (FILES / "static_det.onnx").exists():
         pytest.skip("the vendor's files are not there")
     era = era_of("1.7.3")
-    graph = Quantization(load_model(FILES / "static_det.onnx"), toolkit=era).graph
+    graph = optimize(load_model(FILES / "static_det.onnx"), splits_deconv=era.splits_deconv)
     stored = {plain(name): quant for name, quant in net("static_det").quants.items()}
     quants = {graph.inputs[0]: stored["input"]}
     for node in graph.nodes:

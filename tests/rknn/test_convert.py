@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from npusim.api import compile
+from npusim import compile
 from npusim.ir import archive
 from npusim.ir.dtypes import DType
 from npusim.rknn import RKNN

@@ -7,8 +7,8 @@ import pytest
 
 from npusim.errors import ConfigError
 from npusim.ir.attrs import Conv2dAttrs
-from npusim.quantization.constrain import constrain
 from npusim.quantization.job import Quantization
+from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
@@ -42,13 +42,12 @@ def chain(bad=1):
     return b.done(last)
 
 
-def tuner(path=None, bad=1, metric=sqnr_db, job=None):
+def tuner(path=None, bad=1, metric=sqnr_db):
     rng = np.random.default_rng(3)
     feeds = [{"x": rng.normal(size=(1, 8, 12, 12)).astype(np.float32)} for _ in range(3)]
-    job = job or Quantization(chain(bad))
-    found = job.calibrate([(f"s{i}", f) for i, f in enumerate(feeds)])
-    state = State(path, {"what": "toy"})
-    return Tuner(job, constrain(job.graph, dict(found.ranges)), feeds, metric, state)
+    samples = [(f"s{i}", f) for i, f in enumerate(feeds)]
+    job = Quantization(chain(bad), Plan(dataset=samples))
+    return Tuner(job, job.measure(), feeds, metric, State(path, {"what": "toy"}))
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2])

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import read_bytes, sha256_of
+from npusim.importers.formats import refuse_other
 from npusim.ir.graph import Source
 
 MAX_FILE_BYTES = (1 << 31) - 1
@@ -15,31 +16,6 @@ MAX_FILE_BYTES = (1 << 31) - 1
 
 OLDEST_OPSET = 7
 STANDARD_DOMAINS = ("", "ai.onnx")
-
-_MAGIC = (
-    (0, b"RKNN", "an .rknn model", "load it with load_rknn"),
-    (0, b"CYPTRKNN", "an encrypted .rknn model", ""),
-    (4, b"TFL3", "a TensorFlow Lite model", "load it with load_tflite, or name it .tflite"),
-    (0, b"\x89HDF", "an HDF5 (Keras) model", "convert it to ONNX with tf2onnx"),
-    (0, b"PK\x03\x04", "a zip archive (PyTorch or Keras)", "export it with torch.onnx.export"),
-    (0, b"\x80\x02", "a Python pickle (PyTorch)", "export it with torch.onnx.export"),
-    (0, b"\x1f\x8b", "a gzip archive", "unpack it first"),
-    (0, b"<", "an XML or HTML text (a failed download?)", "download the model again"),
-    (0, b"{", "a JSON text", "export the model to ONNX"),
-    (0, b"version https://git-lfs", "a git-lfs pointer, not the model", "run git lfs pull"),
-    (0, b"[net]", "a Darknet cfg", "export the model to ONNX"),
-    (0, b"name:", "a protobuf text (Caffe?)", "export the model to ONNX"),
-    (0, b"layer {", "a protobuf text (Caffe?)", "export the model to ONNX"),
-    (0, b"input:", "a protobuf text (Caffe?)", "export the model to ONNX"),
-)
-
-
-def _refuse_foreign(data: bytes, where: str) -> None:
-    if not data:
-        raise ModelImportError("the file is empty", where=where, remedy="copy it again")
-    for offset, magic, name, remedy in _MAGIC:
-        if data[offset : offset + len(magic)] == magic:
-            raise ModelImportError(f"this is {name}, not an ONNX file", where=where, remedy=remedy)
 
 
 def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
@@ -52,7 +28,9 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
     """
     where = str(path)
     data = read_bytes(path, MAX_FILE_BYTES)
-    _refuse_foreign(data, where)
+    if not data:
+        raise ModelImportError("the file is empty", where=where, remedy="copy it again")
+    refuse_other("ONNX", data, where)
     try:
         model = onnx.ModelProto.FromString(data)
     except DecodeError:

@@ -3,7 +3,7 @@
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ _TRACE = (
 def load_pytorch(
     path: str | Path,
     *,
-    input_shapes: Sequence[Sequence[int]],
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Graph:
@@ -36,8 +36,8 @@ def load_pytorch(
     Parameters
     ----------
     path : str or Path
-    input_shapes : sequence of shapes
-        With the batch, in the order of the network's arguments.
+    input_shapes : sequence of shapes, or mapping
+        With the batch, in the order of the network's arguments; the file does not say them.
     inputs, outputs : sequence of str, optional
         Tensors to begin and end at, by their names in the exported ONNX graph.
 
@@ -46,15 +46,24 @@ def load_pytorch(
     MissingExtraError
         Without the extra ``torch``.
     ModelImportError
-        For files with weights only, and what the exporter or the ONNX importer refuses.
+        Without shapes, for files with weights only, and what the exporter or the ONNX importer
+        refuses.
     """
     path = Path(path)
     where = str(path)
+    shapes = list(input_shapes.values()) if isinstance(input_shapes, Mapping) else input_shapes
+    if not shapes:
+        raise ModelImportError(
+            "the sizes of the inputs are not given",
+            where=where,
+            rule="a TorchScript file does not say them",
+            remedy="give input_shapes=[(1, 3, 224, 224)] (RKNN: input_size_list)",
+        )
     digest = sha256_of(_checked(path))
     torch = require("torch", extra="torch", purpose="reading PyTorch models")
     with tempfile.TemporaryDirectory(prefix="npusim-torch-") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
-        _export(torch, path, exported, input_shapes)
+        _export(torch, path, exported, shapes)
         try:
             graph = load_onnx(exported, inputs=inputs, outputs=outputs)
         except ModelImportError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.extras import require
 from npusim.importers.common.builder import Array, check_elements, read_bytes, sha256_of
+from npusim.importers.formats import refuse_other
 from npusim.ir.graph import Source
 from npusim.ir.quant import Affine, AffinePerChannel
 
@@ -110,6 +111,7 @@ def read_tflite(path: Path) -> tuple[tuple[Subgraph, ...], Source]:
     """
     where = str(path)
     data = read_bytes(path, MAX_FILE_BYTES)
+    refuse_other("TensorFlow Lite", data, where)
     if data[4:8] != IDENTIFIER:
         raise ModelImportError(
             "this is not a TensorFlow Lite model",

@@ -1,0 +1,102 @@
+"""Models and inputs from files, and models into files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from npusim.errors import ConfigError
+from npusim.importers.formats import FORMATS, OWN, load
+from npusim.ir import archive
+from npusim.ir.graph import Graph
+
+
+def load_model(
+    path: str | Path,
+    *,
+    inputs: Sequence[str] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """Load a model file: a float graph, a quantized one, or what ``save`` stored.
+
+    Parameters
+    ----------
+    path : path
+        A file of a format in docs/importing.md, or one that ``save``, ``npusim quantize`` or
+        ``RKNN.export_rknn`` wrote.
+    inputs, outputs : sequence of str, optional
+        Cut the model at these tensors.
+    input_shapes : mapping or sequence, optional
+        Shapes of inputs with dynamic axes, by name or in order, with the batch axis.
+
+    Raises
+    ------
+    ModelImportError
+        Naming the file and what is wrong with it; unsupported operators are listed all at once.
+    ContainerError
+        When a stored model is damaged, foreign or newer, or is to be cut.
+    """
+    return load(path, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+
+
+def save(graph: Graph, path: str | Path) -> Path:
+    """Store a graph at any stage in npusim's model file, completely or not at all.
+
+    Parameters
+    ----------
+    graph : Graph
+    path : path
+        An existing file is replaced. The usual suffixes are .npusim and .rknn.
+
+    Returns
+    -------
+    Path
+        The file; ``load_model`` opens it.
+
+    Raises
+    ------
+    ConfigError
+        When the suffix belongs to another format.
+    ContainerError
+        When the file cannot be written.
+    """
+    path = Path(path)
+    for form in FORMATS:
+        if form.name != OWN and path.suffix.lower() in form.suffixes:
+            raise ConfigError(
+                f"a stored model would be taken for {form.noun}",
+                where=str(path),
+                rule=f"npusim's own files end in {' or '.join(archive.SUFFIXES)}",
+                remedy="to write ONNX: npusim.exporters.onnx.save_onnx, for float graphs",
+            )
+    archive.save(graph, path)
+    return path
+
+
+def read_input(graph: Graph, files: str | Path | Sequence[str | Path]) -> dict[str, NDArray[Any]]:
+    """Read one sample as ``Program.run(..., preprocessed=True)`` and ``analyze`` take it.
+
+    Parameters
+    ----------
+    graph : Graph
+        Says shapes, order and preprocessing of its inputs.
+    files : path, or sequence of paths
+        One image (jpg, png, bmp: stretched to the input's size) or npy array (N, H, W, C, or
+        H, W, C for maps) per input, in order.
+
+    Returns
+    -------
+    dict
+        Input name -> float32 array in the graph's shape (N, C, H, W) after reorder, mean and std;
+        integers for inputs that are integers.
+
+    Raises
+    ------
+    DatasetError
+        Naming the file.
+    """
+    from npusim.quantization.dataset import load_sample
+
+    return load_sample([files] if isinstance(files, str | Path) else files, graph)

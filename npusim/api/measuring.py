@@ -1,0 +1,222 @@
+"""How good a quantized network is, and what would make it better."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from npusim.api.quantizing import plan_of
+from npusim.errors import ConfigError
+from npusim.evaluation.evaluate import Evaluation, fingerprint
+from npusim.evaluation.evaluate import evaluate as evaluated
+from npusim.evaluation.labelled import Item, open_labelled, read_labels
+from npusim.evaluation.task import CLASSIFICATION
+from npusim.evaluation.worker import FLOAT, Job
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower
+from npusim.quantization.algorithms import Algorithm
+from npusim.quantization.equalize import Relu6
+from npusim.quantization.job import Progress as Calibrating
+from npusim.quantization.job import Quantization
+from npusim.quantization.plan import Samples
+from npusim.quantization.schemes import Scheme, scheme_of
+from npusim.runtime.threads import thread_count
+from npusim.tuning.search import Progress
+from npusim.tuning.tune import Tuning
+from npusim.tuning.tune import tune as tuned
+
+AUTO = "auto"
+FEW = 256  # samples that are done before other processes have started
+
+
+def evaluate(
+    networks: Mapping[str, Graph],
+    dataset: str | Path | Sequence[Item],
+    *,
+    task: str = CLASSIFICATION,
+    labels: str | Path | Sequence[str] = (),
+    label_offset: int = 0,
+    jobs: int | None = None,
+    scheduler: str = "",
+    state: str | Path | None = None,
+    search: str | Path | None = None,
+    optimization_level: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Evaluation:
+    """Run networks over a labelled set and measure a task.
+
+    The result depends neither on ``jobs``, nor on the cluster, nor on interruptions in between.
+
+    Parameters
+    ----------
+    networks : mapping
+        Name of a run -> its graph. ``"float"`` is the float source and runs in the float engine;
+        all others are quantized or float16. All see the preprocessing of the first.
+    dataset : path, or sequence of Item
+        A folder with one folder per class, or a list of "path label" lines.
+    task : str
+        "classification" or "custom:module:function"; a function takes (list of float32 outputs,
+        label) and returns numbers.
+    labels : path, or sequence of str
+        Class names, in order, when labels are names.
+    label_offset : int
+        Added to labels: 1 when the network's class 0 is background.
+    jobs : int, optional
+        Processes of this computer; default: one per processor, one for few samples.
+    scheduler : str
+        Address of a Dask scheduler to run on instead.
+    state : path, optional
+        File that keeps what is done: the same call goes on with it. ``"auto"``: one in the
+        working directory, named after networks, task and set, and removed when all is done.
+    search : path, optional
+        Folder in which a custom module is looked for; default: the working directory.
+    optimization_level : int
+        0..3, for graphs without engines.
+    progress : callable, optional
+        Called with (samples done, samples).
+    say : callable
+        Called with a sentence when an earlier call is gone on with.
+
+    Returns
+    -------
+    Evaluation
+        Top-1, top-5 and agreement with float as shares, and every sample's record.
+
+    Raises
+    ------
+    ConfigError
+        When the task or the cluster cannot be used, or the state belongs to something else.
+    DatasetError
+        When labels are no classes, or no sample could be run.
+    """
+    first = next(iter(networks.values()), None)
+    if first is None:
+        raise ConfigError("there is no network", where="networks", rule="at least one, by name")
+    items = (
+        open_labelled(Path(dataset), inputs=len(first.inputs))
+        if isinstance(dataset, str | Path)
+        else dataset
+    )
+    graphs = {
+        name: graph
+        if name == FLOAT or all(node.engine is not None for node in graph.nodes)
+        else lower(graph, level=optimization_level)
+        for name, graph in networks.items()
+    }
+    job = Job(
+        graphs=graphs,
+        task=task,
+        labels=read_labels(Path(labels)) if isinstance(labels, str | Path) else tuple(labels),
+        offset=label_offset,
+        search=str(search or Path.cwd()),
+    )
+    kept = f"npusim-evaluate-{fingerprint(job, items)[:12]}.jsonl" if state == AUTO else state
+    if kept is not None and Path(kept).exists():
+        say(f"going on with {kept}")
+    found = evaluated(
+        job,
+        items,
+        jobs=jobs if jobs is not None else (1 if len(items) < FEW else thread_count()),
+        scheduler=scheduler,
+        state=kept,
+        progress=progress,
+    )
+    if state == AUTO and not found.interrupted:
+        Path(str(kept)).unlink(missing_ok=True)
+    return found
+
+
+def tune(
+    graph: Graph,
+    dataset: str | Path | Samples | None,
+    *,
+    metric: str = "sqnr",
+    budget_us: float | None = None,
+    goal: float | None = None,
+    to: Scheme | str | Sequence[Scheme | str] = "i16",
+    scheme: Scheme | str = Scheme.U8,
+    algorithm: Algorithm | str = "normal",
+    equalize: Relu6 | str | None = None,
+    bias_correction: bool = False,
+    evaluate: str | Path | Samples | None = None,
+    samples: int = 16,
+    most: int | None = None,
+    state: str | Path | None = None,
+    restart: bool = False,
+    engine: str = "auto",
+    optimization_level: int = 3,
+    progress: Calibrating | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Tuning:
+    """Search which layers to raise to a wider format, accuracy against time.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float graph from ``load_model``.
+    dataset : path or iterable of (label, feeds)
+        Calibration samples, as for ``quantize``.
+    metric : str
+        sqnr, cosine, lowest-cosine, top1 or custom:module:function: agreement of the outputs with
+        the float model's; larger is better.
+    budget_us : float, optional
+        Largest estimated time of the network, microseconds.
+    goal : float, optional
+        Stop when the metric reaches it.
+    to : Scheme, str or sequence of them
+        Formats that layers are raised to, one search after the other.
+    scheme, algorithm, equalize, bias_correction, engine, optimization_level
+        As for ``quantize``.
+    evaluate : path or iterable of (label, feeds), optional
+        Samples for the metric; default: those of the calibration.
+    samples : int
+        Most samples used for the metric.
+    most : int, optional
+        Stop after so many new measurements.
+    state : path, optional
+        File that keeps what was measured: the same call goes on with it.
+    restart : bool
+        Forget an earlier search.
+    progress : callable, optional
+        Told of the calibration, as in ``quantize``.
+    report : callable
+        Called with a ``Progress`` after every measured point.
+    say : callable
+        Called with a sentence on what an earlier search left, and on each search that begins.
+
+    Returns
+    -------
+    Tuning
+        The front of metric and microseconds, and the best choice; ``write(stem)`` stores it.
+
+    Raises
+    ------
+    ConfigError
+        When a word is unknown, the formats are no wider, or the state belongs to another search.
+    DatasetError
+        When the samples cannot be used.
+    """
+    plan = plan_of(
+        dataset=dataset,
+        scheme=scheme,
+        algorithm=algorithm,
+        optimization_level=optimization_level,
+        equalize=equalize,
+        bias_correction=bias_correction,
+        engine=engine,
+    )
+    return tuned(
+        Quantization(graph, plan),
+        metric=metric,
+        to=[scheme_of(one) for one in ([to] if isinstance(to, Scheme | str) else to)],
+        budget_us=budget_us,
+        goal=goal,
+        samples=samples,
+        evaluate=evaluate,
+        most=most,
+        state=None if state is None else Path(state),
+        restart=restart,
+        calibrating=progress,
+        report=report,
+        say=say,
+    )

@@ -1,0 +1,118 @@
+"""What a network costs on the chip; needs no kernels."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from npusim.api.stages import is_complete, is_quantized
+from npusim.errors import ConfigError
+from npusim.importers.formats import load
+from npusim.ir.graph import Graph
+from npusim.passes.pipeline import lower, optimize
+from npusim.perfmodel.estimate import Estimate
+from npusim.perfmodel.estimate import estimate as estimated
+from npusim.perfmodel.layer_list import load_layer_list
+from npusim.perfmodel.machine import Machine
+from npusim.perfmodel.network import Network, from_graph
+from npusim.quantization.assumed import assume_quantized
+from npusim.quantization.float16 import to_float16
+from npusim.quantization.schemes import Scheme, scheme_of
+
+if TYPE_CHECKING:
+    from npusim.runtime.program import Program
+
+LAYER_LIST = ".json"
+
+
+def estimate(
+    model: "Graph | Program | Network | str | Path",
+    *,
+    target: Machine | str | Path | None = None,
+    scheme: Scheme | str | None = None,
+    profile: str = "board",
+    clock_mhz: float | None = None,
+    ddr_gbps: float | None = None,
+    batch: int | None = None,
+    sram: bool = False,
+    optimization_level: int = 3,
+) -> Estimate:
+    """Predict the time of a network on the chip, layer by layer.
+
+    Parameters
+    ----------
+    model : Graph, Program, Network or path
+        A graph at any stage, a compiled program, a layer list (a Network, or its .json file), or a
+        model file. A float graph is quantized with ranges that are usual for its operators.
+    target : Machine, str or path, optional
+        Chip name or .toml file; default: the model's own.
+    scheme : Scheme or str, optional
+        Number format that a float model or a layer list is priced in; default u8. A quantized model
+        has its own, and is priced as if its tensors had another one when that is given.
+    profile : {"board", "vendor"}
+        Silicon, or the vendor's own estimator.
+    clock_mhz : float, optional
+        NPU clock, MHz.
+    ddr_gbps : float, optional
+        Sustained DDR rate, 1e9 bytes a second.
+    batch : int, optional
+        Images in one run.
+    sram : bool
+        Keep maps in the chip's AXI SRAM where they fit.
+    optimization_level : int
+        0..3.
+
+    Returns
+    -------
+    Estimate
+        Microseconds, cycles and bytes of every layer and in total.
+
+    Raises
+    ------
+    MachineError
+        When the target, the profile or a rate cannot be used; it names the known ones.
+    ModelImportError, ConfigError
+        When the model cannot be read, or the batch is below 1.
+    """
+    network = _network(model, None if scheme is None else scheme_of(scheme), optimization_level)
+    if batch is not None:
+        if batch < 1:
+            raise ConfigError(f"batch {batch}", where="batch (--batch)", rule="at least 1")
+        network = replace(network, batch=batch)
+    return estimated(
+        network, target, profile=profile, clock_mhz=clock_mhz, ddr_gbps=ddr_gbps, sram=sram
+    )
+
+
+def _network(
+    model: "Graph | Program | Network | str | Path", scheme: Scheme | None, level: int
+) -> Network:
+    if isinstance(model, Network):
+        return model
+    if isinstance(model, str | Path):
+        path = Path(model)
+        if path.suffix.lower() == LAYER_LIST:
+            return load_layer_list(path, (scheme or Scheme.U8).dtype)
+        # exporters call all their graphs the same
+        return replace(_network(load(path), scheme, level), name=path.stem)
+    if not isinstance(model, Graph):
+        return from_graph(model.graph)  # a program's engines are chosen
+    ready = _in_chip_types(model, scheme or Scheme.U8, level)
+    if scheme is not None and is_quantized(model) and scheme not in _schemes(ready):
+        # Engines were chosen for the stored type: what another type would get is chosen again.
+        return from_graph(ready, scheme.dtype)
+    return from_graph(lower(ready, level=level))
+
+
+def _in_chip_types(graph: Graph, scheme: Scheme, level: int) -> Graph:
+    """Return the graph with a type for every feature map that the chip stores."""
+    if is_complete(graph):
+        return graph
+    ready = optimize(graph, level=level)
+    # the real parts of a model that came quantized become float16; a float one has no ranges
+    return to_float16(ready) if is_quantized(graph) else assume_quantized(ready, scheme)
+
+
+def _schemes(graph: Graph) -> tuple[Scheme, ...]:
+    """Return the number formats of the inputs."""
+    types = {graph.spec(name).dtype for name in graph.inputs}
+    return tuple(scheme for scheme in Scheme if scheme.dtype in types)

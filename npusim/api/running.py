@@ -1,0 +1,38 @@
+"""Quantized graph -> program."""
+
+from collections.abc import Callable
+
+from npusim.ir.graph import Graph
+from npusim.ir.targets import checked_target
+from npusim.passes.pipeline import lower
+from npusim.runtime.program import Program
+
+
+def compile(
+    graph: Graph,
+    *,
+    target: str | None = None,
+    optimization_level: int = 3,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Program:
+    """Assign engines and bind kernels.
+
+    Parameters
+    ----------
+    graph : Graph
+        Quantized or float16 graph.
+    target : str, optional
+        ``"rk1808"``, ``"rk1806"`` or ``"rk3399pro"``, all with the same arithmetic. Default: the
+        graph's own.
+    optimization_level : int
+        0..3.
+    progress : callable, optional
+        Called with (layers done, layers, layer name).
+
+    Raises
+    ------
+    ConfigError
+        When the target is no simulated chip; the error names those that are.
+    """
+    target = checked_target(graph.target if target is None else target)
+    return Program(lower(graph.copy(target=target), level=optimization_level), progress=progress)

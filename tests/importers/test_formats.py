@@ -1,0 +1,129 @@
+"""The table of file formats: every row is sound, content beats the suffix, errors name both."""
+
+import pickle
+import re
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import npusim
+from npusim.errors import ContainerError, ModelImportError
+from npusim.importers import formats
+from npusim.importers.formats import FORMATS, NO_MODELS, importable, is_stored, load_as
+from npusim.ir import archive
+from npusim.rknn import RKNN
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGINS = {
+    (form.name, magic): bytes(magic.offset) + magic.begin + bytes(8)
+    for form in FORMATS
+    for magic in form.magic
+}
+
+
+def test_every_row_is_sound() -> None:
+    suffixes = [suffix for form in FORMATS for suffix in form.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert all(re.fullmatch(r"\.[a-z0-9]+", suffix) for suffix in suffixes)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for form in FORMATS:
+        assert form.loader or form.advice, f"{form.name} is refused without advice"
+        assert not form.extra or form.extra in extras["optional-dependencies"]
+        assert callable(getattr(RKNN, form.call))
+        if form.loader:
+            module, _, function = form.loader.partition(":")
+            assert callable(getattr(import_module(module), function))
+            folder = ROOT / "npusim" / "importers"
+            assert Path(import_module(module).__file__).is_relative_to(folder)
+    assert importable() == ("ONNX", "TensorFlow Lite", "PyTorch")
+
+
+@pytest.mark.parametrize("wanted", [form.name for form in FORMATS if form.loader])
+@pytest.mark.parametrize(("name", "magic"), BEGINS, ids=lambda v: getattr(v, "what", v))
+def test_a_begin_of_another_format_is_named(tmp_path, wanted, name, magic) -> None:
+    form = formats.format_named(wanted)
+    shared = {m.begin for m in form.magic}
+    path = tmp_path / f"net{form.suffixes[0]}"
+    path.write_bytes(BEGINS[name, magic])
+    with pytest.raises((ModelImportError, ContainerError)) as error:
+        npusim.load_model(path, input_shapes=None)
+    assert str(path) in str(error.value)
+    said = f"this is {magic.what}, not {form.noun}"
+    assert (said in str(error.value)) == (magic.begin not in shared)
+
+
+@pytest.mark.parametrize("form", NO_MODELS, ids=lambda form: form.noun)
+def test_what_is_no_model_is_named_under_every_suffix(tmp_path, form) -> None:
+    for suffix in (".onnx", ".tflite", ".rknn", ".pt", ".bin", ""):
+        path = tmp_path / f"net{suffix}"
+        path.write_bytes(form.magic[0].begin + b" and so on")
+        with pytest.raises((ModelImportError, ContainerError)) as error:
+            npusim.load_model(path)
+        assert f"this is {form.noun}" in str(error.value)
+        assert form.advice in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"PK\x03\x04rest", "zip archive"),
+        (pickle.dumps({"weights": 1}), "pickle"),
+        (b"\x08\x07\x12\x07pytorch", "ONNX"),
+        (b"\x1c\x00\x00\x00TFL3", "TensorFlow Lite"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"hello, world", "no model file"),
+    ],
+)
+def test_foreign_files_in_place_of_a_stored_model(tmp_path, content, says) -> None:
+    path = tmp_path / "foreign.rknn"
+    path.write_bytes(content)
+    with pytest.raises(ContainerError, match=says) as caught:
+        npusim.load_model(path)
+    assert str(path) in str(caught.value)
+    rknn = RKNN()
+    assert rknn.load_rknn(str(path)) == -1
+
+
+def test_the_content_decides_where_the_suffix_says_nothing(tmp_path, save) -> None:
+    from onnx import helper
+
+    source = save([helper.make_node("Relu", ["x"], ["y"])], {"x": (1, 2)}, ["y"])
+    path = tmp_path / "net.bin"
+    path.write_bytes(source.read_bytes())
+    graph = npusim.load_model(path)
+    assert [node.op for node in graph.nodes] == ["relu"]
+    npusim.save(npusim.float16(graph), tmp_path / "stored")
+    again = npusim.load_model(tmp_path / "stored")
+    assert again.nodes == npusim.float16(graph).nodes
+    path.write_bytes(b"nothing that is known")
+    with pytest.raises(ModelImportError, match=r"files ending in \.bin(.|\n)*\.onnx"):
+        npusim.load_model(path)
+    with pytest.raises(ModelImportError, match="Caffe models are not imported"):
+        load_as("Caffe", path)
+
+
+def test_a_stored_model_cannot_be_cut_and_save_refuses_other_suffixes(tmp_path, save) -> None:
+    from onnx import helper
+
+    graph = npusim.load_model(save([helper.make_node("Relu", ["x"], ["y"])], {"x": (1, 2)}, ["y"]))
+    path = npusim.save(graph, tmp_path / "m.npusim")
+    with pytest.raises(ContainerError, match="input_shapes cannot be changed"):
+        npusim.load_model(path, input_shapes=[(1, 4)])
+    for suffix in (".onnx", ".tflite", ".pt"):
+        with pytest.raises(npusim.errors.ConfigError, match="would be taken for"):
+            npusim.save(graph, tmp_path / f"m{suffix}")
+    assert sorted(p.name for p in tmp_path.glob("m.*")) == ["m.npusim"]
+
+
+def test_stored_models_are_told_by_content_and_suffix(tmp_path) -> None:
+    other = tmp_path / "model.bin"
+    other.write_bytes(archive.MAGIC + bytes(100))
+    assert is_stored(other)
+    other.write_bytes(b"CYPTRKNN")
+    assert is_stored(other)
+    other.write_bytes(b"\x08\x07")
+    assert not is_stored(other)
+    assert not is_stored(tmp_path)
+    assert is_stored("missing.RKNN")
