@@ -29,7 +29,8 @@ def half_to_f32(bits):
 def half_to_f32_flushed(bits):
     """Return the value of a half as the NN engine reads it: subnormals are zero.
 
-    Exponent 31 is a plain binade: 0x7C00 reads as 65536. Source: ARITHMETIC_NN 1.3, measured.
+    Exponent 31 is a plain binade: 0x7C00 reads as 65536.
+    Source: measured, docs/arithmetic/nn.md rule 1.4.
     """
     magnitude = np.uint32(bits & np.uint16(0x7FFF))
     sign = np.uint32(bits & np.uint16(0x8000)) << np.uint32(16)
@@ -44,7 +45,7 @@ def truncate_to_half(value):
     """Return a float32 cut toward zero to a half: the NN engine's store.
 
     Beyond 65504: +-65504. Below 2**-14: zero with the sign of ``value``.
-    Source: ARITHMETIC_NN 1.3, measured.
+    Source: measured, docs/arithmetic/nn.md rule 2.6.
     """
     bits = np.float32(value).view(np.uint32)
     magnitude = bits & np.uint32(0x7FFFFFFF)
@@ -59,7 +60,8 @@ def nearest_half(value):
     """Return the half nearest to a float64, ties to even: the TP engine's store.
 
     Beyond 65504: +-65504. What rounds to a subnormal half becomes zero with the sign of ``value``
-    (so 2**-14 - 2**-25 still rounds up to 2**-14). Source: ARITHMETIC_NN 2 and 5, measured.
+    (so 2**-14 - 2**-25 still rounds up to 2**-14).
+    Source: measured, docs/arithmetic/tp.md rule 1.3.
     """
     bits = np.float64(value).view(np.uint64)
     magnitude = bits & np.uint64(0x7FFFFFFFFFFFFFFF)

@@ -133,7 +133,7 @@ def test_allowances_scale_with_the_elements_and_are_documented():
     assert allowance("add", "u8").granted(1856829) == 14  # 6 + 3 * sqrt(6)
     assert allowance("add", "u8").granted(0) == 0
     assert allowance("matmul transposed", "i16").granted(77) == 77
-    documents = ("ARITHMETIC_OPS.md section", "docs/fidelity.md section")
+    documents = ("docs/arithmetic/", "docs/fidelity.md section")
     assert all(entry.source.startswith(documents) for entry in ALLOWANCES.values())
 
 

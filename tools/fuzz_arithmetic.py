@@ -1,6 +1,6 @@
 """Compare npusim with the chip vendor's simulator on random graphs that nobody has seen.
 
-    python tools/fuzz_arithmetic.py ORACLE_FOLDER --to FOLDER [--seed 1] [--cases 8] [FAMILY ...]
+    python tools/fuzz_arithmetic.py ORACLE_FOLDER [FAMILY ...] --to FOLDER [--seed 1] [--cases 8]
 
 Draws cases of every family of ``random_cases`` and element type, records what the vendor's
 simulator makes of them as golden files (one per family) and replays those as

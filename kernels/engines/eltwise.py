@@ -2,7 +2,7 @@
 
 Numpy only: on 8-bit codes these functions fill the tables of ``lut.map_pairs``. Operands broadcast.
 
-Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
+Source: measured, docs/arithmetic/shader.md section 3 and docs/arithmetic/nn.md section 4.
 """
 
 from collections.abc import Callable, Mapping

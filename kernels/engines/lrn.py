@@ -1,6 +1,6 @@
 """Local response normalisation across channels: a table of TP, float32 on the shader.
 
-Source: ARITHMETIC_OPS 2, docs/fidelity.md section 8, measured.
+Source: measured, docs/arithmetic/tp.md section 4 and docs/arithmetic/shader.md rule 7.8.
 """
 
 import numpy as np

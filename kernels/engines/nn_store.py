@@ -2,7 +2,7 @@
 
 The compiled convolutions have the same rounding in ``npusim.kernels.windows.conv``.
 
-Source: ARITHMETIC_NN 1.1 and 1.3, measured.
+Source: measured, docs/arithmetic/nn.md rules 2.1 and 2.6.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Numpy only. ``float64 then float32`` stands for a correctly rounded float32 function.
 
-Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
+Source: measured, docs/arithmetic/shader.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -63,7 +63,7 @@ def multiply(a: F32, b: F32 | np.float32) -> F32:
     """Return float32 products as the shader rounds them: to nearest, ties upward.
 
     Only products wider than 24 bits (i16 times i16) tell it from ties to even (measured,
-    docs/fidelity.md section 8).
+    docs/arithmetic/shader.md rule 2.1).
     """
     exact = a.astype(np.float64) * np.float64(b)
     nearest = _f32(exact)
@@ -78,7 +78,7 @@ def _f32(value: NDArray[np.floating]) -> F32:
 def log2(value: F32) -> F32:
     """Return the shader's logarithm to base 2, rounded toward zero.
 
-    Source: measured, 0 of 55443 softplus results differ (docs/fidelity.md section 8).
+    Source: measured, 0 of 55443 softplus results differ (docs/arithmetic/shader.md rule 2.2).
     """
     exact = np.log2(value.astype(np.float64))
     nearest = _f32(exact)
@@ -160,7 +160,7 @@ def activation(
     """Apply a function of ``ACTIVATIONS``, which the shader computes where TP's tables end.
 
     Inputs in fixed point of more than 15 fraction bits. ``alpha`` (leaky_relu) is a float16 there.
-    Source: measured, docs/fidelity.md section 8.
+    Source: measured, docs/arithmetic/shader.md rule 2.7.
     """
     value = ACTIVATIONS[name](dequantize(codes, scaling), alpha)
     return requantize(value, dtype, out_scaling)

@@ -21,7 +21,7 @@ def depthwise_i16(
     """Return sums (N, O, OH, OW): ``t = f32(t + f32(row))``, from the bias on.
 
     ``row`` is the sum of the products of one kernel row, wrapped to 32 bits. Source: measured,
-    0 of 86400 differ (docs/fidelity.md section 8).
+    0 of 86400 differ (docs/arithmetic/shader.md rule 4.3).
 
     Parameters
     ----------

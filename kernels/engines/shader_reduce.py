@@ -4,7 +4,7 @@ Unless said otherwise sums are taken in float64 over values in logical order and
 once: results do not depend on memory order or threads. They are real values, which
 ``shader.requantize`` stores.
 
-Source: ARITHMETIC_OPS 4 and 6, measured.
+Source: measured, docs/arithmetic/shader.md sections 5 to 7.
 """
 
 from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ def mean_of_halves(value: F32, axis: int) -> F32:
     """Return float16 means over one axis, kept as 1, as the shader's dot products give them.
 
     The numbers of a group of four are cut downward to 16 bits of the largest one, groups are added
-    in float32. Source: measured, 0 of 2469 differ (docs/fidelity.md section 8).
+    in float32. Source: measured, 0 of 2469 differ (docs/arithmetic/shader.md rule 6.3).
     """
     lines = np.moveaxis(_wide(value), axis, -1)
     total = np.zeros(lines.shape[:-1], np.float32)
@@ -110,7 +110,7 @@ def softmax(
 
     ``q - max q`` is rounded to 16 significant bits, downward, which float16 shows. The logarithm is
     ``v - max - log2(sum) * ln 2``. Subnormal float16 are 0. Source: measured, 0 of 22000 differ
-    (docs/fidelity.md section 8).
+    (docs/arithmetic/shader.md rule 7.1).
     """
     if codes.dtype == np.float16:
         codes = dequantize(codes, scaling)
@@ -128,7 +128,7 @@ def softmax(
 def l2_normalize(value: F32, axis: int) -> F32:
     """Return v * rsqrt(sum v**2), squares added one after the other in float32.
 
-    Vectors of zeros stay zero. Source: measured, docs/fidelity.md section 8.
+    Vectors of zeros stay zero. Source: measured, docs/arithmetic/shader.md rule 7.3.
     """
     total = np.zeros_like(value.take([0], axis))
     for k in range(value.shape[axis]):
@@ -153,7 +153,7 @@ def normalize(
 ) -> F32:
     """Return (v - mean) / sqrt(variance + epsilon) * gamma + beta over axes, in float32 steps.
 
-    Source: measured, docs/fidelity.md section 8.
+    Source: measured, docs/arithmetic/shader.md rules 7.5 and 7.6.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Resize of (N, H, W, C) codes, as the shader does it.
 
-Source: ARITHMETIC_OPS 5, measured.
+Source: measured, docs/arithmetic/shader.md section 8 and docs/arithmetic/tp.md rule 2.5.
 """
 
 import numpy as np

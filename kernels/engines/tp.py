@@ -4,7 +4,7 @@ Numpy only: these functions fill code tables when a network is loaded. All arith
 rounded to 16 significant bits after each step, which is exact because products of two such numbers
 need 32 bits.
 
-Source: measured behaviour of the chip's functional simulator (docs/quantization.md).
+Source: measured, docs/arithmetic/tp.md.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def round_tp(value: NDArray[np.float64] | float) -> F64:
 def round_entry(value: F64) -> F64:
     """Round float64 to 16 significant bits, ties away from zero: how the driver fills tables.
 
-    Source: measured over all 65536 halves, docs/fidelity.md section 8.
+    Source: measured over all 65536 halves, docs/arithmetic/tp.md rule 3.3.
     """
     bits = np.atleast_1d(value).view(np.int64)
     half = np.int64(1 << 36)
@@ -135,7 +135,7 @@ def lookup(entries: F64, value: F64, odd: bool = False) -> F64:
     """Interpolate a table linearly: r(r(T[i] * (1 - f)) + r(T[i + 1] * f)).
 
     Behind the last positive entry lies the first negative one; from 2**17 on the last entry counts
-    for either sign (measured, docs/fidelity.md section 8).
+    for either sign (measured, docs/arithmetic/tp.md rule 3.4).
     """
     negative, magnitude = np.signbit(value), np.abs(value)
     segments = 32 if odd else 16
@@ -158,7 +158,7 @@ def resampled(function: Sample) -> Sample:
 
     The driver samples the function on the signed grid in real units and fills the hardware's table
     by linear interpolation of those samples; visible when the scale is no power of two. Beyond the
-    last sample, 63488, the line goes on (measured with log, docs/fidelity.md section 8).
+    last sample, 63488, the line goes on (measured with log, docs/arithmetic/tp.md rule 3.8).
     """
 
     def interpolate(value: F64) -> F64:

@@ -184,7 +184,7 @@ def accumulation_order(
     The driver cuts the image into ``stride_h * stride_w`` phases and the kernel with it. In front
     of the kernel it may put rows or columns of zeros, which moves every tap to another phase.
 
-    Source: measured, docs/fidelity.md section 7.
+    Source: measured, docs/arithmetic/nn.md rule 1.5.
     """
     taps = [(i, j) for i in range(kernel[0]) for j in range(kernel[1])]
     if max(stride) == 1:

@@ -4,7 +4,7 @@
 
 ``acc + sums`` wraps at 32 bits; its product with a scale of at most 16 significant bits is exact
 in float64. The NN engine adds the zero point after rounding, the shader before: one of the two is
-0. Source: ARITHMETIC_NN 1.1 and 1.2, measured; docs/fidelity.md section 8 for the shader.
+0. Source: measured, docs/arithmetic/nn.md rules 2.1 and 2.3, docs/arithmetic/shader.md rule 4.1.
 """
 
 from llvmlite import ir

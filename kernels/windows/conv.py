@@ -8,8 +8,8 @@ Products and partial sums are exact real numbers:
     i16     float64 (products below 2**30, sums below 2**53)
     f16     float32, one chain per output in the order of ``offsets``; each addition rounds
 
-so only the order of float16 sums matters, and that is the engine's own. Source: ARITHMETIC_NN 1,
-measured.
+so only the order of float16 sums matters, and that is the engine's own.
+Source: measured, docs/arithmetic/nn.md section 1.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Fully connected work of the TP engine: one output pixel, float32 sums in flat order.
 
 Every product and every sum is rounded to float32; the two are not fused. Products of float16 and
-i8 are exact, those of i16 are not. Source: ARITHMETIC_NN 2, measured.
+i8 are exact, those of i16 are not. Source: measured, docs/arithmetic/tp.md rule 5.1.
 """
 
 import numpy as np

@@ -211,7 +211,7 @@ def analyze(
 def require_float_source(graph: Graph) -> None:
     """Raise a ConfigError when a graph is quantized or float16.
 
-    Source: rknn-api sections 9 and 19: accuracy analysis needs a float source model.
+    Source: docs/rknn-compat.md section 11: accuracy analysis needs a float source model.
     """
     for name, spec in graph.tensors.items():
         if not isinstance(spec.quant, Float) or spec.dtype is DType.F16:

@@ -17,7 +17,7 @@ WEIGHTS, INPUTS, STORING = "stored weights", "stored inputs", "storing the resul
 def accumulator_wrap(view: LayerView) -> Finding | None:
     """Find sums beyond the engine's 32 bits, or a bias cut to them.
 
-    Source: ARITHMETIC_NN section 1: the 8-bit accumulator is 32 bits of two's complement and wraps.
+    Source: measured, docs/arithmetic/nn.md rule 1.2: the 8-bit accumulator has 32 bits and wraps.
     """
     node, graph = view.node, view.graph
     if not op_def(node.op).weighted or node.engine is not Engine.NN:

@@ -159,8 +159,8 @@ class LayerDump:
 def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int) -> str:
     """Return the dump file's name; nothing of the model's own names gets into it.
 
-    Source: name pattern of 1.7 era driver dumps (rknn-api section 10). Tensors of other ranks are
-    described by their sizes in memory order, innermost first.
+    Source: name pattern of 1.7 era driver dumps (docs/rknn-compat.md section 12). Tensors of other
+    ranks are described by their sizes in memory order, innermost first.
     """
     layer = op_def(node.op).layer_class
     sizes = [*reversed(spec.shape[1:]), 1, 1, 1]

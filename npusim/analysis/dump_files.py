@@ -1,7 +1,7 @@
 """Files of layer dumps: which tools write which names, and reading their values.
 
-Names (rknn-api sections 9 and 10)
-----------------------------------
+Names (docs/rknn-compat.md sections 11 and 12)
+----------------------------------------------
 ``NodeID_<uid>_<Layer>_w_<W>_h_<H>_d_<C>_batchID_<b>_out_<k>.txt``
     npusim and the 1.7 era driver; npusim adds ``nn_layer_dump_index.csv``.
 ``<Layer>_<counter>_<W>_<H>_<C>_<N>.txt``

@@ -1,6 +1,6 @@
 """The folder that ``RKNN.accuracy_analysis`` writes, with the vendor's tree, names and columns.
 
-Source: rknn-api section 9. Format: docs/accuracy-analysis.md.
+Source: docs/rknn-compat.md section 11. Format: docs/accuracy-analysis.md.
 """
 
 import io

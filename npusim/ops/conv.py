@@ -158,6 +158,6 @@ def counts_last_product_again(attrs: MatmulAttrs, right: tuple[int, ...]) -> boo
     """Tell whether the shader's matrix product adds its last product five times.
 
     ``right`` is the shape of the second operand as it is multiplied, (.., K, N).
-    Source: measured, docs/fidelity.md section 8.
+    Source: measured, docs/arithmetic/shader.md rule 5.3.
     """
     return attrs.transpose_b and right[-1] % 4 == 0 and right[-2] % 8 == 4

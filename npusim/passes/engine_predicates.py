@@ -1,7 +1,6 @@
 """The conditions of the engine rules: small functions of a node and its neighbours.
 
-Source: ARITHMETIC_NN.md sections 2 to 7, ARITHMETIC_OPS.md section 6; window sizes, strides, one
-output pixel, sums and global averages were measured further in the same way.
+Source: measured, docs/arithmetic/placement.md.
 """
 
 from math import prod

@@ -4,9 +4,8 @@ The first rule that matches decides engine and form. Its reason is what users re
 ``npusim ops``, in dumps and in docs/supported-ops.md. Operators without an entry of their own are
 placed by their traits, or are shader programs.
 
-Source: ARITHMETIC_NN.md sections 2 to 7 and ARITHMETIC_OPS.md sections 1 to 7 (what the driver of
-the measured chip configuration runs), refined by the same kind of measurement; forms by the
-operation lists that the driver prints.
+Source: measured, docs/arithmetic/placement.md: what the driver of the chip runs; forms by the
+operation lists that it prints.
 """
 
 from collections.abc import Callable

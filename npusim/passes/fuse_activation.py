@@ -29,7 +29,7 @@ def fuse_relu(graph: Graph) -> Graph:
 def fuse_sum_relu(graph: Graph) -> Graph:
     """Fuse relu into a sum that runs on the NN engine; behind a shader sum it stays on TP.
 
-    Source: measured on the vendor's simulator (docs/fidelity.md).
+    Source: measured, docs/arithmetic/nn.md rule 4.4 and docs/arithmetic/shader.md rule 3.9.
     """
     return _fuse(graph, "relu", Activation.RELU, SUM_CARRIERS)
 
@@ -46,7 +46,7 @@ def fuse_relu6(graph: Graph) -> Graph:
 def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
     """Tell whether storing in u8 is the clamp.
 
-    Source: measured on the vendor's simulator (docs/fidelity.md): equal parameters, zero point 0,
+    Source: measured, docs/arithmetic/whole-networks.md rule 2.2: equal parameters, zero point 0,
     and a largest value of at most 6 (6.0006 still fuses, 6.01 does not).
     """
     spec = graph.spec(out)
@@ -58,7 +58,7 @@ def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
 def _stores_for_relu(graph: Graph, carrier: str, before: str, after: str) -> bool:
     """Tell whether a layer stores in the rectifier's quantization, in one rounding.
 
-    Source: measured on the vendor's simulator (docs/fidelity.md section 3): deconvolutions do not.
+    Source: measured, docs/arithmetic/whole-networks.md rule 2.1: deconvolutions do not.
     """
     if carrier == "deconv2d":
         return same_numbers(graph, before, after)

@@ -20,7 +20,8 @@ def fuse_activation_patterns(graph: Graph) -> Graph:
     - ``clip(x + 3, 0, 6) / 6`` -> hard_sigmoid
 
     In a model that came quantized only the first one, as the driver does: behind another layer, and
-    in the quantization of the product. Source: measured, docs/fidelity.md section 3.
+    in the quantization of the product.
+    Source: measured, docs/arithmetic/whole-networks.md rule 2.4.
     """
     for match in (_swish, _hard_swish, _hard_sigmoid):
         graph = _apply(graph, match)

@@ -3,7 +3,7 @@
 Pure functions of quantization parameters: the pass ``lower_requant`` writes their result into the
 graph and the bindings compute the same, so both always agree.
 
-Source: ARITHMETIC_NN sections 1, 2, 4 and 7, measured; u8 on TP measured the same way.
+Source: measured, docs/arithmetic/nn.md sections 2 to 4 and docs/arithmetic/tp.md section 5.
 """
 
 from dataclasses import dataclass
@@ -122,7 +122,7 @@ def average_weight(dtype: DType, taps: int) -> AverageWeight:
     """Return the constant weight with which the NN engine averages ``taps`` values.
 
     Eight bits even for i16, whose averages are therefore off by up to about 1 %. A power of two is
-    the weight 1 with that many fraction bits (measured, docs/fidelity.md section 8).
+    the weight 1 with that many fraction bits (measured, docs/arithmetic/nn.md rule 3.2).
     """
     if dtype is DType.U8:
         scale = np.float32(1) / np.float32(255 * taps)
@@ -139,7 +139,7 @@ def add_weights(first: TensorSpec, second: TensorSpec, *, subtract: bool = False
     """Return the weights of the NN engine's add or sub of two tensors.
 
     u8: steps are float32. Dynamic fixed point: powers of two up to half the type's range, which
-    wraps when positive (measured, docs/fidelity.md section 1.2).
+    wraps when positive (measured, docs/arithmetic/nn.md rule 4.2).
     """
     if isinstance(first.quant, DynamicFixedPoint):
         bits = [_fraction_bits(spec.quant) for spec in (first, second)]

@@ -94,14 +94,14 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], str], ...] = (
 def warn_unmodelled(graph: Graph) -> Graph:
     """Log a warning for every layer of which the chip makes something unusable or unknown.
 
-    Engines must be assigned. Source: measured, docs/fidelity.md section 9.
+    Engines must be assigned. Source: measured, docs/fidelity.md section 3.
     """
     for node in graph.nodes:
         ifm = graph.spec(node.inputs[0])
         for check in UNMODELLED:
             if why := check(node, ifm, graph):
                 log.warning(
-                    "layer %r (%s, %s): %s (docs/fidelity.md section 9 says what npusim does)",
+                    "layer %r (%s, %s): %s (docs/fidelity.md section 3 says what npusim does)",
                     node.name,
                     node.op,
                     ifm.dtype.value,

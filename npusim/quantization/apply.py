@@ -61,7 +61,7 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     """Return the graph with every layer in its number format, converters where formats meet.
 
     A softmax that only movement separates from the outputs computes in float16, and so does that
-    movement (rknn-api section 6.5). The u8 input of a sigmoid ends at -6.3 and 6.3.
+    movement (docs/rknn-compat.md section 8). The u8 input of a sigmoid ends at -6.3 and 6.3.
 
     Raises
     ------

@@ -42,9 +42,9 @@ def lift_small_weights(graph: Graph, *, only: Container[str] | None = None) -> G
     """Keep convolution weights out of the subnormal range of float16, which the NN engine drops.
 
     Folding a batch normalisation can push all weights of a channel below 2**-14; the engine reads
-    those as 0 (docs/fidelity.md) and the layer is lost. Such a layer gets its weights and bias
-    times a power of two per channel, and a depthwise 1x1 convolution behind it takes the factor
-    out again: exact, at the price of one more pass. A warning names the layer.
+    those as 0 (docs/arithmetic/nn.md rule 1.4) and the layer is lost. Such a layer gets its weights
+    and bias times a power of two per channel, and a depthwise 1x1 convolution behind it takes the
+    factor out again: exact, at the price of one more pass. A warning names the layer.
 
     Parameters
     ----------

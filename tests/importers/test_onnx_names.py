@@ -1,4 +1,4 @@
-"""Names of layers and tensors, uids, origin, and nodes that vanish (rknn-api 14, case 3.3)."""
+"""Names of layers and tensors, uids, origin, nodes that vanish (docs/rknn-compat.md section 16)."""
 
 import numpy as np
 import pytest

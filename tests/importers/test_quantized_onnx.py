@@ -25,7 +25,7 @@ KINDS = [
         ("QInt8", "QInt8", False), ("QInt8", "QInt8", True),
     ]
 ]  # fmt: skip
-# the table of hard_sigmoid and relu6 cuts the corner at a kink (ARITHMETIC_OPS section 1)
+# the table of hard_sigmoid and relu6 cuts the corner at a kink (docs/arithmetic/tp.md rule 3.11)
 KINKS = {"hard_sigmoid": 2.0, "relu6": 2.0, "clip": 2.0}
 
 

@@ -1,4 +1,7 @@
-"""What the driver fuses in models that come quantized (docs/fidelity.md section 3)."""
+"""What the driver fuses in models that come quantized.
+
+Source: measured, docs/arithmetic/whole-networks.md section 2.
+"""
 
 import pytest
 

@@ -18,7 +18,7 @@ from npusim.quantization.schemes import (
     scheme_named,
 )
 
-# Published (min, max, scale, zero point) records of the toolkit: rknn-api section 6.2.
+# Published (min, max, scale, zero point) records of the toolkit: docs/rknn-compat.md section 7.
 PUBLISHED = [
     (-53.3099365, 10.5681305, 0.2505022, 213),
     (-52.3404770, 10.0974979, 0.2448548, 214),

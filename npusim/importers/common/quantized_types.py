@@ -20,8 +20,8 @@ def through_u8(graph: Graph) -> Graph:
     Weights of convolutions and fully connected layers stay int8. Inputs and outputs keep the
     model's type; a conversion (a shader copy) stands behind and before them.
 
-    Source: ARITHMETIC_NN section 1.1: the driver converts int8 with a zero point to uint8 and back;
-    measured on chains of layers: once at the inputs and once at the outputs, not at every layer.
+    Source: measured, docs/arithmetic/nn.md rule 1.8: the driver converts int8 with a zero point to
+    uint8 and back, once at the inputs and once at the outputs, not at every layer.
     """
     signed = {name for name, spec in graph.tensors.items() if _is_signed(spec)}
     weights = {n.inputs[1] for n in graph.nodes if op_def(n.op).weighted}

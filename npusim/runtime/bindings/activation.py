@@ -29,7 +29,7 @@ def bind_tp_activation(node: Node, graph: Graph) -> Step:
 
 @binding("prelu", engine=Engine.TP)
 def bind_one_slope(node: Node, graph: Graph) -> Step:
-    """Bind prelu with one slope: a leaky_relu. Source: measured, docs/fidelity.md section 8."""
+    """Bind prelu with one slope: a leaky_relu. Source: measured, docs/arithmetic/tp.md rule 3.7."""
     spec = graph.spec(node.inputs[1])
     slope = dequantize(graph.constants[spec.name], scaling_of(spec)).reshape(-1)
     leaky = replace(

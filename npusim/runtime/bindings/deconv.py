@@ -3,7 +3,7 @@
 ``ofm[s * y + i - pad] += ifm[y] * weights[i]``: the outputs of one residue modulo the stride are a
 plain convolution with every s-th kernel row, visited from the last to the first (the order of the
 flipped kernel over the zero-stuffed input; products with stuffed zeros change no sum).
-Source: ARITHMETIC_NN 3, measured.
+Source: measured, docs/arithmetic/nn.md rule 1.9.
 """
 
 from npusim.ir.attrs import Activation, Deconv2dAttrs

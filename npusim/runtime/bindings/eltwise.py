@@ -70,7 +70,7 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
 def bind_as_layer(node: Node, graph: Graph) -> Step:
     """Bind a sum of two hidden results: a convolution, or for one pixel on TP.
 
-    Source: ARITHMETIC_NN.md sections 2 and 7, docs/fidelity.md section 1.2.
+    Source: measured, docs/arithmetic/nn.md section 4 and docs/arithmetic/tp.md rule 5.5.
     """
     a, b, ofm = _specs(node, graph)
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN

@@ -3,7 +3,7 @@
 Feature maps are cut and joined in the order in which they lie in memory (usually N, H, W, C), so a
 move costs one copy at most.
 
-Source: ARITHMETIC_NN.md section 5, ARITHMETIC_OPS.md section 2.
+Source: measured, docs/arithmetic/tp.md section 2.
 """
 
 from collections.abc import Callable

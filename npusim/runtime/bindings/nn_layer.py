@@ -12,7 +12,7 @@ def nn_layer(conv: Convolution) -> Step:
     """Return the step of a convolution.
 
     Where i16 results have more fraction bits than the sums (a negative shift), every negative sum
-    is stored as -32768. Source: measured, docs/fidelity.md section 8.
+    is stored as -32768. Source: measured, docs/arithmetic/nn.md rule 2.4.
     """
     step = ConvolutionStep(conv)
     if conv.ofm.dtype is not DType.I16 or conv.requant.shift >= 0:

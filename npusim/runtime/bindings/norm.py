@@ -81,7 +81,7 @@ def bind_layer_norm(node: Node, graph: Graph) -> Step:
     """Bind layer normalisation over the axes from ``axis`` on.
 
     The measured i8 kernel takes negative sums of codes for unsigned numbers and stores 0 for such
-    rows: kept, because the chip's results show it (docs/fidelity.md section 8).
+    rows: kept, because the chip's results show it (docs/arithmetic/shader.md rule 7.7).
     """
     ifm, ofm = _specs(node, graph)
     attrs = cast(NormAttrs, node.attrs)

@@ -58,7 +58,7 @@ def bind_nn_pool(node: Node, graph: Graph) -> Step:
 def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     """Return the step of an average as a depthwise convolution with one constant weight.
 
-    Source: ARITHMETIC_NN.md section 4.
+    Source: measured, docs/arithmetic/nn.md section 3.
     """
     average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
     channels = ifm.shape[1]
@@ -140,8 +140,8 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
 def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bool = False) -> Step:
     """Return the step of the shader's average: exact sum, one rounding to nearest.
 
-    The global average of i8 of up to 8x8 multiplies by 1/n in float16. Source: ARITHMETIC_NN 4, own
-    measurements of pool2d (stride 3, uncounted padding) and global_pool, docs/fidelity.md 5.
+    The global average of i8 of up to 8x8 multiplies by 1/n in float16. Source: measured,
+    docs/arithmetic/shader.md rules 6.4 and 6.5.
     """
     out_n, out_c, out_h, out_w = ofm.shape
     (scale_in, zero_in), (scale_out, zero_out) = scaling_of(ifm), scaling_of(ofm)

@@ -52,7 +52,7 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
 def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
     """Bind a small mean over height and width: a fully connected layer with one constant weight.
 
-    Source: ARITHMETIC_OPS.md section 6 for the weight, ARITHMETIC_NN.md section 2 for the sum.
+    Source: measured, docs/arithmetic/tp.md rule 5.4.
     """
     ifm, _ = _specs(node, graph)
     _require_spatial(node, ifm)
@@ -70,7 +70,7 @@ def bind_mean_on_tp(node: Node, graph: Graph) -> Step:
 def bind_mean_on_nn(node: Node, graph: Graph) -> Step:
     """Bind a small mean over height and width: a convolution with one constant weight.
 
-    Source: ARITHMETIC_NN.md section 4, ARITHMETIC_OPS.md section 6.
+    Source: measured, docs/arithmetic/nn.md rule 3.1.
     """
     ifm, ofm = _specs(node, graph)
     _require_spatial(node, ifm)

@@ -91,7 +91,7 @@ def bind_on_tp(node: Node, graph: Graph) -> Step:
     """Bind nearest-neighbour shrinking by a whole factor: two TP copies.
 
     The driver gives the i16 tensor between the copies no fraction bits, so values are rounded to
-    whole numbers: kept, because the chip's results show it (ARITHMETIC_OPS.md section 5).
+    whole numbers: kept, because the chip's results show it (docs/arithmetic/tp.md rule 2.5).
     """
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     require_types(node, (ifm, ofm), ENGINE_TYPES)

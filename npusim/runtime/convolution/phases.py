@@ -114,7 +114,7 @@ def store_of(node: Node, graph: Graph) -> tuple[Requant, NDArray[np.float64] | N
     """Return how a node with weights stores its sums: requantization and the shader's scales.
 
     The shader multiplies by ``scale_in * scale_weights[o] / scale_out`` in double precision and
-    rounds float16 to nearest. Source: ARITHMETIC_NN 1.1 and own measurements of 15x15 kernels.
+    rounds float16 to nearest. Source: measured, docs/arithmetic/shader.md rules 4.1 and 4.2.
     """
     requant = requant_of(node, graph)
     if requant is not None:
