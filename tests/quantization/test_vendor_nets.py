@@ -154,6 +154,18 @@ def test_weights_of_the_source_networks_to_the_last_bit(name, layers):
     assert equal == layers
 
 
+def test_matrices_of_an_lstm_cell_share_one_scale():
+    if not (FILES / "lstm14.rknn").exists():
+        pytest.skip("the vendor's files are not there")
+    stored = constants_of_file(FILES / "lstm14.rknn")
+    for cell in ("lstm1_2", "lstm2_3"):
+        matrices = [(codes, own) for codes, own in stored[cell] if codes.ndim == 2]
+        assert len(matrices) == 8
+        assert len({tuple(own) for _, own in matrices}) == 1
+        joint = np.concatenate([codes.reshape(-1) for codes, _ in matrices])
+        assert (joint.min(), joint.max()) == (0, 255)
+
+
 def sources(node):
     """Return the toolkit's names of a layer, which keeps that of the convolution in a fold."""
     return [f"{kind}_{name}" for kind in ("Conv", "Gemm") for name in node.origin]
