@@ -15,13 +15,13 @@ from typing import Any
 
 from npusim.errors import ModelImportError
 from npusim.ir.dtypes import DType
-from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.engines import nn, sh, tp, tp_fc
 from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.perfmodel.machine import Machine, load_machine
 from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION
-from npusim.perfmodel.workload import NnWork, ShaderWork, TpWork
+from npusim.perfmodel.workload import FullyConnectedWork, NnWork, ShaderWork, TpWork
 
 Row = dict[str, Any]
 
@@ -32,12 +32,13 @@ COLUMNS = {
     "boards": frozenset(("network", "target", "dtype", "clock_mhz", "ms")),
 }
 # What the model is held to: table and group -> largest median, largest 95th percentile (of so few
-# boards: the worst). Groups that are not named are reported only: fully connected passes on TP are
-# not modelled, and the RV1126's constants are partly guesses.
+# boards: the worst). Groups that are not named are reported only: the RV1126's constants are partly
+# guesses.
 TARGETS: dict[tuple[str, str], tuple[float, float]] = {
     ("layers", "nn8"): (0.02, 0.12),
     ("layers", "nn16"): (0.06, 0.25),
     ("layers", "tp"): (0.03, 0.12),
+    ("layers", "tp_fc"): (0.01, 0.05),
     ("layers", "sh"): (0.01, 0.05),
     ("layers", "nn8_bytes"): (0.01, float("inf")),
     ("layers", "nn16_bytes"): (0.01, float("inf")),
@@ -205,14 +206,21 @@ def row_bytes(row: Row, side: str, dtype: DType) -> int:
 
 def tp_cycle_count(row: Row, dtype: DType, machine: Machine) -> float:
     """Return the count the estimator prints for a TP row."""
-    fully = row["operation"] == "FULLYCONNECTED"
+    if row["operation"] == "FULLYCONNECTED":
+        zeros = float(row["zero_frac"])
+        layer = FullyConnectedWork(
+            in_c=row["in_x"],
+            out_c=row["out_x"],
+            dtype=dtype,
+            zero_fraction=zeros + (1 - zeros) * UNKNOWN_ZERO_FRACTION[dtype.bits],
+        )
+        return tp_fc.cycle_count(layer, machine, row["ddr_bw"])
     work = TpWork(
         operation=row["operation"],
         in_bytes=row_bytes(row, "in", dtype),
         out_bytes=row_bytes(row, "out", dtype),
-        channels=machine.tp.cores_count if fully else row["in_z"],
+        channels=row["in_z"],
         pixels=row["in_x"] * row["in_y"],
-        kernel_bytes=row["in_x"] * row["out_x"] * dtype.itemsize if fully else 0,
     )
     return tp.cost(work, machine, row["ddr_bw"]).cycles * tp.printed_cores(work, machine)
 
@@ -260,10 +268,17 @@ def layer_errors(path: str | Path, machine: Machine | None = None) -> list[Group
     return [group_error("layers", group, ratios[group]) for group in sorted(ratios)]
 
 
+def by_channel(engine: str, operation: str) -> bool:
+    """Tell whether an operation is one channel of an average."""
+    return engine == "NN" and operation == "FULLYCONNECTED"
+
+
 def network_errors(
     path: str | Path, lists: str | Path | None = None, machine: Machine | None = None
 ) -> list[GroupError]:
     """Return the errors of whole networks: the sum NN + TP/6, per network and DDR rate.
+
+    Averages that run by channel are left out: the tables list three channels of each.
 
     ``lists`` is the folder of layer lists, by default ``networks`` beside the table; each network
     is lowered from its list, so that the lowering is compared too.
@@ -273,6 +288,8 @@ def network_errors(
     weights = {"NN": 1.0, "TP": 1 / machine.tp.cores_count}
     sums: dict[tuple[str, float], float] = {}
     for row in read_rows(path):
+        if by_channel(row["target"], row["operation"]):
+            continue
         key = (row["network"], float(row["ddr_bw"]))
         sums[key] = sums.get(key, 0.0) + weights.get(row["target"], 0.0) * row["cycles"]
     ratios: dict[str, list[float]] = {}
@@ -287,6 +304,7 @@ def network_errors(
             for layer in result.layers
             for operation in layer.operations
             if operation.engine.value in ("NN", "TP")
+            and not by_channel(operation.engine.value, operation.operation)
         )
         ratios.setdefault(f"{name}@{machine.name}", []).append(found / reference)
         ratios.setdefault("all", []).append(found / reference)

@@ -11,9 +11,9 @@ from typing import Any
 
 from npusim.errors import MachineError
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph
+from npusim.ir.graph import Engine, Form, Graph
 from npusim.perfmodel.cost import Bound, Cost, total
-from npusim.perfmodel.engines import nn, sh, tp
+from npusim.perfmodel.engines import nn, sh, tp, tp_fc
 from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.lowering import LoweredLayer, lower
@@ -22,7 +22,7 @@ from npusim.perfmodel.memory import MemoryUse, memory_use
 from npusim.perfmodel.network import Network, from_graph, images_of
 from npusim.perfmodel.residence import NOTHING_KEPT, Kept, Residence, nn_cost, pass_cost
 from npusim.perfmodel.tiling import Tile
-from npusim.perfmodel.workload import NnWork, TpWork, Work
+from npusim.perfmodel.workload import FullyConnectedWork, NnWork, TpWork, Work
 
 DRIVER_PLAN_BYTES_PER_CYCLE = 3.8
 
@@ -53,8 +53,9 @@ class LayerEstimate:
         The layer, as in the graph.
     fused : tuple of str
         Layers that run inside this one.
-    engine : Engine or None
-        Of the operation that takes longest; None for a layer that costs nothing.
+    engine : Engine
+    form : Form
+        Where it runs and in what form, as the passes decided.
     macs : int
         Products the model asks for, batch included.
     time_us, share
@@ -67,7 +68,8 @@ class LayerEstimate:
     uid: int
     op: str
     fused: tuple[str, ...]
-    engine: Engine | None
+    engine: Engine
+    form: Form
     macs: int
     cost: Cost
     operations: tuple[OperationEstimate, ...]
@@ -94,7 +96,8 @@ class LayerEstimate:
             "uid": self.uid,
             "op": self.op,
             "fused": list(self.fused),
-            "engine": self.engine.value if self.engine else None,
+            "engine": self.engine.value,
+            "form": self.form.value,
             "macs": self.macs,
             "cycles": round(self.cost.cycles),
             "compute_cycles": round(self.cost.compute_cycles),
@@ -233,7 +236,8 @@ def estimate(
     Parameters
     ----------
     graph : Graph or Network
-        A graph at any stage (float graphs are priced as float16), or a layer list.
+        A graph at any stage (one without engines gets them first, a float graph as float16), or a
+        layer list.
     machine : Machine, name or path of a TOML file, optional
         The graph's target by default.
     profile : {"board", "vendor"}
@@ -243,7 +247,7 @@ def estimate(
     ddr_gbps : float, optional
         Sustained DDR rate, 1e9 bytes per second.
     dtype : DType, optional
-        Price a graph as if its tensors had this type.
+        Price a graph as if it had this number format throughout.
     sram : bool
         Keep feature maps in the chip's AXI SRAM where they fit (``npusim.perfmodel.residence``).
 
@@ -324,7 +328,6 @@ def _layer_estimate(
         for work, kept in zip(lowered.works, residence.kept(lowered), strict=True)
     )
     cost = total([operation.cost for operation in operations]) * images
-    longest = max(operations, key=lambda o: o.cost.cycles, default=None)
     macs = layer.macs * network.batch
     peak = _peak_macs_per_cycle(network.dtypes[layer.outputs[0]], setting)
     return LayerEstimate(
@@ -332,7 +335,8 @@ def _layer_estimate(
         uid=layer.uid,
         op=layer.op,
         fused=tuple(other.name for other in lowered.fused),
-        engine=longest.engine if longest else None,
+        engine=layer.engine,
+        form=layer.form,
         macs=macs,
         cost=cost,
         operations=tuple(
@@ -370,11 +374,15 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
         if kept.anything:
             cost = nn_cost(work, tile, machine, rate, slow, kept)
         count = cost.cycles
-    elif isinstance(work, TpWork):
-        cost = tp.cost(work, machine, rate)
+        cost, count = cost * work.count, count * work.count
+    elif isinstance(work, TpWork | FullyConnectedWork):
+        if isinstance(work, TpWork):
+            cost = tp.cost(work, machine, rate)
+            count = cost.cycles * tp.printed_cores(work, machine)
+        else:
+            cost, count = tp_fc.cost(work, machine, rate), tp_fc.cycle_count(work, machine, rate)
         if kept.anything:
             cost = pass_cost(cost, machine, rate, kept)
-        count = cost.cycles * tp.printed_cores(work, machine)
         cost = replace(cost * setting.profile.tp_time_ratio, traffic=cost.traffic)
     else:
         cost = sh.cost(work, machine, setting.profile, rate)

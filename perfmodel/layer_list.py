@@ -12,6 +12,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from npusim.errors import ModelImportError, NpusimError
 from npusim.ir.attrs import (
     NO_ATTRS,
@@ -29,9 +32,10 @@ from npusim.ir.attrs import (
     ResizeMode,
 )
 from npusim.ir.dtypes import DType
-from npusim.ir.tensor import Shape
-from npusim.ops import op_def
-from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Layer, Network
+from npusim.ir.graph import Graph, Node
+from npusim.ir.tensor import Shape, TensorSpec
+from npusim.ops import op_def, ops_where
+from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Network, from_graph
 
 INPUT = "data"
 _FIELDS = frozenset(
@@ -66,20 +70,24 @@ def load_layer_list(path: str | Path, dtype: DType = DType.U8) -> Network:
 
 
 def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer list") -> Network:
-    """Build a network from the parsed content of a layer list."""
+    """Build a network from the parsed content of a layer list.
+
+    The list becomes a graph whose constants have types and shapes only; the passes place it like
+    any other.
+    """
     if not isinstance(data, dict) or not {"name", "input", "outputs", "layers"} <= set(data):
         raise ModelImportError(
             "is no layer list", where=where, rule="an object with name, input, outputs and layers"
         )
-    shapes: dict[str, Shape] = {INPUT: _shape(data["input"], f"{where}, input")}
-    layers: list[Layer] = []
+    parts = _Parts(dtype)
+    parts.tensor(INPUT, _shape(data["input"], f"{where}, input"))
     for index, entry in enumerate(_list(data["layers"], f"{where}, layers")):
         spot = f"{where}, layer {index}"
         if not isinstance(entry, dict):
             raise ModelImportError(f"{entry!r} is no layer", where=spot, rule="an object")
         named = f"{spot} ({entry.get('name')})"
         try:
-            layers.extend(_layers(entry, index, shapes, dtype, spot))
+            _add_layers(entry, index, parts, spot)
         except KeyError as error:
             raise ModelImportError(
                 f"lacks {error}", where=f"{spot} ({entry.get('name')})"
@@ -90,17 +98,54 @@ def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer 
                 where=named,
                 rule="docs/performance.md, layer lists, has the type of every key",
             ) from error
+    shapes = parts.shapes
     unknown = [name for name in _list(data["outputs"], f"{where}, outputs") if name not in shapes]
     if unknown:
         raise ModelImportError(f"outputs {unknown} are no layers", where=where)
-    return Network(
+    graph = Graph(
         name=str(data["name"]),
-        layers=tuple(layers),
+        nodes=tuple(parts.nodes),
         inputs=(INPUT,),
         outputs=tuple(data["outputs"]),
-        shapes=shapes,
-        dtypes=dict.fromkeys(shapes, dtype),
+        tensors=parts.tensors,
+        constants=parts.constants,
     )
+    return from_graph(graph, dtype, parts.zero_fractions)
+
+
+class _Parts:
+    """The graph of a layer list under construction."""
+
+    def __init__(self, dtype: DType) -> None:
+        self.dtype = dtype
+        self.shapes: dict[str, Shape] = {}
+        self.tensors: dict[str, TensorSpec] = {}
+        self.constants: dict[str, NDArray[np.generic]] = {}
+        self.nodes: list[Node] = []
+        self.zero_fractions: dict[str, float] = {}
+
+    def tensor(self, name: str, shape: Shape) -> None:
+        """Add an activation."""
+        self.shapes[name] = shape
+        self.tensors[name] = TensorSpec(name=name, shape=shape)
+
+    def weights(self, layer: str, shape: Shape, zero_fraction: float) -> tuple[str, str]:
+        """Add weights and bias of a layer, as placeholders; return their names."""
+        names = (f"{layer}:weights", f"{layer}:bias")
+        for name, size in zip(names, (shape, shape[:1]), strict=True):
+            self.constants[name] = np.broadcast_to(np.float32(0), size)
+            self.tensors[name] = TensorSpec(name=name, shape=size)
+        self.zero_fractions[names[0]] = zero_fraction
+        return names
+
+    def node(
+        self, name: str, uid: int, op: str, inputs: tuple[str, ...], attrs: Attrs, out: Shape
+    ) -> None:
+        """Add a layer and its result, which has its name."""
+        self.tensor(name, out)
+        self.nodes.append(
+            Node(name=name, uid=uid, op=op, inputs=inputs, outputs=(name,), attrs=attrs)
+        )
 
 
 def _list(value: object, spot: str) -> list[Any]:
@@ -122,13 +167,12 @@ def _zero_fraction(entry: Mapping[str, Any], dtype: DType, spot: str) -> float:
     return float(value)
 
 
-def _layers(
-    entry: Mapping[str, Any], index: int, shapes: dict[str, Shape], dtype: DType, spot: str
-) -> list[Layer]:
+def _add_layers(entry: Mapping[str, Any], index: int, parts: _Parts, spot: str) -> None:
     if unknown := sorted(set(entry) - _FIELDS):
         raise ModelImportError(f"unknown fields {unknown}", where=spot)
     name, kind = str(entry["name"]), str(entry["op"])
     spot = f"{spot} ({name})"
+    shapes = parts.shapes
     inputs = tuple(str(n) for n in _list(entry["inputs"], f"{spot}, inputs"))
     missing = [n for n in inputs if n not in shapes]
     if missing or name in shapes or not inputs:
@@ -146,38 +190,18 @@ def _layers(
     ifm = shapes[inputs[0]]
     op, attrs, weight_shape = _OPS[kind](entry, ifm, out)
     _check(op, attrs, [shapes[n] for n in inputs], weight_shape, out, spot)
-    zeros = _zero_fraction(entry, dtype, spot)
-    bias = out[1] * 4 if weight_shape else 0
+    zeros = _zero_fraction(entry, parts.dtype, spot)
     activation = entry.get("act")
     separate = activation is not None and activation not in _FUSABLE
+    if op == "fc" and len(ifm) > 2:
+        flat, shape = f"{name}.flat", (ifm[0], prod(ifm[1:]))
+        parts.node(flat, index, "reshape", inputs, ReshapeAttrs(shape=shape), shape)
+        inputs = (flat,)
     written = f"{name}.linear" if separate else name
-    shapes[written] = out
-    result = [
-        Layer(
-            name=written,
-            uid=index,
-            op=op,
-            inputs=inputs,
-            outputs=(written,),
-            attrs=attrs,
-            weight_shape=weight_shape,
-            constant_bytes=prod(weight_shape) * dtype.itemsize + bias if weight_shape else 0,
-            zero_fraction=zeros if weight_shape else 0.0,
-            macs=prod(out) * prod(weight_shape[1:]) if weight_shape else 0,
-        )
-    ]
+    constants = parts.weights(name, weight_shape, zeros) if weight_shape else ()
+    parts.node(written, index, op, (*inputs, *constants), attrs, out)
     if separate:
-        shapes[name] = out
-        result.append(
-            Layer(
-                name=name,
-                uid=index,
-                op=_activation_op(str(activation), spot),
-                inputs=(written,),
-                outputs=(name,),
-            )
-        )
-    return result
+        parts.node(name, index, _activation_op(str(activation), spot), (written,), NO_ATTRS, out)
 
 
 def _check(op: str, attrs: Attrs, ins: list[Shape], weights: Shape, out: Shape, spot: str) -> None:
@@ -232,6 +256,7 @@ def _window(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
         stride=_pair(entry["stride"]),
         pad=_pads(entry),
         ceil_mode=bool(entry.get("ceil", False)),
+        count_include_pad=True,
     )
     return "pool2d", attrs, ()
 
@@ -276,10 +301,7 @@ def _activation_op(kind: str, spot: str) -> str:
     return op
 
 
-_ACTIVATION_OPS = (
-    *("relu", "relu6", "leaky_relu", "sigmoid", "tanh", "swish", "hard_swish", "hard_sigmoid"),
-    *("mish", "elu", "softplus", "gelu"),
-)
+_ACTIVATION_OPS = ops_where(lambda d: d.activation and d.inputs == (1, 1))
 _OPS = {
     "conv": _conv,
     "dwconv": _conv,

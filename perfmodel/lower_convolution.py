@@ -1,53 +1,69 @@
-"""Convolutions, transposed convolutions and fully connected layers as engine operations.
+"""What multiplies and adds, as engine operations: convolutions, sums, averages, enlargements.
 
 Source: the driver's operation lists (measured) where nothing else is said.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs
+from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, Pool2dAttrs, ResizeAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine
-from npusim.perfmodel.context import Context, attrs_of
-from npusim.perfmodel.network import Layer
-from npusim.perfmodel.workload import NnWork, TpWork, Work
+from npusim.ir.tensor import Shape
+from npusim.perfmodel.network import Layer, Network, attrs_of
+from npusim.perfmodel.workload import FullyConnectedWork, NnWork, TpWork, Work
 
 # Largest number of non-zero taps per input channel for which a strided convolution is run at full
 # resolution with first-pixel pooling. Source: measured (3.06 is, 3.55 is not).
 FULL_RESOLUTION_TAPS = 3.3
 
 
-def first_pixel(layer: Layer, attrs: Conv2dAttrs, context: Context) -> bool:
+def _first_pixel(
+    dtype: DType, ifm: Shape, weights: Shape, attrs: Conv2dAttrs, zeros: float
+) -> bool:
     """Tell whether a stride-2 convolution runs at full resolution, keeping one pixel in four."""
-    dtype = context.dtype(layer.inputs[0])
-    width = context.shape(layer.inputs[0])[3]
-    if attrs.stride != (2, 2) or dtype.bits != 8 or width % 2 or attrs.dilation != (1, 1):
+    if attrs.stride != (2, 2) or dtype.bits != 8 or ifm[3] % 2 or attrs.dilation != (1, 1):
         return False
-    depthwise = attrs.group > 1
-    density = (1 - layer.zero_fraction) / (attrs.group if depthwise else 1)
-    return density * prod(layer.weight_shape[2:]) <= FULL_RESOLUTION_TAPS
+    density = (1 - zeros) / attrs.group  # depthwise kernels are stored dense with zeros
+    return density * prod(weights[2:]) <= FULL_RESOLUTION_TAPS
 
 
-def convolution(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
-    """One NN operation; most strides need a reshuffle (space to depth) before it."""
-    attrs = attrs_of(layer, Conv2dAttrs)
-    _, in_c, in_h, in_w = context.shape(layer.inputs[0])
-    _, out_c, out_h, out_w = context.shape(layer.outputs[0])
-    kernel_h, kernel_w = layer.weight_shape[2:]
-    dtype = context.dtype(layer.inputs[0])
+def convolution(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan one NN operation; most strides need a reshuffle (space to depth) before it."""
+    return _convolution(
+        network.dtypes[layer.inputs[0]],
+        network.maps(layer.inputs[0]),
+        network.maps(layer.outputs[0]),
+        layer.weight_shape,
+        attrs_of(layer, Conv2dAttrs),
+        layer.zero_fraction,
+        layer.macs,
+    )
+
+
+def _convolution(
+    dtype: DType,
+    ifm: Shape,
+    ofm: Shape,
+    weights: Shape,
+    attrs: Conv2dAttrs,
+    zero_fraction: float = 0.0,
+    macs: int = 0,
+) -> list[Work]:
+    _, in_c, in_h, in_w = ifm
+    _, out_c, out_h, out_w = ofm
+    kernel_h, kernel_w = weights[2:]
     # A dilated kernel runs as a larger kernel with zeros between the taps.
     # Source: assumption; the driver's own form is not known.
     reach_h = (kernel_h - 1) * attrs.dilation[0] + 1
     reach_w = (kernel_w - 1) * attrs.dilation[1] + 1
-    zeros = 1 - (1 - layer.zero_fraction) * kernel_h * kernel_w / (reach_h * reach_w)
+    zeros = 1 - (1 - zero_fraction) * kernel_h * kernel_w / (reach_h * reach_w)
     grouped = attrs.group > 1
     depthwise = grouped and attrs.group == in_c
     if grouped and not depthwise:
         # Source: assumption, a grouped convolution is stored dense with zeros, as depthwise is.
         zeros = 1 - (1 - zeros) / attrs.group
     stride = max(attrs.stride)
-    halved = 2 if pool is not None else 1
     work = NnWork(
         in_w=in_w,
         in_h=in_h,
@@ -55,19 +71,18 @@ def convolution(layer: Layer, pool: Layer | None, context: Context) -> list[Work
         out_w=out_w,
         out_h=out_h,
         out_c=out_c,
-        final_w=out_w // halved,
-        final_h=out_h // halved,
+        final_w=out_w,
+        final_h=out_h,
         kernel_w=reach_w,
         kernel_h=reach_h,
-        pool=halved,
         dtype=dtype,
         zero_fraction=zeros,
         depthwise=depthwise,
-        macs=layer.macs,
+        macs=macs,
     )
     if stride == 1:
         return [work]
-    if first_pixel(layer, attrs, context):
+    if _first_pixel(dtype, ifm, weights, attrs, zero_fraction):
         # A map that is padded at its far end only is read one row and one column further.
         return [
             replace(
@@ -103,12 +118,12 @@ def convolution(layer: Layer, pool: Layer | None, context: Context) -> list[Work
     ]
 
 
-def deconvolution(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
-    """Convolution to one channel per phase, then depth to space. Source: assumption."""
+def deconvolution(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan a convolution to one channel per phase, then depth to space. Source: assumption."""
     attrs = attrs_of(layer, Deconv2dAttrs)
-    _, in_c, in_h, in_w = context.shape(layer.inputs[0])
-    _, out_c, out_h, out_w = context.shape(layer.outputs[0])
-    dtype = context.dtype(layer.inputs[0])
+    _, in_c, in_h, in_w = network.maps(layer.inputs[0])
+    _, out_c, out_h, out_w = network.maps(layer.outputs[0])
+    dtype = network.dtypes[layer.inputs[0]]
     step_h, step_w = attrs.stride
     kernel_h, kernel_w = (
         -(-k // s) for k, s in zip(layer.weight_shape[2:], attrs.stride, strict=True)
@@ -148,24 +163,10 @@ def deconvolution(layer: Layer, pool: Layer | None, context: Context) -> list[Wo
     ]
 
 
-def fully_connected(layer: Layer, pool: Layer | None, context: Context) -> list[Work]:
-    """8-bit asymmetric: NN, the vector seen as an image; other types: TP."""
-    dtype = context.dtype(layer.inputs[0])
+def vector_as_image(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan a fully connected layer on the NN cores: the vector is seen as an image."""
     out_c, in_c = layer.weight_shape
-    rows = prod(context.network.shapes[layer.outputs[0]][1:-1])
-    if dtype is not DType.U8 and layer.engine is not Engine.NN:
-        works: list[Work] = [
-            TpWork(
-                operation="FULLYCONNECTED",
-                in_bytes=in_c * rows * dtype.itemsize,
-                out_bytes=out_c * rows * dtype.itemsize,
-                channels=in_c,
-                pixels=rows,
-                kernel_bytes=in_c * out_c * dtype.itemsize,
-                macs=layer.macs,
-            )
-        ]
-        return works
+    rows = prod(network.shapes[layer.outputs[0]][1:-1])
     width, height, channels = fc_image(in_c) if rows == 1 else (1, 1, in_c)
     return [
         NnWork(
@@ -179,7 +180,7 @@ def fully_connected(layer: Layer, pool: Layer | None, context: Context) -> list[
             final_h=1,
             kernel_w=width,
             kernel_h=height,
-            dtype=dtype,
+            dtype=network.dtypes[layer.inputs[0]],
             zero_fraction=layer.zero_fraction,
             macs=layer.macs,
         )
@@ -199,3 +200,138 @@ def fc_image(length: int, largest: int = 11) -> tuple[int, int, int]:
     ]
     area, width, height = max(shapes)
     return width, height, length // area
+
+
+def fully_connected(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan one vector on TP; a convolution over its whole input is one too.
+
+    A depthwise kernel is stored dense with zeros.
+    """
+    group = layer.attrs.group if isinstance(layer.attrs, Conv2dAttrs) else 1
+    return [
+        FullyConnectedWork(
+            in_c=prod(layer.weight_shape[1:]) * group,
+            out_c=layer.weight_shape[0],
+            dtype=network.dtypes[layer.inputs[0]],
+            zero_fraction=1 - (1 - layer.zero_fraction) / group,
+            macs=layer.macs,
+        )
+    ]
+
+
+def sum_of_two(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan a pointwise convolution over both operands, which lie side by side."""
+    _, channels, height, width = network.maps(layer.outputs[0])
+    return [
+        NnWork(
+            in_w=width,
+            in_h=height,
+            in_c=2 * channels,
+            out_w=width,
+            out_h=height,
+            out_c=channels,
+            final_w=width,
+            final_h=height,
+            kernel_w=1,
+            kernel_h=1,
+            dtype=network.dtypes[layer.outputs[0]],
+            zero_fraction=1 - 1 / channels,
+        )
+    ]
+
+
+def sum_of_one_pixel(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan the same for one pixel, on TP."""
+    channels = network.maps(layer.outputs[0])[1]
+    return [
+        FullyConnectedWork(
+            in_c=2 * channels,
+            out_c=channels,
+            dtype=network.dtypes[layer.outputs[0]],
+            zero_fraction=1 - 1 / channels,
+        )
+    ]
+
+
+def average(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan a depthwise convolution with one weight, over windows or over the whole input.
+
+    A mean over everything is taken over the pixels in an arrangement that fits the engine.
+    """
+    images, channels, height, width = ifm = network.maps(layer.inputs[0])
+    dtype, ofm = network.dtypes[layer.inputs[0]], network.maps(layer.outputs[0])
+    if isinstance(layer.attrs, Pool2dAttrs):
+        kernel, stride, pad = layer.attrs.kernel, layer.attrs.stride, layer.attrs.pad
+    else:
+        width, height, _ = fc_image(height * width)
+        ifm, ofm = (images, channels, height, width), (images, channels, 1, 1)
+        kernel, stride, pad = (height, width), (1, 1), (0, 0, 0, 0)
+    attrs = Conv2dAttrs(stride=stride, pad=pad, group=channels)
+    return _convolution(dtype, ifm, ofm, (channels, 1, *kernel), attrs)
+
+
+def average_by_channel(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan one fully connected layer a channel; each reads a line for every pixel."""
+    _, channels, height, width = network.maps(layer.inputs[0])
+    return [
+        NnWork(
+            operation="FULLYCONNECTED",
+            in_w=1,
+            in_h=1,
+            in_c=height * width,
+            out_w=1,
+            out_h=1,
+            out_c=1,
+            final_w=1,
+            final_h=1,
+            kernel_w=1,
+            kernel_h=1,
+            dtype=network.dtypes[layer.inputs[0]],
+            count=channels,
+        )
+    ]
+
+
+def average_fully_connected(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan an average of the whole input on TP: stored dense, other channels' weights zero."""
+    _, channels, height, width = network.maps(layer.inputs[0])
+    return [
+        FullyConnectedWork(
+            in_c=channels * height * width,
+            out_c=channels,
+            dtype=network.dtypes[layer.inputs[0]],
+            zero_fraction=1 - 1 / channels,
+        )
+    ]
+
+
+def enlargement(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan a convolution to one channel per phase, then channels to pixels."""
+    _, channels, in_h, in_w = network.maps(layer.inputs[0])
+    dtype = network.dtypes[layer.inputs[0]]
+    factor = attrs_of(layer, ResizeAttrs).size[0] // in_h
+    phases = factor * factor
+    size = phases * channels * in_h * in_w * dtype.itemsize
+    return [
+        NnWork(
+            in_w=in_w,
+            in_h=in_h,
+            in_c=channels,
+            out_w=in_w,
+            out_h=in_h,
+            out_c=phases * channels,
+            final_w=in_w,
+            final_h=in_h,
+            kernel_w=2,
+            kernel_h=2,
+            dtype=dtype,
+            zero_fraction=1 - 1 / (phases * channels),
+        ),
+        TpWork(
+            operation="REORG2",
+            in_bytes=size,
+            out_bytes=size,
+            channels=phases * channels,
+            pixels=in_w * in_h,
+        ),
+    ]

@@ -1,39 +1,21 @@
-"""From layers to engine operations: what the driver makes of each operator.
+"""From placed layers to engine operations: one entry per engine and form.
+
+Nothing is chosen here: ``npusim.passes`` has said where a layer runs and in what form; what remains
+is the driver's inner plan of it (reshuffles, full resolution, phases).
 
 Source: the driver's own operation list for single layers and whole networks (measured); rules
-without such evidence say so. A layer's engine, where a pass has set it, decides between the forms.
+without such evidence say so.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from npusim.ir.attrs import Conv2dAttrs, Pool2dAttrs, PoolKind
-from npusim.ir.graph import Engine
-from npusim.perfmodel.context import Context
-from npusim.perfmodel.lower_convolution import (
-    convolution,
-    deconvolution,
-    first_pixel,
-    fully_connected,
-)
-from npusim.perfmodel.lower_other import (
-    activation,
-    add,
-    concat,
-    copies,
-    pooling,
-    reorganise,
-    resize,
-    shader,
-    transpose,
-)
-from npusim.perfmodel.network import VIEW_OPS, Layer, Network
-from npusim.perfmodel.workload import Work
-
-ACTIVATIONS = (
-    *("relu", "relu1", "relu6", "leaky_relu", "prelu", "sigmoid", "tanh", "hard_sigmoid"),
-    *("hard_swish", "swish", "mish", "elu", "clip", "softplus", "gelu"),
-)
+from npusim.errors import GraphError
+from npusim.ir.graph import Engine, Form
+from npusim.perfmodel import lower_convolution as products
+from npusim.perfmodel import lower_other as others
+from npusim.perfmodel.network import Layer, Network
+from npusim.perfmodel.workload import NnWork, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,73 +31,83 @@ class LoweredLayer:
 def lower(network: Network) -> tuple[LoweredLayer, ...]:
     """Return the engine operations of every layer, in execution order.
 
-    A max pool that the driver fuses into the convolution before it has no entry of its own; it is
-    listed in that convolution's ``fused``.
+    A max pool that is fused into the layer before it has no operations; it is listed in that
+    layer's ``fused``.
+
+    Raises
+    ------
+    GraphError
+        When there is no such form on an engine.
     """
-    context = Context(network, network.producers(), network.consumers())
-    absorbed: set[str] = set()
-    lowered = []
-    for layer in network.layers:
-        if layer.name in absorbed:
-            continue
-        pool = fused_pool(layer, context)
-        result = _lower_layer(layer, pool, context)
-        if pool is not None:
-            absorbed.add(pool.name)
-        lowered.append(result)
-    return tuple(lowered)
+    carriers = {
+        network.producers[layer.inputs[0]].name: layer
+        for layer in network.layers
+        if layer.form is Form.FUSED
+    }
+    return tuple(_lowered(layer, carriers.get(layer.name), network) for layer in network.layers)
 
 
-def fused_pool(layer: Layer, context: Context) -> Layer | None:
-    """Return the max pool that runs inside a convolution, if there is one."""
-    if layer.op != "conv2d" or (layer.engine not in (None, Engine.NN)):
-        return None
-    users = context.consumers[layer.outputs[0]]
-    if len(users) != 1 or layer.outputs[0] in context.network.outputs:
-        return None
-    pool = users[0]
-    attrs = pool.attrs
-    if not isinstance(attrs, Pool2dAttrs) or attrs.kind is not PoolKind.MAX:
-        return None
-    _, _, height, width = context.shape(layer.outputs[0])
-    even = height % 2 == 0 and width % 2 == 0
-    if attrs.kernel != (2, 2) or attrs.stride != (2, 2) or any(attrs.pad) or not even:
-        return None
-    if isinstance(layer.attrs, Conv2dAttrs) and first_pixel(layer, layer.attrs, context):
-        return None
-    return pool
-
-
-def _lower_layer(layer: Layer, pool: Layer | None, context: Context) -> LoweredLayer:
+def _lowered(layer: Layer, pool: Layer | None, network: Network) -> LoweredLayer:
     if not layer.inputs:
         return LoweredLayer(layer=layer, works=(), note="constant")
-    rule = _RULES.get(layer.op)
-    note = ""
-    if rule is None:
-        if layer.op in VIEW_OPS:
-            return LoweredLayer(layer=layer, works=(), note="a view of its input")
-        rule = activation if layer.op in ACTIVATIONS else shader
-    if layer.engine is Engine.SHADER and layer.op not in ("concat",):
-        rule = shader
-    elif layer.engine is Engine.CPU:
-        rule, note = shader, "runs on the CPU on a board; priced as a shader operation"
-    works = tuple(rule(layer, pool, context))
-    return LoweredLayer(layer=layer, works=works, fused=(pool,) if pool else (), note=note)
+    works = _plan(layer)(layer, network)
+    if pool is not None:
+        return LoweredLayer(layer=layer, works=(*works[:-1], _pooled(works[-1])), fused=(pool,))
+    return LoweredLayer(layer=layer, works=tuple(works), note=_note(layer, network))
 
 
-Rule = Callable[[Layer, Layer | None, Context], Sequence[Work]]
-_RULES: dict[str, Rule] = {
-    "conv2d": convolution,
-    "deconv2d": deconvolution,
-    "fc": fully_connected,
-    "pool2d": pooling,
-    "add": add,
-    "sub": add,
-    "resize": resize,
-    "concat": concat,
-    "split": copies,
-    "slice": copies,
-    "transpose": transpose,
-    "space2depth": reorganise,
-    "depth2space": reorganise,
+def _pooled(work: Work) -> NnWork:
+    """Return a convolution that stores the largest of every 2x2 results."""
+    assert isinstance(work, NnWork)  # pools are fused into what the NN cores store
+    return replace(work, final_w=work.final_w // 2, final_h=work.final_h // 2, pool=2)
+
+
+def _note(layer: Layer, network: Network) -> str:
+    if layer.form is Form.FUSED:
+        return f"fused into {network.producers[layer.inputs[0]].name}"
+    if layer.form is Form.VIEW:
+        return "a view of its input"
+    return "runs on the CPU on a board; priced as a shader operation" * (layer.engine is Engine.CPU)
+
+
+Plan = Callable[[Layer, Network], Sequence[Work]]
+
+
+def _plan(layer: Layer) -> Plan:
+    try:
+        return PLANS[layer.engine, layer.form]
+    except KeyError:
+        raise GraphError(
+            f"{layer.form.value} on {layer.engine.value} has no price",
+            where=f"layer {layer.name!r} ({layer.op})",
+            rule="; ".join(f"{form.value} on {engine.value}" for engine, form in PLANS),
+        ) from None
+
+
+PLANS: dict[tuple[Engine, Form], Plan] = {
+    (Engine.NN, Form.CONVOLUTION): products.convolution,
+    (Engine.NN, Form.TRANSPOSED_CONVOLUTION): products.deconvolution,
+    (Engine.NN, Form.FULLY_CONNECTED): products.vector_as_image,
+    (Engine.NN, Form.SUM): products.sum_of_two,
+    (Engine.NN, Form.AVERAGE): products.average,
+    (Engine.NN, Form.AVERAGE_BY_CHANNEL): products.average_by_channel,
+    (Engine.NN, Form.ENLARGEMENT): products.enlargement,
+    (Engine.NN, Form.FUSED): others.nothing,
+    (Engine.TP, Form.FULLY_CONNECTED): products.fully_connected,
+    (Engine.TP, Form.SUM): products.sum_of_one_pixel,
+    (Engine.TP, Form.AVERAGE): products.average_fully_connected,
+    (Engine.TP, Form.POOLING): others.pooling,
+    (Engine.TP, Form.ACTIVATION): others.one_pass("ACTIVATION"),
+    (Engine.TP, Form.TABLE): others.one_pass("TENSOR_TABLE_LOOKUP"),
+    (Engine.TP, Form.NORMALIZATION): others.one_pass("NORMALIZATION"),
+    (Engine.TP, Form.TRANSPOSITION): others.one_pass("TENSOR_TRANS"),
+    (Engine.TP, Form.REORDERING): others.one_pass("REORG2"),
+    (Engine.TP, Form.COPY): others.copies,
+    (Engine.TP, Form.SUBSAMPLING): others.subsampling,
+    (Engine.TP, Form.CONCATENATION): others.concatenation,
+    (Engine.TP, Form.IN_PLACE): others.in_place,
+    (Engine.TP, Form.VIEW): others.nothing,
+    (Engine.SHADER, Form.VIEW): others.nothing,
+    (Engine.SHADER, Form.PROGRAM): others.program,
+    (Engine.CPU, Form.PROGRAM): others.program,
 }

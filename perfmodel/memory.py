@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from npusim.ir.graph import Engine
-from npusim.perfmodel.context import Context, hidden
+from npusim.ir.graph import Engine, Form
 from npusim.perfmodel.lowering import LoweredLayer
-from npusim.perfmodel.network import VIEW_OPS, Network, images_of
+from npusim.perfmodel.network import Network, images_of
 from npusim.perfmodel.workload import NnWork, TpWork
 
 ALIGNMENT_BYTES = 64  # a DDR burst; buffers start on one
@@ -150,6 +149,8 @@ def live_ranges(network: Network, lowered: Sequence[LoweredLayer]) -> list[Buffe
     last: dict[str, int] = dict(first)
     scratch = []
     for position, low in enumerate(lowered):
+        if low.layer.form is Form.FUSED:
+            continue
         outputs = low.fused[-1].outputs if low.fused else low.layer.outputs
         for name in (*low.layer.inputs, *outputs):
             first.setdefault(owner[name], position)
@@ -212,17 +213,13 @@ def lowest_gap(size_bytes: int, rivals: Iterable[Buffer]) -> int:
 
 def owners(network: Network) -> dict[str, str]:
     """Return tensor -> tensor that owns its memory: views and parts written in place have none."""
-    context = Context(network, network.producers(), network.consumers())
     root = {name: name for name in network.shapes}
     for layer in network.layers:
-        if layer.op in VIEW_OPS and len(layer.inputs) == 1:
-            root[layer.outputs[0]] = layer.inputs[0]
-    for layer in reversed(network.layers):
-        if layer.op != "concat" or not layer.in_place:
-            continue
-        for name in layer.inputs:
-            if hidden(context, name) and root[name] == name:
-                root[name] = layer.outputs[0]
+        if layer.form is Form.VIEW and layer.inputs:
+            root |= dict.fromkeys(layer.outputs, layer.inputs[0])
+        elif layer.form is Form.IN_PLACE:
+            own = set(layer.inputs) - set(network.copied_parts(layer))
+            root |= dict.fromkeys(own, layer.outputs[0])
     return {name: _follow(root, name) for name in root}
 
 

@@ -1,25 +1,30 @@
-"""What the performance model sees of a network: operators, shapes, types; no arrays.
+"""What the performance model sees of a network: operators, shapes, types, places; no arrays.
 
-``from_graph`` describes a graph (quantized or not); ``npusim.perfmodel.layer_list`` reads layer
-lists that have no weights at all.
+``from_graph`` describes a graph of any stage; ``npusim.perfmodel.layer_list`` reads layer lists
+that have no weights at all. Both take the passes' word for where a layer runs and in what form.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.errors import GraphError
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.graph import Engine, Form, Graph, Node
 from npusim.ir.quant import zero_point_of
 from npusim.ir.tensor import Shape, TensorSpec
-from npusim.ops import node_macs
+from npusim.ops import node_macs, op_def
+from npusim.passes.pipeline import place
+from npusim.passes.uniform import uniform
 
-# Operators that only name their input's memory anew.
-VIEW_OPS = frozenset(("identity", "reshape"))
+AttrsKind = TypeVar("AttrsKind", bound=Attrs)
+
 # Share of weights that round to the zero point when nothing is known of them: normally distributed
 # weights whose largest value is four standard deviations. Source: measured, perf tables.
 UNKNOWN_ZERO_FRACTION = {8: 0.016, 16: 0.0}
@@ -31,7 +36,7 @@ class Layer:
 
     Attributes
     ----------
-    name, uid, op, attrs, engine
+    name, uid, op, attrs, engine, form
         As in ``npusim.ir.graph.Node``.
     inputs, outputs : tuple of str
         Activations only.
@@ -43,8 +48,6 @@ class Layer:
         Share of weights equal to the zero point.
     macs : int
         For the tensors' own batch.
-    in_place : bool
-        Inputs and output share one quantization, so that a concatenation needs no copy.
     """
 
     name: str
@@ -52,16 +55,16 @@ class Layer:
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    engine: Engine
+    form: Form
     attrs: Attrs = NO_ATTRS
-    engine: Engine | None = None
     weight_shape: Shape = ()
     constant_bytes: int = 0
     zero_fraction: float = 0.0
     macs: int = 0
-    in_place: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """Layers in execution order with the shape and type of every activation."""
 
@@ -78,6 +81,15 @@ class Network:
         """Return the dense size of an activation on the chip, for its own batch."""
         return prod(self.shapes[name]) * self.dtypes[name].itemsize
 
+    def maps(self, name: str) -> Shape:
+        """Return the shape of an activation as N, C, H, W."""
+        return nchw(self.shapes[name])
+
+    def image_bytes(self, *names: str) -> int:
+        """Return the bytes of activations for one image."""
+        return sum(prod(self.maps(name)[1:]) * self.dtypes[name].itemsize for name in names)
+
+    @cached_property
     def consumers(self) -> dict[str, list[Layer]]:
         """Return activation -> layers that read it."""
         users: dict[str, list[Layer]] = {name: [] for name in self.shapes}
@@ -86,9 +98,44 @@ class Network:
                 users[name].append(layer)
         return users
 
+    @cached_property
     def producers(self) -> dict[str, Layer]:
         """Return activation -> layer that writes it."""
         return {name: layer for layer in self.layers for name in layer.outputs}
+
+    def copied_parts(self, layer: Layer) -> tuple[str, ...]:
+        """Return the inputs of a concat in place that no layer could write where they belong.
+
+        Parts of other tensors, repeated inputs and what lies in an earlier such concat already.
+        Source: measured (operation lists of small networks).
+        """
+        copied = []
+        for position, name in enumerate(layer.inputs):
+            first = next(user for user in self.consumers[name] if user.form is Form.IN_PLACE)
+            view = self.producers[name].form is Form.VIEW
+            if view or first is not layer or name in layer.inputs[:position]:
+                copied.append(name)
+        return tuple(copied)
+
+
+def attrs_of(layer: Layer, kind: type[AttrsKind]) -> AttrsKind:
+    """Return a layer's attributes, which must be of the kind its operator has."""
+    if not isinstance(layer.attrs, kind):
+        raise GraphError(
+            f"{layer.op} has {type(layer.attrs).__name__}",
+            where=f"layer {layer.name!r}",
+            rule=f"its attributes are {kind.__name__}",
+        )
+    return layer.attrs
+
+
+def nchw(shape: Shape) -> Shape:
+    """Return a shape with four axes: the second is channels, all after the third are one."""
+    if len(shape) >= 4:
+        return (shape[0], shape[1], shape[2], prod(shape[3:]))
+    if len(shape) == 3:
+        return (shape[0], shape[1], 1, shape[2])
+    return (*shape, *(1,) * (4 - len(shape)))
 
 
 def chip_dtype(dtype: DType) -> DType:
@@ -96,32 +143,49 @@ def chip_dtype(dtype: DType) -> DType:
     return DType.F16 if dtype is DType.F32 else dtype
 
 
-def from_graph(graph: Graph, dtype: DType | None = None) -> Network:
+def from_graph(
+    graph: Graph, dtype: DType | None = None, zero_fractions: Mapping[str, float] | None = None
+) -> Network:
     """Describe a graph.
 
     Parameters
     ----------
     graph : Graph
+        Lowered: taken as it is. Quantized: placed first. Float: placed as float16.
     dtype : DType, optional
-        Prices the network as if its feature maps and weights had this type. Needed to see what
-        quantization would bring to a float graph; by default every tensor keeps its own type.
+        Prices the network as if it had this number format throughout, all activations in one
+        quantization (``npusim.passes.uniform``), whatever it was placed as before.
+    zero_fractions : mapping, optional
+        Weight tensor -> share of zeros, instead of counting them.
     """
+    placed = _placed(graph, dtype)
+    if zero_fractions is None:
+        zero_fractions = _zero_fractions(graph, dtype)
     shapes: dict[str, Shape] = {}
     dtypes: dict[str, DType] = {}
-    for name, spec in graph.tensors.items():
-        if name not in graph.constants:
+    for name, spec in placed.tensors.items():
+        if name not in placed.constants:
             shapes[name] = spec.shape
-            dtypes[name] = dtype or chip_dtype(spec.dtype)
+            dtypes[name] = chip_dtype(spec.dtype)
     return Network(
-        name=graph.name,
-        layers=tuple(_layer(node, graph, dtype) for node in graph.nodes),
-        inputs=graph.inputs,
-        outputs=tuple(n for n in graph.outputs if n not in graph.constants),
+        name=placed.name,
+        layers=tuple(_layer(node, placed, zero_fractions) for node in placed.nodes),
+        inputs=placed.inputs,
+        outputs=tuple(n for n in placed.outputs if n not in placed.constants),
         shapes=shapes,
         dtypes=dtypes,
-        target=graph.target,
-        batch=graph.batch,
+        target=placed.target,
+        batch=placed.batch,
     )
+
+
+def _placed(graph: Graph, dtype: DType | None) -> Graph:
+    if dtype is not None:
+        return place(uniform(graph, dtype))
+    if all(node.form is not None for node in graph.nodes):
+        return graph
+    real = any(graph.spec(name).dtype is DType.F32 for name in graph.inputs)
+    return place(graph if graph.is_quantized or not real else uniform(graph, DType.F16))
 
 
 def images_of(shape: Shape) -> int:
@@ -129,22 +193,15 @@ def images_of(shape: Shape) -> int:
     return shape[0] if len(shape) > 1 else 1
 
 
-def _constant_bytes(spec: TensorSpec, dtype: DType | None) -> int:
-    wanted = dtype or chip_dtype(spec.dtype)
-    return spec.elements * (wanted.itemsize if spec.dtype.is_float else spec.dtype.itemsize)
+def _constant_bytes(spec: TensorSpec) -> int:
+    return spec.elements * chip_dtype(spec.dtype).itemsize
 
 
-_WEIGHTED = ("conv2d", "deconv2d", "fc")
-
-
-def _layer(node: Node, graph: Graph, dtype: DType | None) -> Layer:
-    constants = [name for name in node.inputs if name in graph.constants]
+def _layer(node: Node, graph: Graph, zero_fractions: Mapping[str, float]) -> Layer:
     specs = [graph.spec(name) for name in node.inputs]
-    weight: TensorSpec | None = None
-    zeros = 0.0
-    if node.op in _WEIGHTED and node.inputs[1] in graph.constants:
-        weight = specs[1]
-        zeros = zero_share(graph.constants[weight.name], weight, dtype)
+    weights = specs[1] if _weights_known(node, graph) else None
+    assert node.engine is not None  # the graph is placed
+    assert node.form is not None
     return Layer(
         name=node.name,
         uid=node.uid,
@@ -153,17 +210,21 @@ def _layer(node: Node, graph: Graph, dtype: DType | None) -> Layer:
         outputs=node.outputs,
         attrs=node.attrs,
         engine=node.engine,
-        weight_shape=weight.shape if weight else (),
-        constant_bytes=sum(_constant_bytes(graph.spec(name), dtype) for name in constants),
-        zero_fraction=zeros,
-        in_place=_in_place(node, graph),
+        form=node.form,
+        weight_shape=weights.shape if weights else (),
+        constant_bytes=sum(_constant_bytes(s) for s in specs if s.name in graph.constants),
+        zero_fraction=zero_fractions[weights.name] if weights else 0.0,
         macs=node_macs(node, [s.shape for s in specs], graph.spec(node.outputs[0]).shape),
     )
 
 
-def _in_place(node: Node, graph: Graph) -> bool:
-    quants = [graph.spec(name).quant for name in (*graph.activations(node), *node.outputs)]
-    return all(quant == quants[0] for quant in quants)
+def _weights_known(node: Node, graph: Graph) -> bool:
+    return op_def(node.op).weighted and node.inputs[1] in graph.constants
+
+
+def _zero_fractions(graph: Graph, dtype: DType | None) -> dict[str, float]:
+    weights = dict.fromkeys(n.inputs[1] for n in graph.nodes if _weights_known(n, graph))
+    return {name: zero_share(graph.constants[name], graph.spec(name), dtype) for name in weights}
 
 
 def zero_share(weights: NDArray[np.generic], spec: TensorSpec, dtype: DType | None = None) -> float:

@@ -33,6 +33,8 @@ class NnWork:
         Share of taps that are real after space to depth; 0 when the kernel is as the model has it.
     macs : int
         Products the layer asks for (not those the engine makes).
+    count : int
+        How often it runs, once for every channel.
     """
 
     operation: str = "CONVOLUTION"
@@ -52,6 +54,7 @@ class NnWork:
     depthwise: bool = False
     tap_ratio: float = 0.0
     macs: int = 0
+    count: int = 1
 
     engine = Engine.NN
 
@@ -74,10 +77,45 @@ class TpWork:
     out_bytes: int
     channels: int
     pixels: int
-    kernel_bytes: int = 0
     macs: int = 0
 
     engine = Engine.TP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullyConnectedWork:
+    """A fully connected layer of one vector on the tensor processor.
+
+    Attributes
+    ----------
+    in_c, out_c : int
+        Length of the vector and of the result.
+    dtype : DType
+        Of vector, weights and result.
+    zero_fraction : float
+        Share of weights equal to the zero point.
+    macs : int
+        Products the layer asks for.
+    """
+
+    operation: str = "FULLYCONNECTED"
+    in_c: int
+    out_c: int
+    dtype: DType
+    zero_fraction: float = 0.0
+    macs: int = 0
+
+    engine = Engine.TP
+
+    @property
+    def in_bytes(self) -> int:
+        """Return the size of the vector."""
+        return self.in_c * self.dtype.itemsize
+
+    @property
+    def out_bytes(self) -> int:
+        """Return the size of the result."""
+        return self.out_c * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,4 +137,4 @@ class ShaderWork:
     engine = Engine.SHADER
 
 
-Work = NnWork | TpWork | ShaderWork
+Work = NnWork | TpWork | FullyConnectedWork | ShaderWork

@@ -14,7 +14,7 @@ ALLOWED = {
     "ir": {"errors"},
     "ops": {"ir", "errors"},
     "kernels": set(),
-    "perfmodel": {"ir", "ops", "errors"},
+    "perfmodel": {"passes", "ops", "ir", "errors"},
     "assets": {"errors"},
     "passes": {"ops", "ir", "errors"},
     "importers": {"ops", "ir", "errors", "extras", "passes"},

@@ -166,7 +166,7 @@ def add_on_tp(
     acc = _weighted_sum(a, b, zero_point, weights, bias).astype(np.float32)
     if a.dtype == np.uint8:
         return store_affine(acc, multiplier, shift, out_zero_point, np.uint8)
-    return saturate(acc.astype(np.float64) * 2.0**-shift, a.dtype)
+    return saturate(acc.astype(np.float64) * (multiplier * 2.0**-shift), a.dtype)
 
 
 def add_on_tp_f16(

@@ -19,13 +19,14 @@ from npusim.ir.codes import dequantize
 from npusim.ir.graph import Node
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
+from npusim.ir.text import placement
 from npusim.ops import op_def
 from npusim.runtime.program import Program
 
 INDEX_NAME = "nn_layer_dump_index.csv"
 INDEX_COLUMNS = (
-    "uid", "layer", "origin", "op", "engine", "tensor", "dtype", "scale", "zero_point", "fl",
-    "shape", "order", "batch", "file",
+    "uid", "layer", "origin", "op", "engine", "form", "tensor", "dtype", "scale", "zero_point",
+    "fl", "multiplier", "shift", "rounding", "shape", "order", "batch", "file",
 )  # fmt: skip
 LAYOUTS = ("NHWC", "NCHW")
 
@@ -131,7 +132,7 @@ class LayerDump:
                 "layer": node.name,
                 "origin": origin_text(node.origin),
                 "op": node.op,
-                "engine": node.engine.value if node.engine else "",
+                **placement(node),
                 "tensor": tensor,
                 "dtype": spec.dtype.value,
                 "scale": "" if isinstance(spec.quant, Float) else repr(scale_of(spec.quant)),

@@ -1,7 +1,7 @@
 """``npusim info``."""
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -10,16 +10,20 @@ from rich.table import Table
 from npusim.cli import common
 from npusim.errors import UnsupportedOpError
 from npusim.ir.graph import Graph
-from npusim.ir.text import tensor_text
+from npusim.ir.text import placement, tensor_text
 from npusim.ops import node_macs
 from npusim.report.number_formats import number_formats
 
 NAME = "info"
+LAYER_FACTS = ("engine", "form", "multiplier", "shift", "rounding")
 
 
 def command(
     model: common.ModelArgument,
     shape: common.ShapeOption = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print engine, form and requantization of layers.")
+    ] = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
@@ -47,12 +51,23 @@ def command(
     table.add_row("parameters", f"{facts['parameters']:,}")
     if formats := facts["number_formats"]:
         table.add_row("number formats", formats["scheme"])
-        for reason, layers in formats["elsewhere"].items():
-            table.add_row(f"elsewhere ({len(layers)})", f"{reason}: {', '.join(layers)}")
+        for reason, names in formats["elsewhere"].items():
+            table.add_row(f"elsewhere ({len(names)})", f"{reason}: {', '.join(names)}")
     if facts["notes"]:
         table.add_row("notes", "\n".join(facts["notes"]))
     table.add_row("unsupported", "nothing")
     shown.print(table)
+    if layers:
+        shown.print(_layer_table(facts["layers"]))
+
+
+def _layer_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title="layers")
+    for name in ("layer", "op", *LAYER_FACTS):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(row["layer"], row["op"], *(str(row[name]) for name in LAYER_FACTS))
+    return table
 
 
 def describe(graph: Graph) -> dict[str, Any]:
@@ -74,6 +89,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
         "number_formats": _formats(graph),
+        "layers": [{"layer": n.layer_id, "op": n.op, **placement(n)} for n in graph.nodes],
         "notes": list(graph.notes),
         "unsupported": [],
     }

@@ -26,7 +26,7 @@ def command(
             "op": name,
             "summary": op_def(name).summary,
             "engines": [
-                {"engine": rule.engine.value, "when": rule.reason}
+                {"engine": rule.engine.value, "form": rule.form.value, "when": rule.reason}
                 for rule in RULES.get(name, ())
                 if has_binding(name, rule.engine)
             ],

@@ -72,7 +72,10 @@ class Node:
         Set by ``passes.assign_engine``, with ``form``; ``reason`` says why.
     form : Form or None
     requant : Requant or None
-        Set by ``passes.lower_requant``.
+        How sums are stored: set by ``passes.lower_requant``, read by the bindings. Every node that
+        accumulates on NN or TP has one. None where nothing accumulates (moves, tables, maximum
+        pools), and for shader programs, which compute real numbers: they have no multiplier and
+        shift.
     """
 
     name: str

@@ -49,6 +49,22 @@ def _value_text(value: object) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
+def placement(node: Node) -> dict[str, object]:
+    """Return where a node runs, in what form and how it stores its sums, as plain values.
+
+    ``multiplier``, ``shift`` and ``rounding`` are empty where nothing accumulates and before the
+    graph is lowered.
+    """
+    store = node.requant
+    return {
+        "engine": node.engine.value if node.engine else "",
+        "form": node.form.value if node.form else "",
+        "multiplier": store.multiplier if store else "",
+        "shift": store.shift if store else "",
+        "rounding": store.rounding.name.lower() if store else "",
+    }
+
+
 def graph_text(graph: Graph) -> str:
     """Return the whole graph, one line per node, in execution order."""
     head = [f"graph {graph.name} target {graph.target} batch {graph.batch}"]

@@ -1,14 +1,54 @@
 """Invariants of a graph, checked between passes."""
 
+from typing import Literal
+
+import numpy as np
+
 from npusim.errors import GraphError
+from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Engine, Form, Graph, Node
+from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Quant, scale_of
+from npusim.ir.tensor import TensorSpec
+
+Stage = Literal["float", "quantized", "lowered"]
+
+BIAS_SCALE_TOLERANCE = 1e-3  # source models write the product as they please
+PARAMETERS: dict[DType, tuple[type[Quant], ...]] = {
+    DType.U8: (Float, Affine, AffinePerChannel),
+    DType.I8: (Float, Affine, AffinePerChannel, DynamicFixedPoint),
+    DType.I16: (Float, Affine, AffinePerChannel, DynamicFixedPoint),
+    DType.I32: (Float, Affine, AffinePerChannel, DynamicFixedPoint),
+    DType.I64: (Float, Affine, AffinePerChannel, DynamicFixedPoint),
+    DType.F16: (Float,),
+    DType.F32: (Float,),
+    DType.BOOL: (Float,),
+}
+SUMMING_FORMS = frozenset(
+    (
+        Form.CONVOLUTION,
+        Form.TRANSPOSED_CONVOLUTION,
+        Form.FULLY_CONNECTED,
+        Form.SUM,
+        Form.AVERAGE,
+        Form.AVERAGE_BY_CHANNEL,
+    )
+)
+CARRIERS = (Form.CONVOLUTION, Form.SUM)
 
 
-def verify(graph: Graph) -> None:
-    """Check names, order, single assignment, constants and types.
+def verify(graph: Graph, stage: Stage | None = None) -> None:
+    """Check names, order, single assignment, constants and types, and what a stage promises.
 
     Shapes are checked by ``npusim.passes.driver``, which may look at operator definitions.
+
+    Parameters
+    ----------
+    graph : Graph
+    stage : {"float", "quantized", "lowered"}, optional
+        ``float``: real numbers only, nothing placed. ``quantized``: every integer has the
+        parameters that its type needs, biases those of their sums. ``lowered``: besides, every
+        layer has engine, form and, where it accumulates, a requantization.
 
     Raises
     ------
@@ -47,3 +87,114 @@ def verify(graph: Graph) -> None:
             raise GraphError(f"tensor {name!r} has a spec called {spec.name!r}", where=graph.name)
         if spec.dtype in (DType.F16, DType.F32) and type(spec.quant).__name__ != "Float":
             raise GraphError(f"tensor {name!r} is {spec.dtype.value} and quantized")
+    if stage == "float":
+        _verify_float(graph)
+    elif stage is not None:
+        for spec in graph.tensors.values():
+            _verify_parameters(spec)
+        for node in graph.nodes:
+            _verify_bias(node, graph)
+    if stage == "lowered":
+        _verify_placed(graph)
+
+
+def _verify_float(graph: Graph) -> None:
+    for name, spec in graph.tensors.items():
+        if not isinstance(spec.quant, Float):
+            raise GraphError(
+                f"tensor {name!r} is quantized",
+                where=graph.name,
+                rule="a float graph holds real numbers and plain integers",
+            )
+    for node in graph.nodes:
+        if (node.engine, node.form, node.requant) != (None, None, None):
+            raise GraphError(
+                "the layer is placed already",
+                where=node.name,
+                rule="engine, form and requantization follow from quantized types",
+            )
+
+
+def _verify_parameters(spec: TensorSpec) -> None:
+    """Check that a tensor's parameters are those of its type, and zero points are of the type."""
+    kinds = PARAMETERS[spec.dtype]
+    if not isinstance(spec.quant, kinds):
+        raise GraphError(
+            f"tensor {spec.name!r} is {spec.dtype.value} with {type(spec.quant).__name__}",
+            rule=" or ".join(kind.__name__ for kind in kinds),
+        )
+    zero_points: tuple[int, ...] = ()
+    if isinstance(spec.quant, Affine):
+        zero_points = (spec.quant.zero_point,)
+    elif isinstance(spec.quant, AffinePerChannel):
+        zero_points = spec.quant.zero_points
+        axis, count = spec.quant.axis, len(spec.quant.scales)
+        if axis >= len(spec.shape) or spec.shape[axis] != count or len(zero_points) != count:
+            raise GraphError(
+                f"tensor {spec.name!r} of shape {spec.shape} has {count} scales and "
+                f"{len(zero_points)} zero points on axis {axis}",
+                rule="one of each for every index of the axis",
+            )
+    if any(not spec.dtype.min <= zero <= spec.dtype.max for zero in zero_points):
+        raise GraphError(
+            f"tensor {spec.name!r} has zero points {zero_points}",
+            rule=f"{spec.dtype.value} holds {spec.dtype.min} to {spec.dtype.max}",
+        )
+
+
+def _verify_bias(node: Node, graph: Graph) -> None:
+    """Check a layer's weights and bias: one value a result, in steps of the sums."""
+    if not isinstance(node.attrs, Conv2dAttrs | Deconv2dAttrs | FcAttrs):
+        return
+    ifm, weights, bias = (graph.spec(name) for name in node.inputs)
+    for spec in (ifm, weights):
+        if not spec.dtype.is_float and isinstance(spec.quant, Float):
+            raise GraphError(
+                f"{spec.name!r} holds {spec.dtype.value} without parameters",
+                where=node.name,
+                rule="integers that are multiplied stand for real numbers",
+            )
+    if bias.shape != weights.shape[:1]:
+        raise GraphError(
+            f"bias {bias.name!r} has shape {bias.shape}, the weights {weights.shape}",
+            where=node.name,
+            rule="one value for every result",
+        )
+    if isinstance(bias.quant, Float):
+        return
+    steps, own = _scales(ifm.quant)[0] * np.array(_scales(weights.quant)), _scales(bias.quant)
+    if not np.allclose(own, steps, rtol=BIAS_SCALE_TOLERANCE, atol=0):
+        raise GraphError(
+            f"bias {bias.name!r} has scale {own[0]:g}, its sums have {steps[0]:g}",
+            where=node.name,
+            rule="a bias is stored in steps of the products: input scale times weight scale",
+        )
+
+
+def _scales(quant: Quant) -> tuple[float, ...]:
+    return quant.scales if isinstance(quant, AffinePerChannel) else (scale_of(quant),)
+
+
+def _verify_placed(graph: Graph) -> None:
+    producers, consumers = graph.producers(), graph.consumers()
+    for node in graph.nodes:
+        if node.engine is None or node.form is None:
+            raise GraphError("the layer has no engine or form", where=node.name)
+        sums = node.engine in (Engine.NN, Engine.TP) and node.form in SUMMING_FORMS
+        if sums is not (node.requant is not None):
+            raise GraphError(
+                f"{node.form.value} on {node.engine.value} "
+                f"{'has no' if sums else 'has a'} requantization",
+                where=node.name,
+                rule="exactly the layers that accumulate on NN or TP have one",
+            )
+        if node.form is not Form.FUSED:
+            continue
+        carrier = producers.get(node.inputs[0])
+        alone = consumers[node.inputs[0]] == [node] and node.inputs[0] not in graph.outputs
+        if carrier is None or carrier.form not in CARRIERS or not alone:
+            raise GraphError(
+                "the layer is fused and its carrier is missing",
+                where=node.name,
+                rule="it alone reads a convolution or sum on NN",
+            )

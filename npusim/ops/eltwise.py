@@ -1,6 +1,7 @@
 """Element-wise operators of two tensors, with broadcasting."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,27 +20,21 @@ def binary(attrs: EltwiseAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
         raise GraphError(f"shapes {ins[0]} and {ins[1]} do not broadcast") from None
 
 
-def _binary(name: str, traits: Traits) -> None:
-    register(name, EltwiseAttrs, f"element-wise {name}", traits, inputs=2)(binary)
+_PAIRWISE = Traits(elementwise=True)
+_KEEPS_SIGN = replace(_PAIRWISE, keeps_sign=True)
 
-
-_binary(
-    "add",
-    Traits(
-        elementwise=True,
+BINARY: dict[str, Traits] = {
+    "add": replace(
+        _KEEPS_SIGN,
         accumulates=True,
-        keeps_sign=True,
         real_operand=True,
         onnx="Add",
         tflite="ADD",
         layer_class="TensorAdd",
         kernel="tensor.add",
     ),
-)
-_binary(
-    "sub",
-    Traits(
-        elementwise=True,
+    "sub": replace(
+        _PAIRWISE,
         accumulates=True,
         real_operand=True,
         onnx="Sub",
@@ -48,37 +43,25 @@ _binary(
         layer_class="TensorSub",
         kernel="tensor.sub",
     ),
-)
-_binary(
-    "mul",
-    Traits(
-        elementwise=True,
-        keeps_sign=True,
+    "mul": replace(
+        _KEEPS_SIGN,
         onnx="Mul",
         tflite="MUL",
         toolkit="MULTIPLY",
         layer_class="TensorMultiply",
         kernel="tensor.multiply",
     ),
-)
-_binary(
-    "div",
-    Traits(
-        elementwise=True,
-        keeps_sign=True,
+    "div": replace(
+        _KEEPS_SIGN,
         onnx="Div",
         tflite="DIV",
         toolkit="DIVIDE",
         layer_class="TensorDiv",
         kernel="tensor.div",
     ),
-)
-_binary(
-    "max",
-    Traits(elementwise=True, keeps_sign=True, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
-)
-_binary(
-    "min",
-    Traits(elementwise=True, keeps_sign=True, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
-)
-_binary("pow", Traits(elementwise=True, real_operand=True, onnx="Pow", tflite="POW"))
+    "max": replace(_KEEPS_SIGN, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
+    "min": replace(_KEEPS_SIGN, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
+    "pow": replace(_PAIRWISE, real_operand=True, onnx="Pow", tflite="POW"),
+}
+for _name, _traits in BINARY.items():
+    register(_name, EltwiseAttrs, f"element-wise {_name}", _traits, inputs=2)(binary)

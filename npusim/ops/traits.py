@@ -15,7 +15,7 @@ from npusim.ir.attrs import Attrs
 class TpTable(Enum):
     """How the driver of the chip makes a table of the TP engine for a function of one code.
 
-    Source: docs/arithmetic/tp.md.
+    Source: docs/arithmetic/tp.md rule 3.8.
     """
 
     ACTIVATION = "activation"  # the engine's own functions; beyond their reach a shader program
@@ -82,8 +82,7 @@ class Traits:
     real_operand : bool
         A known operand stays float16 in a u8 model. Source: docs/quantization.md, constants.
     f16_results : bool
-        The chip also stores float16 from 8-bit codes. Source:
-        docs/rknn-compat.md section 8.
+        The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     onnx, tflite : str
         The source format's operator that means the same without attributes or constants of its
         own; empty when there is none or when a converter translates more than the name.

@@ -105,7 +105,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     ),
     "softsign": (
         Attrs,
-        "x / (1 + |x|)",
+        "x / (1 + abs(x))",
         replace(_LOOKUP_CURVE, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Softsign"),
     ),
     "gelu": (

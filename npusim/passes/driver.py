@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from npusim.errors import GraphError
 from npusim.ir.graph import Graph, prune
-from npusim.ir.verify import verify
+from npusim.ir.verify import Stage, verify
 from npusim.ops import infer_shapes
 
 Pass = Callable[[Graph], Graph]
@@ -30,6 +30,7 @@ def run_pipeline(
     steps: Sequence[Step],
     *,
     level: int = 3,
+    stage: Stage | None = None,
     trace: Callable[[str, Graph], None] | None = None,
 ) -> Graph:
     """Apply every step whose level is reached; verify the graph after each.
@@ -40,6 +41,8 @@ def run_pipeline(
     steps : sequence of Step
     level : int
         Optimization level 0..3, as in RKNN-Toolkit: 3 all rewrites, 0 none but necessary ones.
+    stage : {"float", "quantized"}, optional
+        What every step keeps true (``npusim.ir.verify``); by default what the graph is.
     trace : callable, optional
         Called with each pass's name and result.
 
@@ -48,12 +51,14 @@ def run_pipeline(
     GraphError
         When a pass broke an invariant; it names the pass and the layer.
     """
+    real = not graph.is_quantized and all(node.engine is None for node in graph.nodes)
+    stage = stage or ("float" if real else "quantized")
     for step in steps:
         if step.level > level:
             continue
         graph = prune(step.run(graph))
         try:
-            check(graph)
+            check(graph, stage)
         except GraphError as error:
             raise GraphError(f"after pass {step.name}: {error}") from error
         if trace:
@@ -61,9 +66,9 @@ def run_pipeline(
     return graph
 
 
-def check(graph: Graph) -> None:
-    """Check all invariants of a graph, shapes included."""
-    verify(graph)
+def check(graph: Graph, stage: Stage | None = None) -> None:
+    """Check all invariants of a graph and of its stage, shapes included."""
+    verify(graph, stage)
     for node in graph.nodes:
         shapes = infer_shapes(node, [graph.spec(name) for name in node.inputs])
         for name, shape in zip(node.outputs, shapes, strict=True):

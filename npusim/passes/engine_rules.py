@@ -5,7 +5,7 @@ The first rule that matches decides engine and form. Its reason is what users re
 placed by their traits, or are shader programs.
 
 Source: measured, docs/arithmetic/placement.md: what the driver of the chip runs; forms by the
-operation lists that it prints.
+operation lists that the driver prints.
 """
 
 from collections.abc import Callable

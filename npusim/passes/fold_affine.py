@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.attrs import Activation, Conv2dAttrs, NormAttrs
 from npusim.ir.graph import Graph, Node
+from npusim.ops import op_def
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import (
     add_constant,
@@ -21,7 +22,6 @@ from npusim.passes.rewrite import (
 from npusim.passes.split_deconv import follows_dual
 
 Vector = NDArray[np.float64]
-FOLDABLE = ("conv2d", "deconv2d", "fc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def channel_affine(graph: Graph, node: Node, data: str) -> ChannelAffine | None:
         deviation = np.sqrt(var + np.float32(node.attrs.epsilon))
         factor = (gamma / deviation).astype(np.float64)  # float32 as in the toolkit's files
         return ChannelAffine(factor, beta - mean * factor)
-    if node.op not in ("add", "sub", "mul", "div") or len(node.inputs) != 2:
+    if not op_def(node.op).elementwise or len(node.inputs) != 2:
         return None
     left, right = node.inputs
     other = channel_vector(graph, right if left == data else left, data)
@@ -61,10 +61,9 @@ def channel_affine(graph: Graph, node: Node, data: str) -> ChannelAffine | None:
             return ChannelAffine(other, zeros)
         case "sub":
             return ChannelAffine(ones, -other) if left == data else ChannelAffine(-ones, other)
-        case _:
-            if left != data or np.any(other == 0):
-                return None
+        case "div" if left == data and not np.any(other == 0):
             return ChannelAffine(1 / other, zeros)
+    return None
 
 
 def fold_affine(graph: Graph) -> Graph:
@@ -74,7 +73,7 @@ def fold_affine(graph: Graph) -> Graph:
     float32. The layer keeps the name of the last folded operator. Source: weights of 48 folded
     convolutions in a real file, whose scales come out to the last bit (docs/quantization.md).
     """
-    for name in [node.name for node in graph.nodes if node.op in FOLDABLE]:
+    for name in [node.name for node in graph.nodes if op_def(node.op).weighted]:
         current: str | None = name
         while current is not None:
             graph, current = _fold_next(graph, current)

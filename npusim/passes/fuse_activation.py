@@ -1,18 +1,17 @@
 """Fuse rectifiers into the layer before them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph
+from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
-from npusim.ops import keeps_codes
+from npusim.ops import keeps_codes, op_def
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import is_real, replaced, same_numbers, with_output_of
 
-RELU_CARRIERS = ("conv2d", "deconv2d", "fc")
-SUM_CARRIERS = ("add", "sub")
 SIX = 6.001
 
 
@@ -23,7 +22,7 @@ def fuse_relu(graph: Graph) -> Graph:
     graph a relu that feeds a concat stays apart until ranges are set: the layer before it has one
     of its own there. Source: docs/quantization.md, tensors that share a range.
     """
-    return _fuse(graph, "relu", Activation.RELU, RELU_CARRIERS)
+    return _fuse(graph, "relu", Activation.RELU, _has_weights)
 
 
 def fuse_sum_relu(graph: Graph) -> Graph:
@@ -31,7 +30,7 @@ def fuse_sum_relu(graph: Graph) -> Graph:
 
     Source: measured, docs/arithmetic/nn.md rule 4.4 and docs/arithmetic/shader.md rule 3.9.
     """
-    return _fuse(graph, "relu", Activation.RELU, SUM_CARRIERS)
+    return _fuse(graph, "relu", Activation.RELU, _is_sum_on_nn)
 
 
 def fuse_relu6(graph: Graph) -> Graph:
@@ -40,7 +39,7 @@ def fuse_relu6(graph: Graph) -> Graph:
     Needs a quantized graph. Where the type reaches beyond 6 (fp16, dynamic fixed point with a power
     of two above 6) relu6 stays an activation of its own on TP.
     """
-    return _fuse(graph, "relu6", Activation.RELU6, RELU_CARRIERS)
+    return _fuse(graph, "relu6", Activation.RELU6, _has_weights)
 
 
 def _saturates_at_six(graph: Graph, carrier_out: str, out: str) -> bool:
@@ -74,12 +73,21 @@ def _feeds_concat(view: GraphView, tensor: str) -> bool:
     )
 
 
-def _fuse(graph: Graph, op: str, activation: Activation, carriers: tuple[str, ...]) -> Graph:
+def _has_weights(node: Node) -> bool:
+    return op_def(node.op).weighted
+
+
+def _is_sum_on_nn(node: Node) -> bool:
+    definition = op_def(node.op)
+    return definition.accumulates and not definition.weighted and node.engine is Engine.NN
+
+
+def _fuse(graph: Graph, op: str, activation: Activation, carries: Callable[[Node], bool]) -> Graph:
     for name in [node.name for node in graph.nodes if node.op == op]:
         node = graph.node(name)
         view = GraphView(graph)
-        carrier = view.producer_of(node.inputs[0], *carriers)
-        if carrier is None or not view.is_private(node.inputs[0]):
+        carrier = view.producers.get(node.inputs[0])
+        if carrier is None or not carries(carrier) or not view.is_private(node.inputs[0]):
             continue
         if not _stores_for_relu(graph, carrier.op, node.inputs[0], node.outputs[0]):
             continue
@@ -87,8 +95,6 @@ def _fuse(graph: Graph, op: str, activation: Activation, carriers: tuple[str, ..
         if attrs.activation is not Activation.NONE:
             continue
         if is_real(graph, node.outputs[0]) and _feeds_concat(view, node.outputs[0]):
-            continue
-        if carriers is SUM_CARRIERS and carrier.engine is not Engine.NN:
             continue
         if activation is Activation.RELU6 and not _saturates_at_six(
             graph, node.inputs[0], node.outputs[0]

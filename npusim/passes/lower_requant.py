@@ -9,8 +9,8 @@ from npusim.passes.requant import requant_of
 def lower_requant(graph: Graph) -> Graph:
     """Return the graph with ``requant`` set on every node that has one.
 
-    Engines must be assigned. The numbers are those of ``npusim.passes.requant``, which the
-    bindings use as well, so what a dump shows is what runs.
+    Engines must be assigned. The bindings take the node's word for it, so what a dump shows is what
+    runs.
     """
     return graph.copy(
         nodes=tuple(replace(node, requant=requant_of(node, graph)) for node in graph.nodes)

@@ -5,6 +5,7 @@ that keep every float value, 3 everything.
 """
 
 from npusim.ir.graph import Graph
+from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
@@ -27,12 +28,16 @@ FLOAT_PASSES = (
 
 SPLIT_DECONV = Step(split_deconv, 0, "release 1.7.3 makes two layers of a transposed convolution")
 
-QUANTIZED_PASSES = (
-    Step(fold_sum, 0, "the driver adds a constant behind a convolution with its bias"),
+PLACING_PASSES = (
+    Step(fold_sum, 1, "the driver adds a constant behind a convolution with its bias"),
     Step(fuse_relu, 1, "a relu that feeds a concat, whose range is known now"),
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
-    Step(assign_engine, 0, "the engine decides the rounding"),
+    Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
+)
+
+QUANTIZED_PASSES = (
+    *PLACING_PASSES,
     Step(warn_unmodelled, 0, "what the chip computes otherwise is said, not hidden"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
@@ -49,7 +54,14 @@ def optimize(graph: Graph, *, level: int = 3, splits_deconv: bool = False) -> Gr
 
 def lower(graph: Graph, *, level: int = 3) -> Graph:
     """Return the quantized graph with engines assigned and requantization lowered."""
-    return run_pipeline(graph, QUANTIZED_PASSES, level=level)
+    lowered = run_pipeline(graph, QUANTIZED_PASSES, level=level, stage="quantized")
+    verify(lowered, "lowered")
+    return lowered
+
+
+def place(graph: Graph, *, level: int = 3) -> Graph:
+    """Return the quantized graph with engines and forms, to be priced rather than run."""
+    return run_pipeline(graph, PLACING_PASSES, level=level, stage="quantized")
 
 
 def upgraded(graph: Graph) -> Graph:

@@ -1,7 +1,7 @@
 """Accumulator -> output parameters of the NN engine and of its relatives on TP.
 
 Pure functions of quantization parameters: the pass ``lower_requant`` writes their result into the
-graph and the bindings compute the same, so both always agree.
+graph, where the bindings read it.
 
 Source: measured, docs/arithmetic/nn.md sections 2 to 4 and docs/arithmetic/tp.md section 5.
 """
@@ -12,7 +12,7 @@ from math import floor, frexp, log2, prod
 import numpy as np
 
 from npusim.errors import QuantizationError
-from npusim.ir.attrs import Pool2dAttrs, PoolKind
+from npusim.ir.attrs import Pool2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import (
@@ -26,8 +26,7 @@ from npusim.ir.quant import (
     zero_point_of,
 )
 from npusim.ir.tensor import TensorSpec
-
-WEIGHTED_OPS = ("conv2d", "deconv2d", "fc")
+from npusim.ops import averages, op_def
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,11 +170,11 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
         return None
     on_nn = node.engine is Engine.NN
     stored = nn_requant if on_nn else tp_requant
-    if node.op in WEIGHTED_OPS:
+    if op_def(node.op).weighted:
         return stored(ifm.quant, graph.spec(node.inputs[1]).quant, ofm)
-    if _averages(node):
+    if averages(node):
         return stored(ifm.quant, average_weight(ifm.dtype, _taps(node, ifm)).quant, ofm)
-    if node.op in ("add", "sub"):
+    if op_def(node.op).accumulates:
         if isinstance(ifm.quant, Float):
             return Requant(rounding=Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
         if isinstance(ifm.quant, DynamicFixedPoint):
@@ -188,13 +187,6 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
         multiplier, shift = split_scale(scale)
         return Requant(multiplier=multiplier, shift=shift, zero_point=zero_point_of(ofm.quant))
     return None
-
-
-def _averages(node: Node) -> bool:
-    kind = getattr(node.attrs, "kind", None)
-    return node.op == "reduce_mean" or (
-        node.op in ("pool2d", "global_pool") and kind is PoolKind.AVG
-    )
 
 
 def _taps(node: Node, ifm: TensorSpec) -> int:

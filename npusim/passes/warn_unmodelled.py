@@ -8,12 +8,13 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
+from npusim.ops import op_def
 from npusim.ops.conv import counts_last_product_again
+from npusim.ops.traits import TpTable
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
 
 log = logging.getLogger(__name__)
 WIDEST_DILATED_ON_SHADER = 5  # columns of a u8 depthwise kernel
-TABLE_LOOKUPS = ("mish", "elu", "hard_sigmoid", "clip", "neg", "log", "gelu", "reciprocal")
 
 
 def _transposed_matmul(node: Node, ifm: TensorSpec, graph: Graph) -> str:
@@ -55,7 +56,7 @@ def _layer_norm(node: Node, ifm: TensorSpec, graph: Graph) -> str:
 def _fine_table(node: Node, ifm: TensorSpec, graph: Graph) -> str:
     if (
         node.engine is Engine.TP
-        and node.op in TABLE_LOOKUPS
+        and op_def(node.op).tp_table is TpTable.LOOKUP
         and isinstance(ifm.quant, DynamicFixedPoint)
         and ifm.quant.fl > FINEST_OF_TABLES
     ):

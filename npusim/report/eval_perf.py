@@ -33,24 +33,12 @@ class Era(Enum):
 
 def kernel_name(layer: LayerEstimate, era: Era = Era.FROM_1_7_1) -> str:
     """Return the driver's name of a layer with its engine number."""
-    engine = main_engine(layer)
-    if engine is None:
-        return layer.op
     base = op_def(layer.op).kernel
     if era is Era.UP_TO_1_7_0:
         base = EARLY_KERNEL_NAMES.get(layer.op, base)
-    if engine is Engine.NN and layer.op != "fc":
+    if layer.engine is Engine.NN and layer.op != "fc":
         base = NN_KERNEL
-    return f"{base}_{ENGINE_NUMBERS[engine]}"
-
-
-def main_engine(layer: LayerEstimate) -> Engine | None:
-    """Return NN when the layer has an operation there, else the engine that takes longest.
-
-    A convolution keeps its name when the reshuffle before it takes longer.
-    """
-    products = [o for o in layer.operations if o.engine is Engine.NN]
-    return products[0].engine if products else layer.engine
+    return f"{base}_{ENGINE_NUMBERS[layer.engine]}"
 
 
 def operator_name(layer: LayerEstimate, operation: OperationEstimate) -> str:
@@ -183,9 +171,7 @@ def board_text(estimate: Estimate, *, perf_debug: bool = False, statistics: bool
 
 
 def _board_name(layer: LayerEstimate) -> str:
-    engine = main_engine(layer)
-    number = f"_{ENGINE_NUMBERS[engine]}" if engine else ""
-    return f"{layer.name}_{layer.uid}{number}"
+    return f"{layer.name}_{layer.uid}_{ENGINE_NUMBERS[layer.engine]}"
 
 
 def _board_row(number: object, name: str, operator: str, uid: object, time_us: object) -> str:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from npusim.ir.attrs import Conv2dAttrs, Pool2dAttrs, PoolKind, ResizeAttrs, ResizeMode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine
+from npusim.ir.graph import Engine, Form
 from npusim.ir.tensor import Shape
-from npusim.perfmodel.context import nchw
+from npusim.ops import op_def
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
-from npusim.perfmodel.lowering import ACTIVATIONS
-from npusim.perfmodel.network import Layer
+from npusim.perfmodel.network import Layer, nchw
 from npusim.perfmodel.workload import NnWork
 
 KERNEL_STEPS = 11  # kernels reach 11 * stride - 1
@@ -71,7 +70,7 @@ def advise(estimate: Estimate) -> dict[str, Advice]:
     """Return layer name -> advice, for the layers that have one."""
     network = estimate.source
     layers = {layer.name: layer for layer in network.layers}
-    producers = network.producers()
+    producers = network.producers
     found = {}
     for cost in estimate.layers:
         layer = layers[cost.name]
@@ -164,8 +163,8 @@ def _shader(case: _Case) -> str:
     if op == "resize" and isinstance(case.layer.attrs, ResizeAttrs):
         mode = case.layer.attrs.mode
         if mode is not ResizeMode.NEAREST:
-            return f"{mode.value} resize runs on the shader; nearest doubling (u8, i16) does not"
-        return "only nearest doubling in u8 or i16 has a fast form; this one runs on the shader"
+            return f"{mode.value} resize runs on the shader; nearest by whole factors does not"
+        return "only nearest by whole factors in u8 or i16 avoids the shader"
     if op == "convert":
         return "a change of number format runs on the shader; feed and read the model's own type"
     if op == "softmax":
@@ -175,7 +174,7 @@ def _shader(case: _Case) -> str:
 
 def _activation(case: _Case) -> str:
     op = case.layer.op
-    if op not in ACTIVATIONS or case.cost.engine is not Engine.TP:
+    if not op_def(op).activation or case.cost.engine is not Engine.TP:
         return ""
     if op in ("relu", "relu6"):
         return f"{op} is a pass of its own; directly behind a convolution it costs nothing"
@@ -214,7 +213,8 @@ def _copies(case: _Case) -> str:
 
 
 def _fc_type(case: _Case) -> str:
-    if case.layer.op != "fc" or case.cost.engine is not Engine.TP:
+    on_tp = case.cost.engine is Engine.TP and case.cost.form is Form.FULLY_CONNECTED
+    if not on_tp or case.dtype is DType.U8:
         return ""
     return f"fully connected layers run on TP in {case.dtype.value}; in u8 on the NN cores"
 

@@ -187,7 +187,7 @@ def pair_table(comparison: PerfComparison, *, width: int = WIDTH, top: int | Non
 
 
 def _how(layer: LayerEstimate | None) -> str:
-    if layer is None or layer.engine is None:
+    if layer is None:
         return "-"
     return f"{layer.engine.value} {layer.bound.value.removeprefix('coefficient ')}"
 
@@ -278,7 +278,7 @@ def _rows(comparison: PerfComparison) -> Sequence[tuple[Any, ...]]:
                 round(right, 3) if pair.b else None,
                 round(right - left, 3),
                 round(right / left, 6) if pair.a and pair.b and left else None,
-                *(s.engine.value if s and s.engine else None for s in (pair.a, pair.b)),
+                *(s.engine.value if s else None for s in (pair.a, pair.b)),
                 *(s.bound.value if s else None for s in (pair.a, pair.b)),
             )
         )

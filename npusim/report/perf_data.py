@@ -116,7 +116,7 @@ def _plain(row: EngineTotal | OpTotal) -> dict[str, Any]:
 
 
 CSV_COLUMNS = (
-    *("number", "name", "uid", "op", "fused", "engine", "macs", "cycles", "compute_cycles"),
+    *("number", "name", "uid", "op", "fused", "engine", "form", "macs", "cycles", "compute_cycles"),
     *("time_us", "share", "utilisation", "bound", "ddr_image_bytes", "ddr_kernel_bytes"),
     *("ddr_command_bytes", "ddr_write_bytes", "sram_image_bytes", "sram_kernel_bytes"),
     *("sram_write_bytes", "operations", "advice"),

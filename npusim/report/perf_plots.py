@@ -256,7 +256,7 @@ def layer_bars(estimate: Estimate) -> Any:
             place,
             layer.time_us,
             height=0.78,
-            color=COLOURS[layer.engine] if layer.engine else "0.6",
+            color=COLOURS[layer.engine],
             hatch=HATCHES.get(layer.bound, ""),
             edgecolor="white",
             linewidth=0.0,

@@ -100,7 +100,7 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
             str(number),
             shorten(layer.layer_id, room),
             shorten(f"{layer.op}+pool" if layer.fused else layer.op, 12),
-            layer.engine.value if layer.engine else "-",
+            layer.engine.value,
             f"{layer.macs / 1e6:.2f}" if layer.macs else "-",
             f"{layer.cost.cycles / 1e3:.1f}",
             f"{layer.time_us:.1f}",
@@ -143,7 +143,7 @@ def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = N
         table.add_row(
             str(number),
             shorten(layer.layer_id, room),
-            layer.engine.value if layer.engine else "-",
+            layer.engine.value,
             f"{tile.width}x{tile.height}x{tile.kernels_per_core}" if tile else "-",
             *(f"{size / 1e3:.1f}" if size else "-" for size in kinds),
         )

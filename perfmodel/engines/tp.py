@@ -1,7 +1,8 @@
 """Tensor processor: passes over a tensor, spread over its cores.
 
 The vendor's estimator charges every core with the whole tensor and adds the cores up; here a pass
-takes what one core is charged with. Source: measured, exact on all passes but fully connected ones.
+takes what one core is charged with. Source: measured, exact. Fully connected
+layers have a module of their own.
 """
 
 from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
@@ -29,7 +30,7 @@ def printed_cores(work: TpWork, machine: Machine) -> int:
 def cost(work: TpWork, machine: Machine, bytes_per_cycle: float) -> Cost:
     """Return what one core is charged with: all bytes over the bus or at the engine's own pace."""
     tp = machine.tp
-    size = work.in_bytes + work.out_bytes + work.kernel_bytes
+    size = work.in_bytes + work.out_bytes
     ddr = (size + tp.command_bytes) / bytes_per_cycle
     compute = size / tp.bytes_per_cycle
     launch = tp.launch_cycles
@@ -42,7 +43,6 @@ def cost(work: TpWork, machine: Machine, bytes_per_cycle: float) -> Cost:
         compute_cycles=compute,
         traffic=Traffic(
             ddr_image_bytes=work.in_bytes,
-            ddr_kernel_bytes=work.kernel_bytes,
             ddr_command_bytes=tp.command_bytes,
             ddr_write_bytes=work.out_bytes,
         ),

@@ -16,10 +16,13 @@ from npusim.ir.attrs import (
     ResizeAttrs,
     ResizeMode,
 )
-from npusim.ir.graph import Node
-from npusim.ops import averages, keeps_codes, op_def, op_names, ops_where
+from npusim.ir.graph import Engine, Node
+from npusim.kernels.engines import eltwise, shader, shader_reduce, tp_activation
+from npusim.ops import TpTable, averages, is_function, keeps_codes, op_def, op_names, ops_where
 from npusim.passes.engine_rules import RULES
 from npusim.reference.evaluate import evaluate
+from npusim.runtime.binding import has_binding
+from npusim.runtime.bindings import load_bindings
 from tests.builder import Builder
 
 
@@ -90,3 +93,24 @@ def test_bounds_and_sign_hold_of_the_float_function(op):
     assert high == np.inf or known.max() > high - 0.01
     if d.keeps_sign:
         assert y[x > 0].min() >= 0
+
+
+def test_operators_have_the_arithmetic_that_their_traits_promise():
+    """A table function, a shader function or a reduction without its kernel is found here."""
+    assert set(tp_activation.ACTIVATION_OPS) == {*ops_where(on_tp(TpTable.ACTIVATION))}
+    assert set(tp_activation.TABLE_LOOKUP_OPS) == {*ops_where(on_tp(TpTable.LOOKUP))}
+    assert set(shader.ACTIVATIONS) == set(tp_activation.ACTIVATION_OPS)
+    assert set(shader.UNARY) == {
+        *ops_where(lambda d: is_function(d) and not d.tp_table and d.name != "convert")
+    }
+    assert set(eltwise.FUNCTIONS) == {*ops_where(lambda d: d.elementwise and d.inputs == (2, 2))}
+    assert set(shader_reduce.REDUCTIONS) == {*ops_where(lambda d: d.attrs is ReduceAttrs)}
+    load_bindings()
+    for op in op_names():
+        assert has_binding(op, Engine.TP) or not op_def(op).tp_copy, op
+        assert has_binding(op, Engine.SHADER) or op_def(op).tp_table is TpTable.LOOKUP, op
+
+
+def on_tp(table):
+    """Return the condition that an operator is such a table."""
+    return lambda d: d.tp_table is table

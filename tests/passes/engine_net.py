@@ -36,6 +36,12 @@ class Net:
         )
         return name
 
+    def known(self, name, shape, quant=None, dtype=None):
+        """Add a constant of zeros."""
+        self.tensor(name, shape, quant, dtype)
+        self.constants[name] = np.zeros(shape, self.tensors[name].dtype.numpy)
+        return name
+
     def op(self, op, *inputs, attrs=None, quant=None, dtype=None):
         number = len(self.nodes)
         more = {"attrs": attrs} if attrs else {}
@@ -46,8 +52,8 @@ class Net:
 
     def conv(self, x, out_c=8, kernel=1, *, stride=1, quant=None, weight_quant=None, dtype=None):
         in_c, number = self.tensors[x].shape[1], len(self.nodes)
-        weights = self.tensor(f"w{number}", (out_c, in_c, kernel, kernel), weight_quant)
-        bias = self.tensor(f"b{number}", (out_c,), Float(), DType.I32)
+        weights = self.known(f"w{number}", (out_c, in_c, kernel, kernel), weight_quant)
+        bias = self.known(f"b{number}", (out_c,), Float(), DType.I32)
         attrs = Conv2dAttrs(stride=(stride, stride), pad=(kernel // 2,) * 4)
         return self.op("conv2d", x, weights, bias, attrs=attrs, quant=quant, dtype=dtype)
 

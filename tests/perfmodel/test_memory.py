@@ -91,7 +91,7 @@ def test_parts_of_a_concat_lie_in_its_output_and_views_in_their_input():
         conv("a", "data"),
         {"name": "j", "op": "concat", "inputs": ["data", "a"], "out": [1, 16, 16, 16]},
     )
-    assert copied.activation_bytes == 2048 + 4096  # the input is copied, a lies in place
+    assert copied.activation_bytes == 2 * 2048 + 4096  # one part is an input: both are copied
 
 
 def test_what_a_fused_pool_hides_takes_no_room():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from npusim.ir.graph import Engine
+from npusim.ir.graph import Engine, Form
 from npusim.perfmodel.estimate import estimate
 from tests.perfmodel.graphs import GraphBuilder, mobile_block
 
@@ -27,9 +27,11 @@ def test_max_pool_runs_inside_the_convolution_before_it():
     builder = GraphBuilder((1, 8, 32, 32))
     builder.conv(16, 3)
     builder.max_pool(2, 2)
-    (layer,) = estimate(builder.graph()).layers
+    layer, pool = estimate(builder.graph()).layers
     assert layer.fused == ("pool2d_1",)
     assert layer.operations[0].work.final_w == 16
+    assert (pool.engine, pool.form, pool.note) == (Engine.NN, Form.FUSED, "fused into conv2d_0")
+    assert not pool.operations
 
 
 def test_batch_multiplies():

@@ -49,7 +49,7 @@ ODD = [1, 16, 33, 33]
             {"size": (1, 128, 32, 32)}, "c", "dilation", "5x5 kernel with zeros",
         ),
         ([pool(C, 9, 1, "data", 4)], {}, "p", "large-pool", "4 3x3 stride-1 pools"),
-        ([pool([1, 16, 7, 7], 5, 4, "data")], {}, "p", "large-pool", "up to 3x3 run on TP"),
+        ([pool([1, 16, 6, 6], 5, 5, "data")], {}, "p", "large-pool", "up to 3x3 run on TP"),
         ([conv("c", C, act="silu")], {}, "c", "activation-pass", "swish is a pass of its own"),
         ([pool([1, 16, 16, 16], 2, 2, "data")], {}, "p", "pool-fusion", "directly behind a conv"),
         (
@@ -83,8 +83,8 @@ ODD = [1, 16, 33, 33]
             {}, "r", "shader", "bilinear resize",
         ),
         (
-            [{"name": "r", "op": "resize", "inputs": ["data"], "out": [1, 16, 96, 96]}],
-            {}, "r", "shader", "only nearest doubling",
+            [{"name": "r", "op": "resize", "inputs": ["data"], "out": [1, 16, 48, 48]}],
+            {}, "r", "shader", "only nearest by whole factors",
         ),
         (
             [{"name": "f", "op": "fc", "inputs": ["data"], "out": [1, 1000]}],

@@ -12,7 +12,8 @@ from npusim.report.perf_data import CSV_COLUMNS, engine_totals, op_totals, to_cs
 from tests.report.estimates import tiny
 
 LAYER_KEYS = {
-    *("name", "uid", "op", "fused", "engine", "macs", "cycles", "compute_cycles", "time_us"),
+    *("name", "uid", "op", "fused", "engine", "form", "macs", "cycles"),
+    *("compute_cycles", "time_us"),
     *("share", "utilisation", "bound", "bound_cycles", "ddr_image_bytes", "ddr_kernel_bytes"),
     *("ddr_command_bytes", "ddr_write_bytes", "sram_image_bytes", "sram_kernel_bytes"),
     *("sram_write_bytes", "operations", "note", "number", "advice"),

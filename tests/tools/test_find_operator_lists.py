@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "find_operator_lists.py"
-# folders whose lists are being replaced: how many they may still have
-PENDING = {"npusim/passes": 2, "perfmodel": 2}
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +20,7 @@ def tool():
 
 def test_no_list_of_operators_outside_their_definitions(tool):
     found = tool.find_lists(TOOL.parents[1])
-    for folder, allowed in PENDING.items():
-        assert sum(place.path.startswith(folder) for place in found) <= allowed
-    rest = [place for place in found if not place.path.startswith(tuple(PENDING))]
-    assert not rest, "ask npusim.ops (op_def, ops_where) instead"
+    assert not found, "ask npusim.ops (op_def, ops_where) instead"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import zero_point_of
+from npusim.ir.quant import Rounding, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise import f16_binary
 from npusim.kernels.elementwise.lut import map_pairs
@@ -20,11 +20,13 @@ from npusim.kernels.engines.eltwise import (
     add_on_tp_f16,
     binary,
 )
-from npusim.passes.requant import add_weights, requant_of
+from npusim.passes.requant import add_weights
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.bindings.fc import tp_rounding
 from npusim.runtime.broadcast import row_plan
 from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows, sum_rows_i16
 from npusim.runtime.memory_order import inverse
+from npusim.runtime.stored_requant import stored_requant
 from npusim.runtime.tables import (
     ENGINE_TYPES,
     Array,
@@ -75,6 +77,7 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
     a, b, ofm = _specs(node, graph)
     subtract, on_nn = node.op == "sub", node.engine is Engine.NN
     if a.dtype is b.dtype is ofm.dtype is DType.F16:
+        stored_requant(node, ofm, Rounding.TRUNCATE_F16 if on_nn else Rounding.NEAREST_F16)
         if on_nn:
             half = f16_binary.ADD_ON_NN
             return _bound(node, graph, lambda x, y: add_on_nn_f16(x, y, subtract), half)
@@ -85,8 +88,9 @@ def bind_as_layer(node: Node, graph: Graph) -> Step:
             where=f"layer {node.name!r} ({node.op} on {'NN' if on_nn else 'TP'})",
             rule="one type throughout; mixed types add on the shader",
         )
-    weights, requant = add_weights(a, b, subtract=subtract), requant_of(node, graph)
-    assert requant is not None  # every sum on NN and TP has one
+    weights = add_weights(a, b, subtract=subtract)
+    rounding = Rounding.HALF_EVEN_BEFORE_ZERO_POINT if on_nn else tp_rounding(ofm)
+    requant = stored_requant(node, ofm, rounding)
     add = add_on_nn if on_nn else add_on_tp
 
     def function(left: Array, right: Array) -> Array:
@@ -172,7 +176,8 @@ def _rectified(function: Function, ofm: TensorSpec) -> Function:
 
 def _key(node: Node, specs: Sequence[TensorSpec]) -> tuple[object, ...]:
     a, b, ofm = specs
-    return node.op, node.engine, node.attrs, a.quant, b.quant, ofm.dtype, ofm.quant
+    store = node.requant, ofm.dtype, ofm.quant
+    return node.op, node.engine, node.attrs, a.quant, b.quant, *store
 
 
 def _with_scalar(

@@ -9,12 +9,12 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, Conv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
-from npusim.ir.quant import Affine, zero_point_of
+from npusim.ir.quant import Affine, Rounding, zero_point_of
+from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.tp import nearest_f16, saturate
 from npusim.kernels.pack.geometry import pack_columns, pack_weights
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import fc as kernels
-from npusim.passes.requant import requant_of
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution.phases import (
@@ -24,6 +24,7 @@ from npusim.runtime.convolution.phases import (
     plain_phase,
     store_of,
 )
+from npusim.runtime.stored_requant import stored_requant
 from npusim.runtime.threads import run_rows
 
 
@@ -155,8 +156,8 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
             where=f"layer {node.name!r} ({node.op} on TP)",
             rule="the TP engine's fully connected layer keeps the type and has no input zero point",
         )
-    requant = requant_of(node, graph)
-    assert requant is not None  # the TP engine's accumulating operators have one
+    requant = stored_requant(node, ofm, tp_rounding(ofm))
+    scale = requant.multiplier * 2.0**-requant.shift
 
     def store(acc: Array) -> Array:
         acc = np.maximum(acc, np.float32(0)) if relu else acc
@@ -165,6 +166,15 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
         if isinstance(ofm.quant, Affine):
             affine = requant.multiplier, requant.shift, requant.zero_point
             return kernels.store_affine(acc, *affine, ofm.dtype.numpy)
-        return saturate(acc.astype(np.float64) * 2.0**-requant.shift, ofm.dtype.numpy)
+        return saturate(acc.astype(np.float64) * scale, ofm.dtype.numpy)
 
     return store
+
+
+def tp_rounding(ofm: TensorSpec) -> Rounding:
+    """Return how the TP engine rounds sums to a type."""
+    if ofm.dtype is DType.F16:
+        return Rounding.NEAREST_F16
+    if isinstance(ofm.quant, Affine):
+        return Rounding.HALF_EVEN_AFTER_ZERO_POINT
+    return Rounding.HALF_EVEN_BEFORE_ZERO_POINT

@@ -10,12 +10,12 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader import saturate, to_f16
 from npusim.kernels.windows import pool as kernels
-from npusim.passes.requant import average_weight, nn_requant
+from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.nn_layer import nn_layer
-from npusim.runtime.convolution.phases import Array, Convolution, plain_phase
+from npusim.runtime.convolution.phases import Array, Convolution, nn_store, plain_phase
 from npusim.runtime.memory_order import channels_last, from_channels_last
 from npusim.runtime.tables import scaling_of
 from npusim.runtime.threads import run_rows
@@ -52,10 +52,10 @@ def bind_nn_pool(node: Node, graph: Graph) -> Step:
     window = window_of(node, ifm)
     if window.kind is PoolKind.MAX:
         return max_step(window, ifm, ofm)
-    return average_on_nn(f"layer {node.name!r}", window, ifm, ofm)
+    return average_on_nn(node, window, ifm, ofm)
 
 
-def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
+def average_on_nn(node: Node, window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     """Return the step of an average as a depthwise convolution with one constant weight.
 
     Source: measured, docs/arithmetic/nn.md section 3.
@@ -71,13 +71,13 @@ def average_on_nn(where: str, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
     )
     return nn_layer(
         Convolution(
-            where=where,
+            where=f"layer {node.name!r}",
             ifm=ifm,
             ofm=ofm,
             weights=np.full((channels, 1, *window.kernel), average.value, ifm.dtype.numpy),
             weights_quant=average.quant,
             bias=np.zeros(channels, np.int64),
-            requant=nn_requant(ifm.quant, average.quant, ofm),
+            requant=nn_store(node, ofm),
             phases=(phase,),
             stride=window.stride,
             groups=channels,

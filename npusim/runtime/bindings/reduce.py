@@ -76,7 +76,7 @@ def bind_mean_on_nn(node: Node, graph: Graph) -> Step:
     _require_spatial(node, ifm)
     pixel = replace(ofm, shape=(*ifm.shape[:2], 1, 1))
     window = Window(PoolKind.AVG, (ifm.shape[2], ifm.shape[3]), (1, 1), (0, 0, 0, 0), True)
-    average = average_on_nn(f"layer {node.name!r}", window, ifm, pixel)
+    average = average_on_nn(node, window, ifm, pixel)
     return lambda codes: (average(codes)[0].reshape(ofm.shape),)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import GraphError
-from npusim.ir.graph import Graph, Node
+from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import (
     AffinePerChannel,
     Quant,
@@ -22,7 +22,7 @@ from npusim.ir.quant import (
 )
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.pack import geometry
-from npusim.passes.requant import requant_of
+from npusim.runtime.stored_requant import stored_requant
 
 Array = NDArray[Any]
 
@@ -116,10 +116,9 @@ def store_of(node: Node, graph: Graph) -> tuple[Requant, NDArray[np.float64] | N
     The shader multiplies by ``scale_in * scale_weights[o] / scale_out`` in double precision and
     rounds float16 to nearest. Source: measured, docs/arithmetic/shader.md rules 4.1 and 4.2.
     """
-    requant = requant_of(node, graph)
-    if requant is not None:
-        return requant, None
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
+    if node.engine is Engine.NN:
+        return nn_store(node, ofm), None
     weights = graph.spec(node.inputs[1])
     if ofm.dtype.is_float:
         return Requant(rounding=Rounding.NEAREST_F16), None
@@ -128,6 +127,13 @@ def store_of(node: Node, graph: Graph) -> tuple[Requant, NDArray[np.float64] | N
     factors = scale_of(ifm.quant) * np.array(steps, np.float64) / scale_of(ofm.quant)
     factors = np.broadcast_to(factors, (graph.constants[node.inputs[1]].shape[0],)).copy()
     return Requant(zero_point=zero_point_of(ofm.quant)), factors
+
+
+def nn_store(node: Node, ofm: TensorSpec) -> Requant:
+    """Return how a node on the NN engine stores its sums."""
+    if ofm.dtype.is_float:
+        return stored_requant(node, ofm, Rounding.TRUNCATE_F16, Rounding.NEAREST_F16)
+    return stored_requant(node, ofm, Rounding.HALF_EVEN_BEFORE_ZERO_POINT)
 
 
 def constant(node: Node, graph: Graph, position: int) -> Array:

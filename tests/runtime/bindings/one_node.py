@@ -1,6 +1,7 @@
 """Bind a single operator."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import infer_shapes
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
 
@@ -58,7 +60,7 @@ def one_node(
         tensors={spec.name: spec for spec in (*specs, *results)},
         constants={f"x{i}": value for i, value in known.items()},
     )
-    return bind(node, graph)
+    return bind(replace(node, requant=requant_of(node, graph)), graph)
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], form: Format) -> np.ndarray:

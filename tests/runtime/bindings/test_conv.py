@@ -1,5 +1,7 @@
 """Convolutions of the shader: a scale per channel in double precision, float16 to nearest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import infer_shapes
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
 
@@ -41,7 +44,7 @@ def run(ifm, weights, bias, quants, attrs, engine):
         tensors=tensors,
         constants={"w": weights, "b": bias},
     )
-    return bind(node, graph)(ifm)[0]
+    return bind(replace(node, requant=requant_of(node, graph)), graph)(ifm)[0]
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 64, 70]), st.booleans(), st.booleans())

@@ -1,5 +1,7 @@
 """Transposed convolutions against the defining scatter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import infer_shapes
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
 from npusim.runtime.memory_order import from_channels_last
@@ -68,7 +71,7 @@ def run(attrs, ifm, weights, bias, dtype, quants):
         tensors={"x": x, "w": w, "b": b, "y": y},
         constants={"w": weights, "b": bias},
     )
-    (result,) = bind(node, graph)(ifm)
+    (result,) = bind(replace(node, requant=requant_of(node, graph)), graph)(ifm)
     return result
 
 
@@ -175,4 +178,4 @@ def test_weights_must_be_known():
     )
     graph = Graph(name="g", nodes=(node,), inputs=names[:3], outputs=("y",), tensors=tensors)
     with pytest.raises(GraphError, match=r"layer 'up'.*input 1 \('w'\)"):
-        bind(node, graph)
+        bind(replace(node, requant=requant_of(node, graph)), graph)

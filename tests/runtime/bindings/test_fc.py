@@ -1,5 +1,6 @@
 """Fully connected layers: the engine changes the arithmetic."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
 
@@ -48,7 +50,7 @@ def layer(op, engine, dtype, shape, out_shape, weights, bias, attrs):
         tensors=tensors,
         constants={"w": weights, "b": bias},
     )
-    return bind(node, graph)
+    return bind(replace(node, requant=requant_of(node, graph)), graph)
 
 
 def draw_codes(rng, dtype, shape):

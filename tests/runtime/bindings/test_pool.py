@@ -1,5 +1,6 @@
 """Pooling on every engine against windows cut out one by one."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.tp import convert
 from npusim.ops import infer_shapes
+from npusim.passes.requant import requant_of
 from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
 from npusim.runtime.memory_order import from_channels_last
@@ -36,7 +38,7 @@ def pooled(op, engine, attrs, ifm, quants):
     (shape,) = infer_shapes(node, [x])
     y = TensorSpec(name="y", shape=shape, dtype=dtype, quant=quants[1])
     graph = Graph(name="g", nodes=(node,), inputs=("x",), outputs=("y",), tensors={"x": x, "y": y})
-    (result,) = bind(node, graph)(ifm)
+    (result,) = bind(replace(node, requant=requant_of(node, graph)), graph)(ifm)
     return result, x, y
 
 

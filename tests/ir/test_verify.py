@@ -1,0 +1,129 @@
+"""Every rule of the verifier, by a graph that breaks it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from npusim.errors import GraphError
+from npusim.ir.attrs import Pool2dAttrs, PoolKind
+from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine, Form
+from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant
+from npusim.ir.verify import verify
+from npusim.passes.pipeline import lower, optimize
+from tests.builder import Builder
+from tests.passes.engine_net import Net
+
+POOL = Pool2dAttrs(kind=PoolKind.MAX, kernel=(2, 2), stride=(2, 2))
+
+
+def float_graph():
+    builder = Builder()
+    return builder.done(builder.node("relu", [builder.input("x", 1, 4, 4, 4)], "y"))
+
+
+def quantized():
+    net = Net(DType.U8)
+    net.op("relu", net.op("pool2d", net.conv(net.x), attrs=POOL))
+    graph = net.assigned()
+    bare = tuple(replace(n, engine=None, form=None, reason="") for n in graph.nodes)
+    return graph.copy(nodes=bare)
+
+
+def with_spec(graph, name, **changes):
+    graph = graph.copy()
+    graph.tensors[name] = replace(graph.tensors[name], **changes)
+    if name in graph.constants and "dtype" in changes:
+        graph.constants[name] = graph.constants[name].astype(changes["dtype"].numpy)
+    return graph
+
+
+def with_node(graph, index, **changes):
+    nodes = list(graph.nodes)
+    nodes[index] = replace(nodes[index], **changes)
+    return graph.copy(nodes=tuple(nodes))
+
+
+def broken(graph, stage, words):
+    with pytest.raises(GraphError, match=words):
+        verify(graph, stage)
+
+
+def test_every_stage_takes_what_the_passes_make():
+    verify(optimize(float_graph()), "float")
+    verify(quantized(), "quantized")
+    verify(lower(quantized()), "quantized")
+    verify(lower(quantized()), "lowered")
+    verify(lower(quantized()))
+
+
+def test_a_float_graph_has_no_codes_and_no_places():
+    graph = float_graph()
+    broken(with_spec(graph, "x", quant=Affine(scale=1.0), dtype=DType.U8), "float", "is quantized")
+    for place in ({"engine": Engine.TP}, {"form": Form.COPY}, {"requant": Requant()}):
+        broken(with_node(graph, 0, **place), "float", "is placed already")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"quant": DynamicFixedPoint(fl=3)}, "u8 with DynamicFixedPoint"),
+        ({"quant": Affine(scale=1.0, zero_point=256)}, r"zero points \(256,\)(.|\n)*0 to 255"),
+        ({"quant": Affine(scale=1.0, zero_point=-1)}, r"zero points \(-1,\)"),
+        ({"quant": Affine(scale=1.0, zero_point=-129), "dtype": DType.I8}, "-128 to 127"),
+        (
+            {"quant": AffinePerChannel(scales=(1.0,) * 3, zero_points=(0,) * 3, axis=1)},
+            "3 scales and 3 zero points on axis 1",
+        ),
+        (
+            {"quant": AffinePerChannel(scales=(1.0,) * 8, zero_points=(0,) * 7, axis=1)},
+            "8 scales and 7 zero points",
+        ),
+        (
+            {"quant": AffinePerChannel(scales=(1.0,) * 8, zero_points=(0,) * 8, axis=4)},
+            "on axis 4",
+        ),
+        (
+            {"quant": AffinePerChannel(scales=(1.0,) * 8, zero_points=(0,) * 7 + (300,), axis=1)},
+            "300",
+        ),
+        ({"quant": Float()}, "holds u8 without parameters"),
+    ],
+)
+def test_parameters_are_those_of_the_type(changes, words):
+    broken(with_spec(quantized(), "x", **changes), "quantized", words)
+
+
+def test_weights_that_are_multiplied_have_parameters():
+    broken(with_spec(quantized(), "w0", quant=Float()), "quantized", "'w0' holds u8 without")
+
+
+def test_a_bias_has_one_value_a_result_in_steps_of_the_sums():
+    graph = with_spec(quantized(), "b0", quant=Affine(scale=0.05 * 0.05))
+    verify(graph, "quantized")
+    broken(
+        with_spec(graph, "b0", quant=Affine(scale=0.05)), "quantized", "has scale 0.05, its sums"
+    )
+    short = with_spec(graph, "b0", shape=(4,))
+    short.constants["b0"] = np.zeros(4, np.int32)
+    broken(short, "quantized", r"shape \(4,\), the weights \(8, 8, 1, 1\)")
+
+
+def test_a_lowered_graph_says_where_and_how_every_layer_runs():
+    graph = lower(quantized())
+    assert [node.form for node in graph.nodes] == [Form.CONVOLUTION, Form.FUSED, Form.ACTIVATION]
+    broken(with_node(graph, 2, engine=None), "lowered", "no engine or form")
+    broken(with_node(graph, 2, form=None), "lowered", "no engine or form")
+    broken(with_node(graph, 0, requant=None), "lowered", "convolution on NN has no requant")
+    broken(with_node(graph, 2, requant=Requant()), "lowered", "activation on TP has a requant")
+
+
+def test_a_fused_layer_alone_reads_its_carrier():
+    graph = lower(quantized())
+    pool = graph.nodes[1]
+    exposed = graph.copy(outputs=(*graph.outputs, pool.inputs[0]))
+    broken(exposed, "lowered", "its carrier is missing")
+    broken(with_node(graph, 1, inputs=("x",)), "lowered", "its carrier is missing")
+    other = with_node(graph, 0, form=Form.FULLY_CONNECTED)
+    broken(other, "lowered", "its carrier is missing")
