@@ -206,14 +206,19 @@ def progress_bar(shown: Console) -> Progress:
 
 @contextmanager
 def progress_of(shown: Console, text: str) -> Iterator[Callable[..., None]]:
-    """Show a progress bar; yield what is called with (done, total or 0, what was done last)."""
-    with progress_bar(shown) as bar:
-        task = bar.add_task(text, total=None)
+    """Yield what is called with (done, total or 0, what was done last); the first call shows it."""
+    bar = progress_bar(shown)
+    task = bar.add_task(text, total=None)
 
-        def told(done: int, total: int, *_: Any) -> None:
-            bar.update(task, completed=done, total=total or None, visible=done != total)
+    def told(done: int, total: int, *_: Any) -> None:
+        bar.start()  # does nothing when it was started
+        bar.update(task, completed=done, total=total or None, visible=done != total)
 
+    try:
         yield told
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def quantized(
