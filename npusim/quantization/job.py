@@ -20,7 +20,7 @@ from npusim.quantization.groups import named_concats
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
-from npusim.quantization.losses import losses
+from npusim.quantization.losses import SHOWN, losses
 from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
 
@@ -162,8 +162,11 @@ class Quantization:
         """Return measured ranges with those equal that have to be; say what that costs first."""
         era, apart = self.plan.toolkit, self.apart
         ranges = constrain(self.graph, measured, era=era, apart=apart)
-        for loss in losses(self.graph, measured, ranges, self.plan.scheme, era=era, apart=apart):
+        found = losses(self.graph, measured, ranges, self.plan.scheme, era=era, apart=apart)
+        for loss in found[:SHOWN]:
             log.warning("%s", loss.text())
+        if more := [loss.layer for loss in found[SHOWN:]]:
+            log.warning("%d more layers lose 3 bits or more: %s", len(more), ", ".join(more))
         return ranges
 
     def _calibrated(self, progress: Progress | None) -> Calibration:

@@ -1,17 +1,19 @@
 """What it costs a layer to share a range with others, and how to avoid that."""
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import scale_of
+from npusim.ops import keeps_codes
 from npusim.quantization.eras import DEFAULT_ERA, Era
 from npusim.quantization.groups import Group, groups
 from npusim.quantization.schemes import Range, Scheme, parameters
 
 LOST = 8.0  # a layer with less than 1/8 of the steps it would have alone: 3 bits
 CLIPPED = 0.05  # share of a concat's own range that a slice's range cuts off
-SHOWN = 6
+SHOWN = 6  # told one by one, the rest by name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +34,8 @@ class Loss:
         Quantization steps that the values span in the shared range and in their own.
     concat : str
         Layer id of the concat whose group sets the range.
-    others : tuple of str
-        What else feeds that concat: where to cut.
+    parts : tuple of str
+        The tensors that concat joins: where to cut.
     clipped : bool
         The range is narrower than the values.
     """
@@ -45,7 +47,7 @@ class Loss:
     steps: float
     steps_alone: float
     concat: str
-    others: tuple[str, ...]
+    parts: tuple[str, ...]
     clipped: bool
 
     def text(self) -> str:
@@ -58,11 +60,11 @@ class Loss:
                 f"(toolkit '1.7', --toolkit 1.7)"
             )
         where = f"tensor {self.tensor!r}" if self.tensor != self.layer else "the input"
-        lost = "every value is stored as zero or one step" if self.steps < 1 else "the rest is lost"
+        lost = "every value is stored as zero or one step" if self.steps < 1 else "finer differences are lost"
         return (
             f"{self.layer}: its values {own} share the range {shared} through {self.concat} and "
             f"span {self.steps:.3g} steps (alone: {self.steps_alone:.3g}): {lost}. Cut the model "
-            f"before {self.concat} (outputs={[self.tensor, *self.others]!r}) and join on the host, "
+            f"before {self.concat} (outputs={list(self.parts)!r}) and join on the host, "
             f"or keep its parts apart (--no-join {self.concat}, no_join=[{self.concat!r}]), or "
             f"raise these layers to dynamic_fixed_point-i16 ({where})"
         )
@@ -125,7 +127,7 @@ def _of_group(
         producer = producers.get(tensor)
         if clipped and (producer is None or producer.op != "concat"):
             continue  # its moves are cut with it
-        nearest = next((c for c in concats if tensor in c.inputs), concats[0])
+        nearest = _concat_below(graph, tensor) or concats[0]
         found.append(
             Loss(
                 layer=producer.layer_id if producer else tensor,
@@ -135,11 +137,23 @@ def _of_group(
                 steps=steps,
                 steps_alone=alone,
                 concat=nearest.layer_id,
-                others=tuple(name for name in nearest.inputs if name != tensor),
+                parts=graph.activations(nearest),
                 clipped=clipped,
             )
         )
     return found
+
+
+def _concat_below(graph: Graph, tensor: str) -> Node | None:
+    """Return the first concat that reads a tensor, directly or through moves."""
+    users, waiting = graph.consumers(), deque([tensor])
+    while waiting:
+        for user in users[waiting.popleft()]:
+            if user.op == "concat":
+                return user
+            if keeps_codes(user):
+                waiting.extend(user.outputs)
+    return None
 
 
 def _with_zero(bounds: Range) -> Range:

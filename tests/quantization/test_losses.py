@@ -82,3 +82,15 @@ def test_concat_that_slices_of_1_7_0_clip_is_named():
 def test_release_is_in_the_notes():
     ready = npusim.quantize(head(), samples(), toolkit="1.7.3", engine="npusim")
     assert any("toolkit 1.7.3" in note for note in ready.notes)
+
+
+def test_many_losses_are_told_by_name(caplog):
+    b = Builder()
+    x = b.input("x", 1, 2, 4, 4)
+    parts = [b.node("sigmoid", [x], f"s{i}") for i in range(9)]
+    parts.append(b.node("mul", [x, b.constant("k", np.array(639.0))], "boxes"))
+    graph = b.done(b.node("concat", parts, "out", AxisAttrs(axis=1)))
+    with caplog.at_level(logging.WARNING, "npusim"):
+        npusim.quantize(graph, samples(), engine="npusim")
+    assert len(caplog.messages) == 7
+    assert caplog.messages[6] == "3 more layers lose 3 bits or more: n_s6_7, n_s7_8, n_s8_9"

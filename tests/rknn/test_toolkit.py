@@ -53,3 +53,26 @@ def test_unknown_words_are_refused(new, config, rule, capfd):
     rknn.config(**config)
     assert rule in capfd.readouterr().err
     assert rknn.build(dataset="any.txt") == -1
+
+
+def test_both_steps_of_hybrid_quantization_follow_one_release(new, work, images, capfd):
+    weights = np.random.default_rng(3).normal(size=(3, 4, 2, 2)).astype(np.float32)
+    path = write_onnx(
+        work / "up.onnx",
+        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", strides=[2, 2])],
+        {"x": (1, 3, 8, 10)},
+        {"y": (1, 4, 16, 20)},
+        {"w": weights},
+    )
+    rknn = new(verbose=False)
+    rknn.config(toolkit="1.7.3")
+    assert rknn.load_onnx(path) == 0
+    assert rknn.hybrid_quantization_step1(dataset=images().path) == 0
+    first = [node.name for node in rknn._built.nodes]
+    (stem,) = {p.name.removesuffix(".quantization.cfg") for p in work.glob("*.quantization.cfg")}
+    files = (f"{stem}.json", f"{stem}.data", f"{stem}.quantization.cfg")
+    again = new(verbose=False)
+    assert again.hybrid_quantization_step2(*files) == 0, capfd.readouterr().err
+    assert [node.name for node in again._built.nodes] == first
+    assert first[0].endswith("_plane")
+    assert any("toolkit 1.7.3" in note for note in again._built.notes)
