@@ -48,7 +48,8 @@ def optimize(graph: Graph, *, level: int = 3, splits_deconv: bool = False) -> Gr
 
     ``splits_deconv`` lowers transposed convolutions as release 1.7.3 does.
     """
-    steps = (SPLIT_DECONV, *FLOAT_PASSES) if splits_deconv else FLOAT_PASSES
+    first, *others = FLOAT_PASSES
+    steps = (first, SPLIT_DECONV, *others) if splits_deconv else FLOAT_PASSES
     return run_pipeline(graph, steps, level=level)
 
 

@@ -23,11 +23,12 @@ def split_deconv(graph: Graph) -> Graph:
 
     ``<layer id>_plane`` is a transposed convolution of 1x1 with identity weights: the pixels, two
     apart, zeros between them. ``<layer id>_dual_conv`` is a convolution of 2x2 with the kernel
-    turned round, one zero on every side, and the bias. Their numbers come after all others, those
-    of the last transposed convolution first. Other kernels and strides stay: no file shows them.
+    turned round, one zero on every side, and the bias. Their numbers come after all others and the
+    inputs', those of the last transposed convolution first. Other kernels and strides stay: no file
+    shows them.
     """
     graph = graph.copy()
-    uid = max((node.uid for node in graph.nodes), default=0)
+    uid = max((node.uid for node in graph.nodes), default=0) + len(graph.inputs)
     nodes: list[Node] = []
     for node in reversed(graph.nodes):
         if not _is_split(graph, node):

@@ -60,7 +60,11 @@ class Loss:
                 f"(toolkit '1.7', --toolkit 1.7)"
             )
         where = f"tensor {self.tensor!r}" if self.tensor != self.layer else "the input"
-        lost = "every value is stored as zero or one step" if self.steps < 1 else "finer differences are lost"
+        lost = (
+            "every value is stored as zero or one step"
+            if self.steps < 1
+            else "finer differences are lost"
+        )
         return (
             f"{self.layer}: its values {own} share the range {shared} through {self.concat} and "
             f"span {self.steps:.3g} steps (alone: {self.steps_alone:.3g}): {lost}. Cut the model "

@@ -42,8 +42,8 @@ def test_layers_and_numbers_are_those_of_the_release():
     ready = quantized(upscaler(), "1.7.3")
     layers = [(node.layer_id, node.op) for node in ready.nodes]
     assert layers == [
-        ("n_d_1_plane_5", "deconv2d"),
-        ("n_d_1_dual_conv_6", "conv2d"),
+        ("n_d_1_plane_6", "deconv2d"),
+        ("n_d_1_dual_conv_7", "conv2d"),
         ("n_a_2", "add"),
         ("n_n_3", "batch_norm"),
         ("n_r_4", "relu"),
