@@ -8,7 +8,9 @@ import pytest
 
 import npusim
 from npusim.importers.onnx.numbering import numbered
+from npusim.ir.attrs import Conv2dAttrs, SplitAttrs
 from npusim.passes.pipeline import optimize
+from tests.builder import Builder
 from tests.quantization.vendor_nets import FILES, ROWS, net
 
 
@@ -47,3 +49,29 @@ def test_layer_ids_of_source_networks_are_those_of_the_files(name, shapes, layer
     stored = {row[0] for row in json.loads(ROWS.read_text())[name] if row[1] != "VARIABLE"}
     assert len(stored & known) == layers
     assert stored - known == {"input"}
+
+
+def test_layers_of_several_outputs_come_last_output_first():
+    b = Builder()
+    x = b.input("x", 1, 4, 2, 2)
+    graph = numbered(b.done(*(b.node("relu", [x], name) for name in "abc")))
+    assert {n.outputs[0]: n.uid for n in graph.nodes} == {"a": 5, "b": 4, "c": 3}
+
+
+def test_split_waits_until_its_last_part_is_asked_for():
+    b = Builder()
+    b.node("split", [b.input("x", 1, 4, 2, 2)], "p", SplitAttrs(axis=1, sizes=(2, 2)), ["q"])
+    b.node("relu", ["p"], "r")
+    b.node("relu", [b.node("relu", ["q"], "s")], "t")
+    graph = numbered(b.done(b.node("add", ["r", "t"], "y")))
+    assert {n.outputs[0]: n.uid for n in graph.nodes} == {"y": 1, "r": 2, "t": 3, "s": 4, "p": 5}
+
+
+def test_constants_of_sums_count_and_weights_do_not():
+    b = Builder()
+    x = b.input("x", 1, 1, 2, 2)
+    weights = [b.constant("w", [[[[1.0]]]]), b.constant("b", [0.0])]
+    b.node("conv2d", [x, *weights], "c", Conv2dAttrs())
+    b.node("add", ["c", b.constant("k", [1.0])], "s")
+    graph = numbered(b.done(b.node("add", ["s", "k"], "y")))
+    assert {n.outputs[0]: n.uid for n in graph.nodes} == {"y": 1, "s": 2, "c": 4}  # k has 3 and 5
