@@ -10,9 +10,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from npusim.kernels._jit import target_has
+from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.tiles.llvm_vectors import F32, Vectors
 from npusim.kernels.tiles.store_avx512 import V16F32, V16I32, V64I8, dot
-from npusim.kernels.windows.int8_conv_vnni import FEATURES
 
 CHAINS = 12  # independent sums: enough to hide the latency of an instruction
 
@@ -31,7 +31,7 @@ def seconds(call: Callable[[], object], repetitions: int = 15) -> float:
 def _chains(kind: ir.Type, step: Callable[..., ir.Value]) -> Callable[..., object]:
     def loop(typing_context, seed, count):  # type: ignore[no-untyped-def]
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            v = Vectors(context, builder, signature, arguments)
+            v = Vectors(context, builder)
             start = v.splat(arguments[0], 16)
             cells = [cgutils.alloca_once_value(builder, start) for _ in range(CHAINS)]
             with cgutils.for_range(builder, arguments[1]):
@@ -64,7 +64,7 @@ _fma_loop = _chains(V16F32, _multiply_add)
 
 def vnni_peak() -> float:
     """Return 8-bit multiply-adds per second of a loop of vpdpbusd; 0 where it does not exist."""
-    if not target_has(FEATURES):
+    if not target_has(AVX512_VNNI):
         return 0.0
     count = 200_000
     run = njit("i4(i4, i8)")(lambda seed, n: _vnni_loop(seed, n))

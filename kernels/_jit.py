@@ -43,7 +43,8 @@ def sources_digest() -> str:
 
 def primitive(function: Callable[..., Any]) -> Dispatcher:
     """Compile a helper for use inside kernels; types are inferred at each use."""
-    return njit(function, **_OPTIONS)
+    compiled: Dispatcher = njit(function, **_OPTIONS)
+    return compiled
 
 
 class Kernel:
@@ -117,9 +118,10 @@ class Kernel:
 @cache
 def target_features() -> frozenset[str]:
     """Return LLVM's names of the features of the processor that Numba compiles for."""
-    if config.CPU_NAME or config.CPU_FEATURES:  # the user asked for other code than the host's
-        chosen = (config.CPU_FEATURES or "").split(",")
-        return frozenset(name[1:] for name in chosen if name.startswith("+"))
+    name, features = (getattr(config, key) for key in ("CPU_NAME", "CPU_FEATURES"))
+    if name or features:  # the user asked for other code than the host's
+        chosen = (features or "").split(",")
+        return frozenset(feature[1:] for feature in chosen if feature.startswith("+"))
     try:
         host = binding.get_host_cpu_features()
     except RuntimeError:  # LLVM cannot tell on this system
@@ -162,7 +164,7 @@ def compile_all() -> Iterator[str]:
         _KERNELS[name].compile()
 
 
-def _enable_salted_cache(dispatcher: Dispatcher) -> None:
+def _enable_salted_cache(dispatcher: Any) -> None:
     dispatcher.enable_caching()
     # Private to Numba: hence the pinned range in pyproject.toml and tests/kernels/test_jit.py.
     cache_file = dispatcher._cache._cache_file

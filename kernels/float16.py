@@ -1,7 +1,8 @@
 """Half precision by bit pattern, as the engines read and write it.
 
 Numba has no float16 on the CPU: halves travel as uint16 bit patterns. Every function is exact; the
-engines know no infinity and no NaN.
+engines know no infinity and no NaN. On numpy's float16: ``engines.tp.read_f16`` and
+``nearest_f16``, ``engines.nn_store.cut_to_f16``.
 """
 
 import numpy as np

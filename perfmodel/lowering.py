@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from npusim.errors import GraphError
+from npusim.ir.attrs import Pool2dAttrs
 from npusim.ir.graph import Engine, Form
 from npusim.perfmodel import lower_convolution as products
 from npusim.perfmodel import lower_other as others
-from npusim.perfmodel.network import Layer, Network
+from npusim.perfmodel.network import Layer, Network, attrs_of
 from npusim.perfmodel.workload import NnWork, Work
 
 
@@ -52,14 +53,18 @@ def _lowered(layer: Layer, pool: Layer | None, network: Network) -> LoweredLayer
         return LoweredLayer(layer=layer, works=(), note="constant")
     works = _plan(layer)(layer, network)
     if pool is not None:
-        return LoweredLayer(layer=layer, works=(*works[:-1], _pooled(works[-1])), fused=(pool,))
+        return LoweredLayer(
+            layer=layer, works=(*works[:-1], _pooled(works[-1], pool, network)), fused=(pool,)
+        )
     return LoweredLayer(layer=layer, works=tuple(works), note=_note(layer, network))
 
 
-def _pooled(work: Work) -> NnWork:
-    """Return a convolution that stores the largest of every 2x2 results."""
+def _pooled(work: Work, pool: Layer, network: Network) -> NnWork:
+    """Return a convolution that stores the largest results of windows."""
     assert isinstance(work, NnWork)  # pools are fused into what the NN cores store
-    return replace(work, final_w=work.final_w // 2, final_h=work.final_h // 2, pool=2)
+    _, _, height, width = network.maps(pool.outputs[0])
+    size = attrs_of(pool, Pool2dAttrs).kernel[0]
+    return replace(work, final_w=width, final_h=height, pool=size)
 
 
 def _note(layer: Layer, network: Network) -> str:

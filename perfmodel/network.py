@@ -182,7 +182,7 @@ def from_graph(
 def _placed(graph: Graph, dtype: DType | None) -> Graph:
     if dtype is not None:
         return place(uniform(graph, dtype))
-    if all(node.form is not None for node in graph.nodes):
+    if graph.is_lowered:
         return graph
     real = any(graph.spec(name).dtype is DType.F32 for name in graph.inputs)
     return place(graph if graph.is_quantized or not real else uniform(graph, DType.F16))

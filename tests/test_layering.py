@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # layer -> npusim layers it may import besides itself
 ALLOWED = {
     "errors": set(),
+    "environment": {"errors"},
     "extras": {"errors"},
     "ir": {"errors"},
     "ops": {"ir", "errors"},
@@ -19,8 +20,17 @@ ALLOWED = {
     "passes": {"ops", "ir", "errors"},
     "importers": {"ops", "ir", "errors", "extras", "passes"},
     "exporters": {"passes", "ops", "ir", "errors"},
-    "reference": {"kernels", "exporters", "runtime.memory_order", "ops", "ir", "errors", "extras"},
-    "runtime": {"kernels", "passes", "ops", "ir", "errors"},
+    "reference": {
+        "kernels",
+        "exporters",
+        "runtime.memory_order",
+        "ops",
+        "ir",
+        "environment",
+        "errors",
+        "extras",
+    },
+    "runtime": {"kernels", "passes", "ops", "ir", "environment", "errors"},
     "quantization": {"runtime", "reference", "passes", "ops", "ir", "errors"},
     "conformance": {"runtime", "reference", "passes", "ops", "ir", "perfmodel", "errors"},
     "analysis": {"runtime", "reference", "quantization", "ops", "ir", "errors", "extras"},
@@ -55,6 +65,7 @@ ALLOWED = {
         "tuning",
         "ir",
         "perfmodel",
+        "environment",
         "errors",
     },
 }

@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to run in a bare checkout too
 
+from npusim.environment import MODELS
 from npusim.errors import NpusimError
 
 HERE = Path(__file__).resolve().parent
@@ -127,7 +128,7 @@ def load_list(path: Path = MODEL_LIST) -> tuple[tuple[Package, ...], tuple[Model
 
 def cache_folder() -> Path:
     """Return the model folder: ``NPUSIM_MODELS`` or the user's cache folder."""
-    if chosen := os.environ.get("NPUSIM_MODELS"):
+    if chosen := MODELS.read():
         return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"

@@ -1,46 +1,37 @@
 """Copies of many short runs of bytes, what joining and resizing of feature maps comes down to."""
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from npusim.kernels._jit import kernel
-from npusim.kernels.tiles.llvm_vectors import I8, Vectors
+from npusim.kernels.tiles.llvm_vectors import I8, vector_code
 
 _BLOCK = 32
 
 
-@intrinsic
-def copy_bytes(typing_context, source, source_at, target, target_at, count):
+@vector_code
+def copy_bytes(v, source, source_at, target, target_at, count):
     """Copy ``count`` bytes between flat byte arrays."""
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        _, source_at, _, target_at, count = arguments
-        source, target = v.at(v.data(0), source_at), v.at(v.data(2), target_at)
-        long = builder.icmp_signed(">=", count, v.number(_BLOCK))
-        with builder.if_else(long) as (blocks, bytewise):
-            with blocks:  # the last block may repeat some bytes
-                last = builder.sub(count, v.number(_BLOCK))
-                with cgutils.for_range_slice(
-                    builder, v.number(0), last, v.number(_BLOCK), last.type
-                ) as (at, _):
-                    v.store(v.load(v.at(source, at), I8, _BLOCK), v.at(target, at))
-                v.store(v.load(v.at(source, last), I8, _BLOCK), v.at(target, last))
-            with bytewise:
-                for size in (16, 8, 4, 2, 1):
-                    done = builder.and_(count, v.number(-2 * size))
-                    has = builder.icmp_signed(
-                        "!=", builder.and_(count, v.number(size)), v.number(0)
-                    )
-                    with builder.if_then(has):
-                        kind = ir.IntType(8 * size)
-                        read = builder.bitcast(v.at(source, done), kind.as_pointer())
-                        written = builder.bitcast(v.at(target, done), kind.as_pointer())
-                        builder.store(builder.load(read, align=1), written, align=1)
-        return context.get_dummy_value()
-
-    return types.void(source, source_at, target, target_at, count), generate
+    builder = v.builder
+    source, target = v.at(source.data, source_at), v.at(target.data, target_at)
+    long = builder.icmp_signed(">=", count, v.number(_BLOCK))
+    with builder.if_else(long) as (blocks, bytewise):
+        with blocks:  # the last block may repeat some bytes
+            last = builder.sub(count, v.number(_BLOCK))
+            with cgutils.for_range_slice(
+                builder, v.number(0), last, v.number(_BLOCK), last.type
+            ) as (at, _):
+                v.store(v.load(v.at(source, at), I8, _BLOCK), v.at(target, at))
+            v.store(v.load(v.at(source, last), I8, _BLOCK), v.at(target, last))
+        with bytewise:
+            for size in (16, 8, 4, 2, 1):
+                done = builder.and_(count, v.number(-2 * size))
+                has = builder.icmp_signed("!=", builder.and_(count, v.number(size)), v.number(0))
+                with builder.if_then(has):
+                    kind = ir.IntType(8 * size)
+                    read = builder.bitcast(v.at(source, done), kind.as_pointer())
+                    written = builder.bitcast(v.at(target, done), kind.as_pointer())
+                    builder.store(builder.load(read, align=1), written, align=1)
 
 
 @kernel(

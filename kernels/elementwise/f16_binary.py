@@ -1,4 +1,7 @@
-"""Binary element-wise arithmetic on halves, compiled. Halves travel as uint16 bit patterns."""
+"""Binary element-wise arithmetic on halves, compiled. Halves travel as uint16 bit patterns.
+
+Defined by ``engines.eltwise``: ``binary``, and ``add_on_nn_f16`` for sums of the NN engine.
+"""
 
 import numpy as np
 

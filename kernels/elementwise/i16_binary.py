@@ -1,111 +1,76 @@
-"""i16 sums and products of the shader, computed code by code: what ``eltwise.binary`` defines.
+"""i16 sums and products of the shader, computed code by code: what ``engines.eltwise`` defines.
 
 float32, every step rounded, products with ties upward. Rows and broadcasting as in
 ``lut.map_pairs``.
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from npusim.kernels._jit import kernel
-from npusim.kernels.tiles.llvm_vectors import F32, F64, I16, I32, Vectors
+from npusim.kernels.rounding import ROUND_F32, ROUND_F64
+from npusim.kernels.tiles.llvm_vectors import F32, F64, I16, I32, vector_code
 
 SUM, PRODUCT = range(2)
 _LANES = 16
-_MAGIC = 1.5 * 2.0**23  # added to a small number, leaves its nearest integer in the low bits
 _REALS = ir.VectorType(F32, _LANES)
 
 
 def _make_row(product):
     """Return an intrinsic that applies the operation to ``count`` codes of two flat arrays."""
 
-    def row(typing_context, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
-        def generate(context, builder, signature, arguments):
-            v = Vectors(context, builder, signature, arguments)
-            _, a_at, _, b_at, _, ofm_at, count, values = arguments
-            a, b, ofm = v.at(v.data(0), a_at), v.at(v.data(2), b_at), v.at(v.data(4), ofm_at)
-            a_scale, b_scale, inverse, low, high = (
-                v.splat(value, _LANES) for value in cgutils.unpack_tuple(builder, values)
-            )
+    @vector_code
+    def row(v, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
+        builder = v.builder
+        a, b, ofm = v.at(a.data, a_at), v.at(b.data, b_at), v.at(ofm.data, ofm_at)
+        a_scale, b_scale, inverse, low, high = (v.splat(scalar, _LANES) for scalar in scalars)
+        fma = v.function(f"llvm.fma.v{_LANES}f32", _REALS, [_REALS] * 3)
 
-            fma = v.function(f"llvm.fma.v{_LANES}f32", _REALS, [_REALS] * 3)
-
-            def multiplied(left, right):
-                """Return products rounded to float32, ties upward (``shader.multiply``)."""
-                value = builder.fmul(left, right)
-                rest = builder.call(fma, [left, right, builder.fneg(value)])
-                words = ir.VectorType(I32, _LANES)
-                sign = builder.ashr(builder.bitcast(value, words), v.constant(31, I32, _LANES))
-                step = builder.or_(sign, v.constant(1, I32, _LANES))  # 1, or -1 below zero
-                above = builder.add(builder.bitcast(value, words), step)
-                above = builder.bitcast(above, _REALS)
-                gap = builder.fsub(above, value)
-                tie = builder.fcmp_ordered("==", builder.fadd(rest, rest), gap)
-                return builder.select(tie, above, value)
-
-            def codes(left, right):
-                left = builder.fmul(builder.sitofp(left, _REALS), a_scale)
-                right = builder.fmul(builder.sitofp(right, _REALS), b_scale)
-                value = multiplied(left, right) if product else builder.fadd(left, right)
-                steps = v.clamp(builder.fmul(value, inverse), low, high)
-                total = builder.fadd(steps, v.constant(_MAGIC, F32, _LANES))
-                bits = builder.bitcast(total, ir.VectorType(I32, _LANES))
-                return builder.trunc(bits, ir.VectorType(I16, _LANES))
-
-            blocks = builder.sdiv(count, v.number(_LANES))
-            with cgutils.for_range(builder, blocks) as loop:
-                at = builder.mul(loop.index, v.number(_LANES))
-                pair = [v.load(v.at(place, at), I16, _LANES) for place in (a, b)]
-                v.store(codes(*pair), v.at(ofm, at))
-            done = builder.mul(blocks, v.number(_LANES))
-            with builder.if_then(builder.icmp_signed("<", done, count)):
-                left = builder.sub(count, done)
-                pair = [v.load_first(v.at(place, done), I16, _LANES, left) for place in (a, b)]
-                v.store_first(codes(*pair), v.at(ofm, done), left)
-            return context.get_dummy_value()
-
-        return types.void(a, a_at, b, b_at, ofm, ofm_at, count, scalars), generate
-
-    return intrinsic(row)
-
-
-@intrinsic
-def _weighted_row(typing_context, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
-    """Store ``clip(rne((a * a_weight + b * b_weight + bias) * scale), low, high)``, in float64."""
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        _, a_at, _, b_at, _, ofm_at, count, values = arguments
-        a, b, ofm = v.at(v.data(0), a_at), v.at(v.data(2), b_at), v.at(v.data(4), ofm_at)
-        wide = ir.VectorType(F64, _LANES)
-        a_weight, b_weight, bias, scale, low, high = (
-            v.splat(value, _LANES) for value in cgutils.unpack_tuple(builder, values)
-        )
-        fma = v.function(f"llvm.fma.v{_LANES}f64", wide, [wide] * 3)
-        magic = v.constant(1.5 * 2.0**52, F64, _LANES)
+        def multiplied(left, right):
+            """Return products rounded to float32, ties upward (``engines.shader.multiply``)."""
+            value = builder.fmul(left, right)
+            rest = builder.call(fma, [left, right, builder.fneg(value)])
+            words = ir.VectorType(I32, _LANES)
+            sign = builder.ashr(builder.bitcast(value, words), v.constant(31, I32, _LANES))
+            step = builder.or_(sign, v.constant(1, I32, _LANES))  # 1, or -1 below zero
+            above = builder.add(builder.bitcast(value, words), step)
+            above = builder.bitcast(above, _REALS)
+            gap = builder.fsub(above, value)
+            tie = builder.fcmp_ordered("==", builder.fadd(rest, rest), gap)
+            return builder.select(tie, above, value)
 
         def codes(left, right):
-            left, right = builder.sitofp(left, wide), builder.sitofp(right, wide)
-            total = builder.call(fma, [left, a_weight, bias])
-            total = builder.call(fma, [right, b_weight, total])
-            steps = builder.fsub(builder.call(fma, [total, scale, magic]), magic)
-            whole = builder.fptosi(v.clamp(steps, low, high), ir.VectorType(I32, _LANES))
-            return builder.trunc(whole, ir.VectorType(I16, _LANES))
+            left = builder.fmul(builder.sitofp(left, _REALS), a_scale)
+            right = builder.fmul(builder.sitofp(right, _REALS), b_scale)
+            value = multiplied(left, right) if product else builder.fadd(left, right)
+            steps = v.clamp(builder.fmul(value, inverse), low, high)
+            total = builder.fadd(steps, v.constant(ROUND_F32, F32, _LANES))
+            bits = builder.bitcast(total, ir.VectorType(I32, _LANES))
+            return builder.trunc(bits, ir.VectorType(I16, _LANES))
 
-        blocks = builder.sdiv(count, v.number(_LANES))
-        with cgutils.for_range(builder, blocks) as loop:
-            at = builder.mul(loop.index, v.number(_LANES))
-            pair = [v.load(v.at(place, at), I16, _LANES) for place in (a, b)]
-            v.store(codes(*pair), v.at(ofm, at))
-        done = builder.mul(blocks, v.number(_LANES))
-        with builder.if_then(builder.icmp_signed("<", done, count)):
-            left = builder.sub(count, done)
-            pair = [v.load_first(v.at(place, done), I16, _LANES, left) for place in (a, b)]
-            v.store_first(codes(*pair), v.at(ofm, done), left)
-        return context.get_dummy_value()
+        v.map_blocks(codes, (a, b), ofm, count, I16, _LANES)
 
-    return types.void(a, a_at, b, b_at, ofm, ofm_at, count, scalars), generate
+    return row
+
+
+@vector_code
+def _weighted_row(v, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
+    """Store ``clip(rne((a * a_weight + b * b_weight + bias) * scale), low, high)``, in float64."""
+    builder = v.builder
+    a, b, ofm = v.at(a.data, a_at), v.at(b.data, b_at), v.at(ofm.data, ofm_at)
+    wide = ir.VectorType(F64, _LANES)
+    a_weight, b_weight, bias, scale, low, high = (v.splat(scalar, _LANES) for scalar in scalars)
+    fma = v.function(f"llvm.fma.v{_LANES}f64", wide, [wide] * 3)
+    magic = v.constant(ROUND_F64, F64, _LANES)
+
+    def codes(left, right):
+        left, right = builder.sitofp(left, wide), builder.sitofp(right, wide)
+        total = builder.call(fma, [left, a_weight, bias])
+        total = builder.call(fma, [right, b_weight, total])
+        steps = builder.fsub(builder.call(fma, [total, scale, magic]), magic)
+        whole = builder.fptosi(v.clamp(steps, low, high), ir.VectorType(I32, _LANES))
+        return builder.trunc(whole, ir.VectorType(I16, _LANES))
+
+    v.map_blocks(codes, (a, b), ofm, count, I16, _LANES)
 
 
 _sum_row, _product_row = _make_row(False), _make_row(True)

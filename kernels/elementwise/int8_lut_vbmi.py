@@ -5,52 +5,36 @@ highest bit of a code chooses between the two halves.
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from npusim.kernels._jit import kernel
-from npusim.kernels.tiles.llvm_vectors import I8, Vectors
+from npusim.kernels.features import AVX512_VBMI
+from npusim.kernels.tiles.llvm_vectors import I8, vector_code
 
-FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512vbmi")
 _BYTES = 64
 _VECTOR = ir.VectorType(I8, _BYTES)
 
 
-@intrinsic
-def look_up(typing_context, ifm, table, ofm, first, last):
+@vector_code
+def look_up(v, ifm, table, ofm, first, last):
     """Set ``ofm[i] = table[ifm[i]]`` for first <= i < last."""
+    builder = v.builder
+    source, target = v.at(ifm.data, first), v.at(ofm.data, first)
+    count = builder.sub(last, first)
+    parts = [v.load(v.at(table.data, v.number(_BYTES * i)), I8, _BYTES) for i in range(4)]
+    two = v.function("llvm.x86.avx512.vpermi2var.qi.512", _VECTOR, [_VECTOR] * 3)
+    zeros = ir.Constant(_VECTOR, [0] * _BYTES)
 
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        _, _, _, first, last = arguments
-        source, target = v.at(v.data(0), first), v.at(v.data(2), first)
-        count = builder.sub(last, first)
-        parts = [v.load(v.at(v.data(1), v.number(_BYTES * i)), I8, _BYTES) for i in range(4)]
-        two = v.function("llvm.x86.avx512.vpermi2var.qi.512", _VECTOR, [_VECTOR] * 3)
-        zeros = ir.Constant(_VECTOR, [0] * _BYTES)
+    def found(codes):
+        low = builder.call(two, [parts[0], codes, parts[1]])
+        high = builder.call(two, [parts[2], codes, parts[3]])
+        return builder.select(builder.icmp_signed("<", codes, zeros), high, low)
 
-        def found(codes):
-            low = builder.call(two, [parts[0], codes, parts[1]])
-            high = builder.call(two, [parts[2], codes, parts[3]])
-            return builder.select(builder.icmp_signed("<", codes, zeros), high, low)
-
-        blocks = builder.sdiv(count, v.number(_BYTES))
-        with cgutils.for_range(builder, blocks) as loop:
-            at = builder.mul(loop.index, v.number(_BYTES))
-            v.store(found(v.load(v.at(source, at), I8, _BYTES)), v.at(target, at))
-        done = builder.mul(blocks, v.number(_BYTES))
-        with builder.if_then(builder.icmp_signed("<", done, count)):
-            left = builder.sub(count, done)
-            v.store_first(found(v.load_first(v.at(source, done), I8, _BYTES, left)),
-                          v.at(target, done), left)  # fmt: skip
-        return context.get_dummy_value()
-
-    return types.void(ifm, table, ofm, first, last), generate
+    v.map_blocks(found, (source,), target, count, I8, _BYTES)
 
 
 @kernel(
     "void(Array(u1, 1, 'C', readonly=True), Array(u1, 1, 'C', readonly=True), u1[::1], i8, i8)",
-    features=FEATURES,
+    features=AVX512_VBMI,
 )
 def map_bytes(ifm, table, ofm, first, last):
     """Set ``ofm[i] = table[ifm[i]]`` for first <= i < last. All arrays are flat."""

@@ -1,14 +1,15 @@
 """Code tables: functions of one or two stored codes, tabulated for every code.
 
 A function of 8-bit or 16-bit codes is a table of 256 or 65536 codes, one of two 8-bit operands a
-table of 65536. The tables are filled by the exact arithmetic of ``tptable``, ``shader`` and
-``eltwise`` when a network is loaded, so these loops only move codes. Codes are bit patterns: signed
-and float16 arrays are passed as unsigned views.
+table of 65536. The tables are filled by the exact arithmetic of ``engines.tp``, ``engines.shader``
+and ``engines.eltwise`` when a network is loaded, so these loops only move codes. Codes are bit
+patterns: signed and float16 arrays are passed as unsigned views.
 """
 
 import numpy as np
 
 from npusim.kernels._jit import kernel
+from npusim.kernels.rounding import ROUND_F32
 
 _READ = "Array({}, 1, 'C', readonly=True)"
 _BYTES, _WORDS, _OFFSETS = _READ.format("u1"), _READ.format("u2"), _READ.format("i8")
@@ -29,7 +30,7 @@ def map_codes(ifm, table, ofm, first, last):
 @kernel("void(Array(i2, 1, 'C', readonly=True), f4, f4, f4, i2[::1], i8, i8)")
 def clip_words(ifm, scale, low, high, ofm, first, last):
     """Set ``ofm[i] = clip(rne(ifm[i] * scale), low, high)``, scale a power of two; flat arrays."""
-    magic = np.float32(12582912)  # 1.5 * 2**23: the sum has its last bit at 1
+    magic = np.float32(ROUND_F32)
     for i in range(first, last):
         value = np.float32(ifm[i]) * scale
         value = value if value > low else low

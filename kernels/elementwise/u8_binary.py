@@ -1,23 +1,20 @@
-"""u8 element-wise arithmetic computed code by code: what ``eltwise`` defines, without tables.
+"""u8 element-wise arithmetic computed code by code: what ``engines.eltwise`` defines.
 
 Written as LLVM vectors of 32-bit words that hold four codes each: a word is taken apart by shifts,
 and its four results are put together again. Rows and broadcasting as in ``lut.map_pairs``.
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from npusim.kernels._jit import kernel
-from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, Vectors
+from npusim.kernels.rounding import ROUND_F32, ROUND_F32_BITS
+from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, vector_code
 
 SUM, PRODUCT = range(2)
 _WORDS = 16
 _CODES = 4 * _WORDS
 _INTEGERS, _REALS = ir.VectorType(I32, _WORDS), ir.VectorType(F32, _WORDS)
 _BYTES = ir.VectorType(I8, _CODES)
-_MAGIC = 1.5 * 2.0**23  # added to a small number, leaves its nearest integer in the low bits
-_MAGIC_BITS = 0x4B400000
 
 
 def _splat_number(v, number):
@@ -51,42 +48,27 @@ def _make_row(function):
     is the code.
     """
 
-    def row(typing_context, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
-        def generate(context, builder, signature, arguments):
-            v = Vectors(context, builder, signature, arguments)
-            _, a_at, _, b_at, _, ofm_at, count, values = arguments
-            a, b, ofm = v.at(v.data(0), a_at), v.at(v.data(2), b_at), v.at(v.data(4), ofm_at)
-            values = cgutils.unpack_tuple(builder, values)
-            apply = function(v, [v.splat(value, _WORDS) for value in values])
+    @vector_code
+    def row(v, a, a_at, b, b_at, ofm, ofm_at, count, scalars):
+        a, b, ofm = v.at(a.data, a_at), v.at(b.data, b_at), v.at(ofm.data, ofm_at)
+        apply = function(v, [v.splat(scalar, _WORDS) for scalar in scalars])
 
-            def codes(left, right):
-                pairs = zip(_numbers(v, left), _numbers(v, right), strict=True)
-                return _joined(v, [apply(*pair) for pair in pairs])
+        def codes(left, right):
+            pairs = zip(_numbers(v, left), _numbers(v, right), strict=True)
+            return _joined(v, [apply(*pair) for pair in pairs])
 
-            blocks = builder.sdiv(count, v.number(_CODES))
-            with cgutils.for_range(builder, blocks) as loop:
-                at = builder.mul(loop.index, v.number(_CODES))
-                pair = [v.load(v.at(place, at), I8, _CODES) for place in (a, b)]
-                v.store(codes(*pair), v.at(ofm, at))
-            done = builder.mul(blocks, v.number(_CODES))
-            with builder.if_then(builder.icmp_signed("<", done, count)):
-                left = builder.sub(count, done)
-                pair = [v.load_first(v.at(place, done), I8, _CODES, left) for place in (a, b)]
-                v.store_first(codes(*pair), v.at(ofm, done), left)
-            return context.get_dummy_value()
+        v.map_blocks(codes, (a, b), ofm, count, I8, _CODES)
 
-        return types.void(a, a_at, b, b_at, ofm, ofm_at, count, scalars), generate
-
-    return intrinsic(row)
+    return row
 
 
 def _weighted_sum(v, scalars):
     a_weight, b_weight, bias, scale, zero_out, low = scalars
     builder = v.builder
     fma = v.function(f"llvm.fma.v{_WORDS}f32", _REALS, [_REALS] * 3)
-    offset = builder.sub(builder.fptosi(zero_out, _INTEGERS), _splat_number(v, _MAGIC_BITS))
+    offset = builder.sub(builder.fptosi(zero_out, _INTEGERS), _splat_number(v, ROUND_F32_BITS))
     low, high = builder.fptosi(low, _INTEGERS), _splat_number(v, 255)
-    magic = v.constant(_MAGIC, F32, _WORDS)
+    magic = v.constant(ROUND_F32, F32, _WORDS)
 
     def apply(a, b):
         total = builder.call(fma, [b, b_weight, builder.call(fma, [a, a_weight, bias])])
@@ -101,7 +83,7 @@ def _weighted_sum(v, scalars):
 def _stored(v, value, low):
     """Return float32 as a code in the low byte: clipped, nearest integer, ties to even."""
     value = v.clamp(value, low, v.constant(255.0, F32, _WORDS))
-    return v.builder.bitcast(v.builder.fadd(value, v.constant(_MAGIC, F32, _WORDS)), _INTEGERS)
+    return v.builder.bitcast(v.builder.fadd(value, v.constant(ROUND_F32, F32, _WORDS)), _INTEGERS)
 
 
 def _shader_sum(v, scalars):
@@ -139,7 +121,7 @@ def weighted_sum(a, a_rows, b, b_rows, ofm, row_length, scalars, first, last):
     """Set ofm to ``clip(rne((a * a_weight + b * b_weight + bias) * scale) + zero_out, low, 255)``.
 
     ``scalars`` are a_weight, b_weight, bias, scale, zero_out, low. Sum and scale must fit, see
-    ``x86_store.fits``: one fused multiply-add rounds their exact product.
+    ``store_avx512.fits``: one fused multiply-add rounds their exact product.
     """
     for row in range(first, last):
         _sum_row(a, a_rows[row], b, b_rows[row], ofm, row * row_length, row_length, scalars)

@@ -1,11 +1,14 @@
 """Binary element-wise arithmetic of the shader and of the NN engine on stored codes.
 
 Numpy only: on 8-bit codes these functions fill the tables of ``lut.map_pairs``. Operands broadcast.
+Compiled forms of some of them: ``elementwise.u8_binary``, ``i16_binary``, ``f16_binary`` and
+``u8_sum_vnni``.
 
 Source: measured, docs/arithmetic/shader.md section 3 and docs/arithmetic/nn.md section 4.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,10 +23,10 @@ from npusim.kernels.engines.shader import (
     requantize,
     saturate,
 )
-from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16
-from npusim.kernels.windows.fc import store_affine
+from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16, store_affine
 
-Codes = NDArray[np.generic]
+Codes = NDArray[Any]
+Real = NDArray[Any]
 Scales = tuple[float, float, float]  # of both operands and of the result
 
 
@@ -38,7 +41,8 @@ def _power(a: F32, b: F32) -> F32:
     return np.where((a == 0) & (b <= 0), np.float32(np.nan), power)
 
 
-FUNCTIONS: Mapping[str, Callable[[F32, F32], F32]] = {
+# of real values, in whatever floating-point type they are
+FUNCTIONS: Mapping[str, Callable[[Real, Real], Real]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,

@@ -8,7 +8,9 @@ Source: measured, docs/arithmetic/nn.md rules 2.1 and 2.6.
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-LARGEST_F16 = np.float32(65504)
+from npusim.kernels.rounding import LARGEST_HALF
+
+LARGEST_F16 = np.float32(LARGEST_HALF)
 
 
 def rounding_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
@@ -18,7 +20,8 @@ def rounding_shift(value: NDArray[np.int64], shift: int) -> NDArray[np.int64]:
     shift = min(shift, 62)  # |value| < 2**61: from there on everything rounds to 0
     quotient = value >> shift
     rest, half = value - (quotient << shift), 1 << (shift - 1)
-    return quotient + ((rest > half) | ((rest == half) & (quotient & 1 == 1)))
+    up: NDArray[np.bool] = (rest > half) | ((rest == half) & (quotient & 1 == 1))
+    return quotient + up
 
 
 def store_integer(

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.engines.erf import erf
+from npusim.kernels.rounding import LARGEST_HALF, SMALLEST_HALF
 
 F32 = NDArray[np.float32]
 Scaling = tuple[float, int]  # scale and zero point; (1, 0) for float16
-TINY = np.float32(2.0**-14)
-_ROUNDS_TO_TINY = np.float32(2.0**-14 - 2.0**-25)  # half way to the largest subnormal
-LARGEST_F16 = np.float32(65504)
+TINY = np.float32(SMALLEST_HALF)
+_ROUNDS_TO_TINY = np.float32(SMALLEST_HALF - 2.0**-25)  # half way to the largest subnormal
+LARGEST_F16 = np.float32(LARGEST_HALF)
 LOG2_E = np.float32(1.442695040888963)
 LN_2 = np.float32(0.6931471805599453)
 ONE = np.float32(1)
@@ -39,14 +40,16 @@ def to_f16(value: F32) -> NDArray[np.float16]:
         return np.where(np.isnan(value), np.float32(-np.inf), value).astype(np.float16)
 
 
-def saturate(value: F32, dtype: DTypeLike) -> NDArray[np.generic]:
+def saturate(value: NDArray[np.floating], dtype: DTypeLike) -> NDArray[np.generic]:
     """Round to integers, ties to even, and clamp; NaN becomes code 0."""
     limits = np.iinfo(np.dtype(dtype))
     value = np.where(np.isnan(value), np.float32(0), value)
     if limits.bits > 16:  # not exact in float32; the largest float64 below 2**63 for 64 bits
         largest = min(float(limits.max), float(np.nextafter(2.0**63, 0)))
-        return np.clip(np.rint(value).astype(np.float64), limits.min, largest).astype(dtype)
-    return np.clip(np.rint(value), limits.min, limits.max).astype(dtype)
+        codes: NDArray[np.generic] = np.clip(np.rint(value).astype(np.float64), limits.min, largest)
+    else:
+        codes = np.clip(np.rint(value), limits.min, limits.max)
+    return codes.astype(dtype)
 
 
 def requantize(value: F32, dtype: DTypeLike, scaling: Scaling) -> NDArray[np.generic]:

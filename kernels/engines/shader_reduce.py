@@ -47,7 +47,8 @@ def sum_in_halves(value: F32, axes: Axes) -> NDArray[np.float16]:
     Groups of four, each sum cut to float16: ``t = cut(t + cut(sum of 4))``; axis by axis.
     """
     for axis in axes:
-        lines, total = np.moveaxis(_wide(value), axis, 0), np.float64(0.0)
+        lines = np.moveaxis(_wide(value), axis, 0)
+        total = np.zeros(lines.shape[1:])
         for k in range(0, len(lines), 4):
             total = cut_to_half(total + cut_to_half(lines[k : k + 4].sum(axis=0)))
         value = np.expand_dims(np.where(np.abs(total) < TINY, 0, total), axis).astype(np.float32)
@@ -99,7 +100,8 @@ def _shader_sum(value: F32, axis: int) -> F32:
 
 def _down_to_16_bits(value: F32) -> F32:
     mantissa, exponent = np.frexp(value.astype(np.float64))
-    return np.ldexp(np.floor(mantissa * 65536), exponent - 16).astype(np.float32)
+    cut: F32 = np.ldexp(np.floor(mantissa * 65536), exponent - 16).astype(np.float32)
+    return cut
 
 
 @_overflows
@@ -175,7 +177,8 @@ def normalize(
 @_overflows
 def matmul(a: F32, b: F32) -> F32:
     """Return the matrix product over the last two axes, one rounding."""
-    return np.matmul(_wide(a), _wide(b)).astype(np.float32)
+    product: F32 = np.matmul(_wide(a), _wide(b)).astype(np.float32)
+    return product
 
 
 @_overflows

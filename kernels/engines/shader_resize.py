@@ -49,7 +49,8 @@ def whole_steps(codes: NDArray[np.int16], fl: int) -> NDArray[np.int16]:
 def cut_to_half(value: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return values cut toward zero to 11 significant bits (exponent unlimited)."""
     mantissa, exponent = np.frexp(value.astype(np.float64))
-    return np.ldexp(np.trunc(mantissa * 2048), exponent - 11)
+    cut: NDArray[np.float64] = np.ldexp(np.trunc(mantissa * 2048), exponent - 11)
+    return cut
 
 
 def _halves(value: NDArray[np.float64]) -> NDArray[np.float64]:

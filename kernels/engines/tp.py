@@ -2,7 +2,8 @@
 
 Numpy only: these functions fill code tables when a network is loaded. All arithmetic is float64
 rounded to 16 significant bits after each step, which is exact because products of two such numbers
-need 32 bits.
+need 32 bits. Compiled: ``float16.nearest_half``, and the sums of fully connected layers in
+``windows.fc``.
 
 Source: measured, docs/arithmetic/tp.md.
 """
@@ -12,10 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from npusim.kernels.rounding import LARGEST_HALF, SMALLEST_HALF
+
 F64 = NDArray[np.float64]
 Scaling = tuple[float, int]  # scale and zero point; (1, 0) for float16
-TINY = 2.0**-14  # smallest normal float16; smaller magnitudes become 0
-LARGEST_F16 = 65504.0
+TINY = SMALLEST_HALF
 ENTRIES = 1024
 LAST_SEGMENT = 61440.0  # begin of the last one between two samples of a signed table
 LIMIT = 65535.0  # table entries saturate here; NaN becomes +LIMIT
@@ -55,20 +57,21 @@ def read_f16(codes: NDArray[np.float16]) -> F64:
 def read(codes: NDArray[np.generic], zero_point: int) -> F64:
     """Return codes as the TP sees them: the value of float16, ``q - zero_point`` of integers."""
     if codes.dtype == np.float16:
-        return read_f16(codes)
+        return read_f16(codes.view(np.float16))
     return codes.astype(np.float64) - zero_point
 
 
 def nearest_f16(value: F64) -> NDArray[np.float16]:
     """Round to float16, ties to even, saturating; below 2**-14 zero with the value's sign."""
-    half = np.clip(value, -LARGEST_F16, LARGEST_F16).astype(np.float16)
+    half = np.clip(value, -LARGEST_HALF, LARGEST_HALF).astype(np.float16)
     return np.where(np.abs(half) < np.float16(TINY), np.copysign(np.float16(0), half), half)
 
 
-def saturate(value: F64, dtype: DTypeLike) -> NDArray[np.generic]:
+def saturate(value: NDArray[np.floating], dtype: DTypeLike) -> NDArray[np.generic]:
     """Round to integers, ties to even, and clamp to an integer type."""
     limits = np.iinfo(np.dtype(dtype))
-    return np.clip(np.rint(value), limits.min, limits.max).astype(dtype)
+    codes: NDArray[np.generic] = np.clip(np.rint(value), limits.min, limits.max).astype(dtype)
+    return codes
 
 
 def store(value: F64, dtype: DTypeLike, zero_point: int) -> NDArray[np.generic]:
@@ -76,6 +79,18 @@ def store(value: F64, dtype: DTypeLike, zero_point: int) -> NDArray[np.generic]:
     if np.dtype(dtype) == np.float16:
         return nearest_f16(value)
     return saturate(round_tp(value + zero_point), dtype)
+
+
+def store_affine(
+    acc: NDArray[np.float32], multiplier: int, shift: int, zero_point: int, dtype: DTypeLike
+) -> NDArray[np.generic]:
+    """Store sums as asymmetric integers: ``sat(rne(f32(f32(acc * scale) + zero_point)))``.
+
+    ``scale`` is ``multiplier * 2**-shift``. Measured: 0 of 150000 differ, ties and sums beyond 2^24
+    among them.
+    """
+    product = (acc.astype(np.float64) * (multiplier * 2.0**-shift)).astype(np.float32)
+    return saturate(product + np.float32(zero_point), dtype)
 
 
 def ratio(numerator: float, denominator: float) -> float:
@@ -106,7 +121,7 @@ def grid(odd: bool = False) -> F64:
     """
     index = np.arange(ENTRIES)
     if odd:
-        exponent, fraction, sign = index >> 5, (index & 31) / 32, np.float64(1.0)
+        exponent, fraction, sign = index >> 5, (index & 31) / 32, np.ones(ENTRIES)
     else:
         exponent, fraction = index >> 4 & 31, (index & 15) / 16
         sign = np.where(index >> 9, -1.0, 1.0)

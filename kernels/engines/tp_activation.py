@@ -56,7 +56,8 @@ def _gelu(value: F32) -> F32:
 
 
 def _hard_sigmoid(value: F32, alpha: float, beta: float) -> F32:
-    return np.clip(value * np.float32(alpha) + np.float32(beta), 0, 1)
+    result: F32 = np.clip(value * np.float32(alpha) + np.float32(beta), 0, 1)
+    return result
 
 
 def _abs_table() -> F64:

@@ -1,4 +1,4 @@
-"""Weights of a depthwise convolution for ``x86_depthwise``. Numpy only; done once, at load time.
+"""Weights of a depthwise convolution for ``int8_depthwise_vnni``. Numpy only; once, at load time.
 
 A *band* is a few output rows that are computed together. The input rows under it are taken four at
 a time, so one group of four bytes (a channel's inputs in four rows of one column) serves all rows

@@ -7,17 +7,18 @@ would ask for.
 """
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npusim.kernels.tiles.fma import PANEL
 
+Number = TypeVar("Number", bound=np.generic)
 LINE_BYTES = 64  # of a cache line: a vector that crosses two costs two loads
 
 
-def aligned(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def aligned(values: NDArray[Number]) -> NDArray[Number]:
     """Return a flat copy that begins at a cache line."""
     memory = np.empty(values.nbytes + LINE_BYTES, np.uint8)
     first = -memory.ctypes.data % LINE_BYTES

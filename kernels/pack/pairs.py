@@ -79,7 +79,7 @@ class PairPasses(NamedTuple):
 def pack_depthwise_pairs(
     weights: NDArray[np.int64], places: Sequence[tuple[int, int]], stride: int, band: int
 ) -> PairPasses:
-    """Pack i16 weights (channels, taps); see ``pack_depthwise.pack_depthwise``."""
+    """Pack i16 weights (channels, taps); see ``pack.depthwise.pack_depthwise``."""
     channels = weights.shape[0]
     spread, columns = spread_rows(weights, places, stride, band, 2)
     groups, width = spread.shape[:2]

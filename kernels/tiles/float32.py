@@ -7,64 +7,38 @@ what the machine has, and a machine without fused multiply-add computes the same
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
+
+from npusim.kernels.tiles.llvm_vectors import F32, vector_code
 
 ROWS = 8
 LANES = 16
-
-_INT = ir.IntType(64)
-_VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_FMA = f"llvm.fma.v{LANES}f32"
+_VECTOR = ir.VectorType(F32, LANES)
 
 
-def _splat(builder, scalar):
-    undefined = ir.Constant(_VECTOR, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(first, undefined, lanes)
-
-
-@intrinsic
-def multiply_add_tile(typing_context, ifm, starts, offset, weights, weights_start, length, sums):
+@vector_code
+def multiply_add_tile(v, ifm, starts, offset, weights, weights_start, length, sums):
     """Add ``sum_k ifm[starts[i] + offset + k] * weights[weights_start + LANES * k + j]``.
 
     ``sums`` is float32 [ROWS * LANES], entry i * LANES + j; ``ifm`` and ``weights`` are flat
     float32, ``starts`` is int64 [ROWS]. The sums of one call continue those of the call before.
     """
-
-    def generate(context, builder, signature, arguments):
-        def pointer(position):
-            array_type = signature.args[position]
-            return context.make_array(array_type)(context, builder, arguments[position]).data
-
-        def constant(number):
-            return ir.Constant(_INT, number)
-
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), _FMA
-        )
-        flat, starts_data = pointer(0), pointer(1)
-        panel = builder.gep(pointer(3), [arguments[4]])
-        sums_data = pointer(6)
-        rows, places, chains = [], [], []
-        for row in range(ROWS):
-            start = builder.load(builder.gep(starts_data, [constant(row)]))
-            rows.append(builder.gep(flat, [builder.add(start, arguments[2])]))
-            place = builder.gep(sums_data, [constant(row * LANES)])
-            places.append(builder.bitcast(place, _VECTOR.as_pointer()))
-            chains.append(cgutils.alloca_once(builder, _VECTOR))
-            builder.store(builder.load(places[row], align=4), chains[row])
-        with cgutils.for_range(builder, arguments[5]) as loop:
-            line = builder.gep(panel, [builder.mul(loop.index, constant(LANES))])
-            column = builder.load(builder.bitcast(line, _VECTOR.as_pointer()), align=4)
-            for row in range(ROWS):
-                factor = _splat(builder, builder.load(builder.gep(rows[row], [loop.index])))
-                total = builder.call(fma, [factor, column, builder.load(chains[row])])
-                builder.store(total, chains[row])
-        for row in range(ROWS):
-            builder.store(builder.load(chains[row]), places[row], align=4)
-        return context.get_dummy_value()
-
-    arguments = (ifm, starts, offset, weights, weights_start, length, sums)
-    return types.void(*arguments), generate
+    builder = v.builder
+    fma = v.function(f"llvm.fma.v{LANES}f32", _VECTOR, [_VECTOR] * 3)
+    flat, starts = ifm.data, starts.data
+    panel, sums = v.at(weights.data, weights_start), sums.data
+    rows, places, chains = [], [], []
+    for row in range(ROWS):
+        start = builder.load(v.at(starts, v.number(row)))
+        rows.append(v.at(flat, builder.add(start, offset)))
+        places.append(v.at(sums, v.number(row * LANES)))
+        chains.append(cgutils.alloca_once(builder, _VECTOR))
+        builder.store(v.load(places[row], F32, LANES), chains[row])
+    with cgutils.for_range(builder, length) as loop:
+        line = v.at(panel, builder.mul(loop.index, v.number(LANES)))
+        column = v.load(line, F32, LANES)
+        for row, chain in zip(rows, chains, strict=True):
+            factor = v.splat(builder.load(v.at(row, loop.index)), LANES)
+            builder.store(builder.call(fma, [factor, column, builder.load(chain)]), chain)
+    for place, chain in zip(places, chains, strict=True):
+        v.store(builder.load(chain), place)

@@ -7,15 +7,13 @@ the bits are the same.
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from npusim.kernels._jit import target_features
-from npusim.kernels.tiles.llvm_vectors import F64, Vectors
+from npusim.kernels.tiles.llvm_vectors import F64, vector_code
 
 PANEL = 64  # columns of a packed panel of weights
 ROWS = 6
-
 
 _FEATURES = target_features()
 VECTOR_BYTES = 64 if "avx512f" in _FEATURES else 32 if "avx" in _FEATURES else 16
@@ -32,55 +30,46 @@ def _make_tile(vectors, own_channels):
     one.
     """
 
+    @vector_code
     def tile(
-        typing_context, ifm, starts, pixel, shift, offsets, first, last, weights, column, sums,
-        sums_at,
+        v, ifm, starts, pixel, shift, offsets, first, last, weights, column, sums, sums_at
     ):  # fmt: skip
-        def generate(context, builder, signature, arguments):
-            v = Vectors(context, builder, signature, arguments)
-            _, _, pixel, shift, _, first, last, _, column, _, sums_at = arguments
-            scalar = context.get_data_type(signature.args[0].dtype)
-            lanes = LANES_F64 if scalar == F64 else LANES_F32
-            vector = ir.VectorType(scalar, lanes)
-            name = f"llvm.fmuladd.v{lanes}{'f64' if scalar == F64 else 'f32'}"
-            multiply_add = v.function(name, vector, [vector] * 3)
-            starts = v.at(v.data(1), pixel)
-            offsets = v.at(v.data(4), first)
-            panel = v.at(v.data(7), column)
-            sums = v.at(v.data(9), builder.add(sums_at, column))
-            base = v.at(v.data(0), builder.add(shift, column) if own_channels else shift)
-            rows, chains = [], []
+        builder, scalar = v.builder, ifm.kind
+        lanes = LANES_F64 if scalar == F64 else LANES_F32
+        vector = ir.VectorType(scalar, lanes)
+        name = f"llvm.fmuladd.v{lanes}{'f64' if scalar == F64 else 'f32'}"
+        multiply_add = v.function(name, vector, [vector] * 3)
+        starts = v.at(starts.data, pixel)
+        offsets = v.at(offsets.data, first)
+        panel = v.at(weights.data, column)
+        sums = v.at(sums.data, builder.add(sums_at, column))
+        base = v.at(ifm.data, builder.add(shift, column) if own_channels else shift)
+        rows, chains = [], []
+        for row in range(ROWS):
+            rows.append(v.at(base, builder.load(v.at(starts, v.number(row)))))
+            chains.append([cgutils.alloca_once(builder, vector) for _ in range(vectors)])
+            for j, chain in enumerate(chains[row]):
+                begin = v.at(sums, v.number(row * PANEL + j * lanes))
+                builder.store(v.load(begin, scalar, lanes), chain)
+        with cgutils.for_range(builder, builder.sub(last, first)) as loop:
+            line = v.at(panel, builder.mul(loop.index, v.number(PANEL)))
+            columns = [
+                v.load(v.at(line, v.number(j * lanes)), scalar, lanes) for j in range(vectors)
+            ]
+            offset = builder.load(v.at(offsets, loop.index))
             for row in range(ROWS):
-                rows.append(v.at(base, builder.load(v.at(starts, v.number(row)))))
-                chains.append([cgutils.alloca_once(builder, vector) for _ in range(vectors)])
+                place = v.at(rows[row], offset)
+                shared = None if own_channels else v.splat(builder.load(place), lanes)
                 for j, chain in enumerate(chains[row]):
-                    begin = v.at(sums, v.number(row * PANEL + j * lanes))
-                    builder.store(v.load(begin, scalar, lanes), chain)
-            with cgutils.for_range(builder, builder.sub(last, first)) as loop:
-                line = v.at(panel, builder.mul(loop.index, v.number(PANEL)))
-                columns = [
-                    v.load(v.at(line, v.number(j * lanes)), scalar, lanes) for j in range(vectors)
-                ]
-                offset = builder.load(v.at(offsets, loop.index))
-                for row in range(ROWS):
-                    place = v.at(rows[row], offset)
-                    shared = None if own_channels else v.splat(builder.load(place), lanes)
-                    for j, chain in enumerate(chains[row]):
-                        factor = shared or v.load(v.at(place, v.number(j * lanes)), scalar, lanes)
-                        arguments = [factor, columns[j], builder.load(chain)]
-                        builder.store(builder.call(multiply_add, arguments), chain)
-            for row in range(ROWS):
-                for j, chain in enumerate(chains[row]):
-                    place = v.at(sums, v.number(row * PANEL + j * lanes))
-                    v.store(builder.load(chain), place)
-            return context.get_dummy_value()
+                    factor = shared or v.load(v.at(place, v.number(j * lanes)), scalar, lanes)
+                    total = builder.call(multiply_add, [factor, columns[j], builder.load(chain)])
+                    builder.store(total, chain)
+        for row in range(ROWS):
+            for j, chain in enumerate(chains[row]):
+                place = v.at(sums, v.number(row * PANEL + j * lanes))
+                v.store(builder.load(chain), place)
 
-        arguments = (
-            ifm, starts, pixel, shift, offsets, first, last, weights, column, sums, sums_at,
-        )  # fmt: skip
-        return types.void(*arguments), generate
-
-    return intrinsic(tile)
+    return tile
 
 
 # for r in ROWS rows and the tile's columns j from ``column`` on:

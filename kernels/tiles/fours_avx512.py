@@ -4,10 +4,9 @@ fours[i] = bytes first[i], second[i], third[i], fourth[i]
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
-from npusim.kernels.tiles.llvm_vectors import I8, Vectors
+from npusim.kernels.tiles.llvm_vectors import I8, vector_code
 from npusim.kernels.tiles.store_avx512 import V16I32, V64I8, order
 
 BLOCK = 64
@@ -33,17 +32,10 @@ def unpack(v, left, right, size):
 def _make_interleave(size):
     """Return an intrinsic that writes the first ``size`` bytes of every four."""
 
-    def interleave(typing_context, first, second, third, fourth, flip, target, count):
-        arguments = (first, second, third, fourth, flip, target, count)
-        return types.void(*arguments), _generator(size)
-
-    return intrinsic(interleave)
-
-
-def _generator(size):
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        *sources, flip, target, count = arguments
+    @vector_code
+    def interleave(v, first, second, third, fourth, flip, target, count):
+        builder = v.builder
+        sources = (first, second, third, fourth)
         sources = [builder.inttoptr(source, I8.as_pointer()) for source in sources]
         target = builder.inttoptr(target, I8.as_pointer())
         flipped = builder.icmp_signed("!=", flip, v.number(0))
@@ -83,9 +75,8 @@ def _generator(size):
             left = builder.sub(count, done)
             rest = [v.load_first(v.at(source, done), I8, BLOCK, left) for source in sources]
             write([builder.xor(row, flip) for row in rest], done)
-        return context.get_dummy_value()
 
-    return generate
+    return interleave
 
 
 # (first, second, third, fourth, flip, target, count): write ``count`` groups from rows of bytes,

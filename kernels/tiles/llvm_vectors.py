@@ -1,10 +1,56 @@
-"""Short names for the LLVM vector code that the register tiles are written in."""
+"""How kernels are written in LLVM vectors: ``vector_code`` and short names for its instructions."""
+
+import inspect
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
+
+
+def vector_code(generate):
+    """Make an intrinsic of a function that writes its code; the intrinsic returns nothing.
+
+    ``generate(v, ...)`` gets a ``Vectors`` and the arguments of the call under its own parameter
+    names: arrays as ``ArrayArgument``, numbers as LLVM values, tuples as lists of those.
+    """
+    of_vectors, *parameters = inspect.signature(generate).parameters.values()
+
+    def typed(typing_context, *arguments):
+        return types.void(*arguments), emit
+
+    def emit(context, builder, signature, arguments):
+        v = Vectors(context, builder)
+        generate(v, *(v.argument(*pair) for pair in zip(signature.args, arguments, strict=True)))
+        return context.get_dummy_value()
+
+    typed.__name__, typed.__doc__ = generate.__name__, generate.__doc__
+    typed.__signature__ = inspect.Signature([of_vectors, *parameters])  # what Numba checks calls by
+    return intrinsic(typed)
+
+
+class ArrayArgument:
+    """An array that was passed to an intrinsic."""
+
+    def __init__(self, v, array_type, value):
+        self._v, self._type, self._value = v, array_type, value
+        self.kind = v.context.get_data_type(array_type.dtype)  # LLVM type of an element
+
+    @property
+    def data(self):
+        """The address of the first element."""
+        return self._array().data
+
+    @property
+    def size(self):
+        """The length of a one-dimensional array."""
+        return self._v.builder.extract_value(self._array().shape, 0)
+
+    def _array(self):
+        context = self._v.context
+        return context.make_array(self._type)(context, self._v.builder, self._value)
 
 
 class Vectors:
@@ -12,29 +58,20 @@ class Vectors:
 
     Parameters
     ----------
-    context, builder, signature, arguments
+    context, builder
         As Numba hands them to the code generator of an intrinsic.
     """
 
-    def __init__(self, context, builder, signature, arguments):
+    def __init__(self, context, builder):
         self.context, self.builder = context, builder
-        self.signature, self.arguments = signature, arguments
 
-    def data(self, position):
-        """Return the data pointer of an array argument."""
-        array_type = self.signature.args[position]
-        array = self.context.make_array(array_type)(
-            self.context, self.builder, self.arguments[position]
-        )
-        return array.data
-
-    def size(self, position):
-        """Return the length of a one-dimensional array argument."""
-        array_type = self.signature.args[position]
-        array = self.context.make_array(array_type)(
-            self.context, self.builder, self.arguments[position]
-        )
-        return self.builder.extract_value(array.shape, 0)
+    def argument(self, kind, value):
+        """Return an argument of type ``kind`` as ``vector_code`` passes it on."""
+        if isinstance(kind, types.Array):
+            return ArrayArgument(self, kind, value)
+        if isinstance(kind, types.BaseTuple):
+            return cgutils.unpack_tuple(self.builder, value)
+        return value
 
     def number(self, value, kind=I64):
         """Return a constant."""
@@ -107,6 +144,24 @@ class Vectors:
                 self.store(value, pointer)
             with some:
                 self.store_first(value, pointer, count)
+
+    def map_blocks(self, function, sources, target, count, kind, lanes):
+        """Store ``function(vectors of each source)`` for ``count`` elements, whole vectors first.
+
+        Sources and target are addresses of elements of type ``kind``; of the last vector only what
+        is left is read and written.
+        """
+        builder = self.builder
+        blocks = builder.sdiv(count, self.number(lanes))
+        with cgutils.for_range(builder, blocks) as loop:
+            at = builder.mul(loop.index, self.number(lanes))
+            vectors = [self.load(self.at(source, at), kind, lanes) for source in sources]
+            self.store(function(*vectors), self.at(target, at))
+        done = builder.mul(blocks, self.number(lanes))
+        with builder.if_then(builder.icmp_signed("<", done, count)):
+            left = builder.sub(count, done)
+            vectors = [self.load_first(self.at(s, done), kind, lanes, left) for s in sources]
+            self.store_first(function(*vectors), self.at(target, done), left)
 
     def function(self, name, result, arguments):
         """Return a declared function of the module."""

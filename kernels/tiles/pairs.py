@@ -1,7 +1,7 @@
 """Register tiles of products of 16-bit numbers, two at a time, with exact sums.
 
 ``vpdpwssd`` (AVX512-VNNI) or ``vpmaddwd`` and an addition (AVX2) add two products per 32-bit lane.
-The pairs come in chunks whose sums cannot leave 32 bits (``pack_pairs``). After each chunk the
+The pairs come in chunks whose sums cannot leave 32 bits (``pack.pairs``). After each chunk the
 upper part of a lane moves to a second accumulator:
 
     high += low >> 16;  low &= 0xFFFF        total = high * 2**16 + low
@@ -10,11 +10,10 @@ so sums are exact up to 48 bits; the low accumulator alone would hold them modul
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from npusim.kernels.tiles.fma import PANEL
-from npusim.kernels.tiles.llvm_vectors import I8, I16, I32, Vectors
+from npusim.kernels.tiles.llvm_vectors import I8, I16, I32, vector_code
 
 _BYTES = 4 * PANEL  # of packed weights per pair
 _NAMES = {16: "llvm.x86.avx512.vpdpwssd.512", 8: "llvm.x86.avx2.pmadd.wd"}
@@ -41,73 +40,61 @@ def make_tile(rows, vectors, lanes, carries):
     count 16-bit numbers from there.
     """
 
+    @vector_code
     def tile(
-        typing_context, source, in_starts, pixel, offsets, chunks, begin, end, weights, column,
-        low_starts, high_starts, lane, low, high,
+        v, source, in_starts, pixel, offsets, chunks, begin, end, weights, column, low_starts,
+        high_starts, lane, low, high,
     ):  # fmt: skip
-        def generate(context, builder, signature, arguments):
-            v = Vectors(context, builder, signature, arguments)
-            source, _, pixel, _, _, begin, end, _, column, _, _, lane, _, _ = arguments
-            base = builder.inttoptr(source, I16.as_pointer())
-            in_starts, offsets, chunks = v.at(v.data(1), pixel), v.data(3), v.data(4)
-            weights = builder.bitcast(v.data(7), I8.as_pointer())
-            weights = v.at(weights, builder.mul(column, v.number(4)))
-            low, high = v.at(v.data(12), column), v.at(v.data(13), column)
+        builder = v.builder
+        base = builder.inttoptr(source, I16.as_pointer())
+        in_starts, offsets, chunks = v.at(in_starts.data, pixel), offsets.data, chunks.data
+        weights = builder.bitcast(weights.data, I8.as_pointer())
+        weights = v.at(weights, builder.mul(column, v.number(4)))
+        low, high = v.at(low.data, column), v.at(high.data, column)
 
-            def cells(position):
-                begin = v.at(v.data(position), builder.add(lane, column))
-                columns = [
-                    v.load(v.at(begin, v.number(lanes * j)), I32, lanes) for j in range(vectors)
-                ]
-                found = [
-                    [cgutils.alloca_once(builder, ir.VectorType(I32, lanes)) for _ in columns]
-                    for _ in range(rows)
-                ]
-                for row in found:
-                    for value, cell in zip(columns, row, strict=True):
-                        builder.store(value, cell)
-                return found
-
-            sums, carried = cells(9), cells(10)
-            places = [
-                v.at(base, builder.load(v.at(in_starts, v.number(row)))) for row in range(rows)
+        def cells(starts):
+            first = v.at(starts.data, builder.add(lane, column))
+            columns = [v.load(v.at(first, v.number(lanes * j)), I32, lanes) for j in range(vectors)]
+            found = [
+                [cgutils.alloca_once(builder, ir.VectorType(I32, lanes)) for _ in columns]
+                for _ in range(rows)
             ]
-            with cgutils.for_range(builder, builder.sub(end, begin)) as chunk:
-                at = v.at(chunks, builder.add(begin, chunk.index))
-                first, last = builder.load(at), builder.load(v.at(at, v.number(1)))
-                with cgutils.for_range(builder, builder.sub(last, first)) as loop:
-                    pair = builder.add(first, loop.index)
-                    line = v.at(weights, builder.mul(pair, v.number(_BYTES)))
-                    factors = [v.load(v.at(line, v.number(4 * lanes * j)), I16, 2 * lanes)
-                               for j in range(vectors)]  # fmt: skip
-                    offset = builder.load(v.at(offsets, pair))
-                    for place, row in zip(places, sums, strict=True):
-                        two = builder.bitcast(v.at(place, offset), I32.as_pointer())
-                        shared = v.splat(builder.load(two, align=1), lanes)
-                        shared = builder.bitcast(shared, ir.VectorType(I16, 2 * lanes))
-                        for factor, cell in zip(factors, row, strict=True):
-                            total = add_pairs(v, lanes, builder.load(cell), shared, factor)
-                            builder.store(total, cell)
+            for row in found:
+                for value, cell in zip(columns, row, strict=True):
+                    builder.store(value, cell)
+            return found
+
+        sums, carried = cells(low_starts), cells(high_starts)
+        places = [v.at(base, builder.load(v.at(in_starts, v.number(row)))) for row in range(rows)]
+        with cgutils.for_range(builder, builder.sub(end, begin)) as chunk:
+            at = v.at(chunks, builder.add(begin, chunk.index))
+            first, last = builder.load(at), builder.load(v.at(at, v.number(1)))
+            with cgutils.for_range(builder, builder.sub(last, first)) as loop:
+                pair = builder.add(first, loop.index)
+                line = v.at(weights, builder.mul(pair, v.number(_BYTES)))
+                factors = [v.load(v.at(line, v.number(4 * lanes * j)), I16, 2 * lanes)
+                           for j in range(vectors)]  # fmt: skip
+                offset = builder.load(v.at(offsets, pair))
+                for place, row in zip(places, sums, strict=True):
+                    two = builder.bitcast(v.at(place, offset), I32.as_pointer())
+                    shared = v.splat(builder.load(two, align=1), lanes)
+                    shared = builder.bitcast(shared, ir.VectorType(I16, 2 * lanes))
+                    for factor, cell in zip(factors, row, strict=True):
+                        total = add_pairs(v, lanes, builder.load(cell), shared, factor)
+                        builder.store(total, cell)
+            if carries:
+                half, mask = (v.constant(value, I32, lanes) for value in (16, 0xFFFF))
+                for row in range(rows):
+                    for cell, upper in zip(sums[row], carried[row], strict=True):
+                        total = builder.load(cell)
+                        moved = builder.add(builder.load(upper), builder.ashr(total, half))
+                        builder.store(moved, upper)
+                        builder.store(builder.and_(total, mask), cell)
+        for row in range(rows):
+            for j, (cell, upper) in enumerate(zip(sums[row], carried[row], strict=True)):
+                at = v.number(row * PANEL + j * lanes)
+                v.store(builder.load(cell), v.at(low, at))
                 if carries:
-                    half, mask = (v.constant(value, I32, lanes) for value in (16, 0xFFFF))
-                    for row in range(rows):
-                        for cell, upper in zip(sums[row], carried[row], strict=True):
-                            total = builder.load(cell)
-                            moved = builder.add(builder.load(upper), builder.ashr(total, half))
-                            builder.store(moved, upper)
-                            builder.store(builder.and_(total, mask), cell)
-            for row in range(rows):
-                for j, (cell, upper) in enumerate(zip(sums[row], carried[row], strict=True)):
-                    at = v.number(row * PANEL + j * lanes)
-                    v.store(builder.load(cell), v.at(low, at))
-                    if carries:
-                        v.store(builder.load(upper), v.at(high, at))
-            return context.get_dummy_value()
+                    v.store(builder.load(upper), v.at(high, at))
 
-        arguments = (
-            source, in_starts, pixel, offsets, chunks, begin, end, weights, column, low_starts,
-            high_starts, lane, low, high,
-        )  # fmt: skip
-        return types.void(*arguments), generate
-
-    return intrinsic(tile)
+    return tile

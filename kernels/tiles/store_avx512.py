@@ -19,13 +19,12 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from npusim.kernels.rounding import ROUND_F32, ROUND_F32_BITS
 from npusim.kernels.tiles.llvm_vectors import F32, I8, I16, I32
 
 LANES = 16
 V16I32, V64I8, V32I16 = ir.VectorType(I32, LANES), ir.VectorType(I8, 64), ir.VectorType(I16, 32)
 V16F32 = ir.VectorType(F32, LANES)
-_MAGIC = 1.5 * 2.0**23
-_MAGIC_BITS = 0x4B400000
 _EXACT = 2.0**24  # the first integer behind which float32 has gaps
 _BEYOND = 2.0**10  # results that no zero point brings back into the range of codes
 
@@ -33,7 +32,7 @@ _BEYOND = 2.0**10  # results that no zero point brings back into the range of co
 def fits(scale: NDArray[np.float64], largest_acc: NDArray[np.float64]) -> bool:
     """Tell whether the store is exact for channels with these scales and largest ``abs(acc)``."""
     exact = (largest_acc < _EXACT) | (scale * _EXACT >= _BEYOND)
-    small = np.minimum(largest_acc, 2.0**31) * scale <= _MAGIC
+    small = np.minimum(largest_acc, 2.0**31) * scale <= ROUND_F32
     return bool((exact & small & (scale == scale.astype(np.float32))).all())
 
 
@@ -58,7 +57,7 @@ class Store:
     def __init__(self, v, zero_out, low, flip, *, in_order=True):
         self._v, self._in_order = v, in_order
         builder = v.builder
-        offset = builder.sub(builder.trunc(zero_out, I32), ir.Constant(I32, _MAGIC_BITS))
+        offset = builder.sub(builder.trunc(zero_out, I32), ir.Constant(I32, ROUND_F32_BITS))
         self._offset = v.splat(offset, LANES)
         self._low = v.splat(builder.trunc(low, I8), 64)
         self._flip = v.splat(builder.trunc(flip, I8), 64)
@@ -67,7 +66,7 @@ class Store:
         """Return the 64 codes of up to four vectors of accumulators, given their scales."""
         v, builder = self._v, self._v.builder
         fma = v.function("llvm.fma.v16f32", V16F32, [V16F32] * 3)
-        magic = v.constant(_MAGIC, F32, LANES)
+        magic = v.constant(ROUND_F32, F32, LANES)
         rounded = []
         for acc, scale in zip(accumulators, scales, strict=True):
             total = builder.call(fma, [builder.sitofp(acc, V16F32), scale, magic])

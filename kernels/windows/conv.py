@@ -16,7 +16,7 @@ import numpy as np
 
 from npusim.kernels._jit import kernel, primitive
 from npusim.kernels.float16 import nearest_half, truncate_to_half
-from npusim.kernels.operand import as_real
+from npusim.kernels.operand import as_number
 from npusim.kernels.pack.geometry import CHUNK
 from npusim.kernels.tiles.fma import (
     LANES_F32,
@@ -30,27 +30,13 @@ from npusim.kernels.tiles.fma import (
     wide_tile_depthwise,
 )
 from npusim.kernels.tiles.store_row import store_row
-from npusim.kernels.windows.units import panel_of, place_pixels, unit_of, unpack_geometry
-
-
-@primitive
-def fill_window(ifm, image, first_row, rows, g, flip, zero, window):
-    """Copy ``rows`` padded input rows from ``first_row`` on as real numbers; padding is 0."""
-    in_h, in_w = ifm.shape[1], ifm.shape[2]
-    left = min(max(g.pad_left, 0), g.window_w)
-    right = max(left, min(g.window_w, in_w + g.pad_left))
-    for i in range(rows):
-        row = first_row + i
-        line = window[i * g.window_w * g.in_c : (i + 1) * g.window_w * g.in_c]
-        inside = row >= 0 and row < in_h and right > left
-        begin = left * g.in_c if inside else line.size
-        line[:begin] = 0
-        if inside:
-            codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
-            numbers = line[begin : right * g.in_c]
-            for j in range(numbers.size):
-                numbers[j] = as_real(codes[j], flip, zero)
-            line[right * g.in_c :] = 0
+from npusim.kernels.windows.units import (
+    copy_window,
+    panel_of,
+    place_pixels,
+    unit_of,
+    unpack_geometry,
+)
 
 
 @primitive
@@ -59,7 +45,7 @@ def read_chunk(weights, flip, zeros, width, chunk):
     for k in range(weights.shape[0]):
         codes, numbers = weights[k], chunk[k * PANEL : k * PANEL + width]
         for j in range(numbers.size):
-            numbers[j] = as_real(codes[j], flip, zeros[j])
+            numbers[j] = as_number(codes[j], (flip, zeros[j]), numbers.dtype)
 
 
 @primitive
@@ -67,7 +53,7 @@ def multiply_tile(
     window, in_starts, pixel, shift, offsets, first, last, chunk, width, lanes, own_channels, sums,
     sums_at,
 ):  # fmt: skip
-    """Add the products of taps first..last to ROWS rows of sums (see ``fma_tile``)."""
+    """Add the products of taps first..last to ROWS rows of sums (see ``tiles.fma``)."""
     wide = VECTORS * lanes
     column = 0
     while column < width:
@@ -151,7 +137,7 @@ def conv2d_8bit(
     Parameters
     ----------
     ifm : uint8 (N, H, W, C)
-    geometry : int64 vector of ``pack.Geometry``
+    geometry : int64 vector of ``pack.geometry.Geometry``
     offsets : int64 (K,)
     weights : uint8 (panels, K, PANEL)
     zero_weights, bias, scale : float32, int32, float64 (panels * PANEL,)
@@ -171,7 +157,7 @@ def conv2d_8bit(
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-        fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
+        copy_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, (flip, zero), window)
         pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
@@ -234,7 +220,7 @@ def conv2d_8bit_to_half(
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-        fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
+        copy_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, (flip, zero), window)
         pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
@@ -306,7 +292,7 @@ def conv2d_f16(
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-        fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, 0, 0, window)
+        copy_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, (), window)
         pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)
@@ -342,7 +328,7 @@ def conv2d_i16(
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-        fill_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, 0, 0, window)
+        copy_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, (), window)
         pixels = place_pixels(image, first, rows, g, ROWS, in_starts, out_starts)
         for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
             channel, valid, width, shift = panel_of(panel, panels, g)

@@ -2,7 +2,7 @@
 
 Same bits for any number of threads, any split of the work and any machine: each output is one
 chain ``bias, then fused multiply-adds in ascending k`` (k runs over kernel rows, kernel columns,
-channels), then the clamp to [low, high]; NaN passes the clamp.
+channels), then the clamp to [low, high]; NaN passes the clamp. ``npusim.reference.conv`` calls it.
 
 Layouts: ``ifm`` is the flat content of a (N, H, W, C) array with its padding already in it; output
 pixel p = (image, y, x) begins at ``image * image_step + y * row_step + x * column_step``; ``runs``

@@ -4,17 +4,15 @@ Every product and every sum is rounded to float32; the two are not fused. Produc
 i8 are exact, those of i16 are not. Source: measured, docs/arithmetic/tp.md rule 5.1.
 """
 
-import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-from numpy.typing import DTypeLike, NDArray
+from numba.core import cgutils
 
 from npusim.kernels._jit import kernel, primitive
-from npusim.kernels.engines.tp import saturate
 from npusim.kernels.operand import as_tp_real
 from npusim.kernels.tiles.fma import PANEL
-from npusim.kernels.tiles.llvm_vectors import F32, I8, Vectors
+from npusim.kernels.tiles.llvm_vectors import F32, I8, vector_code
+
+_LANES = 16
 
 
 @primitive
@@ -63,35 +61,29 @@ def fc_tp_integer(ifm, weights, acc, start, stop):
     add_panels(ifm, weights, acc, start, stop)
 
 
-@intrinsic
-def _add_byte_panel(typing_context, ifm, weights, weights_at, zero, acc, acc_at):
+@vector_code
+def _add_byte_panel(v, ifm, weights, weights_at, zero, acc, acc_at):
     """Add ``sum_k ifm[k] * (weights[k * PANEL + j] - zero)`` to acc[j] for one panel, k ascending.
 
     Products of 8-bit numbers are exact: fused or not, the bits are the same.
     """
-    lanes = 16
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        _, _, weights_at, zero, _, acc_at = arguments
-        vector = ir.VectorType(F32, lanes)
-        multiply_add = v.function(f"llvm.fmuladd.v{lanes}f32", vector, [vector] * 3)
-        weights, acc, zero = v.at(v.data(1), weights_at), v.at(v.data(4), acc_at), v.splat(zero, 16)
-        places = [v.at(acc, v.number(j)) for j in range(0, PANEL, lanes)]
-        sums = [cgutils.alloca_once_value(builder, v.load(place, F32, lanes)) for place in places]
-        with cgutils.for_range(builder, v.size(0)) as loop:
-            factor = v.splat(builder.load(v.at(v.data(0), loop.index)), lanes)
-            line = v.at(weights, builder.mul(loop.index, v.number(PANEL)))
-            for j, total in enumerate(sums):
-                codes = v.load(v.at(line, v.number(lanes * j)), I8, lanes)
-                number = builder.fsub(builder.uitofp(codes, vector), zero)
-                added = builder.call(multiply_add, [factor, number, builder.load(total)])
-                builder.store(added, total)
-        for place, total in zip(places, sums, strict=True):
-            v.store(builder.load(total), place)
-        return context.get_dummy_value()
-
-    return types.void(ifm, weights, weights_at, zero, acc, acc_at), generate
+    builder = v.builder
+    vector = ir.VectorType(F32, _LANES)
+    multiply_add = v.function(f"llvm.fmuladd.v{_LANES}f32", vector, [vector] * 3)
+    weights, acc = v.at(weights.data, weights_at), v.at(acc.data, acc_at)
+    zero = v.splat(zero, _LANES)
+    places = [v.at(acc, v.number(j)) for j in range(0, PANEL, _LANES)]
+    sums = [cgutils.alloca_once_value(builder, v.load(place, F32, _LANES)) for place in places]
+    with cgutils.for_range(builder, ifm.size) as loop:
+        factor = v.splat(builder.load(v.at(ifm.data, loop.index)), _LANES)
+        line = v.at(weights, builder.mul(loop.index, v.number(PANEL)))
+        for j, total in enumerate(sums):
+            codes = v.load(v.at(line, v.number(_LANES * j)), I8, _LANES)
+            number = builder.fsub(builder.uitofp(codes, vector), zero)
+            added = builder.call(multiply_add, [factor, number, builder.load(total)])
+            builder.store(added, total)
+    for place, total in zip(places, sums, strict=True):
+        v.store(builder.load(total), place)
 
 
 @kernel("void(f4[::1], Array(u1, 1, 'C', readonly=True), f4, f4[::1], i8, i8)")
@@ -102,15 +94,3 @@ def fc_tp_8bit(ifm, weights, zero, acc, start, stop):
     """
     for panel in range(start, stop):
         _add_byte_panel(ifm, weights, panel * ifm.size * PANEL, zero, acc, panel * PANEL)
-
-
-def store_affine(
-    acc: NDArray[np.float32], multiplier: int, shift: int, zero_point: int, dtype: DTypeLike
-) -> NDArray[np.generic]:
-    """Store sums as asymmetric integers: ``sat(rne(f32(f32(acc * scale) + zero_point)))``.
-
-    ``scale`` is ``multiplier * 2**-shift``. Measured: 0 of 150000 differ, ties and sums beyond 2^24
-    among them.
-    """
-    product = (acc.astype(np.float64) * (multiplier * 2.0**-shift)).astype(np.float32)
-    return saturate(product + np.float32(zero_point), dtype)

@@ -1,79 +1,48 @@
-"""i16 convolution by pairs of products: the contract of ``conv.conv2d_i16``; see ``pair_tile``.
+"""i16 convolution by pairs of products: the contract of ``conv.conv2d_i16``; see ``tiles.pairs``.
 
 Inputs are read from a padded window, or where they lie.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-from npusim.kernels._jit import kernel, primitive
+from npusim.kernels._jit import kernel
+from npusim.kernels.features import AVX512_VNNI
+from npusim.kernels.rounding import ROUND_F64
 from npusim.kernels.tiles.fma import PANEL
-from npusim.kernels.tiles.llvm_vectors import F64, I16, I32, I64, Vectors
+from npusim.kernels.tiles.llvm_vectors import F64, I16, I32, I64, vector_code
 from npusim.kernels.tiles.pairs import make_tile
-from npusim.kernels.windows.units import panel_of, unit_of, unpack_geometry
+from npusim.kernels.windows.units import copy_window, panel_of, unit_of, unpack_geometry
 
-AVX512_FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
 _LANES = 16
-_MAGIC = 1.5 * 2.0**52
 
 
-@intrinsic
-def store_i16(
-    typing_context, low_sums, high_sums, at, scale, column, low, high, codes, codes_at, count
-):
+@vector_code
+def store_i16(v, low_sums, high_sums, at, scale, column, low, high, codes, codes_at, count):
     """Store ``count`` codes ``clip(rne((high_sums * 2**16 + low_sums) * scale), low, high)``.
 
-    One fused multiply-add rounds the exact product to the last bit of 1.5 * 2**52.
+    One fused multiply-add rounds the exact product to the last bit of ``ROUND_F64``.
     """
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        _, _, at, _, column, low, high, _, codes_at, count = arguments
-        integers, reals = ir.VectorType(I32, _LANES), ir.VectorType(F64, _LANES)
-        fma = v.function(f"llvm.fma.v{_LANES}f64", reals, [reals] * 3)
-        low, high = (builder.fadd(limit, ir.Constant(F64, _MAGIC)) for limit in (low, high))
-        low, high = v.splat(low, _LANES), v.splat(high, _LANES)
-        carry, magic = (v.constant(value, F64, _LANES) for value in (65536.0, _MAGIC))
-        for j in range(0, PANEL, _LANES):
-            with builder.if_then(builder.icmp_signed("<", v.number(j), count)):
-                place, lane = builder.add(at, v.number(j)), builder.add(column, v.number(j))
-                small, large = (
-                    builder.sitofp(v.load(v.at(v.data(i), place), I32, _LANES), reals)
-                    for i in (0, 1)
-                )
-                factor = v.load(v.at(v.data(3), lane), F64, _LANES)
-                total = builder.call(fma, [large, carry, small])
-                steps = v.clamp(builder.call(fma, [total, factor, magic]), low, high)
-                bits = builder.bitcast(steps, ir.VectorType(I64, _LANES))
-                words = builder.trunc(builder.trunc(bits, integers), ir.VectorType(I16, _LANES))
-                target = v.at(v.data(7), builder.add(codes_at, v.number(j)))
-                v.store_first(words, target, builder.sub(count, v.number(j)))
-        return context.get_dummy_value()
-
-    arguments = (low_sums, high_sums, at, scale, column, low, high, codes, codes_at, count)
-    return types.void(*arguments), generate
-
-
-@primitive
-def copy_words(ifm, image, first_row, rows, g, window):
-    """Copy ``rows`` padded input rows from ``first_row`` on as 16-bit numbers; padding is 0."""
-    in_h, in_w = ifm.shape[1], ifm.shape[2]
-    left = min(max(g.pad_left, 0), g.window_w)
-    right = max(left, min(g.window_w, in_w + g.pad_left))
-    for i in range(rows):
-        row = first_row + i
-        line = window[i * g.window_w * g.in_c : (i + 1) * g.window_w * g.in_c]
-        inside = row >= 0 and row < in_h and right > left
-        begin = left * g.in_c if inside else line.size
-        line[:begin] = 0
-        if inside:
-            codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
-            numbers = line[begin : right * g.in_c]
-            for j in range(numbers.size):
-                numbers[j] = codes[j]
-            line[right * g.in_c :] = 0
+    builder = v.builder
+    integers, reals = ir.VectorType(I32, _LANES), ir.VectorType(F64, _LANES)
+    fma = v.function(f"llvm.fma.v{_LANES}f64", reals, [reals] * 3)
+    low, high = (builder.fadd(limit, ir.Constant(F64, ROUND_F64)) for limit in (low, high))
+    low, high = v.splat(low, _LANES), v.splat(high, _LANES)
+    carry, magic = (v.constant(value, F64, _LANES) for value in (65536.0, ROUND_F64))
+    for j in range(0, PANEL, _LANES):
+        with builder.if_then(builder.icmp_signed("<", v.number(j), count)):
+            place, lane = builder.add(at, v.number(j)), builder.add(column, v.number(j))
+            small, large = (
+                builder.sitofp(v.load(v.at(sums.data, place), I32, _LANES), reals)
+                for sums in (low_sums, high_sums)
+            )
+            factor = v.load(v.at(scale.data, lane), F64, _LANES)
+            total = builder.call(fma, [large, carry, small])
+            steps = v.clamp(builder.call(fma, [total, factor, magic]), low, high)
+            bits = builder.bitcast(steps, ir.VectorType(I64, _LANES))
+            words = builder.trunc(builder.trunc(bits, integers), ir.VectorType(I16, _LANES))
+            target = v.at(codes.data, builder.add(codes_at, v.number(j)))
+            v.store_first(words, target, builder.sub(count, v.number(j)))
 
 
 _I16_SIGNATURE = (
@@ -85,7 +54,7 @@ _wide_512, _narrow_512 = make_tile(3, 4, 16, True), make_tile(6, 2, 16, True)
 _pixel_512 = make_tile(1, 4, 16, True)
 
 
-@kernel(_I16_SIGNATURE, features=AVX512_FEATURES)
+@kernel(_I16_SIGNATURE, features=AVX512_VNNI)
 def conv2d_i16_avx512(
     ifm,
     geometry,
@@ -111,13 +80,13 @@ def conv2d_i16_avx512(
     Parameters
     ----------
     ifm, ofm : int16 (N, H, W, C) and (N, OH, OW, O)
-    geometry : int64 vector of ``pack.Geometry``
+    geometry : int64 vector of ``pack.geometry.Geometry``
     direct : bool
         The input is read where it lies: no padding, ``window_w`` is the input's width.
     in_starts, out_starts : int64
-        See ``pack.block_places``.
+        See ``pack.geometry.block_places``.
     offsets, chunks, ends, weights
-        See ``pack_pairs.Chunks``.
+        See ``pack.pairs.Chunks``.
     low_starts, high_starts : int32 (panels * PANEL,)
         The bias: ``high * 2**16 + low``, low below 2**16.
     scale : float64 (panels * PANEL,)
@@ -139,7 +108,7 @@ def conv2d_i16_avx512(
             source = np.int64(ifm.ctypes.data) + (image * ifm.shape[1] + top) * row_bytes
         else:
             in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-            copy_words(ifm, image, top, in_rows, g, window)
+            copy_window(ifm, image, top, in_rows, g, (), window)
         pixels = rows * g.out_w
         out_row = image * g.ofm_h + first * g.out_h_step + g.out_h_start
         out = (out_row * g.ofm_w + g.out_w_start) * g.out_c

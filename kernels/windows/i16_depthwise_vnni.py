@@ -1,25 +1,25 @@
 """i16 depthwise convolution with AVX512-VNNI: the contract of ``conv.conv2d_i16``.
 
-As ``x86_depthwise`` does with fours of bytes: the input rows under a band of two output rows are
-written out as pairs of rows,
+As ``int8_depthwise_vnni`` does with fours of bytes: the input rows under a band of two output rows
+are written out as pairs of rows,
 
     pairs[group, x * channels + c] = numbers (row 2 * group, x, c), (row 2 * group + 1, x, c)
 
 and ``vpdpwssd`` adds two kernel rows of one kernel column for 16 outputs. Chunks of passes keep the
-sums exact, as in ``pair_tile``.
+sums exact, as in ``tiles.pairs``.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from npusim.kernels._jit import kernel, primitive
+from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.pack.depthwise import BLOCK
-from npusim.kernels.tiles.llvm_vectors import I16, I32, Vectors
+from npusim.kernels.tiles.llvm_vectors import I16, I32, vector_code
 from npusim.kernels.tiles.pairs import add_pairs
 from npusim.kernels.tiles.store_avx512 import order
-from npusim.kernels.windows.i16_conv_pairs import AVX512_FEATURES, store_i16
+from npusim.kernels.windows.i16_conv_pairs import store_i16
 from npusim.kernels.windows.int8_depthwise_vnni import row_address
 from npusim.kernels.windows.units import unit_of, unpack_geometry
 
@@ -29,102 +29,86 @@ _VECTORS = BLOCK // _LANES
 _BYTES = 4 * BLOCK
 
 
-@intrinsic
-def interleave_words(typing_context, first, second, target, count):
+@vector_code
+def interleave_words(v, first, second, target, count):
     """Write ``count`` pairs from two rows of 16-bit numbers; all are addresses.
 
     Whole blocks of 32 are written: up to 31 pairs more; no more than ``count`` numbers are read.
     """
+    builder = v.builder
+    sources = [builder.inttoptr(source, I16.as_pointer()) for source in (first, second)]
+    target = builder.inttoptr(target, I32.as_pointer())
+    kind = ir.VectorType(I16, _WORDS)
+    quads = [4 * (i // 8) + 16 * (i % 8 // 4) + i % 4 for i in range(_WORDS)]
+    undefined = ir.Constant(kind, ir.Undefined)
 
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        *sources, target, count = arguments
-        sources = [builder.inttoptr(source, I16.as_pointer()) for source in sources]
-        target = builder.inttoptr(target, I32.as_pointer())
-        kind = ir.VectorType(I16, _WORDS)
-        quads = [4 * (i // 8) + 16 * (i % 8 // 4) + i % 4 for i in range(_WORDS)]
-        undefined = ir.Constant(kind, ir.Undefined)
+    def write(rows, at):
+        rows = [builder.shuffle_vector(row, undefined, order(quads)) for row in rows]
+        for half in (0, 1):
+            numbers = [
+                lane * 8 + 4 * half + i + side * _WORDS
+                for lane in range(4)
+                for i in range(4)
+                for side in (0, 1)
+            ]
+            pairs = builder.shuffle_vector(*rows, order(numbers))
+            v.store(pairs, v.at(target, builder.add(at, v.number(_LANES * half))))
 
-        def write(rows, at):
-            rows = [builder.shuffle_vector(row, undefined, order(quads)) for row in rows]
-            for half in (0, 1):
-                numbers = [
-                    lane * 8 + 4 * half + i + side * _WORDS
-                    for lane in range(4)
-                    for i in range(4)
-                    for side in (0, 1)
-                ]
-                pairs = builder.shuffle_vector(*rows, order(numbers))
-                v.store(pairs, v.at(target, builder.add(at, v.number(_LANES * half))))
-
-        blocks = builder.sdiv(count, v.number(_WORDS))
-        with cgutils.for_range(builder, blocks) as loop:
-            at = builder.mul(loop.index, v.number(_WORDS))
-            write([v.load(v.at(source, at), I16, _WORDS) for source in sources], at)
-        done = builder.mul(blocks, v.number(_WORDS))
-        with builder.if_then(builder.icmp_signed("<", done, count)):
-            left = builder.sub(count, done)
-            write([v.load_first(v.at(source, done), I16, _WORDS, left) for source in sources], done)
-        return context.get_dummy_value()
-
-    return types.void(first, second, target, count), generate
+    blocks = builder.sdiv(count, v.number(_WORDS))
+    with cgutils.for_range(builder, blocks) as loop:
+        at = builder.mul(loop.index, v.number(_WORDS))
+        write([v.load(v.at(source, at), I16, _WORDS) for source in sources], at)
+    done = builder.mul(blocks, v.number(_WORDS))
+    with builder.if_then(builder.icmp_signed("<", done, count)):
+        left = builder.sub(count, done)
+        write([v.load_first(v.at(source, done), I16, _WORDS, left) for source in sources], done)
 
 
-@intrinsic
+@vector_code
 def _band(
-    typing_context, source, offsets, chunks, weights, weights_at, low_starts, high_starts, column,
-    low, high,
+    v, source, offsets, chunks, weights, weights_at, low_starts, high_starts, column, low, high
 ):  # fmt: skip
     """Set low and high (BAND rows of BLOCK int32) to the sums of one block."""
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        source, _, _, _, weights_at, _, _, column, _, _ = arguments
-        base = builder.inttoptr(source, I32.as_pointer())
-        offsets, weights = v.data(1), v.at(v.data(3), weights_at)
-        kind = ir.VectorType(I32, _LANES)
-        cells = []
-        for position in (5, 6):
-            starts = v.at(v.data(position), column)
-            rows = [[cgutils.alloca_once(builder, kind) for _ in range(_VECTORS)]
-                    for _ in range(BAND)]  # fmt: skip
+    builder = v.builder
+    base = builder.inttoptr(source, I32.as_pointer())
+    offsets, weights = offsets.data, v.at(weights.data, weights_at)
+    kind = ir.VectorType(I32, _LANES)
+    cells = []
+    for values in (low_starts, high_starts):
+        starts = v.at(values.data, column)
+        rows = [[cgutils.alloca_once(builder, kind) for _ in range(_VECTORS)]
+                for _ in range(BAND)]  # fmt: skip
+        for j in range(_VECTORS):
+            value = v.load(v.at(starts, v.number(_LANES * j)), I32, _LANES)
+            for row in rows:
+                builder.store(value, row[j])
+        cells.append(rows)
+    half, mask = (v.constant(value, I32, _LANES) for value in (16, 0xFFFF))
+    with cgutils.for_range(builder, builder.sub(chunks.size, v.number(1))) as chunk:
+        at = v.at(chunks.data, chunk.index)
+        first, last = builder.load(at), builder.load(v.at(at, v.number(1)))
+        with cgutils.for_range(builder, builder.sub(last, first)) as loop:
+            number = builder.add(first, loop.index)
+            place = v.at(base, builder.load(v.at(offsets, number)))
+            line = v.at(weights, builder.mul(number, v.number(2 * BAND * BLOCK)))
             for j in range(_VECTORS):
-                value = v.load(v.at(starts, v.number(_LANES * j)), I32, _LANES)
-                for row in rows:
-                    builder.store(value, row[j])
-            cells.append(rows)
-        half, mask = (v.constant(value, I32, _LANES) for value in (16, 0xFFFF))
-        with cgutils.for_range(builder, builder.sub(v.size(2), v.number(1))) as chunk:
-            at = v.at(v.data(2), chunk.index)
-            first, last = builder.load(at), builder.load(v.at(at, v.number(1)))
-            with cgutils.for_range(builder, builder.sub(last, first)) as loop:
-                number = builder.add(first, loop.index)
-                place = v.at(base, builder.load(v.at(offsets, number)))
-                line = v.at(weights, builder.mul(number, v.number(2 * BAND * BLOCK)))
-                for j in range(_VECTORS):
-                    inputs = v.load(v.at(place, v.number(_LANES * j)), I16, _WORDS)
-                    for row in range(BAND):
-                        at = v.number(2 * (row * BLOCK + _LANES * j))
-                        factors = v.load(v.at(line, at), I16, _WORDS)
-                        cell = cells[0][row][j]
-                        total = add_pairs(v, _LANES, builder.load(cell), inputs, factors)
-                        builder.store(total, cell)
-            for lower, upper in zip(*([*rows[0], *rows[1]] for rows in cells), strict=True):
-                total = builder.load(lower)
-                moved = builder.add(builder.load(upper), builder.ashr(total, half))
-                builder.store(moved, upper)
-                builder.store(builder.and_(total, mask), lower)
-        for rows, position in zip(cells, (8, 9), strict=True):
-            for row in range(BAND):
-                for j, cell in enumerate(rows[row]):
-                    at = v.at(v.data(position), v.number(row * BLOCK + _LANES * j))
-                    v.store(builder.load(cell), at)
-        return context.get_dummy_value()
-
-    arguments = (
-        source, offsets, chunks, weights, weights_at, low_starts, high_starts, column, low, high,
-    )  # fmt: skip
-    return types.void(*arguments), generate
+                inputs = v.load(v.at(place, v.number(_LANES * j)), I16, _WORDS)
+                for row in range(BAND):
+                    at = v.number(2 * (row * BLOCK + _LANES * j))
+                    factors = v.load(v.at(line, at), I16, _WORDS)
+                    cell = cells[0][row][j]
+                    total = add_pairs(v, _LANES, builder.load(cell), inputs, factors)
+                    builder.store(total, cell)
+        for lower, upper in zip(*([*rows[0], *rows[1]] for rows in cells), strict=True):
+            total = builder.load(lower)
+            moved = builder.add(builder.load(upper), builder.ashr(total, half))
+            builder.store(moved, upper)
+            builder.store(builder.and_(total, mask), lower)
+    for rows, sums in zip(cells, (low, high), strict=True):
+        for row in range(BAND):
+            for j, cell in enumerate(rows[row]):
+                at = v.at(sums.data, v.number(row * BLOCK + _LANES * j))
+                v.store(builder.load(cell), at)
 
 
 @primitive
@@ -160,7 +144,7 @@ def write_pairs(ifm, image, top, g, outside, pairs, at, line_size):
     "void(Array(i2, 4, 'C', readonly=True), i8[::1], i8, i8, i8[::1], i8[::1], "
     "Array(i2, 1, 'C', readonly=True), i4[::1], i4[::1], f8[::1], f8, f8, i2[::1], i4[::1], "
     "i2[:, :, :, ::1], i8, i8)",
-    features=AVX512_FEATURES,
+    features=AVX512_VNNI,
 )
 def depthwise_i16(
     ifm,
@@ -186,17 +170,17 @@ def depthwise_i16(
     Parameters
     ----------
     ifm, ofm : int16 (N, H, W, C) and (N, OH, OW, C)
-    geometry : int64 vector of ``pack.Geometry``
+    geometry : int64 vector of ``pack.geometry.Geometry``
         ``out_*_step`` 1.
     groups, line_size : int
         Pairs of input rows under a band; pairs of one phase of a group.
     offsets : int64 (passes,)
         Where each pass's inputs begin in ``pairs``.
     chunks : int64
-        Passes between carries, as in ``pack_pairs.Chunks``.
+        Passes between carries, as in ``pack.pairs.Chunks``.
     weights : int16, flat (period / BLOCK, passes, BAND, BLOCK, 2)
     low_starts, high_starts, scale : int32, int32, float64 (period,)
-        As in ``conv_pairs.conv2d_i16_avx512``.
+        As in ``i16_conv_pairs.conv2d_i16_avx512``.
     outside : int16 (W * C,)
         An input row of padding: zeros.
     pairs : int32 scratch

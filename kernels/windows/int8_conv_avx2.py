@@ -1,90 +1,55 @@
 """8-bit convolution with AVX2: the contract of ``conv.conv2d_8bit`` on processors without VNNI.
 
 ``vpmaddubsw`` saturates, so codes less their zero point are multiplied as 16-bit numbers, two at a
-time (``pair_tile``), in 32-bit lanes that wrap like the engine's.
+time (``tiles.pairs``), in 32-bit lanes that wrap like the engine's.
 """
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
-from npusim.kernels._jit import kernel, primitive
+from npusim.kernels._jit import kernel
+from npusim.kernels.features import AVX2
+from npusim.kernels.rounding import ROUND_F32, ROUND_F32_BITS
 from npusim.kernels.tiles.fma import PANEL
-from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, Vectors
+from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, vector_code
 from npusim.kernels.tiles.pairs import make_tile
-from npusim.kernels.windows.units import panel_of, unit_of, unpack_geometry
+from npusim.kernels.windows.units import copy_window, panel_of, unit_of, unpack_geometry
 
-FEATURES = ("avx2", "fma")
 ROWS, COLUMNS = 6, 16
 _LANES = 16
-_MAGIC, _MAGIC_BITS = 1.5 * 2.0**23, 0x4B400000
 
 _tile = make_tile(ROWS, 2, 8, False)
 _pixel = make_tile(1, 2, 8, False)
 
 
-@intrinsic
-def _store(typing_context, sums, at, scale, column, zero_out, low, flip, codes, codes_at, count):
+@vector_code
+def _store(v, sums, at, scale, column, zero_out, low, flip, codes, codes_at, count):
     """Store ``count`` <= 16 codes ``clip(rne(sums * scale) + zero_out, low, 255) ^ flip``.
 
-    See ``x86_store`` for the arithmetic.
+    See ``tiles.store_avx512`` for the arithmetic.
     """
-
-    def generate(context, builder, signature, arguments):
-        v = Vectors(context, builder, signature, arguments)
-        _, at, _, column, zero_out, low, flip, _, codes_at, count = arguments
-        reals, integers = ir.VectorType(F32, _LANES), ir.VectorType(I32, _LANES)
-        fma = v.function(f"llvm.fma.v{_LANES}f32", reals, [reals] * 3)
-        offset = builder.sub(builder.trunc(zero_out, I32), ir.Constant(I32, _MAGIC_BITS))
-        acc = v.load(v.at(v.data(0), at), I32, _LANES)
-        factor = v.load(v.at(v.data(2), column), F32, _LANES)
-        magic, high = v.constant(_MAGIC, F32, _LANES), v.constant(255, I32, _LANES)
-        total = builder.call(fma, [builder.sitofp(acc, reals), factor, magic])
-        code = builder.add(builder.bitcast(total, integers), v.splat(offset, _LANES))
-        low = v.splat(builder.trunc(low, I32), _LANES)
-        code = builder.select(builder.icmp_signed(">", code, low), code, low)
-        code = builder.select(builder.icmp_signed("<", code, high), code, high)
-        code = builder.trunc(code, ir.VectorType(I8, _LANES))
-        code = builder.xor(code, v.splat(builder.trunc(flip, I8), _LANES))
-        target = v.at(v.data(7), codes_at)
-        whole = builder.icmp_signed(">=", count, v.number(_LANES))
-        with builder.if_else(whole) as (all_lanes, some):
-            with all_lanes:
-                v.store(code, target)
-            with some:
-                v.store_first(code, target, count)
-        return context.get_dummy_value()
-
-    arguments = (sums, at, scale, column, zero_out, low, flip, codes, codes_at, count)
-    return types.void(*arguments), generate
-
-
-@primitive
-def copy_centred(ifm, image, first_row, rows, g, flip, zero, window):
-    """Copy ``rows`` padded input rows from ``first_row`` on less their zero point; padding is 0."""
-    in_h, in_w = ifm.shape[1], ifm.shape[2]
-    left = min(max(g.pad_left, 0), g.window_w)
-    right = max(left, min(g.window_w, in_w + g.pad_left))
-    for i in range(rows):
-        row = first_row + i
-        line = window[i * g.window_w * g.in_c : (i + 1) * g.window_w * g.in_c]
-        inside = row >= 0 and row < in_h and right > left
-        begin = left * g.in_c if inside else line.size
-        line[:begin] = 0
-        if inside:
-            codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
-            numbers = line[begin : right * g.in_c]
-            for j in range(numbers.size):
-                numbers[j] = np.int16(np.int16(np.uint8(codes[j] ^ flip)) - zero)
-            line[right * g.in_c :] = 0
+    builder = v.builder
+    reals, integers = ir.VectorType(F32, _LANES), ir.VectorType(I32, _LANES)
+    fma = v.function(f"llvm.fma.v{_LANES}f32", reals, [reals] * 3)
+    offset = builder.sub(builder.trunc(zero_out, I32), ir.Constant(I32, ROUND_F32_BITS))
+    acc = v.load(v.at(sums.data, at), I32, _LANES)
+    factor = v.load(v.at(scale.data, column), F32, _LANES)
+    magic, high = v.constant(ROUND_F32, F32, _LANES), v.constant(255, I32, _LANES)
+    total = builder.call(fma, [builder.sitofp(acc, reals), factor, magic])
+    code = builder.add(builder.bitcast(total, integers), v.splat(offset, _LANES))
+    low = v.splat(builder.trunc(low, I32), _LANES)
+    code = builder.select(builder.icmp_signed(">", code, low), code, low)
+    code = builder.select(builder.icmp_signed("<", code, high), code, high)
+    code = builder.trunc(code, ir.VectorType(I8, _LANES))
+    code = builder.xor(code, v.splat(builder.trunc(flip, I8), _LANES))
+    v.store_up_to(code, v.at(codes.data, codes_at), count)
 
 
 @kernel(
     "void(Array(u1, 4, 'C', readonly=True), i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], "
     "i8[::1], Array(i2, 1, 'C', readonly=True), i4[::1], f4[::1], i2[::1], u1[:, :, :, ::1], "
     "i8, i8)",
-    features=FEATURES,
+    features=AVX2,
 )
 def conv2d_8bit(
     ifm,
@@ -103,13 +68,13 @@ def conv2d_8bit(
     start,
     stop,
 ):
-    """Convolve u8 or i8 and store u8 or i8; see ``x86_vnni.conv2d_8bit``.
+    """Convolve u8 or i8 and store u8 or i8; see ``int8_conv_vnni.conv2d_8bit``.
 
     Parameters
     ----------
     options : int64 (flip_in, zero_in, zero_out, low, flip_out)
     offsets, chunks, ends, weights
-        See ``pack_pairs.Chunks``.
+        See ``pack.pairs.Chunks``.
     starts : int32 (panels * PANEL,)
         The bias.
     window : int16 scratch
@@ -124,7 +89,7 @@ def conv2d_8bit(
     for unit in range(start, stop):
         image, first, rows, share = unit_of(unit, g)
         in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-        copy_centred(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, flip, zero, window)
+        copy_window(ifm, image, first * g.stride_h - g.pad_top, in_rows, g, (flip, zero), window)
         pixels = rows * g.out_w
         out_row = image * g.ofm_h + first * g.out_h_step + g.out_h_start
         out = (out_row * g.ofm_w + g.out_w_start) * g.out_c

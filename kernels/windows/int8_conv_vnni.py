@@ -6,25 +6,24 @@
     sum (x - zx)(w - zw) = sum x (w - zw)  -  zx sum (w - zw)
 
 where the last term is one constant per output channel, folded into the bias, and w - zw is a sum of
-signed bytes (``pack_fours``). The store follows on the registers (``x86_store``).
+signed bytes (``pack.fours``). The store follows on the registers (``tiles.store_avx512``).
 
 Taps come four at a time: ``offsets`` holds the byte offset of each group of four inputs that lie
 side by side, runs that are no multiple of four end in zero weights. Depthwise work has no such
-runs: ``x86_depthwise``.
+runs: ``windows.int8_depthwise_vnni``.
 """
 
 import numpy as np
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from npusim.kernels._jit import kernel, primitive
+from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.tiles.fours_avx512 import interleave_three
-from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, Vectors
+from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, vector_code
 from npusim.kernels.tiles.store_avx512 import LANES, V16I32, V64I8, Store, dot
-from npusim.kernels.windows.units import panel_of, unit_of, unpack_geometry
+from npusim.kernels.windows.units import copy_window, panel_of, unit_of, unpack_geometry
 
-FEATURES = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
 DIRECT, WINDOW, PLANES = range(3)  # how the input is read, see conv2d_8bit
 _BYTES = 4 * PANEL  # of packed weights per group of four taps
 
@@ -32,54 +31,43 @@ _BYTES = 4 * PANEL  # of packed weights per group of four taps
 def _make_tile(rows, vectors):
     """Return an intrinsic for ``rows`` pixels x ``vectors`` * 16 columns, store included."""
 
+    @vector_code
     def tile(
-        typing_context, source, in_starts, pixel, offsets, begin, end, weights, starts, scale,
-        column_at, zero_out, low, flip, codes, out_starts, channel, valid,
+        v, source, in_starts, pixel, offsets, begin, end, weights, starts, scale, column_at,
+        zero_out, low, flip, codes, out_starts, channel, valid,
     ):  # fmt: skip
-        def generate(context, builder, signature, arguments):
-            v = Vectors(context, builder, signature, arguments)
-            (source, _, pixel, _, begin, end, _, _, _, column_at, zero_out, low, flip, _, _,
-             channel, valid) = arguments  # fmt: skip
-            base = builder.inttoptr(source, I8.as_pointer())
-            in_starts = v.at(v.data(1), pixel)
-            offsets = v.at(v.data(3), begin)
-            weights = v.at(v.data(6), builder.mul(begin, v.number(_BYTES)))
-            starts, scale = v.at(v.data(7), column_at), v.at(v.data(8), column_at)
-            places, acc = [], []
-            columns = [
-                v.load(v.at(starts, v.number(LANES * j)), I32, LANES) for j in range(vectors)
-            ]
+        builder = v.builder
+        base = builder.inttoptr(source, I8.as_pointer())
+        in_starts = v.at(in_starts.data, pixel)
+        offsets = v.at(offsets.data, begin)
+        weights = v.at(weights.data, builder.mul(begin, v.number(_BYTES)))
+        starts, scale = v.at(starts.data, column_at), v.at(scale.data, column_at)
+        places, acc = [], []
+        columns = [v.load(v.at(starts, v.number(LANES * j)), I32, LANES) for j in range(vectors)]
+        for row in range(rows):
+            places.append(v.at(base, builder.load(v.at(in_starts, v.number(row)))))
+            acc.append([cgutils.alloca_once(builder, V16I32) for _ in range(vectors)])
+            for column, cell in zip(columns, acc[row], strict=True):
+                builder.store(column, cell)
+        with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
+            line = v.at(weights, builder.mul(loop.index, v.number(_BYTES)))
+            factors = [v.load(v.at(line, v.number(64 * j)), I8, 64) for j in range(vectors)]
+            offset = builder.load(v.at(offsets, loop.index))
             for row in range(rows):
-                places.append(v.at(base, builder.load(v.at(in_starts, v.number(row)))))
-                acc.append([cgutils.alloca_once(builder, V16I32) for _ in range(vectors)])
-                for column, cell in zip(columns, acc[row], strict=True):
-                    builder.store(column, cell)
-            with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
-                line = v.at(weights, builder.mul(loop.index, v.number(_BYTES)))
-                factors = [v.load(v.at(line, v.number(64 * j)), I8, 64) for j in range(vectors)]
-                offset = builder.load(v.at(offsets, loop.index))
-                for row in range(rows):
-                    place = builder.bitcast(v.at(places[row], offset), I32.as_pointer())
-                    four = v.splat(builder.load(place, align=1), LANES)
-                    four = builder.bitcast(four, V64I8)
-                    for factor, cell in zip(factors, acc[row], strict=True):
-                        builder.store(dot(v, builder.load(cell), four, factor), cell)
-            codes, out_starts = v.at(v.data(13), channel), v.at(v.data(14), pixel)
-            store = Store(v, zero_out, low, flip)
-            scales = [v.load(v.at(scale, v.number(LANES * j)), F32, LANES) for j in range(vectors)]
-            for row in range(rows):
-                out = v.at(codes, builder.load(v.at(out_starts, v.number(row))))
-                sums = [builder.load(cell) for cell in acc[row]]
-                v.store_up_to(store.codes(sums, scales), out, valid)
-            return context.get_dummy_value()
+                place = builder.bitcast(v.at(places[row], offset), I32.as_pointer())
+                four = v.splat(builder.load(place, align=1), LANES)
+                four = builder.bitcast(four, V64I8)
+                for factor, cell in zip(factors, acc[row], strict=True):
+                    builder.store(dot(v, builder.load(cell), four, factor), cell)
+        codes, out_starts = v.at(codes.data, channel), v.at(out_starts.data, pixel)
+        store = Store(v, zero_out, low, flip)
+        scales = [v.load(v.at(scale, v.number(LANES * j)), F32, LANES) for j in range(vectors)]
+        for row in range(rows):
+            out = v.at(codes, builder.load(v.at(out_starts, v.number(row))))
+            sums = [builder.load(cell) for cell in acc[row]]
+            v.store_up_to(store.codes(sums, scales), out, valid)
 
-        arguments = (
-            source, in_starts, pixel, offsets, begin, end, weights, starts, scale, column_at,
-            zero_out, low, flip, codes, out_starts, channel, valid,
-        )  # fmt: skip
-        return types.void(*arguments), generate
-
-    return intrinsic(tile)
+    return tile
 
 
 _tile_64 = _make_tile(6, 4)
@@ -88,26 +76,6 @@ _tile_32 = _make_tile(8, 2)
 _tile_16 = _make_tile(10, 1)
 _tile_pixel = _make_tile(1, 4)
 FEW = 3  # so many pixels are computed one by one rather than in a tile
-
-
-@primitive
-def copy_window(ifm, image, first_row, rows, g, flip, zero, window):
-    """Copy ``rows`` padded input rows from ``first_row`` on as bytes; padding is ``zero``."""
-    in_h, in_w = ifm.shape[1], ifm.shape[2]
-    left = min(max(g.pad_left, 0), g.window_w)
-    right = max(left, min(g.window_w, in_w + g.pad_left))
-    for i in range(rows):
-        row = first_row + i
-        line = window[i * g.window_w * g.in_c : (i + 1) * g.window_w * g.in_c]
-        inside = row >= 0 and row < in_h and right > left
-        begin = left * g.in_c if inside else line.size
-        line[:begin] = zero
-        if inside:
-            codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
-            bytes_in = line[begin : right * g.in_c]
-            for j in range(bytes_in.size):
-                bytes_in[j] = np.uint8(codes[j] ^ flip)
-            line[right * g.in_c :] = zero
 
 
 @primitive
@@ -136,7 +104,7 @@ def join_planes(ifm, image, first_row, rows, g, flip, zero, window):
 @kernel(
     "void(Array(u1, 4, 'C', readonly=True), i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], "
     "Array(i1, 1, 'C', readonly=True), i4[::1], f4[::1], u1[::1], u1[:, :, :, ::1], i8, i8)",
-    features=FEATURES,
+    features=AVX512_VNNI,
 )
 def conv2d_8bit(
     ifm,
@@ -164,13 +132,13 @@ def conv2d_8bit(
         WINDOW, through a padded copy; PLANES, the same from three planes. zero_out, low and
         flip_out are the store in terms of u8 codes; ``flip_out`` 128 turns them into i8 patterns.
     in_starts, out_starts : int64
-        Of a whole block's pixels, see ``pack.block_places``.
+        Of a whole block's pixels, see ``pack.geometry.block_places``.
     offsets, ends, weights
-        See ``pack_fours.Panels``; one group's offsets serve every group of channels.
+        See ``pack.fours.Panels``; one group's offsets serve every group of channels.
     starts : int32 (panels * PANEL,)
         Bias and zero-point constant of each output channel.
     scale : float32 (panels * PANEL,)
-        Must fit, see ``x86_store.fits``.
+        Must fit, see ``store_avx512.fits``.
     window : uint8 scratch
     """
     g = unpack_geometry(geometry)
@@ -189,7 +157,7 @@ def conv2d_8bit(
             row_bytes = g.window_w * g.in_c
             source = np.int64(ifm.ctypes.data) + (image * ifm.shape[1] + top) * row_bytes
         elif reading == WINDOW:
-            copy_window(ifm, image, top, in_rows, g, flip, zero, window)
+            copy_window(ifm, image, top, in_rows, g, (flip, zero), window)
         else:
             join_planes(ifm, image, top, in_rows, g, flip_in, zero, window)
         pixels = rows * g.out_w

@@ -1,8 +1,8 @@
 """8-bit depthwise convolution with AVX512-VNNI: the contract of ``conv.conv2d_8bit``.
 
 ``vpdpbusd`` adds four products per 32-bit lane. A lane belongs to one channel of one output pixel;
-its four bytes are that channel's inputs in four rows of one column (``x86_fours``). The input rows
-under a band of output rows are written out as such fours, once,
+its four bytes are that channel's inputs in four rows of one column (``tiles.fours_avx512``). The
+input rows under a band of output rows are written out as such fours, once,
 
     fours[group, x * channels + c] = bytes (row 4 * group + i, x, c), i = 0..3
 
@@ -12,15 +12,14 @@ columns are sorted by their phase first, so that the inputs of neighbouring outp
 """
 
 import numpy as np
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
 from npusim.kernels._jit import kernel, primitive
+from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.pack.depthwise import BLOCK
 from npusim.kernels.tiles.fours_avx512 import interleave
-from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, Vectors
+from npusim.kernels.tiles.llvm_vectors import F32, I8, I32, vector_code
 from npusim.kernels.tiles.store_avx512 import LANES, V16I32, Store, dot
-from npusim.kernels.windows.int8_conv_vnni import FEATURES
 from npusim.kernels.windows.units import unit_of, unpack_geometry
 
 _VECTORS = BLOCK // LANES
@@ -33,58 +32,48 @@ def _make_band(band, passes=None):
     ``passes``: their number, if it is known.
     """
 
+    @vector_code
     def block(
-        typing_context, source, offsets, weights, weights_at, starts, scale, column_at, zero_out,
-        low, flip, codes, codes_at, row_step, rows, valid,
+        v, source, offsets, weights, weights_at, starts, scale, column_at, zero_out, low, flip,
+        codes, codes_at, row_step, rows, valid,
     ):  # fmt: skip
-        def generate(context, builder, signature, arguments):
-            v = Vectors(context, builder, signature, arguments)
-            (source, _, _, weights_at, _, _, column_at, zero_out, low, flip, _, codes_at,
-             row_step, rows, valid) = arguments  # fmt: skip
-            base = builder.inttoptr(source, I8.as_pointer())
-            offsets, weights = v.data(1), v.at(v.data(2), weights_at)
-            starts, scale = v.at(v.data(4), column_at), v.at(v.data(5), column_at)
-            acc = [[cgutils.alloca_once(builder, V16I32) for _ in range(_VECTORS)]
-                   for _ in range(band)]  # fmt: skip
-            for j in range(_VECTORS):
-                first = v.load(v.at(starts, v.number(LANES * j)), I32, LANES)
-                for row in range(band):
-                    builder.store(first, acc[row][j])
-
-            def add(number):
-                place = v.at(base, builder.load(v.at(offsets, number)))
-                line = v.at(weights, builder.mul(number, v.number(band * _BYTES)))
-                for j in range(_VECTORS):
-                    inputs = v.load(v.at(place, v.number(64 * j)), I8, 64)
-                    for row in range(band):
-                        factors = v.load(v.at(line, v.number(row * _BYTES + 64 * j)), I8, 64)
-                        cell = acc[row][j]
-                        builder.store(dot(v, builder.load(cell), inputs, factors), cell)
-
-            if passes:
-                for number in range(passes):
-                    add(v.number(number))
-            else:
-                with cgutils.for_range(builder, v.size(1)) as loop:
-                    add(loop.index)
-            store = Store(v, zero_out, low, flip)
-            scales = [v.load(v.at(scale, v.number(LANES * j)), F32, LANES)
-                      for j in range(_VECTORS)]  # fmt: skip
-            out = v.at(v.data(10), codes_at)
+        builder = v.builder
+        base = builder.inttoptr(source, I8.as_pointer())
+        places, weights = offsets.data, v.at(weights.data, weights_at)
+        starts, scale = v.at(starts.data, column_at), v.at(scale.data, column_at)
+        acc = [[cgutils.alloca_once(builder, V16I32) for _ in range(_VECTORS)]
+               for _ in range(band)]  # fmt: skip
+        for j in range(_VECTORS):
+            first = v.load(v.at(starts, v.number(LANES * j)), I32, LANES)
             for row in range(band):
-                with builder.if_then(builder.icmp_signed("<", v.number(row), rows)):
-                    sums = [builder.load(cell) for cell in acc[row]]
-                    target = v.at(out, builder.mul(row_step, v.number(row)))
-                    v.store_up_to(store.codes(sums, scales), target, valid)
-            return context.get_dummy_value()
+                builder.store(first, acc[row][j])
 
-        arguments = (
-            source, offsets, weights, weights_at, starts, scale, column_at, zero_out, low, flip,
-            codes, codes_at, row_step, rows, valid,
-        )  # fmt: skip
-        return types.void(*arguments), generate
+        def add(number):
+            place = v.at(base, builder.load(v.at(places, number)))
+            line = v.at(weights, builder.mul(number, v.number(band * _BYTES)))
+            for j in range(_VECTORS):
+                inputs = v.load(v.at(place, v.number(64 * j)), I8, 64)
+                for row in range(band):
+                    factors = v.load(v.at(line, v.number(row * _BYTES + 64 * j)), I8, 64)
+                    cell = acc[row][j]
+                    builder.store(dot(v, builder.load(cell), inputs, factors), cell)
 
-    return intrinsic(block)
+        if passes:
+            for number in range(passes):
+                add(v.number(number))
+        else:
+            with cgutils.for_range(builder, offsets.size) as loop:
+                add(loop.index)
+        store = Store(v, zero_out, low, flip)
+        scales = [v.load(v.at(scale, v.number(LANES * j)), F32, LANES) for j in range(_VECTORS)]
+        out = v.at(codes.data, codes_at)
+        for row in range(band):
+            with builder.if_then(builder.icmp_signed("<", v.number(row), rows)):
+                sums = [builder.load(cell) for cell in acc[row]]
+                target = v.at(out, builder.mul(row_step, v.number(row)))
+                v.store_up_to(store.codes(sums, scales), target, valid)
+
+    return block
 
 
 _band_1 = _make_band(1)
@@ -140,7 +129,7 @@ def write_fours(ifm, image, top, g, flip, four, outside, fours, at, line_size):
     "void(Array(u1, 4, 'C', readonly=True), i8[::1], i8[::1], i8[::1], "
     "Array(i1, 1, 'C', readonly=True), i4[::1], f4[::1], u1[::1], u4[::1], "
     "u1[:, :, :, ::1], i8, i8)",
-    features=FEATURES,
+    features=AVX512_VNNI,
 )
 def depthwise_8bit(
     ifm, geometry, options, offsets, weights, starts, scale, outside, fours, ofm, start, stop
@@ -150,17 +139,17 @@ def depthwise_8bit(
     Parameters
     ----------
     ifm : uint8 (N, H, W, C)
-    geometry : int64 vector of ``pack.Geometry``
+    geometry : int64 vector of ``pack.geometry.Geometry``
         ``out_*_step`` 1.
     options : int64 (flip_in, zero_in, zero_out, low, flip_out, band, groups, line_size)
-        The first five as in ``x86_vnni.conv2d_8bit``; output rows of a band, its groups of four
-        input rows, fours of one phase of a group.
+        The first five as in ``int8_conv_vnni.conv2d_8bit``; output rows of a band, its groups of
+        four input rows, fours of one phase of a group.
     offsets : int64 (passes,)
         Byte offset of each pass's inputs in ``fours``.
     weights : int8
-        See ``pack_depthwise.Passes``.
+        See ``pack.depthwise.Passes``.
     starts, scale : int32, float32 (period,)
-        Bias with the zero-point constant; scales must fit, see ``x86_store.fits``.
+        Bias with the zero-point constant; scales must fit, see ``store_avx512.fits``.
     outside : uint8 (W * C,)
         An input row of padding, as it would be stored.
     fours : uint32 scratch

@@ -1,9 +1,10 @@
-"""What every convolution kernel does with its geometry: units, panels, positions.
+"""What every convolution kernel does with its geometry: units, panels, positions, windows.
 
 See ``npusim.kernels.pack.geometry`` for the terms.
 """
 
 from npusim.kernels._jit import primitive
+from npusim.kernels.operand import as_number, zero_number
 from npusim.kernels.pack.geometry import Geometry
 from npusim.kernels.tiles.fma import PANEL
 
@@ -59,3 +60,26 @@ def place_pixels(image, first, rows, g, tile_rows, in_starts, out_starts):
         in_starts[more] = in_starts[pixel - 1]
         out_starts[more] = out_starts[pixel - 1]
     return pixel
+
+
+@primitive
+def copy_window(ifm, image, first_row, rows, g, how, window):
+    """Copy ``rows`` padded input rows from ``first_row`` on as numbers of the window's type.
+
+    ``how`` codes are read is said in ``npusim.kernels.operand``; padding is a real zero.
+    """
+    in_h, in_w = ifm.shape[1], ifm.shape[2]
+    left = min(max(g.pad_left, 0), g.window_w)
+    right = max(left, min(g.window_w, in_w + g.pad_left))
+    for i in range(rows):
+        row = first_row + i
+        line = window[i * g.window_w * g.in_c : (i + 1) * g.window_w * g.in_c]
+        inside = row >= 0 and row < in_h and right > left
+        begin = left * g.in_c if inside else line.size
+        line[:begin] = zero_number(how, window.dtype)
+        if inside:
+            codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
+            numbers = line[begin : right * g.in_c]
+            for j in range(numbers.size):
+                numbers[j] = as_number(codes[j], how, window.dtype)
+            line[right * g.in_c :] = zero_number(how, window.dtype)

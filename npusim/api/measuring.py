@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from npusim.api.quantizing import plan_of
+from npusim.environment import thread_count
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation, fingerprint
 from npusim.evaluation.evaluate import evaluate as evaluated
@@ -18,7 +19,6 @@ from npusim.quantization.job import Progress as Calibrating
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Samples
 from npusim.quantization.schemes import Scheme, scheme_of
-from npusim.runtime.threads import thread_count
 from npusim.tuning.search import Progress
 from npusim.tuning.tune import Tuning
 from npusim.tuning.tune import tune as tuned
@@ -97,9 +97,7 @@ def evaluate(
         else dataset
     )
     graphs = {
-        name: graph
-        if name == FLOAT or all(node.engine is not None for node in graph.nodes)
-        else lower(graph, level=optimization_level)
+        name: graph if name == FLOAT else lower(graph, level=optimization_level)
         for name, graph in networks.items()
     }
     job = Job(

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from npusim.cli import common
-from npusim.errors import UnsupportedOpError
+from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.graph import Graph
 from npusim.ir.text import placement, tensor_text
 from npusim.ops import node_macs
@@ -19,15 +20,31 @@ LAYER_FACTS = ("engine", "form", "multiplier", "shift", "rounding")
 
 
 def command(
-    model: common.ModelArgument,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="As for other commands; or --kernels.")
+    ] = None,
     shape: common.ShapeOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print engine, form and requantization of layers.")
+    ] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Show the compiled kernels by work, type and path.")
     ] = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Show inputs, outputs, operators, MACs, parameters; list everything unsupported at once."""
     shown = common.console(as_json)
+    if kernels:
+        if model is not None:
+            raise ConfigError(
+                f"--kernels and the model {model}",
+                rule="--kernels shows what all models run on",
+                remedy="leave the model out",
+            )
+        _show_kernels(shown, as_json)
+        return
+    if model is None:
+        raise ConfigError("no model", remedy="name a file or 'demo', or ask for --kernels")
     try:
         graph = common.load(model, shape=shape, as_source=True)
     except UnsupportedOpError as error:
@@ -70,6 +87,25 @@ def _layer_table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _show_kernels(shown: Console, as_json: bool) -> None:
+    """Print the table that the runtime chooses kernels from."""
+    from npusim.runtime import isa  # here: models are described without loading Numba
+    from npusim.runtime.kernel_table import listing
+
+    rows = listing()
+    if as_json:
+        common.print_json({"isa": isa.selected(), "kernels": rows})
+        return
+    table = Table(box=SIMPLE_HEAD, title=f"kernels; in use here: path {isa.selected()}")
+    for heading in ("work", "types", *rows[0]["kernels"], "in use"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        names = (name or "-" for name in row["kernels"].values())
+        table.add_row(row["work"], row["types"], *names, row["in_use"])
+    shown.print(table)
+    shown.print("-: the path has none of its own, the portable one runs there")
+
+
 def describe(graph: Graph) -> dict[str, Any]:
     """Return what a graph holds as plain values."""
     macs = sum(
@@ -102,6 +138,5 @@ def _formats(graph: Graph) -> dict[str, Any] | None:
     import npusim
     from npusim.passes.pipeline import lower
 
-    built = all(node.engine is not None for node in graph.nodes)
-    found = number_formats(graph if built else lower(npusim.float16(graph)))
+    found = number_formats(graph if graph.is_lowered else lower(npusim.float16(graph)))
     return {"scheme": found.scheme, **found.to_dict()}

@@ -32,4 +32,4 @@ def stored_like(path: Path, graph: Graph, option: str) -> Graph:
             where=f"{option} {path}",
             rule=f"a quantized model with the inputs {shapes}",
         )
-    return lower(found) if any(n.engine is None for n in found.nodes) else found
+    return lower(found)

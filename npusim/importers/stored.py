@@ -28,11 +28,10 @@ def load_stored(
             rule="a stored model is finished: its tensors and shapes are fixed",
             remedy="leave them out, or load the source model",
         )
-    return load_with_meta(path)[0]
+    return upgraded(load_with_meta(path)[0])
 
 
 def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
     """Return a stored graph and what was stored beside it; a foreign file is named."""
     refuse_other(OWN, head_of(path), path)
-    graph, meta = archive.load_with_meta(path)
-    return upgraded(graph), meta
+    return archive.load_with_meta(path)

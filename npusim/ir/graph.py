@@ -69,8 +69,9 @@ class Node:
     origin : tuple of str
         Names of the source model's nodes that this node stands for, in execution order.
     engine : Engine or None
-        Set by ``passes.assign_engine``, with ``form``; ``reason`` says why.
+        Set by ``passes.assign_engine``; ``reason`` says why.
     form : Form or None
+        What the driver makes of the node there; set together with the engine.
     requant : Requant or None
         How sums are stored: set by ``passes.lower_requant``, read by the bindings. Every node that
         accumulates on NN or TP has one. None where nothing accumulates (moves, tables, maximum
@@ -159,6 +160,11 @@ class Graph:
     def is_quantized(self) -> bool:
         """Tell whether any tensor holds codes of real numbers."""
         return any(not isinstance(spec.quant, Float) for spec in self.tensors.values())
+
+    @property
+    def is_lowered(self) -> bool:
+        """Tell whether engine and form of every node are decided."""
+        return all(node.engine is not None and node.form is not None for node in self.nodes)
 
     def is_constant(self, name: str) -> bool:
         """Tell whether a tensor's value is known."""

@@ -40,6 +40,7 @@ NN_TYPE_PAIRS = (
     (DType.F16, DType.F16),
 )
 LARGEST_NN_KERNEL = 11
+FUSED_ROW_BYTES = 64  # 3x3 pools fuse into rows shorter than this
 FINEST_OF_TABLES = 15  # fraction bits that TP's activation tables reach
 
 
@@ -183,24 +184,32 @@ def max_pool(node: Node, view: GraphView) -> bool:
 
 
 def max_pool_fused(node: Node, view: GraphView) -> bool:
-    """Match an unpadded 2x2 max pool of stride 2 that alone reads a sum or convolution on NN.
+    """Match an unpadded max pool of stride 2 that alone reads a sum or convolution on NN.
 
-    u8, i8 or f16; an even number of rows and columns; the quantization is kept.
+    u8, i8 or f16; the quantization is kept. 2x2: an even number of rows and columns. 3x3: an odd
+    number, and rows of less than 64 bytes.
     """
     attrs, ifm = _pool(node), view.ifm(node)
     before = view.producers.get(ifm.name)
     return (
         attrs.kind is PoolKind.MAX
-        and attrs.kernel == attrs.stride == (2, 2)
+        and attrs.stride == (2, 2)
         and not any(attrs.pad)
+        and _fits_a_fused_window(attrs.kernel, ifm)
         and ifm.dtype in (DType.U8, DType.I8, DType.F16)
         and same_numbers(view.graph, ifm.name, *node.outputs)
         and before is not None
         and view.placed[before.name].engine is Engine.NN
         and view.placed[before.name].form in (Form.CONVOLUTION, Form.SUM)
         and view.is_private(ifm.name)
-        and ifm.shape[2] % 2 == ifm.shape[3] % 2 == 0
     )
+
+
+def _fits_a_fused_window(kernel: tuple[int, int], ifm: TensorSpec) -> bool:
+    odd = (ifm.shape[2] % 2, ifm.shape[3] % 2)
+    if kernel == (3, 3):
+        return odd == (1, 1) and ifm.shape[3] * ifm.dtype.itemsize < FUSED_ROW_BYTES
+    return kernel == (2, 2) and odd == (0, 0)
 
 
 def max_pool_on_tp(node: Node, view: GraphView) -> bool:

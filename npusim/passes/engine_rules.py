@@ -115,7 +115,7 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
             NN,
             Form.FUSED,
             when.max_pool_fused,
-            "2x2 max pool of stride 2 fused into the layer before",
+            "2x2 or 3x3 max pool of stride 2 fused into the layer before",
         ),
         EngineRule(
             TP, Form.POOLING, when.max_pool_on_tp, "max pool of 2x2 or 3x3, or a chain of them"

@@ -54,7 +54,12 @@ def optimize(graph: Graph, *, level: int = 3, splits_deconv: bool = False) -> Gr
 
 
 def lower(graph: Graph, *, level: int = 3) -> Graph:
-    """Return the quantized graph with engines assigned and requantization lowered."""
+    """Return the quantized graph with engines assigned and requantization lowered.
+
+    A lowered graph is finished and stays as it is, whatever the level.
+    """
+    if graph.is_lowered:
+        return graph
     lowered = run_pipeline(graph, QUANTIZED_PASSES, level=level, stage="quantized")
     verify(lowered, "lowered")
     return lowered

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from npusim.environment import thread_count
 from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
 from npusim.extras import require
 from npusim.ir.graph import Graph
 from npusim.reference.evaluate import Evaluator, checked_feeds
-from npusim.reference.table import usable_cores
 
 log = logging.getLogger("npusim")
 
@@ -80,7 +80,7 @@ class OnnxRuntimeEngine:
         from npusim.exporters.onnx import to_onnx
 
         self.name = f"onnxruntime {runtime.__version__}"
-        self.jobs = usable_cores()
+        self.jobs = thread_count()
         self._inputs = graph.inputs
         self._given = tuple(name for name in graph.outputs if graph.is_constant(name))
         self._graph = graph

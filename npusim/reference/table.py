@@ -7,7 +7,6 @@ output may be a view of an input. Every element of an output is computed in an o
 neither on the number of samples nor on the number of threads.
 """
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.environment import thread_count
 from npusim.errors import GraphError
 from npusim.ir.attrs import Attrs
 from npusim.ir.dtypes import DType
@@ -33,13 +33,13 @@ class Workers:
     Parameters
     ----------
     threads : int or None
-        None: as many as this process may use.
+        None: as many as a run of the simulator uses.
     """
 
     def __init__(self, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise GraphError(f"{threads} threads", rule="threads is at least 1")
-        self.threads = threads or usable_cores()
+        self.threads = threads or thread_count()
 
     def run(self, work: Callable[[int, int], object], total: int, grain: int) -> None:
         """Call ``work(begin, end)`` for parts of ``range(total)``, each a multiple of ``grain``."""
@@ -55,13 +55,6 @@ class Workers:
         work(edges[0], edges[1])
         for future in pending:
             future.result()
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @cache

@@ -1,8 +1,8 @@
 """Calls that only mean something to a real board, or to the vendor's own files."""
 
-import os
 from typing import Any
 
+from npusim import environment
 from npusim.errors import ConfigError
 from npusim.rknn.boundary import boundary
 from npusim.rknn.state import OK, RknnState, as_path, failed, nothing
@@ -14,7 +14,7 @@ class BoardOnly(RknnState):
     @boundary(failed)
     def export_rknn_precompile_model(self, export_path: Any = None) -> int:
         """Return -1, or write the plain model when NPUSIM_PRECOMPILE=copy."""
-        if os.environ.get("NPUSIM_PRECOMPILE") != "copy":
+        if environment.PRECOMPILE.read() != "copy":
             raise ConfigError(
                 "only a board with the vendor's driver can pre-compile a model",
                 remedy="use export_rknn, or set NPUSIM_PRECOMPILE=copy to write the plain model",

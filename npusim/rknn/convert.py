@@ -13,7 +13,7 @@ from npusim.importers.stored import load_with_meta
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
-from npusim.passes.pipeline import lower
+from npusim.passes.pipeline import lower, upgraded
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Range, Scheme
@@ -171,9 +171,8 @@ def read_model(path: Path) -> tuple[Graph, dict[str, Any]]:
     graph, meta = load_with_meta(path)
     check_runtime_target(None, graph.target)
     check(graph)
-    if any(node.engine is None for node in graph.nodes):
-        graph = lower(graph)
-    return graph, meta
+    graph = upgraded(graph)
+    return lower(graph), meta
 
 
 def _names(what: str, value: Any) -> list[str] | None:

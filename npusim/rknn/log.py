@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
 
+from npusim import environment
 from npusim.errors import NpusimError
 
 ERROR_LOG = "npusim_error.log"
@@ -94,7 +95,7 @@ class Log:
             if detail:
                 self.error(f"the traceback is in {self.file}")
             return
-        vendor_name = os.environ.get("NPUSIM_VENDOR_LOGNAME") == "1"
+        vendor_name = environment.VENDOR_LOGNAME.read() == "1"
         path = Path(VENDOR_ERROR_LOG if vendor_name else ERROR_LOG)
         try:
             path.write_text("\n".join([*self._kept, detail]), encoding="utf-8")

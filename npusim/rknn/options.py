@@ -1,10 +1,10 @@
 """The parameters of ``RKNN.config`` in npusim's terms."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from npusim import environment
 from npusim.errors import ConfigError
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
@@ -144,7 +144,7 @@ def _algorithm(name: Any, epochs: Any, alpha: Any, bins: Any) -> Algorithm:
         name=str(name or "normal").strip().lower().replace("-", "_"),
         mmse_epoch=_integer("mmse_epoch", 3 if epochs is None else epochs, low=1),
         moving_alpha=weight,
-        moving_alpha_weighs=os.environ.get("NPUSIM_MOVING_ALPHA", "").strip() or "old",
+        moving_alpha_weighs=environment.MOVING_ALPHA.read() or "old",
         divergence_nbins=_integer(
             "quantized_divergence_nbins", 1024 if bins is None else bins, low=16
         ),

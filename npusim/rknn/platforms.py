@@ -1,8 +1,8 @@
 """Target platforms by their toolkit names."""
 
-import os
 from collections.abc import Sequence
 
+from npusim import environment
 from npusim.errors import ConfigError
 from npusim.ir.targets import FAMILY, OTHER_FAMILY, SIMULATED
 
@@ -67,7 +67,7 @@ def check_runtime_target(target: str | None, model_target: str) -> str | None:
         )
     if name not in FAMILY:
         raise ConfigError(f"target {target!r}", rule=f"one of {', '.join(FAMILY)}")
-    if os.environ.get("NPUSIM_TARGET") == "strict":
+    if environment.TARGET.read() == "strict":
         raise ConfigError(
             f"no {target} board is connected",
             rule="NPUSIM_TARGET=strict asks for real boards, npusim has none",

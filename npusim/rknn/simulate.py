@@ -1,6 +1,5 @@
 """The runtime half: a built model ready to run."""
 
-import os
 import time
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import environment
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.api.pricing import estimate
 from npusim.errors import ConfigError, NpusimError
@@ -151,7 +151,7 @@ class Simulation:
 
 def _era() -> Era:
     """Return the release whose layouts are printed, from NPUSIM_COMPAT."""
-    wanted = os.environ.get("NPUSIM_COMPAT", "").strip() or Era.FROM_1_7_1.value
+    wanted = environment.COMPAT.read() or Era.FROM_1_7_1.value
     for era in Era:
         if era.value == wanted:
             return era

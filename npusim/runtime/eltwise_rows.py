@@ -10,10 +10,9 @@ from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise import i16_binary, u8_binary, u8_sum_vnni
 from npusim.kernels.tiles.store_avx512 import fits
-from npusim.kernels.windows import int8_conv_vnni
 from npusim.passes.requant import AddWeights
-from npusim.runtime import isa
 from npusim.runtime.broadcast import row_plan
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import inverse
 from npusim.runtime.tables import Array, scaling_of, unsigned
 from npusim.runtime.threads import SMALL_WORK, run_rows
@@ -33,14 +32,20 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
         return None
     small = all(u8_sum_vnni.LOWEST <= w <= u8_sum_vnni.HIGHEST for w in (first, second))
-    if small and isa.may_use(int8_conv_vnni.FEATURES):
+    add = choose(
+        Work.NN_SUM,
+        DType.U8,
+        DType.U8,
+        fits=lambda kernel: small or kernel is not u8_sum_vnni.weighted_sum,
+    )
+    if add is u8_sum_vnni.weighted_sum:
         packed = u8_sum_vnni.packed_weights(first, second)
         store = packed, bias, scale, requant.zero_point, low
-        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: u8_sum_vnni.weighted_sum(
+        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: add(
             a, a_rows, b, b_rows, ofm, length, *store, begin, end
         )
     scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
-    return lambda a, a_rows, b, b_rows, ofm, length, first, last: u8_binary.weighted_sum(
+    return lambda a, a_rows, b, b_rows, ofm, length, first, last: add(
         a, a_rows, b, b_rows, ofm, length, scalars, first, last
     )
 
@@ -53,7 +58,8 @@ def sum_rows_i16(weights: AddWeights, requant: Requant, *, relu: bool) -> Rows |
     if requant.shift < 0 or requant.zero_point or largest >= 2**52 or largest * scale >= 2**51:
         return None
     scalars = _floats(first, second, bias, scale, 0 if relu else -32768, 32767)
-    return lambda a, a_rows, b, b_rows, ofm, length, begin, end: i16_binary.weighted_sum(
+    add = choose(Work.NN_SUM, DType.I16, DType.I16)
+    return lambda a, a_rows, b, b_rows, ofm, length, begin, end: add(
         a.view(np.int16), a_rows, b.view(np.int16), b_rows, ofm.view(np.int16), length, scalars,
         begin, end,
     )  # fmt: skip
@@ -72,11 +78,12 @@ def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | N
             a_ratio = np.float32(a_scale) * np.float32(b_scale) / np.float32(scale)
         inverse_scale = np.float32(1) / np.float32(scale)
     sign, product, words = (-1 if op == "sub" else 1), op == "mul", DType.I16 in dtypes
+    kernel = choose(Work.SHADER_BINARY, specs[2].dtype, specs[2].dtype)
     if words:
-        kernel, operation = i16_binary.shader, i16_binary.PRODUCT if product else i16_binary.SUM
+        operation = i16_binary.PRODUCT if product else i16_binary.SUM
         scalars = _floats(a_scale, sign * b_scale, inverse_scale, low, specs[2].dtype.max)
     else:
-        kernel, operation = u8_binary.shader, u8_binary.PRODUCT if product else u8_binary.SUM
+        operation = u8_binary.PRODUCT if product else u8_binary.SUM
         scalars = _floats(a_zero, b_zero, a_ratio, sign * b_ratio, zero_out, low)
     if not all(abs(number) <= _LARGEST_F32 for number in scalars):
         return None

@@ -9,12 +9,12 @@
 the chosen ones to.
 """
 
-import os
 from functools import cache
 
+from npusim import environment
 from npusim.errors import ConfigError
+from npusim.kernels import features
 from npusim.kernels._jit import target_has
-from npusim.kernels.windows import int8_conv_avx2, int8_conv_vnni
 
 PORTABLE = "portable"
 NEON = "neon"
@@ -23,14 +23,14 @@ AVX512_VNNI = "avx512vnni"
 _NEEDS = {
     PORTABLE: (),
     NEON: ("neon",),
-    AVX2: int8_conv_avx2.FEATURES,
-    AVX512_VNNI: int8_conv_vnni.FEATURES,
+    AVX2: features.AVX2,
+    AVX512_VNNI: features.AVX512_VNNI,
 }
 
 
 def available() -> tuple[str, ...]:
     """Return the paths this processor can run, the fastest last."""
-    return tuple(name for name, features in _NEEDS.items() if target_has(features))
+    return tuple(name for name, needs in _NEEDS.items() if target_has(needs))
 
 
 @cache
@@ -42,19 +42,14 @@ def selected() -> str:
     ConfigError
         When ``NPUSIM_ISA`` names an unknown path or one this processor cannot run.
     """
-    wanted = os.environ.get("NPUSIM_ISA", "")
+    wanted = environment.ISA.read()
     if not wanted:
         return available()[-1]
     if wanted not in available():
         known = "not available on this processor" if wanted in _NEEDS else "unknown"
         raise ConfigError(
-            f"NPUSIM_ISA is {wanted!r}: {known}",
+            f"{environment.ISA.name} is {wanted!r}: {known}",
             rule=f"available here: {', '.join(available())}",
             remedy="unset it to use the fastest",
         )
     return wanted
-
-
-def may_use(features: tuple[str, ...]) -> bool:
-    """Tell whether the path in use goes with optional kernels that need these LLVM features."""
-    return selected() == AVX512_VNNI and target_has(features)

@@ -1,6 +1,6 @@
 """Real numbers to codes and back in a network's inputs and outputs, compiled where it matters.
 
-The results are those of ``npusim.quantization.schemes``, which takes every other type.
+The results are those of ``npusim.ir.codes``, which takes every other type.
 """
 
 from typing import Any
@@ -12,18 +12,18 @@ from npusim.ir.codes import dequantize as plain_dequantize
 from npusim.ir.codes import quantize as plain_quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Quant, scale_of, zero_point_of
-from npusim.kernels.elementwise import real_codes as kernels
+from npusim.runtime.kernel_table import Work, candidates
 from npusim.runtime.memory_order import inverse, memory_order
 from npusim.runtime.tables import unsigned
 from npusim.runtime.threads import run_rows
 
 Array = NDArray[Any]
-_COMPILED = (DType.U8, DType.I8, DType.I16)
 
 
 def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
-    """Return finite real numbers as codes; see ``schemes.quantize``."""
-    if dtype not in _COMPILED or real.dtype != np.float32:
+    """Return finite real numbers as codes; see ``ir.codes.quantize``."""
+    kernels = candidates(Work.QUANTIZE, DType.F32, dtype)
+    if not kernels or real.dtype != np.float32:
         return plain_quantize(real, dtype, quant)
     order = memory_order(real)
     memory = np.ascontiguousarray(real.transpose(order))
@@ -31,7 +31,7 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
     numbers, results = memory.reshape(-1), codes.reshape(-1)
     scalars = scale_of(quant), float(zero_point_of(quant)), float(dtype.min), float(dtype.max)
     run_rows(
-        lambda first, last: kernels.quantize_f32(numbers, *scalars, results, first, last),
+        lambda first, last: kernels[0](numbers, *scalars, results, first, last),
         numbers.size,
         numbers.size,
     )
@@ -39,8 +39,9 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
 
 
 def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
-    """Return codes as float32; see ``schemes.dequantize``."""
-    if codes.dtype.itemsize > 1 or codes.dtype.kind not in "ui":
+    """Return codes as float32; see ``ir.codes.dequantize``."""
+    kernels = candidates(Work.DEQUANTIZE, DType.of(codes.dtype), DType.F32)
+    if not kernels:
         return plain_dequantize(codes, quant)
     every = np.arange(256, dtype=np.uint8).view(codes.dtype)
     table = plain_dequantize(every, quant)
@@ -49,7 +50,7 @@ def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
     real = np.empty(memory.shape, np.float32)
     source, results = unsigned(memory), real.reshape(-1)
     run_rows(
-        lambda first, last: kernels.dequantize_8bit(source, table, results, first, last),
+        lambda first, last: kernels[0](source, table, results, first, last),
         source.size,
         source.size,
     )

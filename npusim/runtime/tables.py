@@ -12,10 +12,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.elementwise import int8_lut_vbmi
-from npusim.kernels.elementwise.lut import clip_words, map_codes
-from npusim.runtime import isa
 from npusim.runtime.binding import Step
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import inverse, memory_order
 from npusim.runtime.threads import run_rows
 
@@ -65,11 +63,9 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
     """
     codes = all_codes(ifm)
     table = code_table(key, codes, function)
-    look_up = map_codes
     if np.dtype(ifm) == np.dtype(ofm) == np.int16 and (clip := clip_of(codes, table)):
         return _clip_step(clip)
-    if table.itemsize == codes.itemsize == 1 and isa.may_use(int8_lut_vbmi.FEATURES):
-        look_up = int8_lut_vbmi.map_bytes
+    look_up = choose(Work.FUNCTION, DType.of(ifm), DType.of(ofm))
     identity = np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes))
 
     def step(value: Array) -> tuple[Array, ...]:
@@ -109,6 +105,7 @@ def clip_of(codes: Array, table: Array) -> Clip | None:
 
 def _clip_step(clip: Clip) -> Step:
     scale, low, high = clip
+    clip_words = choose(Work.CLIP, DType.I16, DType.I16)
 
     def step(value: Array) -> tuple[Array, ...]:
         order = memory_order(value)

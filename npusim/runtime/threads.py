@@ -1,7 +1,7 @@
 """A small pool of threads for kernels that work on independent rows.
 
 Every kernel writes each output from one row range only, so the results do not depend on the number
-of threads. The number is ``NPUSIM_NUM_THREADS``, by default the processors this process may use.
+of threads, which is ``environment.thread_count``.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from npusim.errors import ConfigError
+from npusim.environment import thread_count
 from npusim.kernels.pack.fours import aligned
 from npusim.kernels.wait import until_changed
 from npusim.runtime.affinity import kept_apart
@@ -33,31 +33,6 @@ _LOOKS_TO_BEGIN = 100
 _LOOKS_TO_END = 50
 
 _local = threading.local()
-
-
-@cache
-def thread_count() -> int:
-    """Return how many threads kernels use.
-
-    Raises
-    ------
-    ConfigError
-        When ``NPUSIM_NUM_THREADS`` is not a positive integer.
-    """
-    text = os.environ.get("NPUSIM_NUM_THREADS", "")
-    if not text:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(
-            f"NPUSIM_NUM_THREADS is {text!r}",
-            rule="a whole number of threads, 1 or more",
-            remedy="unset it to use every processor",
-        )
-    return int(text)
 
 
 class _Pool(NamedTuple):

@@ -9,6 +9,8 @@ import pytest
 from npusim import assets
 from npusim.importers.formats import is_stored
 from npusim.ir.codes import dequantize
+from npusim.runtime import isa
+from npusim.runtime.kernel_table import listing
 
 
 def test_help_lists_the_commands_and_version_prints(run):
@@ -18,6 +20,24 @@ def test_help_lists_the_commands_and_version_prints(run):
         assert name in out
     assert run("--version")[1].strip() == "0.1.0"
     assert run("no-such-command")[0] == 2
+
+
+def test_info_shows_the_kernels(run):
+    code, out, _ = run("info", "--kernels", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["kernels"] == listing()
+    assert found["isa"] == isa.selected()
+    code, out, _ = run("info", "--kernels")
+    assert code == 0
+    assert "depthwise convolution" in out
+
+
+@pytest.mark.parametrize("arguments", [(), ("demo", "--kernels")])
+def test_info_wants_a_model_or_kernels(run, arguments):
+    code, _, err = run("info", *arguments)
+    assert code == 2
+    assert "--kernels" in err
 
 
 def test_info(run):

@@ -45,11 +45,14 @@ def test_tflite_advice_names_operators_that_are_converted(op):
     assert named <= {name.replace("_", "") for name in tflite_ops()}
 
 
-@pytest.mark.parametrize("framework", ONNX_ROUTES)
+REFUSED = [form for form in FORMATS if form.call and not form.loader]
+
+
+@pytest.mark.parametrize("form", REFUSED, ids=lambda form: form.name)
 def test_a_way_over_onnx_is_told_for_frameworks_that_are_not_read(
-    framework, capsys, tmp_path, monkeypatch
+    form, capsys, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    load = getattr(RKNN(), f"load_{framework.lower()}")
+    load = getattr(RKNN(), form.call)
     assert load("model") == -1
-    assert ONNX_ROUTES[framework] in capsys.readouterr().err
+    assert form.advice in capsys.readouterr().err

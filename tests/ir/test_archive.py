@@ -20,7 +20,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node, Preprocess, Source
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
+from npusim.passes.pipeline import lower, upgraded
 from npusim.quantization.float16 import to_float16
+from tests.passes.engine_net import Net
 
 RECORDS = sorted(
     (
@@ -382,3 +384,26 @@ def test_codec_refuses_what_it_cannot_store():
         decode(DynamicFixedPoint, {"type": "DynamicFixedPoint", "fl": True})
     with pytest.raises(CodecError, match="must be finite"):
         decode(Affine, {"type": "Affine", "scale": -1.0})
+
+
+def test_places_come_back_and_files_without_forms_get_them(tmp_path):
+    net = Net(DType.U8)
+    total = net.op("add", net.conv(net.x), net.conv(net.x), attrs=attrs.EltwiseAttrs())
+    net.op("relu", total)
+    lowered = lower(net.assigned())
+    path = tmp_path / "m.npusim"
+    archive.save(lowered, path)
+    assert archive.load(path).nodes == lowered.nodes
+
+    def without_forms(content):
+        for node in content["graph"]["nodes"]:
+            del node["form"]
+
+    rewrite(path, without_forms)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, 8, 1)
+    path.write_bytes(data)
+    old = archive.load(path)
+    assert [node.engine for node in old.nodes] == [node.engine for node in lowered.nodes]
+    assert {node.form for node in old.nodes} == {None}
+    assert upgraded(old).nodes == lowered.nodes

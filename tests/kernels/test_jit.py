@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
 import pytest
 
+import npusim.kernels
 from npusim.kernels import _jit
 
 CALLEE = """
@@ -30,6 +33,11 @@ from npusim.kernels.caller import call
 result = call(10)
 print(result, sum(call.compile().stats.cache_hits.values()))
 """
+
+
+def import_every_kernel() -> None:
+    for module in walk_packages(npusim.kernels.__path__, "npusim.kernels."):
+        import_module(module.name)
 
 
 @pytest.fixture

@@ -115,7 +115,10 @@ def test_engines_and_requantization_are_visible_on_the_nodes():
 def test_older_stored_graphs_get_forms_and_nothing_else():
     net = Net(DType.U8)
     net.op("relu", net.op("add", net.conv(net.x), net.conv(net.x)))
-    lowered = lower(net.assigned(), level=0)
+    bare = net.assigned()
+    bare = bare.copy(nodes=tuple(replace(node, engine=None, form=None) for node in bare.nodes))
+    lowered = lower(bare, level=0)
+    assert lower(lowered, level=3) is lowered
     old = lowered.copy(nodes=tuple(replace(node, form=None) for node in lowered.nodes))
     assert upgraded(old).nodes == lowered.nodes
     assert upgraded(lowered) is lowered

@@ -167,9 +167,24 @@ def test_a_fused_pool_has_its_own_row_and_no_operation(dtype):
     assert (conv.works[-1].pool, conv.works[-1].final_w) == (2, 6)
 
 
+@pytest.mark.parametrize(("dtype", "size"), [(U8, 13), (I8, 33), (U8, 63), (F16, 13), (F16, 31)])
+def test_odd_maps_of_short_rows_fuse_a_3x3_pool(dtype, size):
+    conv, pool = pooled(dtype, size, 3)
+    assert pool.layer.form is Form.FUSED
+    assert (conv.works[-1].pool, conv.works[-1].final_w) == (3, size // 2)
+
+
 @pytest.mark.parametrize(
     ("dtype", "options"),
-    [(I16, {}), (U8, {"size": 13}), (U8, {"size": 13, "kernel": 3}), (U8, {"stride": 1})],
+    [
+        (I16, {}),
+        (U8, {"size": 13}),
+        (U8, {"size": 14, "kernel": 3}),
+        (U8, {"size": 65, "kernel": 3}),
+        (F16, {"size": 33, "kernel": 3}),
+        (I16, {"size": 13, "kernel": 3}),
+        (U8, {"stride": 1}),
+    ],
 )
 def test_other_pools_are_passes_of_their_own(dtype, options):
     conv, pool = pooled(dtype, **options)

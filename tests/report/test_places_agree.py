@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from npusim import assets
 from npusim.analysis.dump import INDEX_NAME, LayerDump
 from npusim.importers import load
-from npusim.ir.graph import Engine
+from npusim.ir.graph import Engine, Form
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import estimate
 from npusim.quantization.assumed import assume_quantized
@@ -20,7 +21,7 @@ from npusim.report.eval_perf import ENGINE_NUMBERS, executed, simulator_result
 from npusim.report.perf_data import to_csv, to_json
 from npusim.runtime.program import Program
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "fetch_models.py"
+ROOT = Path(__file__).resolve().parents[2]
 REAL = ("mobilenet_v2.onnx", "ch_PP-OCRv4_det_infer.onnx", "light_densenet121.onnx")
 
 
@@ -63,13 +64,27 @@ def test_the_bundled_demo(scheme, tmp_path):
     assert engines.count(Engine.TP) > 10
 
 
+def module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    found = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+def test_a_small_yolov5s(tmp_path):
+    path = tmp_path / "yolov5s.onnx"
+    zoo = module("zoo", ROOT / "benchmarks" / "zoo.py")
+    onnx.save(zoo.yolov5s("silu", 64, 0.25), path)
+    graph = lowered(path, Scheme.U8)
+    agree(graph, tmp_path / "dump")
+    assert {node.form for node in graph.nodes} >= {Form.IN_PLACE, Form.ENLARGEMENT, Form.SUM}
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("name", REAL)
 def test_real_networks(name, tmp_path):
-    spec = importlib.util.spec_from_file_location("fetch_models", TOOL)
-    fetch = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = fetch
-    spec.loader.exec_module(fetch)
+    fetch = module("fetch_models", ROOT / "tools" / "fetch_models.py")
     path = fetch.cache_folder() / name
     assert path.exists(), f"{name} is missing: run python tools/fetch_models.py first"
     (model,) = (model for model in fetch.load_list()[1] if model.file == name)

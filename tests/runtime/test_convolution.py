@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npusim import environment
 from npusim.errors import GraphError
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant, zero_point_of
@@ -37,10 +38,10 @@ def workers(request, monkeypatch):
     monkeypatch.setenv("NPUSIM_NUM_THREADS", str(request.param))
     monkeypatch.setattr(threads, "SMALL_WORK", 1)
     monkeypatch.setattr(geometry, "_BLOCK_PIXELS", 9)
-    threads.thread_count.cache_clear()
+    environment.thread_count.cache_clear()
     threads._pool.cache_clear()
     yield request.param
-    threads.thread_count.cache_clear()
+    environment.thread_count.cache_clear()
     threads._pool.cache_clear()
 
 

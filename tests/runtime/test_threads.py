@@ -4,16 +4,17 @@ import time
 import numpy as np
 import pytest
 
+from npusim import environment
 from npusim.errors import ConfigError
 from npusim.runtime import threads
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    threads.thread_count.cache_clear()
+    environment.thread_count.cache_clear()
     threads._pool.cache_clear()
     yield
-    threads.thread_count.cache_clear()
+    environment.thread_count.cache_clear()
     threads._pool.cache_clear()
 
 
@@ -57,7 +58,7 @@ def test_an_error_in_any_part_is_raised_after_all_parts_ended(monkeypatch):
 def test_bad_number_of_threads(monkeypatch, text):
     monkeypatch.setenv("NPUSIM_NUM_THREADS", text)
     with pytest.raises(ConfigError, match="whole number of threads"):
-        threads.thread_count()
+        environment.thread_count()
 
 
 def test_scratch_belongs_to_its_thread_and_key():

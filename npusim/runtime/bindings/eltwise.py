@@ -11,7 +11,6 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Rounding, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise import f16_binary
-from npusim.kernels.elementwise.lut import map_pairs
 from npusim.kernels.engines.eltwise import (
     FUNCTIONS,
     add_on_nn,
@@ -25,6 +24,7 @@ from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import tp_rounding
 from npusim.runtime.broadcast import row_plan
 from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows, sum_rows_i16
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import inverse
 from npusim.runtime.stored_requant import stored_requant
 from npusim.runtime.tables import (
@@ -209,6 +209,7 @@ def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> 
         all_codes(a.dtype.numpy)[:, None],
         lambda codes: function(codes, others),
     )
+    map_pairs = choose(Work.FUNCTION_OF_TWO, a.dtype, specs[2].dtype)
     return lambda a, a_rows, b, b_rows, ofm, length, first, last: map_pairs(
         a, a_rows, b, b_rows, table, ofm, length, first, last
     )
@@ -216,6 +217,8 @@ def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> 
 
 def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...]) -> Function:
     """Return the compiled float16 loop."""
+    work = Work.NN_SUM if operation == f16_binary.ADD_ON_NN else Work.SHADER_BINARY
+    compute = choose(work, DType.F16, DType.F16)
 
     def apply(left: Array, right: Array) -> Array:
         plan = row_plan(left, right, shape)
@@ -223,9 +226,7 @@ def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...
         operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
         arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
         run_rows(
-            lambda start, stop: f16_binary.binary(
-                *arguments, operation, subtract, relu, start, stop
-            ),
+            lambda start, stop: compute(*arguments, operation, subtract, relu, start, stop),
             plan.rows[0].size,
             memory.size,
         )

@@ -11,10 +11,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Affine, Rounding, zero_point_of
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.engines.tp import nearest_f16, saturate
+from npusim.kernels.engines.tp import nearest_f16, saturate, store_affine
 from npusim.kernels.pack.geometry import pack_columns, pack_weights
 from npusim.kernels.tiles.fma import PANEL
-from npusim.kernels.windows import fc as kernels
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution.phases import (
@@ -24,6 +23,7 @@ from npusim.runtime.convolution.phases import (
     plain_phase,
     store_of,
 )
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.stored_requant import stored_requant
 from npusim.runtime.threads import run_rows
 
@@ -94,14 +94,14 @@ def _panel_sums(node: Node, graph: Graph) -> Callable[[Array, Array, int, int], 
         flip = 0 if codes.dtype == np.uint8 else 128
         zero = float(zero_point_of(graph.spec(node.inputs[1]).quant) + flip)
         small = pack_weights(flat.view(np.uint8) ^ np.uint8(flip)).reshape(-1)
-        return lambda values, acc, start, stop: kernels.fc_tp_8bit(
-            values, small, zero, acc, start, stop
-        )
+        add_bytes = choose(Work.FULLY_CONNECTED, DType.U8, DType.U8)
+        return lambda values, acc, start, stop: add_bytes(values, small, zero, acc, start, stop)
     halves = codes.dtype == np.float16
     packed = pack_weights(
         flat.view(np.uint16) if halves else _centred(node, graph).reshape(flat.shape)
     )
-    kernel = kernels.fc_tp_f16 if halves else kernels.fc_tp_integer
+    dtype = DType.F16 if halves else DType.I16
+    kernel = choose(Work.FULLY_CONNECTED, dtype, dtype)
     return lambda values, acc, start, stop: kernel(values, packed, acc, start, stop)
 
 
@@ -165,7 +165,7 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
             return nearest_f16(acc.astype(np.float64))
         if isinstance(ofm.quant, Affine):
             affine = requant.multiplier, requant.shift, requant.zero_point
-            return kernels.store_affine(acc, *affine, ofm.dtype.numpy)
+            return store_affine(acc, *affine, ofm.dtype.numpy)
         return saturate(acc.astype(np.float64) * scale, ofm.dtype.numpy)
 
     return store

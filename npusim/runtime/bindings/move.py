@@ -25,13 +25,14 @@ from npusim.ir.attrs import (
     TransposeAttrs,
 )
 from npusim.ir.codes import quantize
+from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.elementwise.copy_runs import copy_runs
 from npusim.ops import op_def
 from npusim.runtime.binding import Bind, Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import memory_order, same_order
 from npusim.runtime.tables import Array, Function
 from npusim.runtime.threads import run_rows
@@ -176,6 +177,7 @@ def bind_concat(node: Node, graph: Graph) -> Step:
 
 def _copy_runs(source: Array, length: int, target: Array, begin: int, step: int) -> None:
     """Copy all runs of ``length`` bytes to every ``step``-th byte of the target from begin on."""
+    copy_runs = choose(Work.COPY, DType.U8, DType.U8)  # bytes of whatever type
     run_rows(
         lambda first, last: copy_runs(source, length, target, begin, step, length, first, last),
         source.size // length if length else 0,

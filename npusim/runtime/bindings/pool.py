@@ -9,13 +9,13 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader import saturate, to_f16
-from npusim.kernels.windows import pool as kernels
 from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.nn_layer import nn_layer
 from npusim.runtime.convolution.phases import Array, Convolution, nn_store, plain_phase
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import channels_last, from_channels_last
 from npusim.runtime.tables import scaling_of
 from npusim.runtime.threads import run_rows
@@ -112,7 +112,7 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     out_n, out_c, out_h, out_w = ofm.shape
     in_dtype = ifm.dtype.numpy
     bits = np.uint8 if in_dtype.itemsize == 1 else np.int16
-    kernel = kernels.max_pool_8bit if bits is np.uint8 else kernels.max_pool_16bit
+    kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
     mask, lowest = {
         DType.U8: (0, 0),
         DType.I8: (128, 0),
@@ -158,7 +158,8 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bo
         total: Array
         if whole and ifm.dtype is not DType.F16:
             sums = np.empty((out_n, out_c), np.int64)
-            kernels.sum_pixels(source.reshape(out_n, -1, out_c), sums)
+            add_pixels = choose(Work.PIXEL_SUM, ifm.dtype, DType.I64)
+            add_pixels(source.reshape(out_n, -1, out_c), sums)
             total = sums.reshape(out_n, 1, 1, out_c) - float(zero_in) * counts
         elif whole:
             total = source.sum(axis=(1, 2), dtype=np.float64, keepdims=True)

@@ -11,10 +11,10 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.elementwise.copy_runs import gather_pixels
 from npusim.kernels.engines.shader_resize import bilinear, nearest_indices, whole_steps
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
+from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import channels_last, from_channels_last
 from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 from npusim.runtime.threads import run_rows
@@ -30,6 +30,8 @@ def _nearest(node: Node, ifm: TensorSpec) -> Callable[[Array], Array]:
     rows = (np.arange(images)[:, None] * in_h + in_rows).reshape(-1) * (in_w * pixel_bytes)
     columns = nearest_indices(in_w, attrs.size[1], coordinates) * pixel_bytes
     shape = (images, *attrs.size, channels)
+
+    gather_pixels = choose(Work.GATHER, DType.U8, DType.U8)  # bytes of whatever type
 
     def apply(value: Array) -> Array:
         source = channels_last(value)

@@ -2,23 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from npusim.environment import thread_count
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
 from npusim.kernels.pack import geometry
+from npusim.kernels.pack.depthwise import BLOCK, LARGEST_PERIOD, Passes, period_of
+from npusim.kernels.pack.fours import Groups, groups_of
+from npusim.kernels.pack.pairs import PairPasses
 from npusim.kernels.tiles.store_avx512 import fits
 from npusim.runtime.convolution.phases import Convolution, Phase
 from npusim.runtime.memory_order import channels_last
-from npusim.runtime.threads import part_count, run_rows, thread_count
+from npusim.runtime.threads import part_count, run_rows
 
 Array = NDArray[Any]
 Run = Callable[[Array, Array], None]  # codes (N, C, H, W) -> codes (N, OH, OW, O)
 Part = Callable[[Array, Array, int, int], None]  # the same for a range of units
 SIGN_BIT = 128
+_SLACK = BLOCK  # elements that whole blocks write or read behind a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,68 @@ def rows_in_bands(layout: Layout, band: int) -> Layout:
     return replace(layout, plan=layout.plan._replace(block_h=block_h, blocks=blocks, shares=1))
 
 
+def fits_bands(phase: Phase, channels: int) -> bool:
+    """Tell whether depthwise kernels can compute the phase in bands of whole output rows."""
+    whole_rows = phase.out_step == (1, 1) and bool(phase.places)
+    return whole_rows and period_of(channels) <= LARGEST_PERIOD
+
+
+class Bands(NamedTuple):
+    """The input rows under a band of output rows, written out in groups of a few rows.
+
+    Attributes
+    ----------
+    groups : int
+        Of input rows under a band.
+    line_size : int
+        Elements of one phase of the columns of a group.
+    offsets : int64 (passes,)
+        Where each pass's inputs begin.
+    size : int
+        Elements of all.
+    """
+
+    groups: int
+    line_size: int
+    offsets: NDArray[np.int64]
+    size: int
+
+
+def lay_out_bands(
+    conv: Convolution,
+    phase: Phase,
+    plan: geometry.Geometry,
+    passes: Passes | PairPasses,
+    *,
+    band: int,
+    rows: int,
+) -> Bands:
+    """Return how a depthwise kernel writes out ``band`` output rows' inputs, ``rows`` together."""
+    stride_h, stride_w = conv.stride
+    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // rows)
+    line_size = -(-plan.window_w // stride_w) * plan.in_c + _SLACK
+    lines = passes.groups * stride_w + passes.columns % stride_w
+    offsets = lines * line_size + passes.columns // stride_w * plan.in_c
+    return Bands(groups, line_size, offsets, groups * stride_w * line_size)
+
+
+def direct_layout(conv: Convolution, phase: Phase, layout: Layout, size: int) -> Layout | None:
+    """Return the layout of a phase that reads its input where it lies, in groups of ``size``.
+
+    None when a window needs padding or more inputs than there are.
+    """
+    if not reads_inside(conv, phase):
+        return None
+    wide = replace(layout, plan=layout.plan._replace(window_w=conv.ifm.shape[3]))
+    return wide if groups_in(phase, wide, size).whole else None
+
+
+def groups_in(phase: Phase, layout: Layout, size: int) -> Groups:
+    """Return the groups of ``size`` inputs of a phase that lie side by side."""
+    offsets = geometry.tap_offsets(phase.places, layout.plan, channels_outermost=False)
+    return groups_of(offsets, size)
+
+
 def reach(phase: Phase, axis: int) -> int:
     """Return the extent of a phase's window in input pixels."""
     return max((place[axis] for place in phase.places), default=0) + 1
@@ -119,6 +186,11 @@ def reads_inside(conv: Convolution, phase: Phase) -> bool:
         <= conv.ifm.shape[2 + axis]
         for axis in range(2)
     )
+
+
+def bias_of_48_bits(conv: Convolution) -> NDArray[np.int64]:
+    """Return the bias of an i16 convolution as the engine keeps it."""
+    return (conv.bias.astype(np.int64) << 16) >> 16
 
 
 def wrapped(values: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -169,7 +241,7 @@ def store_options(conv: Convolution) -> tuple[int, int, int]:
 
 
 def store_fits(conv: Convolution) -> bool:
-    """Tell whether the fused float32 store of 8-bit codes is exact, see ``x86_store.fits``.
+    """Tell whether the fused float32 store of 8-bit codes is exact, see ``store_avx512.fits``.
 
     It has the NN engine's rounding; the shader's differs where the zero point is odd.
     """

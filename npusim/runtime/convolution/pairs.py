@@ -1,26 +1,26 @@
 """Convolutions bound to the kernels that multiply pairs of 16-bit numbers."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npusim.kernels.pack import geometry
-from npusim.kernels.pack.depthwise import BLOCK, LARGEST_PERIOD, in_lanes, period_of
-from npusim.kernels.pack.fours import groups_of
+from npusim.kernels.pack.depthwise import in_lanes
 from npusim.kernels.pack.pairs import pack_depthwise_pairs, pack_pairs
 from npusim.kernels.windows import i16_conv_pairs, i16_depthwise_vnni, int8_conv_avx2
 from npusim.runtime.convolution.layout import (
-    Layout,
     Run,
+    bias_of_48_bits,
     centred_weights,
     channel_scales,
+    direct_layout,
+    fits_bands,
     flip_of,
+    groups_in,
     lay_out,
+    lay_out_bands,
     limits,
-    reach,
-    reads_inside,
     rows_in_bands,
     store_fits,
     store_options,
@@ -36,26 +36,26 @@ _WRAPPING = 2**62  # sums that wrap need no carries
 _LARGEST_SUM = 2.0**46  # of bias and absolute products: the upper accumulators hold 2**31 of 2**16
 
 
-def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
-    """Return the run of an i16 phase, or None when the kernel does not fit."""
+def _words(conv: Convolution) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return weights and bias of an i16 convolution, or None when its numbers do not fit."""
     weights = conv.weights.astype(np.int64)
-    bias = (conv.bias.astype(np.int64) << 16) >> 16  # the engine keeps 48 bits
+    bias = bias_of_48_bits(conv)
     largest = np.abs(bias) + np.abs(weights).sum(axis=(1, 2, 3)) * 2.0**15
     if largest.max() > _LARGEST_SUM or channel_scales(conv).max() > _LARGEST_SCALE:
         return None
-    if conv.scales is not None:
+    return None if conv.scales is not None else (weights, bias)
+
+
+def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of an i16 phase, or None when the kernel does not fit."""
+    words = _words(conv)
+    if words is None:
         return None
-    if conv.own_channels:
-        whole_rows = phase.out_step == (1, 1) and bool(phase.places)
-        fits = whole_rows and period_of(len(weights)) <= LARGEST_PERIOD
-        return _depthwise(conv, phase, weights, bias) if fits else None
+    weights, bias = words
     layout = lay_out(conv, phase, np.int16, weights)
-    direct = False
-    if reads_inside(conv, phase):
-        wide = replace(layout, plan=layout.plan._replace(window_w=conv.ifm.shape[3]))
-        if _pairs(phase, wide).whole:
-            direct, layout = True, wide
-    chunks = pack_pairs(layout.weights, _pairs(phase, layout))
+    wide = direct_layout(conv, phase, layout, 2)
+    direct, layout = wide is not None, wide or layout
+    chunks = pack_pairs(layout.weights, groups_in(phase, layout, 2))
     constants = (
         layout.geometry,
         direct,
@@ -80,10 +80,10 @@ def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
 
 def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
     """Return the run of a phase with 8 bits in and out by AVX2, or None when it does not fit."""
-    if conv.own_channels or not store_fits(conv):
+    if not store_fits(conv):
         return None
     layout = lay_out(conv, phase, np.int16, centred_weights(conv))
-    chunks = pack_pairs(layout.weights, _pairs(phase, layout), largest=_WRAPPING)
+    chunks = pack_pairs(layout.weights, groups_in(phase, layout, 2), largest=_WRAPPING)
     constants = (
         layout.geometry,
         np.array([flip_of(conv.ifm.dtype), zero_in(conv), *store_options(conv)]),
@@ -104,22 +104,22 @@ def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
     return layout.run(part)
 
 
-def _depthwise(
-    conv: Convolution, phase: Phase, weights: NDArray[np.int64], bias: NDArray[np.int64]
-) -> Run:
+def bind_depthwise_i16(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a depthwise i16 phase, or None when the kernel does not fit."""
+    words = _words(conv)
+    if words is None or not fits_bands(phase, len(conv.weights)):
+        return None
+    weights, bias = words
     band = i16_depthwise_vnni.BAND
     layout = rows_in_bands(lay_out(conv, phase, np.int32, weights), band)
     plan = layout.plan
-    stride_h, stride_w = conv.stride
-    passes = pack_depthwise_pairs(layout.weights[0], phase.places, stride_h, band)
-    line_size = -(-plan.window_w // stride_w) * plan.in_c + BLOCK
-    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 2)
-    lines = passes.groups * stride_w + passes.columns % stride_w
+    passes = pack_depthwise_pairs(layout.weights[0], phase.places, conv.stride[0], band)
+    bands = lay_out_bands(conv, phase, plan, passes, band=band, rows=2)
     constants = (
         layout.geometry,
-        groups,
-        line_size,
-        lines * line_size + passes.columns // stride_w * plan.in_c,
+        bands.groups,
+        bands.line_size,
+        bands.offsets,
         passes.chunks,
         passes.weights,
         in_lanes((bias & 0xFFFF).astype(np.int32)),
@@ -128,15 +128,16 @@ def _depthwise(
         *(float(limit) for limit in limits(conv)),
         np.zeros(conv.ifm.shape[3] * plan.in_c, np.int16),
     )
-    pairs_size = groups * stride_w * line_size
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        pairs = scratch("pairs", pairs_size, np.int32)
+        pairs = scratch("pairs", bands.size, np.int32)
         i16_depthwise_vnni.depthwise_i16(ifm, *constants, pairs, ofm, start, stop)
 
     return layout.run(part)
 
 
-def _pairs(phase: Phase, layout: Layout) -> Any:
-    offsets = geometry.tap_offsets(phase.places, layout.plan, channels_outermost=False)
-    return groups_of(offsets, 2)
+BINDS = {
+    int8_conv_avx2.conv2d_8bit: bind_8bit,
+    i16_conv_pairs.conv2d_i16_avx512: bind_i16,
+    i16_depthwise_vnni.depthwise_i16: bind_depthwise_i16,
+}

@@ -1,5 +1,6 @@
 """Convolutions ready to run: packed once for the chosen machine code, then called with maps."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,14 +9,15 @@ from numpy.typing import DTypeLike, NDArray
 from npusim.errors import GraphError
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Rounding, zero_point_of
+from npusim.kernels._jit import Kernel
 from npusim.kernels.pack import geometry
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import conv as portable
-from npusim.runtime import isa
 from npusim.runtime.convolution import pairs, x86
 from npusim.runtime.convolution.layout import (
     Layout,
     Run,
+    bias_of_48_bits,
     channel_scales,
     channel_zero_points,
     flip_of,
@@ -24,13 +26,11 @@ from npusim.runtime.convolution.layout import (
     wrapped,
 )
 from npusim.runtime.convolution.phases import Convolution, Phase
+from npusim.runtime.kernel_table import Work, candidates
 from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
-EIGHT_BIT = (DType.U8, DType.I8)
 CODES = {DType.U8: np.uint8, DType.I8: np.uint8, DType.I16: np.int16, DType.F16: np.uint16}
-
-_FAST_8BIT = {isa.AVX512_VNNI: x86.bind, isa.AVX2: pairs.bind_8bit}
 
 
 class ConvolutionStep:
@@ -67,19 +67,13 @@ class ConvolutionStep:
 
 
 def _bind_phase(conv: Convolution, phase: Phase) -> Run:
-    pair = (conv.ifm.dtype, conv.ofm.dtype)
-    if pair[0] in EIGHT_BIT and pair[1] in EIGHT_BIT:
-        bind = _FAST_8BIT.get(isa.selected())
-        return (bind(conv, phase) if bind else None) or _eight_bit(conv, phase)
-    if pair[0] in EIGHT_BIT and pair[1] is DType.F16:
-        return _eight_bit_to_half(conv, phase)
-    if pair == (DType.F16, DType.F16):
-        return _f16(conv, phase)
-    if pair == (DType.I16, DType.I16):
-        fast = pairs.bind_i16(conv, phase) if isa.selected() == isa.AVX512_VNNI else None
-        return fast or _i16(conv, phase)
+    """Return the run of the fastest kernel that fits."""
+    work = Work.DEPTHWISE if conv.own_channels else Work.CONVOLUTION
+    for kernel in candidates(work, conv.ifm.dtype, conv.ofm.dtype):
+        if run := _BINDS[kernel](conv, phase):
+            return run
     raise GraphError(
-        f"{pair[0].value} in and {pair[1].value} out",
+        f"{conv.ifm.dtype.value} in and {conv.ofm.dtype.value} out",
         where=conv.where,
         rule="8 bit to 8 bit, i8 to f16, i16 to i16 or f16 to f16",
     )
@@ -160,12 +154,11 @@ def _f16(conv: Convolution, phase: Phase) -> Run:
 
 def _i16(conv: Convolution, phase: Phase) -> Run:
     layout = lay_out(conv, phase, np.float64)
-    bias = (conv.bias.astype(np.int64) << 16) >> 16  # the engine keeps 48 bits
     constants = (
         layout.geometry,
         layout.offsets,
         geometry.pack_weights(layout.weights),
-        geometry.pack_columns(bias.astype(np.float64), groups=layout.groups),
+        geometry.pack_columns(bias_of_48_bits(conv).astype(np.float64), groups=layout.groups),
         geometry.pack_columns(channel_scales(conv), groups=layout.groups),
         *(float(limit) for limit in limits(conv)),
     )
@@ -175,3 +168,13 @@ def _i16(conv: Convolution, phase: Phase) -> Run:
         portable.conv2d_i16(ifm, *constants, *numbers, ofm, start, stop)
 
     return layout.run(part)
+
+
+_BINDS: dict[Kernel, Callable[[Convolution, Phase], Run | None]] = {
+    portable.conv2d_8bit: _eight_bit,
+    portable.conv2d_8bit_to_half: _eight_bit_to_half,
+    portable.conv2d_f16: _f16,
+    portable.conv2d_i16: _i16,
+    **pairs.BINDS,
+    **x86.BINDS,
+}

@@ -1,23 +1,25 @@
 """Convolutions bound to the AVX512-VNNI kernels: what is packed, and which ones fit."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npusim.kernels.pack import depthwise, geometry
-from npusim.kernels.pack.fours import groups_of, pack_panels
+from npusim.kernels.pack.fours import pack_panels
 from npusim.kernels.windows import int8_conv_vnni, int8_depthwise_vnni
 from npusim.runtime.convolution.layout import (
     Layout,
     Run,
     centred_weights,
     channel_scales,
+    direct_layout,
+    fits_bands,
     flip_of,
+    groups_in,
     lay_out,
+    lay_out_bands,
     reach,
-    reads_inside,
     rows_in_bands,
     store_fits,
     store_options,
@@ -30,20 +32,6 @@ from npusim.runtime.threads import scratch
 Array = NDArray[Any]
 PLANES = 3  # pictures come as so many planes; they are joined while the window is copied
 _RATE = 8  # of dense kernels: a unit of work is about what moving a byte takes
-_SLACK = 64  # fours that whole blocks write or read behind a line
-
-
-def bind(conv: Convolution, phase: Phase) -> Run | None:
-    """Return the run of a phase with 8 bits in and out, or None when no kernel here fits."""
-    if not store_fits(conv):
-        return None
-    weights = centred_weights(conv)
-    if not conv.own_channels:
-        return _dense(conv, phase, weights)
-    whole_rows = phase.out_step == (1, 1) and bool(phase.places)
-    if whole_rows and depthwise.period_of(len(weights)) <= depthwise.LARGEST_PERIOD:
-        return _depthwise(conv, phase, weights)
-    return None
 
 
 def _starts(conv: Convolution, layout: Layout) -> NDArray[np.int32]:
@@ -52,9 +40,16 @@ def _starts(conv: Convolution, layout: Layout) -> NDArray[np.int32]:
     return wrapped(conv.bias.astype(np.int64) - zero_in(conv) * sums)
 
 
-def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
-    layout = lay_out(conv, phase, np.uint8, weights)
-    pixels = _direct(conv, phase, layout) or _reading(conv, phase, layout, int8_conv_vnni.WINDOW)
+def bind_dense(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a phase with 8 bits in and out, or None when the store does not fit."""
+    if not store_fits(conv):
+        return None
+    layout = lay_out(conv, phase, np.uint8, centred_weights(conv))
+    wide = None if flip_of(conv.ifm.dtype) else direct_layout(conv, phase, layout, 4)
+    if wide:
+        pixels = _reading(conv, phase, wide, int8_conv_vnni.DIRECT)
+    else:
+        pixels = _reading(conv, phase, layout, int8_conv_vnni.WINDOW)
     if conv.ifm.shape[1] != PLANES or conv.groups > 1:
         return pixels
     planes = _reading(conv, phase, layout, int8_conv_vnni.PLANES)
@@ -68,21 +63,9 @@ def _dense(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
     return run
 
 
-def _direct(conv: Convolution, phase: Phase, layout: Layout) -> Run | None:
-    """Return a run that reads the input where it lies, if no window needs padding or more bytes."""
-    if flip_of(conv.ifm.dtype) or not reads_inside(conv, phase):
-        return None
-    wide = layout.plan._replace(window_w=conv.ifm.shape[3])
-    offsets = geometry.tap_offsets(phase.places, wide, channels_outermost=False)
-    if not groups_of(offsets, 4).whole:
-        return None
-    return _reading(conv, phase, replace(layout, plan=wide), int8_conv_vnni.DIRECT)
-
-
 def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> Run:
     plan = layout.plan
-    offsets = geometry.tap_offsets(phase.places, plan, channels_outermost=False)
-    panels = pack_panels(layout.weights, groups_of(offsets, 4))
+    panels = pack_panels(layout.weights, groups_in(phase, layout, 4))
     groups = layout.groups
     constants = (
         layout.geometry,
@@ -104,30 +87,36 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
     return run(part, rate=_RATE)
 
 
-def _depthwise(conv: Convolution, phase: Phase, weights: NDArray[np.int64]) -> Run:
-    stride_h, stride_w = conv.stride
+def bind_depthwise(conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a depthwise phase with 8 bits in and out, or None when it does not fit."""
+    weights = centred_weights(conv)
+    if not (store_fits(conv) and fits_bands(phase, len(weights))):
+        return None
+    stride_h = conv.stride[0]
     band = depthwise.band_rows(reach(phase, 0), stride_h, phase.out_size[0])
     layout = rows_in_bands(lay_out(conv, phase, np.uint32, weights), band)
     plan = layout.plan
     passes = depthwise.pack_depthwise(layout.weights[0], phase.places, stride_h, band)
-    line_size = -(-plan.window_w // stride_w) * plan.in_c + _SLACK
-    groups = -(-(reach(phase, 0) + (band - 1) * stride_h) // 4)
-    lines = passes.groups * stride_w + passes.columns % stride_w
-    offsets = 4 * (lines * line_size + passes.columns // stride_w * plan.in_c)
+    bands = lay_out_bands(conv, phase, plan, passes, band=band, rows=4)
     flip_in, zero = flip_of(conv.ifm.dtype), zero_in(conv)
     constants = (
         layout.geometry,
-        np.array([flip_in, zero, *store_options(conv), band, groups, line_size]),
-        offsets,
+        np.array([flip_in, zero, *store_options(conv), band, bands.groups, bands.line_size]),
+        4 * bands.offsets,
         passes.weights,
         depthwise.in_lanes(_starts(conv, layout)),
         depthwise.in_lanes(channel_scales(conv).astype(np.float32)),
         np.full(conv.ifm.shape[3] * plan.in_c, zero ^ flip_in, np.uint8),
     )
-    fours_size = groups * stride_w * line_size
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        fours = scratch("fours", fours_size, np.uint32)
+        fours = scratch("fours", bands.size, np.uint32)
         int8_depthwise_vnni.depthwise_8bit(ifm, *constants, fours, ofm, start, stop)
 
     return layout.run(part)
+
+
+BINDS = {
+    int8_conv_vnni.conv2d_8bit: bind_dense,
+    int8_depthwise_vnni.depthwise_8bit: bind_depthwise,
+}

@@ -1,0 +1,111 @@
+"""The variables of the environment that npusim reads: each is named, explained and read here.
+
+docs/environment.md lists them for users.
+"""
+
+import os
+from functools import cache
+from typing import NamedTuple
+
+from npusim.errors import ConfigError
+
+
+class Variable(NamedTuple):
+    """A variable of the environment.
+
+    Attributes
+    ----------
+    name : str
+    values : str
+        What it may be set to.
+    meaning : str
+    """
+
+    name: str
+    values: str
+    meaning: str
+
+    def read(self) -> str:
+        """Return what it is set to, without surrounding spaces; nothing when it is not set."""
+        return os.environ.get(self.name, "").strip()
+
+
+NUM_THREADS = Variable(
+    "NPUSIM_NUM_THREADS",
+    "1 or more",
+    "threads of one run; by default the processors that the process may use",
+)
+ISA = Variable(
+    "NPUSIM_ISA",
+    "`portable`, `neon`, `avx2`, `avx512vnni`",
+    "machine code of convolutions and tables; by default the fastest available, same bits",
+)
+COMPAT = Variable(
+    "NPUSIM_COMPAT",
+    "`1.0`, `1.7`",
+    "release whose layout the printed tables of the RKNN class have; by default 1.7",
+)
+MOVING_ALPHA = Variable(
+    "NPUSIM_MOVING_ALPHA",
+    "`old`, `new`",
+    "which samples the RKNN class's `quantized_moving_alpha` weighs; by default the old ones",
+)
+PRECOMPILE = Variable(
+    "NPUSIM_PRECOMPILE",
+    "`copy`",
+    "`export_rknn_precompile_model` writes the plain model instead of refusing",
+)
+TARGET = Variable(
+    "NPUSIM_TARGET",
+    "`strict`",
+    "the RKNN class refuses a `target`, as it has no board, instead of simulating it",
+)
+VENDOR_LOGNAME = Variable(
+    "NPUSIM_VENDOR_LOGNAME",
+    "`1`",
+    "the RKNN class gives its log of an error the name that the vendor's toolkit uses",
+)
+MODELS = Variable(
+    "NPUSIM_MODELS",
+    "a folder",
+    "where `tools/fetch_models.py` keeps models; by default the user's cache",
+)
+GOLDEN = Variable(
+    "NPUSIM_GOLDEN",
+    "a folder",
+    "golden vectors of the tests; by default `../shared/golden` beside the checkout",
+)
+VARIABLES = (
+    NUM_THREADS,
+    ISA,
+    COMPAT,
+    MOVING_ALPHA,
+    PRECOMPILE,
+    TARGET,
+    VENDOR_LOGNAME,
+    MODELS,
+    GOLDEN,
+)
+
+
+@cache
+def thread_count() -> int:
+    """Return how many threads a run uses, and how many samples a float runtime takes at a time.
+
+    Raises
+    ------
+    ConfigError
+        When ``NPUSIM_NUM_THREADS`` is not a positive integer.
+    """
+    text = NUM_THREADS.read()
+    if not text:
+        if hasattr(os, "sched_getaffinity"):  # not on macOS
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(
+            f"{NUM_THREADS.name} is {text!r}",
+            rule="a whole number of threads, 1 or more",
+            remedy="unset it to use every processor",
+        )
+    return int(text)
