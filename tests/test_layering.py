@@ -56,6 +56,7 @@ ALLOWED = {
         "ir",
         "errors",
     },
+    "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
         "importers",
         "passes",

@@ -97,8 +97,11 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     if last is None or affine is None:
         return graph, None
     factor, offset = affine.factor, affine.offset
-    if factor.size != weights.shape[0]:  # fc on more than two axes: axis 1 is not its channel
+    if factor.size != weights.shape[0]:
         return graph, None
+    per_channel = np.any(factor != factor[0]) or np.any(offset != offset[0])
+    if per_channel and node.op == "fc" and len(graph.spec(out).shape) != 2:
+        return graph, None  # its channels are the last axis, the affine's are axis 1
     graph = graph.copy()
     column = factor.reshape(-1, *(1,) * (weights.ndim - 1))
     new_weights = add_constant(graph, f"{last.name}.weights", weights.astype(np.float64) * column)
@@ -114,7 +117,9 @@ def affine_to_conv(graph: Graph) -> Graph:
     an unfoldable BatchNorm as a convolution ("scale").
     """
     for name in [node.name for node in graph.nodes if node.op == "batch_norm"]:
-        node = graph.node(name)
+        node = next((n for n in graph.nodes if n.name == name), None)
+        if node is None:  # joined the one before it
+            continue
         data = node.inputs[0]
         affine = channel_affine(graph, node, data)
         if follows_dual(GraphView(graph), data):

@@ -41,6 +41,8 @@ def _apply(graph: Graph, match: Match) -> Graph:
         if found is None or node is None:
             continue
         op, parts, source, attrs = found
+        if graph.spec(source).shape != graph.spec(node.outputs[0]).shape:
+            continue  # a constant of the pattern makes the result larger
         chain = sorted({*parts, node}, key=lambda n: graph.nodes.index(n))
         fused = replace(node, op=op, inputs=(source,), attrs=attrs, origin=merged_origin(*chain))
         graph = graph.copy(nodes=replaced(graph.nodes, chain, fused))

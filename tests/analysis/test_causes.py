@@ -10,7 +10,7 @@ import npusim
 from npusim.analysis.analyze import analyze
 from npusim.errors import ConfigError, InputError
 from npusim.ir.attrs import AxisAttrs, ClipAttrs, Conv2dAttrs
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 RNG = np.random.default_rng(5)
 
@@ -37,7 +37,7 @@ def causes(row):
 
 
 def plain_net():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 8, 12, 12)
     conv(b, "x", "a", RNG.normal(size=(8, 8, 3, 3)) * 0.2, pad=(1, 1, 1, 1))
     b.node("relu", ["a"], "r")
@@ -83,7 +83,7 @@ def test_a_clipped_input_of_the_network_is_named_at_its_first_layer():
 
 
 def test_outlier_in_this_sample_and_in_another():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 40, 40)
     conv(b, "x", "y", np.eye(4).reshape(4, 4, 1, 1))
     graph = b.done("y")
@@ -102,7 +102,7 @@ def test_outlier_in_this_sample_and_in_another():
 
 
 def concat_net(scale):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 8, 8)
     small = conv(b, "x", "small", np.eye(4).reshape(4, 4, 1, 1) * scale)
     large = conv(b, "x", "large", RNG.normal(size=(4, 4, 1, 1)))
@@ -128,7 +128,7 @@ def test_mixed_scale_concat():
 @pytest.mark.parametrize("relu6", [False, True])
 def test_depthwise_with_unequal_channel_ranges(relu6):
     def net(spread):
-        b = Builder()
+        b = GraphBuilder()
         b.input("x", 1, 16, 8, 8)
         weights = np.random.default_rng(1).normal(size=(16, 1, 3, 3))
         weights *= spread.reshape(16, 1, 1, 1)
@@ -153,7 +153,7 @@ def test_depthwise_with_unequal_channel_ranges(relu6):
 
 
 def wrap_net(bias):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 16, 6, 6)
     weights = np.ones((2, 16, 3, 3))
     weights[0, 0, 0, 0] = -1
@@ -180,7 +180,7 @@ def test_accumulator_wrap():
 
 
 def kink_net(maximum):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 16, 16)
     conv(b, "x", "c", np.eye(4).reshape(4, 4, 1, 1))
     b.node("clip", ["c"], "y", ClipAttrs(minimum=0.0, maximum=maximum))
@@ -202,7 +202,7 @@ def test_table_kink():
 
 def test_few_steps_and_inherited():
     # y is the difference of nearly equal values: few steps of a are left
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 1, 8, 8)
     conv(b, "x", "a", np.array([[[[1.0]]], [[[1.0]]]]), np.array([0.0, 0.003]))
     conv(b, "a", "y", np.array([[[[-40.0]], [[40.0]]]]))
@@ -217,7 +217,7 @@ def test_few_steps_and_inherited():
 
 def test_a_poor_result_says_whether_weights_inputs_or_storing_make_it():
     x = samples(RNG.uniform(-1, 1, (1, 1, 8, 8)))
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 1, 8, 8)
     conv(b, "x", "a", np.array([[[[1.0]]], [[[1.0]]]]), np.array([0.0, 0.003]))
     conv(b, "a", "y", np.array([[[[-40.0]], [[40.0]]]]))
@@ -227,7 +227,7 @@ def test_a_poor_result_says_whether_weights_inputs_or_storing_make_it():
     assert int(shares["inputs"]) > 50
     assert "inputs (a)" in rows["y"].suggestion
     # two equal channels whose weights nearly cancel, beside a large weight
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 8, 8)
     conv(b, "x", "y", np.array([[[[0.2]], [[-0.2]], [[1.3]]], [[[1.0]], [[-0.996]], [[0.0]]]]))
     same = RNG.uniform(0.5, 1, (1, 1, 8, 8))
@@ -239,7 +239,7 @@ def test_a_poor_result_says_whether_weights_inputs_or_storing_make_it():
 
 
 def test_a_fused_and_a_lifted_layer_keep_their_counterpart():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 6, 6)
     conv(b, "x", "c", RNG.normal(size=(4, 4, 1, 1)) * 1e-6, RNG.normal(size=4))
     graph = b.done("c")

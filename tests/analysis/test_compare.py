@@ -17,7 +17,7 @@ from npusim.analysis.snapshot import write_snapshot
 from npusim.errors import ConfigError, InputError
 from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, PoolKind, ReshapeAttrs
 from npusim.ir.attrs import GlobalPoolAttrs as PoolAttrs
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.rknn.conftest import conv_weights, write_onnx
 
 RNG = np.random.default_rng(11)
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(11)
 
 def net():
     """conv, relu6, two equal-sized convs, global pool, flatten, softmax."""
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 6, 7)
     for name, source, channels in (("a", "x", 3), ("c", "r", 5), ("d", "c", 5)):
         weights = RNG.normal(size=(5, channels, 3, 3)) * 0.4

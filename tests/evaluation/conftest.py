@@ -9,14 +9,14 @@ from npusim.evaluation.worker import FLOAT, Job
 from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, PoolKind, ReshapeAttrs
 from npusim.ir.attrs import GlobalPoolAttrs as PoolAttrs
 from npusim.passes.pipeline import lower
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 CLASSES = 6
 
 
 def classifier():
     """Return a network whose class is the channel with the largest mean."""
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, CLASSES, 4, 4)
     weights = 6 * np.eye(CLASSES).reshape(CLASSES, CLASSES, 1, 1)
     inputs = ["x", b.constant("w", weights), b.constant("b", np.zeros(CLASSES))]

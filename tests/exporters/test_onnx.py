@@ -25,14 +25,14 @@ from npusim.passes.pipeline import optimize
 from npusim.quantization.float16 import to_float16
 from npusim.reference.evaluate import evaluate
 from npusim.reference.float_engine import OnnxRuntimeEngine, float_engine
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.reference.cases import CASES, draw
 
 pytest.importorskip("onnxruntime")
 
 
 def built(case):
-    b = Builder()
+    b = GraphBuilder()
     names = []
     for i, value in enumerate(case.inputs):
         names.append(b.input(f"x{i}", *value.shape))
@@ -85,7 +85,7 @@ def test_every_operator_has_an_onnx_form():
     ],
 )
 def test_forms_that_opset_12_lacks(op, attrs):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 2, 8, 4, 6)
     graph = b.done(b.node(op, ["x"], "y", attrs))
     value = draw(2, 8, 4, 6)
@@ -94,7 +94,7 @@ def test_forms_that_opset_12_lacks(op, attrs):
 
 @pytest.mark.parametrize("activation", list(Activation))
 def test_fused_activations(activation):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 5, 5)
     b.constant("w", draw(4, 3, 3, 3) * 4)
     b.constant("b", draw(4))
@@ -107,7 +107,7 @@ def test_fused_activations(activation):
 
 
 def test_constant_and_input_as_output():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3)
     b.constant("k", draw(2, 2))
     b.node("relu", ["x"], "y")
@@ -153,7 +153,7 @@ def test_engines_agree_on_every_tensor_of_the_bundled_model():
 
 
 def test_quantized_graphs_are_refused():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3)
     graph = to_float16(b.done(b.node("relu", ["x"], "y")))
     with pytest.raises(UnsupportedOpError, match="float32"):

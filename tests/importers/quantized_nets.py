@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+
+from tests.onnx_models import onnx_model
 
 Array = NDArray[Any]
 SHAPE = (1, 3, 16, 16)
@@ -49,16 +51,7 @@ def convnet(opset: int = 13) -> onnx.ModelProto:
         node("MatMul", ["fc", "w6"], ["mm"], name="product2"),
         node("Softmax", ["mm"], ["y"], name="last", axis=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "quantized",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 6))],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    model.ir_version = 8
-    return model
+    return onnx_model(nodes, {"x": SHAPE}, {"y": (1, 6)}, constants, opset=opset, name="quantized")
 
 
 def samples(name: str, shape: tuple[int, ...], count: int = 4) -> Iterator[dict[str, Array]]:

@@ -10,7 +10,7 @@ import npusim
 from npusim.importers.onnx.numbering import numbered
 from npusim.ir.attrs import Conv2dAttrs, SplitAttrs
 from npusim.passes.pipeline import optimize
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.quantization.vendor_nets import FILES, ROWS, net
 
 
@@ -52,14 +52,14 @@ def test_layer_ids_of_source_networks_are_those_of_the_files(name, shapes, layer
 
 
 def test_layers_of_several_outputs_come_last_output_first():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 4, 2, 2)
     graph = numbered(b.done(*(b.node("relu", [x], name) for name in "abc")))
     assert {n.outputs[0]: n.uid for n in graph.nodes} == {"a": 5, "b": 4, "c": 3}
 
 
 def test_split_waits_until_its_last_part_is_asked_for():
-    b = Builder()
+    b = GraphBuilder()
     b.node("split", [b.input("x", 1, 4, 2, 2)], "p", SplitAttrs(axis=1, sizes=(2, 2)), ["q"])
     b.node("relu", ["p"], "r")
     b.node("relu", [b.node("relu", ["q"], "s")], "t")
@@ -68,7 +68,7 @@ def test_split_waits_until_its_last_part_is_asked_for():
 
 
 def test_constants_of_sums_count_and_weights_do_not():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 1, 2, 2)
     weights = [b.constant("w", [[[[1.0]]]]), b.constant("b", [0.0])]
     b.node("conv2d", [x, *weights], "c", Conv2dAttrs())

@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 import npusim
 from npusim.errors import ModelImportError, UnsupportedOpError
@@ -13,25 +13,17 @@ from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, Float
 from npusim.passes.pipeline import lower
 from tests.importers.layerwise import assert_close_layers, compare_layers, ort_values
+from tests.onnx_models import onnx_model
 
 node = helper.make_node
 MS = "com.microsoft"
-TYPES = {np.dtype(np.uint8): TensorProto.UINT8, np.dtype(np.int8): TensorProto.INT8,
-         np.dtype(np.float32): TensorProto.FLOAT}  # fmt: skip
 
 
 def model_of(nodes, inputs, outputs, constants, *, opset=13):
     """Return a model; inputs and outputs map names to (shape, numpy type)."""
-    infos = [
-        [helper.make_tensor_value_info(n, TYPES[np.dtype(t)], s) for n, (s, t) in group.items()]
-        for group in (inputs, outputs)
-    ]
-    tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
-    graph = helper.make_graph(nodes, "tiny", *infos, tensors)
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid(MS, 1)]
-    model = helper.make_model(graph, opset_imports=imports)
-    model.ir_version = 8
-    return model
+    shapes = [{name: shape for name, (shape, _) in group.items()} for group in (inputs, outputs)]
+    types = {name: kind for name, (_, kind) in (inputs | outputs).items()}
+    return onnx_model(nodes, *shapes, constants, types=types, opset=opset, domains={MS: 1})
 
 
 def checked(model, tmp_path, *, steps=None, seed=0):

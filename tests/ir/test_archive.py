@@ -22,6 +22,7 @@ from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, 
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.pipeline import lower, upgraded
 from npusim.quantization.float16 import to_float16
+from npusim.testing import GraphBuilder
 from tests.passes.engine_net import Net
 
 RECORDS = sorted(
@@ -137,23 +138,9 @@ def test_graph_round_trips(tmp_path_factory, quant, dtype, shape, batch, how, so
 
 
 def weights_graph(weights):
-    shape = weights.shape
-    bias = np.zeros(shape[0], np.float32)
-    specs = {
-        "x": TensorSpec(name="x", shape=(1, shape[1])),
-        "w": TensorSpec(name="w", shape=shape),
-        "b": TensorSpec(name="b", shape=bias.shape),
-        "y": TensorSpec(name="y", shape=(1, shape[0])),
-    }
-    node = Node(name="fc", op="fc", inputs=("x", "w", "b"), outputs=("y",), attrs=attrs.FcAttrs())
-    return Graph(
-        name="g",
-        nodes=(node,),
-        inputs=("x",),
-        outputs=("y",),
-        tensors=specs,
-        constants={"w": weights, "b": bias},
-    )
+    b = GraphBuilder(name="g")
+    bias = b.constant("b", np.zeros(len(weights)))
+    return b.done(b.node("fc", [b.input("x", 1, weights.shape[1]), b.constant("w", weights), bias]))
 
 
 @pytest.fixture
@@ -390,7 +377,7 @@ def test_places_come_back_and_files_without_forms_get_them(tmp_path):
     net = Net(DType.U8)
     total = net.op("add", net.conv(net.x), net.conv(net.x), attrs=attrs.EltwiseAttrs())
     net.op("relu", total)
-    lowered = lower(net.assigned())
+    lowered = lower(net.done())
     path = tmp_path / "m.npusim"
     archive.save(lowered, path)
     assert archive.load(path).nodes == lowered.nodes

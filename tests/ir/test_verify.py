@@ -12,14 +12,14 @@ from npusim.ir.graph import Engine, Form
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant
 from npusim.ir.verify import verify
 from npusim.passes.pipeline import lower, optimize
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.passes.engine_net import Net
 
 POOL = Pool2dAttrs(kind=PoolKind.MAX, kernel=(2, 2), stride=(2, 2))
 
 
 def float_graph():
-    builder = Builder()
+    builder = GraphBuilder()
     return builder.done(builder.node("relu", [builder.input("x", 1, 4, 4, 4)], "y"))
 
 
@@ -96,17 +96,23 @@ def test_parameters_are_those_of_the_type(changes, words):
 
 
 def test_weights_that_are_multiplied_have_parameters():
-    broken(with_spec(quantized(), "w0", quant=Float()), "quantized", "'w0' holds u8 without")
+    broken(
+        with_spec(quantized(), "t0.weights", quant=Float()),
+        "quantized",
+        "'t0.weights' holds u8 without",
+    )
 
 
 def test_a_bias_has_one_value_a_result_in_steps_of_the_sums():
-    graph = with_spec(quantized(), "b0", quant=Affine(scale=0.05 * 0.05))
+    graph = with_spec(quantized(), "t0.bias", quant=Affine(scale=0.05 * 0.01))
     verify(graph, "quantized")
     broken(
-        with_spec(graph, "b0", quant=Affine(scale=0.05)), "quantized", "has scale 0.05, its sums"
+        with_spec(graph, "t0.bias", quant=Affine(scale=0.05)),
+        "quantized",
+        "has scale 0.05, its sums",
     )
-    short = with_spec(graph, "b0", shape=(4,))
-    short.constants["b0"] = np.zeros(4, np.int32)
+    short = with_spec(graph, "t0.bias", shape=(4,))
+    short.constants["t0.bias"] = np.zeros(4, np.int32)
     broken(short, "quantized", r"shape \(4,\), the weights \(8, 8, 1, 1\)")
 
 

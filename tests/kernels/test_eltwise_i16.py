@@ -45,3 +45,24 @@ def test_sum_of_the_nn_engine_equals_its_definition(weights, bias, shift, seed, 
     i16_binary.weighted_sum(a, START, b, START, ofm, count, numbers, 0, 1)
     np.testing.assert_array_equal(ofm[:count], wanted)
     assert (ofm[count:] == 99).all()
+
+
+def test_a_product_of_25_bits_is_rounded_up_at_a_tie():
+    # odd, above 2**24: float32 has both neighbours equally near; the lower one divided by 1024 is
+    # another tie, which then goes to even
+    a, b, product = next(
+        (n, product // n, product)
+        for product in range(2**24 + 513, 2**25, 2048)
+        for n in range(1025, 32768, 2)
+        if product % n == 0 and product // n < 32768
+    )
+    for sign in (1, -1):
+        codes = np.array([sign * a], np.int16), np.array([b], np.int16)
+        (got,) = binary("mul", *codes, (1.0, 0), (1.0, 0), np.int16, (1024.0, 0))
+        assert got == sign * (product // 1024) + (sign > 0)
+
+
+def test_shift_0_does_not_wrap_and_a_negative_one_does():
+    a, b = np.array([-5, 5], np.int16), np.array([-7, 7], np.int16)
+    assert add_on_nn(a, b, 0, (1, 1), 0, 1, 0, 0).tolist() == [-12, 12]
+    assert add_on_nn(a, b, 0, (1, 1), 0, 1, -1, 0).tolist() == [-32768, 24]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.kernels.engines.lrn import local_response, normalizer
+from npusim.kernels.engines.lrn import local_response, local_response_on_shader, normalizer
 from npusim.kernels.engines.shader_reduce import (
     batch_normalize,
     l2_normalize,
@@ -247,6 +247,19 @@ def test_local_response(size, dtype, seed):
             assert got[0, c, 0, x] == tp_store(r16(product * factor), dtype, out_scaling[1])
 
 
+@pytest.mark.parametrize(("size", "reach"), [(6, 3), (7, 3), (9, 4)])
+def test_the_shaders_local_response_sees_a_window_of_channels(size, reach):
+    rng = np.random.default_rng(size)
+    codes = rng.integers(-128, 128, (2, 12, 3, 4)).astype(np.int8)
+    got = local_response_on_shader(codes, (2.0**-5, 0), size, 0.25, 0.75, 1.5)
+    value = codes * 2.0**-5  # squares and their sums are exact in float32
+    assert got.dtype == np.float32
+    for c in range(12):
+        window = value[:, max(0, c - reach) : c + reach + 1]
+        expected = value[:, c] * (1.5 + 0.25 * (window**2).sum(axis=1)) ** -0.75
+        np.testing.assert_allclose(got[:, c], expected, rtol=3e-7)
+
+
 def test_the_normalizer_is_the_formula_on_the_grid():
     entries = normalizer(1.0, 1.0, 0.5, 0.75, 2.0, ends=False)
     at = np.array([1.0, 2.0, 48.0])
@@ -259,6 +272,6 @@ def test_the_normalizer_of_the_driver_has_ends():
     at = np.array([0.0, 2.0**-7, 2.0**-6])
     expected = [1.0, 1.0, float(r16(Fraction(float(F((2.0 + 2.0**-7) ** -0.75)))))]
     assert lookup(entries, at, odd=True).tolist() == expected
-    coarse = normalizer(2.0**6, 1.0, 0.5, 0.75, 2.0, ends=True)  # 2**24 is 2**12 steps squared
+    coarse = normalizer(2.0**6, 1.0, 0.5, 0.5, 2.0, ends=True)  # 2**24 is 2**12 steps squared
     largest, beyond = lookup(coarse, np.array([2.0**12, 2.0**15]), odd=True)
-    assert largest == beyond
+    assert largest == beyond == float(r16(Fraction(float(F((2.0 + 2.0**23) ** -0.5)))))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npusim.kernels.engines.tp import (
+    ENTRIES,
     convert,
     grid,
     lookup,
@@ -119,6 +120,16 @@ def test_a_table_returns_its_entries_on_the_grid(odd):
         finite &= np.arange(1024) < 31 * 32
     entries = table(lambda v: v / 3, odd)
     np.testing.assert_array_equal(lookup(entries, grid(odd)[finite], odd), entries[finite])
+
+
+def test_the_last_segment_of_the_negative_half_ends_in_the_last_entry():
+    entries = np.arange(1.0, ENTRIES + 1)
+    segment = 2.0**12  # of the last octave
+    values = -(2.0**17 - np.array([segment, segment / 2, 1.0]))
+    np.testing.assert_array_equal(lookup(entries, values), [ENTRIES] * 3)
+    assert lookup(entries, values[:1] + segment / 2) == ENTRIES - 0.5
+    beyond = np.array([2.0**17, -(2.0**17), 2.0**18, -1e9])
+    np.testing.assert_array_equal(lookup(entries, beyond), [ENTRIES] * 4)
 
 
 def test_table_saturates_and_flushes():

@@ -23,7 +23,7 @@ from npusim.passes.engine_rules import RULES
 from npusim.reference.evaluate import evaluate
 from npusim.runtime.binding import has_binding
 from npusim.runtime.bindings import load_bindings
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def test_what_one_trait_implies_of_another():
@@ -81,7 +81,7 @@ def test_bounds_and_sign_hold_of_the_float_function(op):
     d = op_def(op)
     near, far = np.linspace(-12, 12, 4801), np.array([-1e4, -1e3, 1e3, 1e4])
     x = np.concatenate([near, far]).astype(np.float32)
-    b = Builder()
+    b = GraphBuilder()
     b.node(op, [b.input("x", *x.shape)], "y")
     with np.errstate(all="ignore"):
         y = evaluate(b.done("y"), {"x": x})["y"]

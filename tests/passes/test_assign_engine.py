@@ -92,7 +92,7 @@ def test_kernels_per_channel_scales_and_wide_outputs_leave_the_nn_engine():
 
 def test_a_float32_layer_is_refused_with_the_rules_that_exist():
     net = Net(DType.U8)
-    net.tensors["x"] = replace(net.tensors["x"], dtype=DType.F32, quant=Float())
+    net.graph.tensors["x"] = replace(net.graph.tensors["x"], dtype=DType.F32, quant=Float())
     net.op("relu", "x", dtype=DType.F32, quant=Float())
     with pytest.raises(GraphError, match="no engine runs relu with types f32, f32") as caught:
         net.engine()
@@ -115,9 +115,7 @@ def test_engines_and_requantization_are_visible_on_the_nodes():
 def test_older_stored_graphs_get_forms_and_nothing_else():
     net = Net(DType.U8)
     net.op("relu", net.op("add", net.conv(net.x), net.conv(net.x)))
-    bare = net.assigned()
-    bare = bare.copy(nodes=tuple(replace(node, engine=None, form=None) for node in bare.nodes))
-    lowered = lower(bare, level=0)
+    lowered = lower(net.done(), level=0)
     assert lower(lowered, level=3) is lowered
     old = lowered.copy(nodes=tuple(replace(node, form=None) for node in lowered.nodes))
     assert upgraded(old).nodes == lowered.nodes

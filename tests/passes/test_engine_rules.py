@@ -269,7 +269,7 @@ def test_a_bias_beyond_32_bits_moves_an_i16_layer_to_the_nn_engine():
         net = Net(I16, shape=(1, 30))
         weights = net.tensor("w", (2, 30))
         net.tensor("b", (2,), Float(), DType.I64)
-        net.constants["b"] = np.array([bias, 0], np.int64)
+        net.graph.constants["b"] = np.array([bias, 0], np.int64)
         net.op("fc", net.x, weights, "b", attrs=FcAttrs())
         assert net.engine() is engine
 
@@ -353,7 +353,7 @@ def test_a_broadcast_operand_keeps_a_sum_on_the_shader():
 def part(net, **axes):
     """Return a slice of a convolution of 16 channels: axis name -> (begin, end)."""
     conv = net.conv(net.x, 16)
-    shape = net.tensors[conv].shape
+    shape = net.graph.tensors[conv].shape
     bounds = [axes.get(name, (0, n)) for name, n in zip("nchw", shape, strict=True)]
     attrs = SliceAttrs(
         begin=tuple(b for b, _ in bounds), end=tuple(e for _, e in bounds), step=(1,) * 4

@@ -18,12 +18,14 @@ from npusim.ir.text import graph_text
 from npusim.passes.driver import check
 from npusim.passes.pipeline import optimize
 from npusim.reference.evaluate import evaluate
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 RNG = np.random.default_rng(5)
 
 
-def conv(b: Builder, x: str, out: str, out_c: int = 4, attrs: Conv2dAttrs | None = None) -> str:
+def conv(
+    b: GraphBuilder, x: str, out: str, out_c: int = 4, attrs: Conv2dAttrs | None = None
+) -> str:
     in_c = b.graph.spec(x).shape[1]
     attrs = attrs or Conv2dAttrs(pad=(1, 1, 1, 1))
     weights = b.constant(f"{out}.w", RNG.normal(size=(out_c, in_c // attrs.group, 3, 3)))
@@ -45,7 +47,7 @@ def assert_same_values(before: Graph, after: Graph) -> None:
 
 
 def test_conv_batch_norm_scale_bias_relu_become_one_layer_named_after_the_last():
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
     stats = [b.constant(f"bn{i}", RNG.uniform(0.5, 2, size=4)) for i in range(4)]
     x = b.node("batch_norm", [x, *stats], "bn", NormAttrs(epsilon=1e-3))
@@ -63,7 +65,7 @@ def test_conv_batch_norm_scale_bias_relu_become_one_layer_named_after_the_last()
 
 
 def test_optimization_level_0_only_does_what_is_needed():
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
     x = b.node("batch_norm", [x, *[b.constant(f"s{i}", np.ones(4)) for i in range(4)]], "bn")
     graph = b.done(b.node("relu", [x], "y"))
@@ -81,7 +83,7 @@ def _fields(node):
 
 
 def test_a_result_that_others_read_is_not_folded():
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
     y = b.node("relu", [x], "y")
     graph = b.done(y, b.node("sigmoid", [x], "z"))
@@ -89,7 +91,7 @@ def test_a_result_that_others_read_is_not_folded():
 
 
 def test_an_exposed_result_is_not_folded():
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
     graph = b.done(x, b.node("relu", [x], "y"))
     assert ops_of(optimize(graph)) == ["conv2d", "relu"]
@@ -97,7 +99,7 @@ def test_an_exposed_result_is_not_folded():
 
 @pytest.mark.parametrize("form", ["mul_div", "div_inside", "hard_sigmoid", "sixth", "swapped"])
 def test_hard_swish_patterns(form):
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
     six, sixth, three = (b.constant(n, v) for n, v in [("6", 6.0), ("1/6", 1 / 6), ("3", 3.0)])
     if form == "hard_sigmoid":
@@ -123,7 +125,7 @@ def test_hard_swish_patterns(form):
 
 
 def test_six_divided_by_the_product_is_no_hard_swish():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 3, 4, 4)
     clipped = b.node("relu6", [b.node("add", [x, b.constant("3", 3.0)], "s")], "clipped")
     product = b.node("mul", [x, clipped], "product")
@@ -132,7 +134,7 @@ def test_six_divided_by_the_product_is_no_hard_swish():
 
 
 def test_swish_pattern_needs_a_private_sigmoid():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 3, 4, 4)
     gate = b.node("sigmoid", [x], "gate")
     graph = b.done(b.node("mul", [gate, x], "y"))
@@ -143,7 +145,7 @@ def test_swish_pattern_needs_a_private_sigmoid():
 
 
 def test_leftover_batch_norm_becomes_a_depthwise_convolution():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 3, 5, 5)
     stats = [b.constant(f"bn{i}", RNG.uniform(0.5, 2, size=3)) for i in range(4)]
     x = b.node("batch_norm", [x, *stats], "bn", NormAttrs())
@@ -156,7 +158,7 @@ def test_leftover_batch_norm_becomes_a_depthwise_convolution():
 
 
 def test_zero_pad_moves_into_the_convolution_and_other_pads_stay():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 3, 5, 5)
     pad = PadAttrs(front=(0, 0, 1, 0), back=(0, 0, 2, 3))
     padded = b.node("pad", [x], "p", pad)
@@ -165,7 +167,7 @@ def test_zero_pad_moves_into_the_convolution_and_other_pads_stay():
     assert ops_of(out) == ["conv2d"]
     assert out.nodes[0].attrs.pad == (1, 2, 0, 3)
     assert_same_values(graph, out)
-    b = Builder()
+    b = GraphBuilder()
     padded = b.node(
         "pad",
         [b.input("x", 1, 3, 5, 5)],
@@ -176,7 +178,7 @@ def test_zero_pad_moves_into_the_convolution_and_other_pads_stay():
 
 
 def test_moves_that_cancel_vanish():
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 4, 6), "c")
     x = b.node("transpose", [x], "t1", TransposeAttrs(perm=(0, 2, 3, 1)))
     x = b.node("transpose", [x], "t2", TransposeAttrs(perm=(0, 3, 1, 2)))
@@ -188,8 +190,22 @@ def test_moves_that_cancel_vanish():
     assert_same_values(graph, out)
 
 
+@pytest.mark.parametrize("unknown", ["w", "b"])
+def test_nothing_is_folded_into_weights_or_a_bias_that_are_not_known(unknown):
+    b = GraphBuilder()
+    x = b.input("x", 1, 3, 6, 6)
+    known = {"w": RNG.normal(size=(4, 3, 3, 3)), "b": RNG.normal(size=4)}
+    inputs = [
+        b.input(name, *value.shape) if name == unknown else b.constant(name, value)
+        for name, value in known.items()
+    ]
+    x = b.node("conv2d", [x, *inputs], "c", Conv2dAttrs())
+    graph = b.done(b.node("mul", [x, b.constant("k", 2.0)], "y"))
+    assert ops_of(optimize(graph)) == ["conv2d", "mul"]
+
+
 def test_optimize_is_stable():
-    b = Builder()
+    b = GraphBuilder()
     x = conv(b, b.input("x", 1, 3, 6, 6), "c")
     graph = b.done(
         b.node("relu", [b.node("add", [x, b.constant("k", np.ones((4, 1, 1)))], "a")], "y")

@@ -7,11 +7,11 @@ import npusim
 from npusim.ir.attrs import Conv2dAttrs
 from npusim.passes.fold_sum import fold_sum
 from npusim.quantization.schemes import Scheme
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def conv_plus(shape, *, read_twice=False):
-    b, rng = Builder(), np.random.default_rng(4)
+    b, rng = GraphBuilder(), np.random.default_rng(4)
     x = b.input("x", 1, 3, 6, 6)
     w = b.constant("w", rng.normal(0, 0.4, (4, 3, 3, 3)))
     bias = b.constant("b", rng.normal(0, 0.2, 4))

@@ -11,7 +11,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.warn_unmodelled import warn_unmodelled
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 SHAPE = (1, 4, 6, 8)
 
@@ -28,7 +28,7 @@ def stored(build, dtype, fl=4):
 
 
 def net(op, attrs=None, *constants, inputs=1, matrix=(1, 8, 8)):
-    build = Builder()
+    build = GraphBuilder()
     square = SHAPE if op != "matmul" else matrix
     names = [build.input(f"x{i}", *square) for i in range(inputs)]
     names += [build.constant(f"c{i}", value) for i, value in enumerate(constants)]
@@ -36,12 +36,12 @@ def net(op, attrs=None, *constants, inputs=1, matrix=(1, 8, 8)):
     return build
 
 
-def depthwise(kernel, dilation, multiplier=1):
-    build = Builder()
-    x = build.input("x", 1, 4, 40, 40)
-    weights = build.constant("w", np.ones((4 * multiplier, 1, *kernel), np.float32))
-    bias = build.constant("b", np.zeros(4 * multiplier, np.float32))
-    attrs = Conv2dAttrs(dilation=(dilation, dilation), group=4)
+def depthwise(kernel, dilation, multiplier=1, channels=4):
+    build = GraphBuilder()
+    x = build.input("x", 1, channels, 40, 40)
+    weights = build.constant("w", np.ones((channels * multiplier, 1, *kernel), np.float32))
+    bias = build.constant("b", np.zeros(channels * multiplier, np.float32))
+    attrs = Conv2dAttrs(dilation=(dilation, dilation), group=channels)
     build.graph.outputs = (build.node("conv2d", (x, weights, bias), "y", attrs),)
     return build
 
@@ -49,6 +49,7 @@ def depthwise(kernel, dilation, multiplier=1):
 WARNED = [
     (depthwise((3, 3), 6), DType.U8, 0, "stores garbage"),
     (depthwise((3, 3), 6), DType.F16, 0, "stores garbage"),
+    (depthwise((3, 3), 6, channels=2), DType.U8, 0, "stores garbage"),
     (depthwise((7, 7), 2, 2), DType.U8, 0, "6 columns or more"),
     (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I16, 4, "groups of eight"),
     (
@@ -70,6 +71,7 @@ WARNED = [
 SILENT = [
     (depthwise((3, 3), 5), DType.U8, 0),
     (depthwise((3, 3), 6), DType.I8, 4),
+    (depthwise((7, 7), 2, 2, channels=1), DType.U8, 0),  # of one channel: a plain convolution
     (depthwise((3, 3), 6), DType.I16, 4),
     (depthwise((5, 5), 3, 2), DType.U8, 0),
     (net("matmul", MatmulAttrs(), inputs=2), DType.I16, 4),

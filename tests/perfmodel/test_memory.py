@@ -10,7 +10,7 @@ from npusim.ir.dtypes import DType
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import parse_layer_list
 from npusim.perfmodel.memory import ALIGNMENT_BYTES, Buffer, place
-from tests.perfmodel.graphs import GraphBuilder, mobile_block
+from tests.perfmodel.graphs import mobile_block, pooled_conv
 from tests.report.estimates import layer_list
 
 
@@ -95,10 +95,7 @@ def test_parts_of_a_concat_lie_in_its_output_and_views_in_their_input():
 
 
 def test_what_a_fused_pool_hides_takes_no_room():
-    builder = GraphBuilder((1, 8, 32, 32))
-    builder.conv(16, 3)
-    builder.max_pool(2, 2)
-    use = estimate(builder.graph()).memory
+    use = estimate(pooled_conv()).memory
     assert use.activation_bytes == 8 * 32 * 32 + 16 * 16 * 16
 
 

@@ -228,7 +228,7 @@ def test_a_squeezed_layer_is_fully_connected_on_tp():
 def test_a_depthwise_layer_over_its_whole_input_is_stored_dense():
     net = Net(I8, (1, 16, 7, 7))
     weights, bias = net.known("w", (16, 1, 7, 7)), net.known("b", (16,), Float(), DType.I32)
-    net.constants[weights][:] = 1
+    net.graph.constants[weights][:] = 1
     net.op("conv2d", net.x, weights, bias, attrs=Conv2dAttrs(group=16))
     (work,) = lowered(net).works
     assert (work.in_c, work.out_c) == (16 * 49, 16)
@@ -342,7 +342,7 @@ def test_an_unplaced_graph_is_placed_by_the_same_passes():
     net = Net(U8, SHAPE)
     net.op("neg", net.conv(net.x, 16))
     placed = net.assigned()
-    bare = placed.copy(nodes=tuple(net.nodes))
+    bare = placed.copy(nodes=tuple(net.graph.nodes))
     assert from_graph(bare).layers == from_graph(placed).layers
     assert estimate(bare).to_dict() == estimate(placed).to_dict()
 

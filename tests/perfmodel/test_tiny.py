@@ -4,7 +4,7 @@ import pytest
 
 from npusim.ir.graph import Engine, Form
 from npusim.perfmodel.estimate import estimate
-from tests.perfmodel.graphs import GraphBuilder, mobile_block
+from tests.perfmodel.graphs import mobile_block, pooled_conv
 
 
 def test_layers_add_up_to_the_total():
@@ -24,13 +24,10 @@ def test_stem_is_reshuffled_then_convolved():
 
 
 def test_max_pool_runs_inside_the_convolution_before_it():
-    builder = GraphBuilder((1, 8, 32, 32))
-    builder.conv(16, 3)
-    builder.max_pool(2, 2)
-    layer, pool = estimate(builder.graph()).layers
-    assert layer.fused == ("pool2d_1",)
+    layer, pool = estimate(pooled_conv()).layers
+    assert layer.fused == ("n_pool",)
     assert layer.operations[0].work.final_w == 16
-    assert (pool.engine, pool.form, pool.note) == (Engine.NN, Form.FUSED, "fused into conv2d_0")
+    assert (pool.engine, pool.form, pool.note) == (Engine.NN, Form.FUSED, "fused into n_t0")
     assert not pool.operations
 
 

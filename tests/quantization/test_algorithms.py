@@ -18,13 +18,13 @@ from npusim.quantization.histograms import best_threshold, histogram
 from npusim.quantization.observers import MinMaxObserver, MovingAverageObserver
 from npusim.quantization.schemes import Scheme, parameters
 from npusim.reference.float_engine import OwnEngine, float_engine
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 RNG = np.random.default_rng(5)
 
 
 def toy():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 6, 6)
     b.constant("w", RNG.normal(size=(4, 3, 3, 3)))
     b.constant("b", RNG.normal(size=4))
@@ -41,7 +41,7 @@ def samples(count=7, seed=1):
 
 
 def relu_net():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 1000)
     return b.done(b.node("relu", ["x"], "y"))
 
@@ -175,7 +175,7 @@ def test_empty_tensors_are_left_out(name):
 @pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize("engine", ["npusim", "auto"])
 def test_nan_and_infinity_name_layer_tensor_and_sample(value, name, engine):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4)
     b.node("exp", ["x"], "e")
     graph = b.done(b.node("log", ["e"], "y"))
@@ -225,7 +225,7 @@ def test_samples_are_taken_a_few_at_a_time():
 
 
 def test_case_B42_mmse_works_with_constant_operands():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 4, 4)
     b.constant("k", np.float32([0.5, -2.0, 3.0]).reshape(1, 3, 1, 1))
     graph = b.done(b.node("mul", ["x", "k"], "y", EltwiseAttrs()))
@@ -310,7 +310,7 @@ def test_min_max_is_the_union_over_samples():
 @pytest.mark.parametrize("scheme", ["u8", "i8", "i16"])
 @pytest.mark.parametrize("power", [2.0, 4.0, 0.5, 1.0])
 def test_known_operands_are_held_exactly(scheme, power):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 4, 4)
     b.constant("k", np.float32([power]))
     b.node("pow", ["x", "k"], "p", EltwiseAttrs())
@@ -347,7 +347,7 @@ def test_wrong_samples_are_explained_by_every_engine(engine, feeds, says):
 
 @pytest.mark.parametrize("engine", ["npusim", "auto"])
 def test_a_sample_on_which_the_model_stops(engine):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 5, 2)
     b.input("i", 1)
     b.graph.tensors["i"] = TensorSpec(name="i", shape=(1,), dtype=DType.I64)

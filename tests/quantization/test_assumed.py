@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import helper, save
 
 import npusim
 from npusim import assets
@@ -10,6 +10,7 @@ from npusim.ir.dtypes import DType
 from npusim.passes.pipeline import lower, optimize
 from npusim.quantization.assumed import assume_quantized
 from npusim.quantization.schemes import Scheme
+from tests.onnx_models import onnx_model
 
 
 def described(graph):
@@ -47,16 +48,8 @@ def residual(path, clip):
         helper.make_node("Add", ["a1", "c2"], ["s"], name="s"),
         helper.make_node("Relu", ["s"], ["y"], name="r"),
     ]
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "residual",
-        [info("x", TensorProto.FLOAT, [1, 8, 12, 12])],
-        [info("y", TensorProto.FLOAT, [1, 8, 12, 12])],
-        [numpy_helper.from_array(v, k) for k, v in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-    model.ir_version = 8
+    shape = (1, 8, 12, 12)
+    model = onnx_model(nodes, {"x": shape}, {"y": shape}, weights, name="residual")
     save(model, str(path))
     return npusim.load_model(path)
 

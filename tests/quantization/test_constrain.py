@@ -21,11 +21,11 @@ from npusim.ir.attrs import (
 from npusim.quantization.constrain import clipped_for_sigmoid, constrain
 from npusim.quantization.eras import era_of
 from npusim.quantization.groups import named_concats
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def test_movement_and_max_pool_take_the_input_range_and_average_its_own():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 4, 8, 8)
     window = {"kernel": (2, 2), "stride": (2, 2)}
     b.node("pool2d", [x], "max", Pool2dAttrs(kind=PoolKind.MAX, **window))
@@ -41,7 +41,7 @@ def test_movement_and_max_pool_take_the_input_range_and_average_its_own():
 
 
 def test_layer_before_a_relu_of_its_own_takes_the_relu_range():
-    b = Builder()
+    b = GraphBuilder()
     x, y = b.input("x", 1, 2, 2, 2), b.input("y", 1, 2, 2, 2)
     graph = b.done(b.node("relu", [b.node("add", [x, y], "sum")], "out"))
     out = constrain(graph, {"x": (-1, 1), "y": (-1, 1), "sum": (-2, 2), "out": (0, 2)})
@@ -49,7 +49,7 @@ def test_layer_before_a_relu_of_its_own_takes_the_relu_range():
 
 
 def test_concat_joins_all_producers_graph_inputs_too():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     b.node("sigmoid", [x], "s")
     b.node("relu", [x], "r")
@@ -60,7 +60,7 @@ def test_concat_joins_all_producers_graph_inputs_too():
 
 
 def test_nested_concats_are_one_group():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     for name in "abc":
         b.node("sigmoid", [x], name)
@@ -76,7 +76,7 @@ def test_nested_concats_are_one_group():
 
 
 def test_concat_reaches_through_movement_to_the_producer():
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     b.node("sigmoid", [x], "s")
     b.node("reshape", ["s"], "moved", ReshapeAttrs(shape=(1, 2, 2, 2)))
@@ -86,7 +86,7 @@ def test_concat_reaches_through_movement_to_the_producer():
 
 
 def test_group_goes_through_split_and_all_its_parts_to_other_concats():
-    b = Builder()
+    b = GraphBuilder()
     x, y = b.input("x", 1, 4, 2, 2), b.input("y", 1, 2, 2, 2)
     b.node("split", [x], "a", SplitAttrs(axis=1, sizes=(2, 2)), others=["b"])
     b.node("sigmoid", ["b"], "s")
@@ -98,14 +98,14 @@ def test_group_goes_through_split_and_all_its_parts_to_other_concats():
 
 
 def test_constant_part_of_a_concat_counts():
-    b = Builder()
+    b = GraphBuilder()
     x, k = b.input("x", 1, 1, 2, 2), b.constant("k", np.full((1, 1, 2, 2), 7.0))
     graph = b.done(b.node("concat", [x, k], "c", AxisAttrs(axis=1)))
     assert constrain(graph, {"x": (-1, 2), "c": (-1, 7)}) == {"x": (-1, 7), "c": (-1, 7)}
 
 
 def test_layer_before_a_relu_of_a_group_keeps_its_own_range():
-    b = Builder()
+    b = GraphBuilder()
     x, y = b.input("x", 1, 2, 2, 2), b.input("y", 1, 2, 2, 2)
     b.node("relu", [b.node("add", [x, y], "sum")], "r")
     graph = b.done(b.node("concat", ["r", x], "c", AxisAttrs(axis=1)))
@@ -115,7 +115,7 @@ def test_layer_before_a_relu_of_a_group_keeps_its_own_range():
 
 
 def test_sum_before_relu6_keeps_its_own_range_and_batch_norm_takes_the_relus():
-    b = Builder()
+    b = GraphBuilder()
     x, y = b.input("x", 1, 2, 2, 2), b.input("y", 1, 2, 2, 2)
     b.node("relu6", [b.node("add", [x, y], "sum")], "r6")
     ones = [b.constant(name, np.ones(2)) for name in ("mean", "var", "gamma", "beta")]
@@ -128,7 +128,7 @@ def test_sum_before_relu6_keeps_its_own_range_and_batch_norm_takes_the_relus():
 
 def sliced():
     """concat(x, y) -> slice -> concat with z, the other half is read elsewhere."""
-    b = Builder()
+    b = GraphBuilder()
     x, y, z = (b.input(name, 1, 2, 1, 1) for name in "xyz")
     b.node("concat", [x, y], "c", AxisAttrs(axis=1))
     cut = {"end": (1, 2, 1, 1), "begin": (0, 0, 0, 0), "step": (1, 1, 1, 1)}
@@ -153,7 +153,7 @@ def test_slice_of_1_7_0_gives_its_range_to_the_concat_it_reads():
 
 
 def before_sigmoid(moved):
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 2, 2)
     if moved:
         x = b.node("transpose", [x], "moved", TransposeAttrs(perm=(0, 2, 3, 1)))
@@ -175,7 +175,7 @@ def test_permute_before_a_sigmoid_takes_the_clip_and_1_7_5_takes_it_off():
 
 def steep(scheme="asymmetric_quantized-u8"):
     """conv(40 x) -> sigmoid, quantized with samples of -1 .. 1."""
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 1, 4, 4)
     w, bias = b.constant("w", np.full((1, 1, 1, 1), 40.0)), b.constant("b", np.zeros(1))
     b.node("conv2d", [x, w, bias], "c", Conv2dAttrs())

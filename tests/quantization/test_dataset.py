@@ -15,11 +15,11 @@ from npusim.ir.tensor import TensorSpec
 from npusim.quantization.calibrate import calibrate
 from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.quantization.images import read_image, stretch
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def model(*shapes, **preprocess):
-    b = Builder()
+    b = GraphBuilder()
     for i, shape in enumerate(shapes):
         b.input(f"in{i}", *shape)
         b.node("relu", [f"in{i}"], f"out{i}", NO_ATTRS)

@@ -26,7 +26,7 @@ from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.evaluate import evaluate
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def spread(rng, *shape):
@@ -37,7 +37,7 @@ def spread(rng, *shape):
 
 def mobile(rng, activation="relu", channels=8):
     """Expand, depthwise, project, as MobileNetV2 does."""
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 8, 8)
 
     def conv(x, y, out_c, in_c, kernel, group=1):
@@ -94,7 +94,7 @@ def test_function_stays_and_ranges_meet(seed):
 )
 def test_homogeneous_functions_may_lie_between(op, attrs):
     rng = np.random.default_rng(1)
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 8, 8)
     b.constant("w1", spread(rng, 6, 3, 3, 3))
     b.constant("b1", rng.normal(size=6))
@@ -110,7 +110,7 @@ def test_homogeneous_functions_may_lie_between(op, attrs):
 
 def test_fully_connected_and_transposed_layers():
     rng = np.random.default_rng(2)
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 2, 5)
     b.constant("w1", spread(rng, 7, 5))
     b.constant("b1", rng.normal(size=7))
@@ -121,7 +121,7 @@ def test_fully_connected_and_transposed_layers():
     done = equalize(graph)
     assert len(done.pairs) == 1
     same(graph, done.graph, samples(rng, 1, (2, 5))[0][1])
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 5, 5)
     b.constant("w1", spread(rng, 6, 3, 2, 2))
     b.constant("b1", rng.normal(size=6))
@@ -137,7 +137,7 @@ def test_fully_connected_and_transposed_layers():
 @pytest.mark.parametrize("between", ["sigmoid", "reshape", "two readers", "output"])
 def test_pairs_that_cannot_be_scaled_are_left_alone(between):
     rng = np.random.default_rng(3)
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 4, 4)
     for i in (1, 2):
         b.constant(f"w{i}", spread(rng, 3, 3, 1, 1))
@@ -218,7 +218,7 @@ def test_equalized_u8_network_is_nearer_to_float():
 def test_mean_shift_is_what_the_convolution_does_to_constant_channels(seed, group):
     rng = np.random.default_rng(seed)
     error, mean = rng.normal(size=(8, 4 // group, 3, 3)), rng.normal(size=4)
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 3, 3)
     b.constant("w", error)
     b.constant("b", np.zeros(8))
@@ -230,7 +230,7 @@ def test_mean_shift_is_what_the_convolution_does_to_constant_channels(seed, grou
 
 def test_corrected_bias_removes_the_mean_error_of_the_weights():
     rng = np.random.default_rng(8)
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 16, 6, 6)
     b.constant("w", spread(rng, 12, 16, 3, 3))
     b.constant("b", rng.normal(size=12))

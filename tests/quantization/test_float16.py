@@ -13,13 +13,13 @@ from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.passes.driver import check
 from npusim.quantization.float16 import channel_lifts, lift_small_weights, to_float16
 from npusim.reference.evaluate import evaluate
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 RNG = np.random.default_rng(11)
 
 
 def small_conv(size):
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 6, 8, 8)
     b.constant("w", RNG.normal(size=(5, 6, 3, 3)) * size)
     b.constant("b", RNG.normal(size=5))

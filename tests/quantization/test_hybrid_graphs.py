@@ -15,7 +15,7 @@ from npusim.perfmodel.estimate import estimate
 from npusim.quantization.hybrid.choice import layer_names, resolve_layers
 from npusim.quantization.schemes import Scheme
 from npusim.reference.evaluate import evaluate
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 OPS = ("conv", "relu", "relu6", "sigmoid", "add", "mul", "concat", "max", "constant")
 
@@ -23,7 +23,7 @@ OPS = ("conv", "relu", "relu6", "sigmoid", "add", "mul", "concat", "max", "const
 def network(seed, length):
     """A random network of one to a dozen layers, some read more than once."""
     rng = np.random.default_rng(seed)
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 6, 6)
     names = ["x"]
     for i in range(length):
@@ -99,7 +99,7 @@ def test_any_layers_in_any_two_formats(seed, length, default, other):
 
 
 def test_a_tensor_is_converted_once_for_all_readers():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 6, 6)
     for i in range(3):
         b.constant(f"w{i}", np.random.default_rng(i).normal(size=(4, 4, 1, 1)))
@@ -129,7 +129,7 @@ def test_unknown_layers_name_close_matches():
 
 
 def test_absorbed_layers_keep_their_names():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 4, 6, 6)
     b.constant("w", np.ones((4, 4, 1, 1)))
     b.constant("b", np.zeros(4))

@@ -11,13 +11,13 @@ from npusim.quantization.constrain import constrain
 from npusim.quantization.eras import era_of
 from npusim.quantization.losses import losses
 from npusim.quantization.schemes import Scheme
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.quantization.test_constrain import sliced
 
 
 def head():
     """Scores of a sigmoid joined with box coordinates, as detectors end."""
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 4, 4)
     b.node("sigmoid", [x], "scores")
     b.node("mul", [x, b.constant("k", np.array(639.0))], "boxes")
@@ -85,7 +85,7 @@ def test_release_is_in_the_notes():
 
 
 def test_many_losses_are_told_by_name(caplog):
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", 1, 2, 4, 4)
     parts = [b.node("sigmoid", [x], f"s{i}") for i in range(9)]
     parts.append(b.node("mul", [x, b.constant("k", np.array(639.0))], "boxes"))

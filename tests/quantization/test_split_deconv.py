@@ -6,11 +6,11 @@ import npusim
 from npusim.ir.attrs import Deconv2dAttrs
 from npusim.passes.pipeline import optimize
 from npusim.reference.evaluate import evaluate
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def upscaler(kernel=2, stride=2):
-    b, rng = Builder(), np.random.default_rng(1)
+    b, rng = GraphBuilder(), np.random.default_rng(1)
     x = b.input("x", 1, 3, 4, 5)
     w = b.constant("w", rng.normal(0, 0.5, (6, 3, kernel, kernel)))
     zeros = b.constant("zeros", np.zeros(6))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, Pool2dAttrs, PoolKind
 from npusim.reference.evaluate import Evaluator
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 pads = st.tuples(*[st.integers(0, 3)] * 4)
@@ -60,7 +60,7 @@ def deconv_by_loops(x, weights, bias, attrs, shape):
 
 
 def one_node(op, x, attrs, constants=()):
-    b = Builder()
+    b = GraphBuilder()
     names = [b.constant(f"c{i}", value) for i, value in enumerate(constants)]
     b.node(op, [b.input("x", *x.shape), *names], "y", attrs)
     return Evaluator(b.done("y")).run({"x": x})["y"]

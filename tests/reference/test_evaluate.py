@@ -46,12 +46,12 @@ from npusim.ops.unary import UNARY
 from npusim.reference import conv
 from npusim.reference.evaluate import Evaluator, evaluate
 from npusim.reference.table import Workers
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 
 def chain():
     """Return x -> a -> b -> c, where b is a view of a, plus d that nothing reads."""
-    b = Builder()
+    b = GraphBuilder()
     b.node("relu", [b.input("x", 1, 2, 3, 4)], "a")
     b.node("reshape", ["a"], "b", ReshapeAttrs(shape=(1, 24)))
     b.node("exp", ["a"], "d")
@@ -63,7 +63,7 @@ X = np.random.default_rng(1).normal(size=(1, 2, 3, 4)).astype(np.float32)
 
 
 def test_outputs_are_dense_and_owned():
-    b = Builder()
+    b = GraphBuilder()
     b.node("transpose", [b.input("x", 1, 2, 3, 4)], "y", TransposeAttrs(perm=(0, 2, 3, 1)))
     graph = b.done("x", "y")
     feed = X.copy()
@@ -86,7 +86,7 @@ def test_observe_sees_every_activation_in_order():
 
 
 def test_constants_are_not_observed():
-    b = Builder()
+    b = GraphBuilder()
     b.node("add", [b.input("x", 2), b.constant("c", [1.0, 2.0])], "y")
     seen = []
     Evaluator(b.done("y")).run({"x": np.ones(2, np.float32)}, observe=lambda n, v: seen.append(n))
@@ -94,7 +94,7 @@ def test_constants_are_not_observed():
 
 
 def test_memory_is_freed_when_no_reader_is_left():
-    b = Builder()
+    b = GraphBuilder()
     name = b.input("x", 1000)
     for i in range(8):
         name = b.node("abs" if i % 2 else "neg", [name], f"t{i}")
@@ -112,7 +112,7 @@ def test_memory_is_freed_when_no_reader_is_left():
 
 
 def test_runs_repeat_and_leave_constants_alone():
-    b = Builder()
+    b = GraphBuilder()
     weights = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
     names = [b.constant("w", weights), b.constant("b", np.ones(4))]
     b.node("conv2d", [b.input("x", 1, 2, 3, 4), *names], "y", Conv2dAttrs(pad=(1, 1, 1, 1)))
@@ -161,7 +161,7 @@ def test_wrong_output_spec_is_refused():
 
 
 def test_infinities_and_nan_are_results():
-    b = Builder()
+    b = GraphBuilder()
     b.node("log", [b.input("x", 3)], "y")
     b.node("reciprocal", ["y"], "z")
     results = evaluate(b.done("y", "z"), {"x": np.array([-1, 0, 1], np.float32)})
@@ -189,7 +189,7 @@ def test_workers_cover_everything_once(total, grain, threads):
 def zoo(batch):
     """Return a graph of nearly all operators in which samples do not mix."""
     rng = np.random.default_rng(7)
-    b = Builder()
+    b = GraphBuilder()
     x = b.input("x", batch, 6, 20, 18)
 
     def fixed(name, *shape, positive=False):

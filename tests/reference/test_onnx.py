@@ -3,13 +3,14 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from npusim.ir.dtypes import DType
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_names
 from npusim.reference.evaluate import Evaluator
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
+from tests.onnx_models import onnx_model
 from tests.reference.cases import CASES, COMPOSED, Case
 
 ort = pytest.importorskip("onnxruntime")
@@ -21,28 +22,22 @@ def by_onnx(case: Case) -> list:
     names = list(feeds)
     names += [f"c{i}" if value is not None else "" for i, value in enumerate(case.onnx_constants)]
     outputs = [f"y{i}" for i in range(case.outputs)]
-    graph = helper.make_graph(
+    model = onnx_model(
         [helper.make_node(case.onnx_op, names, outputs, **case.onnx_attrs)],
-        "one",
-        [
-            helper.make_tensor_value_info(
-                name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
-            )
-            for name, value in feeds.items()
-        ],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        {name: value.shape for name, value in feeds.items()},
+        (),
+        constants,
+        types={name: value.dtype for name, value in feeds.items()},
+        opset=case.opset,
     )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=9
-    )
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     model = onnx.shape_inference.infer_shapes(model)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(outputs, feeds)
 
 
 def by_npusim(case: Case, expected: list, *, threads=None) -> list:
-    b = Builder()
+    b = GraphBuilder()
     names = []
     for i, value in enumerate(case.inputs):
         names.append(b.input(f"x{i}", *value.shape))

@@ -23,13 +23,13 @@ from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_names
 from npusim.reference.evaluate import Evaluator, evaluate
 from npusim.reference.table import reference_ops
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 
 X = np.random.default_rng(3).normal(size=(2, 6, 5, 4)).astype(np.float32) * 4
 
 
 def run(op, *inputs, attrs=None, constants=(), dtype=None):
-    b = Builder()
+    b = GraphBuilder()
     names = []
     for i, value in enumerate(inputs):
         names.append(b.input(f"x{i}", *value.shape))
@@ -153,7 +153,7 @@ def test_integer_tensors_refuse_float_functions():
 
 
 def test_wrong_attribute_record_is_named():
-    b = Builder()
+    b = GraphBuilder()
     b.node("elu", [b.input("x", 2, 3)], "y", Attrs())
     with pytest.raises(GraphError, match=r"n_y.*\n.*AlphaAttrs"):
         Evaluator(b.done("y"))

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import helper, save
 from PIL import Image
 
 from npusim.rknn import RKNN
+from tests.onnx_models import onnx_model
 
 _rng = np.random.default_rng(7)
 
@@ -39,15 +40,7 @@ def new():
 
 def write_onnx(path, nodes, inputs, outputs, weights=None, *, opset=13, name="toy"):
     """Write a model; inputs and outputs are name -> shape, weights name -> array."""
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in inputs.items()],
-        [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in outputs.items()],
-        [numpy_helper.from_array(np.asarray(v), k) for k, v in (weights or {}).items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
-    model.ir_version = 8
+    model = onnx_model(nodes, inputs, outputs, weights, opset=opset, name=name)
     save(model, str(path))
     return str(path)
 

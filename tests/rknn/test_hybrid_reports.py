@@ -7,7 +7,7 @@ from onnx import helper
 from PIL import Image
 
 from npusim.quantization.outliers import outlier_table, weight_outliers
-from tests.builder import Builder
+from npusim.testing import GraphBuilder
 from tests.rknn.conftest import conv_weights, write_onnx
 
 
@@ -46,7 +46,7 @@ def test_ordinary_weights_are_not_listed(new, convnet, images, capfd):
 
 
 def test_most_extreme_outlier_comes_first():
-    b = Builder()
+    b = GraphBuilder()
     b.input("x", 1, 3, 8, 8)
     last = "x"
     for i, value in enumerate((5.0, -50.0, 0.1)):

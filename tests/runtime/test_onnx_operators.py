@@ -3,10 +3,11 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 import npusim
+from tests.onnx_models import onnx_model
 
 MAP, ROWS = (1, 8, 6, 6), (1, 6, 8)
 RNG = np.random.default_rng(7)
@@ -118,18 +119,12 @@ def lrn(x):
 
 
 def model_of(op, attrs, constants, shapes, path):
-    names = [f"x{i}" for i in range(len(shapes))]
-    extra = [numpy_helper.from_array(np.asarray(c), f"c{i}") for i, c in enumerate(constants)]
-    node = helper.make_node(op, [*names, *(c.name for c in extra)], ["y"], name="node", **attrs)
-    inputs = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
-        for n, s in zip(names, shapes, strict=True)
-    ]
-    kind = TensorProto.INT64 if op == "ArgMax" else TensorProto.FLOAT
-    output = helper.make_tensor_value_info("y", kind, None)
-    graph = helper.make_graph([node], "tiny", inputs, [output], extra)
+    inputs = {f"x{i}": shape for i, shape in enumerate(shapes)}
+    known = {f"c{i}": value for i, value in enumerate(constants)}
+    node = helper.make_node(op, [*inputs, *known], ["y"], name="node", **attrs)
+    types = {"y": np.int64} if op == "ArgMax" else {}
     opset = 18 if op == "Mish" else 17
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    model = onnx_model([node], inputs, ["y"], known, types=types, opset=opset)
     onnx.save(model, path)
     return model
 

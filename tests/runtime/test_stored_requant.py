@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from npusim.errors import GraphError
-from npusim.ir.attrs import FcAttrs, GlobalPoolAttrs, Pool2dAttrs, PoolKind, ReduceAttrs
+from npusim.ir.attrs import AxisAttrs, FcAttrs, GlobalPoolAttrs, Pool2dAttrs, PoolKind, ReduceAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Rounding
@@ -29,12 +29,12 @@ WEIGHTS = {
 def filled(net: Net) -> Net:
     """Give every constant values that matter."""
     rng = np.random.default_rng(3)
-    for name, value in net.constants.items():
+    for name, value in net.graph.constants.items():
         if value.dtype == np.float16:
-            net.constants[name] = rng.normal(size=value.shape).astype(np.float16)
-        elif name.startswith("w"):
+            net.graph.constants[name] = rng.normal(size=value.shape).astype(np.float16)
+        elif name == "w" or name.endswith(".weights"):
             low, high = (0, 256) if value.dtype == np.uint8 else (-100, 100)
-            net.constants[name] = rng.integers(low, high, value.shape).astype(value.dtype)
+            net.graph.constants[name] = rng.integers(low, high, value.shape).astype(value.dtype)
     return net
 
 
@@ -157,7 +157,6 @@ def test_a_layer_with_sums_must_say_how_they_are_stored(make, engine):
 
 def test_moves_tables_and_programs_have_none():
     net = Net(U8)
-    net.op(
-        "softmax", net.op("relu", net.op("pool2d", net.x, attrs=replace(WINDOW, kind=PoolKind.MAX)))
-    )
+    pool = net.op("pool2d", net.x, attrs=replace(WINDOW, kind=PoolKind.MAX))
+    net.op("softmax", net.op("relu", pool), attrs=AxisAttrs(axis=1))
     assert [node.requant for node in lower_requant(net.assigned()).nodes] == [None] * 3

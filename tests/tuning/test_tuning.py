@@ -12,6 +12,7 @@ from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
+from npusim.testing import GraphBuilder
 from npusim.tuning.errors import layer_noise, worst_layers
 from npusim.tuning.metrics import (
     lowest_cosine,
@@ -22,13 +23,12 @@ from npusim.tuning.metrics import (
 )
 from npusim.tuning.search import Tuner
 from npusim.tuning.state import Point, State, front
-from tests.builder import Builder
 
 
 def chain(bad=1):
     """Four convolutions; the weights of one differ in range so much that u8 ruins them."""
     rng = np.random.default_rng(2)
-    b = Builder()
+    b = GraphBuilder()
     last = b.input("x", 1, 8, 12, 12)
     for i in range(4):
         weights = rng.normal(size=(8, 8, 3, 3)) * 0.12

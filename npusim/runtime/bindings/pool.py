@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from npusim.errors import GraphError
 from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
@@ -112,13 +113,22 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
     out_n, out_c, out_h, out_w = ofm.shape
     in_dtype = ifm.dtype.numpy
     bits = np.uint8 if in_dtype.itemsize == 1 else np.int16
-    kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
-    mask, lowest = {
+    keys = {
         DType.U8: (0, 0),
         DType.I8: (128, 0),
         DType.I16: (0, -32768),
         DType.F16: (0x7FFF, LOWEST_F16_KEY),
-    }[ifm.dtype]
+    }
+    if ifm.dtype not in keys:
+        raise GraphError(
+            f"max pool of {ifm.dtype.value}",
+            where=f"tensor {ifm.name!r}",
+            rule=f"types {', '.join(dtype.value for dtype in keys)}",
+            remedy="quantize the graph, or convert it to float16",
+        )
+    kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
+    mask, lowest = keys[ifm.dtype]
+    kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
     store = tp_copy(ifm, ofm)
     geometry = (*window.kernel, *window.stride, window.pad[0], window.pad[2])
     work = ofm.elements * window.kernel[0] * window.kernel[1]

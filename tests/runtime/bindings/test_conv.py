@@ -1,7 +1,5 @@
 """Convolutions of the shader: a scale per channel in double precision, float16 to nearest."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,41 +8,28 @@ from hypothesis import strategies as st
 from npusim.errors import GraphError
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, AffinePerChannel, Float
-from npusim.ir.tensor import TensorSpec
-from npusim.ops import infer_shapes
-from npusim.passes.requant import requant_of
-from npusim.runtime.binding import bind
-from npusim.runtime.bindings import load_bindings
-
-load_bindings()
+from npusim.testing import bound_layer
 
 
 def run(ifm, weights, bias, quants, attrs, engine):
     """Bind and run one convolution; quants of ifm, weights, ofm."""
     dtype = DType.of(ifm.dtype)
-    tensors = {
-        "x": TensorSpec(name="x", shape=ifm.shape, dtype=dtype, quant=quants[0]),
-        "w": TensorSpec(
-            name="w", shape=weights.shape, dtype=DType.of(weights.dtype), quant=quants[1]
-        ),
-        "b": TensorSpec(name="b", shape=bias.shape, dtype=DType.of(bias.dtype)),
-    }
-    node = Node(
-        name="c", op="conv2d", inputs=("x", "w", "b"), outputs=("y",), attrs=attrs, engine=engine
+    step = bound_layer(
+        "conv2d",
+        engine,
+        [
+            (ifm.shape, (dtype, quants[0])),
+            (weights.shape, (dtype, quants[1])),
+            (bias.shape, (DType.of(bias.dtype), Float())),
+        ],
+        (dtype, quants[2]),
+        attrs,
+        {1: weights, 2: bias},
+        name="c",
     )
-    (shape,) = infer_shapes(node, list(tensors.values()))
-    tensors["y"] = TensorSpec(name="y", shape=shape, dtype=dtype, quant=quants[2])
-    graph = Graph(
-        name="g",
-        nodes=(node,),
-        inputs=("x",),
-        outputs=("y",),
-        tensors=tensors,
-        constants={"w": weights, "b": bias},
-    )
-    return bind(replace(node, requant=requant_of(node, graph)), graph)(ifm)[0]
+    return step(ifm)[0]
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 64, 70]), st.booleans(), st.booleans())

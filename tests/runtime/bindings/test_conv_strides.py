@@ -10,7 +10,8 @@ import pytest
 
 from npusim.ir.attrs import Conv2dAttrs
 from npusim.ir.graph import Engine
-from tests.runtime.bindings.one_node import F16, F32, one_node
+from npusim.testing import bound_layer
+from tests.formats import F16, F32
 
 OUT_C = 3
 # kernel, stride, depthwise, seed, bits of the outputs in hexadecimal
@@ -87,7 +88,7 @@ def test_equals_the_recorded_result(kernel, stride, depthwise, seed, bits):
         pad=(kernel[0] // 2, kernel[0] // 2, kernel[1] // 2, kernel[1] // 2),
         group=OUT_C if depthwise else 1,
     )
-    step = one_node(
+    step = bound_layer(
         "conv2d",
         Engine.NN,
         [(ifm.shape, F16), (weights.shape, F16), (bias.shape, F32)],

@@ -10,8 +10,9 @@ from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.kernels.engines.tp import convert
 from npusim.runtime.tables import all_codes
+from npusim.testing import bound_layer, memory_orders
+from tests.formats import F16, F32, FORMATS, I8, U8
 from tests.kernels.exact import integer
-from tests.runtime.bindings.one_node import F16, F32, FORMATS, I8, U8, one_node, orders
 from tests.runtime.bindings.test_eltwise import scaling
 
 F = np.float32
@@ -20,7 +21,7 @@ I32, I64, BOOL = ((dtype, Float()) for dtype in (DType.I32, DType.I64, DType.BOO
 
 
 def run(ifm, first, second, engine):
-    return one_node("convert", engine, [(ifm.shape, first)], second)(ifm)[0]
+    return bound_layer("convert", engine, [(ifm.shape, first)], second)(ifm)[0]
 
 
 @pytest.mark.parametrize("first", FORMATS)
@@ -29,7 +30,7 @@ def test_tp(first, second):
     ifm, ofm = FORMATS[first], FORMATS[second]
     codes = all_codes(ifm[0].numpy).reshape(2, 4, -1, 8)
     wanted = convert(codes, scaling(ifm), ofm[0].numpy, scaling(ofm))
-    for value in orders(codes):
+    for value in memory_orders(codes):
         got = run(value, ifm, ofm, Engine.TP)
         assert got.dtype == ofm[0].numpy
         if first != second or first == "f16":

@@ -1,24 +1,18 @@
 """Transposed convolutions against the defining scatter."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npusim.errors import GraphError
 from npusim.ir.attrs import Deconv2dAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.graph import Engine
 from npusim.ir.quant import DynamicFixedPoint, Float
-from npusim.ir.tensor import TensorSpec
-from npusim.ops import infer_shapes
-from npusim.passes.requant import requant_of
-from npusim.runtime.binding import bind
-from npusim.runtime.bindings import load_bindings
 from npusim.runtime.memory_order import from_channels_last
-
-load_bindings()
+from npusim.testing import bound_layer
+from tests.formats import F16
 
 
 @st.composite
@@ -48,30 +42,19 @@ def deconvolutions(draw):
 
 
 def run(attrs, ifm, weights, bias, dtype, quants):
-    x, w, y = (
-        TensorSpec(name=name, shape=shape, dtype=dtype, quant=quant)
-        for name, shape, quant in zip("xwy", (ifm.shape, weights.shape, ()), quants, strict=True)
+    step = bound_layer(
+        "deconv2d",
+        Engine.NN,
+        [
+            (ifm.shape, (dtype, quants[0])),
+            (weights.shape, (dtype, quants[1])),
+            (bias.shape, (DType.of(bias.dtype), Float())),
+        ],
+        (dtype, quants[2]),
+        attrs,
+        {1: weights, 2: bias},
     )
-    b = TensorSpec(name="b", shape=bias.shape, dtype=DType.of(bias.dtype))
-    node = Node(
-        name="n",
-        op="deconv2d",
-        inputs=("x", "w", "b"),
-        outputs=("y",),
-        attrs=attrs,
-        engine=Engine.NN,
-    )
-    (shape,) = infer_shapes(node, [x, w, b])
-    y = TensorSpec(name="y", shape=shape, dtype=dtype, quant=quants[2])
-    graph = Graph(
-        name="g",
-        nodes=(node,),
-        inputs=("x",),
-        outputs=("y",),
-        tensors={"x": x, "w": w, "b": b, "y": y},
-        constants={"w": weights, "b": bias},
-    )
-    (result,) = bind(replace(node, requant=requant_of(node, graph)), graph)(ifm)
+    (result,) = step(ifm)
     return result
 
 
@@ -163,19 +146,7 @@ def test_outputs_without_inputs_hold_the_stored_bias():
 
 
 def test_weights_must_be_known():
-    from npusim.errors import GraphError
 
-    spec = TensorSpec(name="x", shape=(1, 1, 1, 1), dtype=DType.F16)
-    names = ("x", "w", "b", "y")
-    tensors = {name: TensorSpec(name=name, shape=spec.shape, dtype=DType.F16) for name in names}
-    node = Node(
-        name="up",
-        op="deconv2d",
-        inputs=names[:3],
-        outputs=("y",),
-        attrs=Deconv2dAttrs(),
-        engine=Engine.NN,
-    )
-    graph = Graph(name="g", nodes=(node,), inputs=names[:3], outputs=("y",), tensors=tensors)
-    with pytest.raises(GraphError, match=r"layer 'up'.*input 1 \('w'\)"):
-        bind(replace(node, requant=requant_of(node, graph)), graph)
+    one = ((1, 1, 1, 1), F16)
+    with pytest.raises(GraphError, match=r"layer 'up'.*input 1 \('x1'\)"):
+        bound_layer("deconv2d", Engine.NN, [one, one, one], F16, name="up")

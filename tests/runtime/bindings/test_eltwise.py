@@ -11,17 +11,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, scale_of, zero_point_of
 from npusim.kernels.engines.eltwise import add_on_nn_f16, add_on_tp_f16, binary
-from tests.runtime.bindings.one_node import (
-    F16,
-    F32,
-    FORMATS,
-    I16,
-    OTHER_U8,
-    U8,
-    draw,
-    one_node,
-    orders,
-)
+from npusim.testing import bound_layer, memory_orders, random_codes
+from tests.formats import F16, F32, FORMATS, I16, OTHER_U8, U8
 
 SHAPE = (2, 3, 4, 5)
 SHAPES = [SHAPE, (1, 3, 1, 1), (2, 3, 1, 1), (3, 1, 1), (1, 1, 4, 5), (5,), (2, 1, 4, 1), (), (1,)]
@@ -39,8 +30,8 @@ def expected(op, a, b, forms):
 
 
 def check(step, a, b, wanted):
-    for left in orders(a):
-        for right in orders(b):
+    for left in memory_orders(a):
+        for right in memory_orders(b):
             (got,) = step(left, right)
             assert got.dtype == wanted.dtype
             np.testing.assert_array_equal(got, wanted)
@@ -52,11 +43,11 @@ def check(step, a, b, wanted):
 def test_broadcasting(op, form, shape):
     form = FORMATS[form]
     rng = np.random.default_rng(7)
-    a, b = draw(rng, SHAPE, form), draw(rng, shape, form)
-    step = one_node(op, Engine.SHADER, [(SHAPE, form), (shape, form)], form)
+    a, b = random_codes(rng, SHAPE, form[0]), random_codes(rng, shape, form[0])
+    step = bound_layer(op, Engine.SHADER, [(SHAPE, form), (shape, form)], form)
     check(step, a, b, expected(op, a, b, (form,) * 3))
     if op != "prelu":
-        step = one_node(op, Engine.SHADER, [(shape, form), (SHAPE, form)], form)
+        step = bound_layer(op, Engine.SHADER, [(shape, form), (SHAPE, form)], form)
         check(step, b, a, expected(op, b, a, (form,) * 3))
 
 
@@ -64,8 +55,8 @@ def test_broadcasting(op, form, shape):
 def test_both_operands_broadcast(form):
     form = FORMATS[form]
     rng = np.random.default_rng(3)
-    a, b = draw(rng, (2, 1, 4, 1), form), draw(rng, (3, 1, 5), form)
-    step = one_node("sub", Engine.SHADER, [(a.shape, form), (b.shape, form)], form)
+    a, b = random_codes(rng, (2, 1, 4, 1), form[0]), random_codes(rng, (3, 1, 5), form[0])
+    step = bound_layer("sub", Engine.SHADER, [(a.shape, form), (b.shape, form)], form)
     check(step, a, b, expected("sub", a, b, (form,) * 3))
 
 
@@ -76,8 +67,8 @@ def test_both_operands_broadcast(form):
 @given(seed=seeds)
 def test_mixed_types(op, forms, seed):
     rng = np.random.default_rng(seed)
-    a, b = draw(rng, SHAPE, forms[0]), draw(rng, SHAPE, forms[1])
-    step = one_node(op, Engine.SHADER, [(SHAPE, forms[0]), (SHAPE, forms[1])], forms[2])
+    a, b = random_codes(rng, SHAPE, forms[0][0]), random_codes(rng, SHAPE, forms[1][0])
+    step = bound_layer(op, Engine.SHADER, [(SHAPE, forms[0]), (SHAPE, forms[1])], forms[2])
     np.testing.assert_array_equal(step(a, b)[0], expected(op, a, b, forms))
 
 
@@ -87,14 +78,14 @@ def test_mixed_types(op, forms, seed):
 def test_constant_operands(position, form, shape):
     form = FORMATS[form]
     rng = np.random.default_rng(5)
-    value, known = draw(rng, SHAPE, form), draw(rng, shape, form)
+    value, known = random_codes(rng, SHAPE, form[0]), random_codes(rng, shape, form[0])
     known.flags.writeable = False  # as mapped from a model file
     shapes = [(SHAPE, form), (shape, form)]
     if position == 0:
         shapes.reverse()
-    step = one_node("sub", Engine.SHADER, shapes, form, constants={position: known})
+    step = bound_layer("sub", Engine.SHADER, shapes, form, constants={position: known})
     pair = (known, value) if position == 0 else (value, known)
-    for x in orders(value):
+    for x in memory_orders(value):
         np.testing.assert_array_equal(step(x)[0], expected("sub", *pair, (form,) * 3))
 
 
@@ -102,8 +93,8 @@ def test_constant_operands(position, form, shape):
 def test_two_constants(form):
     form = FORMATS[form]
     rng = np.random.default_rng(5)
-    a, b = draw(rng, SHAPE, form), draw(rng, SHAPE, form)
-    step = one_node(
+    a, b = random_codes(rng, SHAPE, form[0]), random_codes(rng, SHAPE, form[0])
+    step = bound_layer(
         "add", Engine.SHADER, [(SHAPE, form), (SHAPE, form)], form, constants={0: a, 1: b}
     )
     np.testing.assert_array_equal(step()[0], expected("add", a, b, (form,) * 3))
@@ -114,9 +105,9 @@ def test_two_constants(form):
 def test_fused_relu(form, op):
     form = FORMATS[form]
     rng = np.random.default_rng(9)
-    a, b = draw(rng, SHAPE, form), draw(rng, SHAPE, form)
+    a, b = random_codes(rng, SHAPE, form[0]), random_codes(rng, SHAPE, form[0])
     attrs = EltwiseAttrs(activation=Activation.RELU)
-    step = one_node(op, Engine.SHADER, [(SHAPE, form), (SHAPE, form)], form, attrs)
+    step = bound_layer(op, Engine.SHADER, [(SHAPE, form), (SHAPE, form)], form, attrs)
     wanted = np.maximum(expected(op, a, b, (form,) * 3), form[0].numpy.type(scaling(form)[1]))
     check(step, a, b, wanted)
 
@@ -124,7 +115,7 @@ def test_fused_relu(form, op):
 def test_the_result_keeps_the_memory_order():
     value = np.zeros(SHAPE, np.uint8)
     last = np.ascontiguousarray(value.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    step = one_node("add", Engine.SHADER, [(SHAPE, U8), ((1, 3, 1, 1), U8)], U8)
+    step = bound_layer("add", Engine.SHADER, [(SHAPE, U8), ((1, 3, 1, 1), U8)], U8)
     assert step(last, value[:1, :, :1, :1])[0].strides == last.strides
 
 
@@ -133,9 +124,9 @@ def test_the_result_keeps_the_memory_order():
 def test_large_operands_are_shared_between_threads(op, form):
     form, shape = FORMATS[form], (1, 64, 150, 150)
     rng = np.random.default_rng(1)
-    a, b = draw(rng, shape, form), draw(rng, (1, 64, 1, 1), form)
+    a, b = random_codes(rng, shape, form[0]), random_codes(rng, (1, 64, 1, 1), form[0])
     last = np.ascontiguousarray(a.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    step = one_node(op, Engine.SHADER, [(shape, form), (b.shape, form)], form)
+    step = bound_layer(op, Engine.SHADER, [(shape, form), (b.shape, form)], form)
     np.testing.assert_array_equal(step(last, b)[0], expected(op, a, b, (form,) * 3))
 
 
@@ -167,10 +158,10 @@ quants = st.tuples(scales, zeros)
 def test_u8_sums_on_nn(op, first, second, out, seed, relu):
     forms = [(DType.U8, Affine(scale=s, zero_point=z)) for s, z in (first, second, out)]
     rng = np.random.default_rng(seed)
-    a, b = draw(rng, (1, 3, 2, 2), U8), draw(rng, (1, 3, 2, 2), U8)
+    a, b = random_codes(rng, (1, 3, 2, 2), U8[0]), random_codes(rng, (1, 3, 2, 2), U8[0])
     attrs = EltwiseAttrs(activation=Activation.RELU if relu else Activation.NONE)
     inputs = [(a.shape, form) for form in forms[:2]]
-    (got,) = one_node(op, Engine.NN, inputs, forms[2], attrs)(a, b)
+    (got,) = bound_layer(op, Engine.NN, inputs, forms[2], attrs)(a, b)
     floor = out[1] if relu else 0
     wanted = [
         max(nn_u8(op, x, y, first, second, out), floor) for x, y in zip(a.flat, b.flat, strict=True)
@@ -183,9 +174,9 @@ def test_u8_sums_on_nn(op, first, second, out, seed, relu):
 @pytest.mark.parametrize("relu", [False, True])
 def test_float16_sums_on_nn_and_tp(op, engine, relu):
     rng = np.random.default_rng(2)
-    a, b = draw(rng, SHAPE, F16), draw(rng, SHAPE, F16)
+    a, b = random_codes(rng, SHAPE, F16[0]), random_codes(rng, SHAPE, F16[0])
     attrs = EltwiseAttrs(activation=Activation.RELU if relu else Activation.NONE)
-    step = one_node(op, engine, [(SHAPE, F16), (SHAPE, F16)], F16, attrs)
+    step = bound_layer(op, engine, [(SHAPE, F16), (SHAPE, F16)], F16, attrs)
     function = add_on_nn_f16 if engine is Engine.NN else add_on_tp_f16
     wanted = function(a, b, op == "sub")
     check(step, a, b, np.maximum(wanted, 0) if relu else wanted)
@@ -202,10 +193,10 @@ def test_tp_and_nn_sums_round_differently():
 )
 def test_wrong_types_are_refused(engine, form):
     with pytest.raises(GraphError, match="layer 'layer'"):
-        one_node("add", engine, [((1, 2), form), ((1, 2), form)], form)
+        bound_layer("add", engine, [((1, 2), form), ((1, 2), form)], form)
 
 
 def test_only_relu_fuses():
     attrs = EltwiseAttrs(activation=Activation.RELU6)
     with pytest.raises(GraphError, match="relu6 is fused into add"):
-        one_node("add", Engine.SHADER, [((1, 2), U8), ((1, 2), U8)], U8, attrs)
+        bound_layer("add", Engine.SHADER, [((1, 2), U8), ((1, 2), U8)], U8, attrs)

@@ -1,6 +1,5 @@
 """Fully connected layers: the engine changes the arithmetic."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,14 +9,10 @@ from hypothesis import strategies as st
 
 from npusim.ir.attrs import Activation, Conv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
-from npusim.ir.tensor import TensorSpec
-from npusim.passes.requant import requant_of
-from npusim.runtime.binding import bind
-from npusim.runtime.bindings import load_bindings
+from npusim.testing import bound_layer
 
-load_bindings()
 QUANTS = {
     DType.U8: (Affine(scale=0.02, zero_point=117), Affine(scale=0.01, zero_point=140)),
     DType.I8: (DynamicFixedPoint(fl=5), DynamicFixedPoint(fl=7)),
@@ -32,25 +27,21 @@ OUT_QUANTS = {
 }
 
 
-def layer(op, engine, dtype, shape, out_shape, weights, bias, attrs):
-    """Return (graph, step) of one layer with constant weights."""
+def layer(op, engine, dtype, shape, weights, bias, attrs):
+    """Return the step of one layer with constant weights."""
     ifm_quant, weights_quant = QUANTS[dtype]
-    tensors = {
-        "x": TensorSpec(name="x", shape=shape, dtype=dtype, quant=ifm_quant),
-        "w": TensorSpec(name="w", shape=weights.shape, dtype=dtype, quant=weights_quant),
-        "b": TensorSpec(name="b", shape=bias.shape, dtype=DType.of(bias.dtype)),
-        "y": TensorSpec(name="y", shape=out_shape, dtype=dtype, quant=OUT_QUANTS[dtype]),
-    }
-    node = Node(name="n", op=op, inputs=("x", "w", "b"), outputs=("y",), attrs=attrs, engine=engine)
-    graph = Graph(
-        name="g",
-        nodes=(node,),
-        inputs=("x",),
-        outputs=("y",),
-        tensors=tensors,
-        constants={"w": weights, "b": bias},
+    return bound_layer(
+        op,
+        engine,
+        [
+            (shape, (dtype, ifm_quant)),
+            (weights.shape, (dtype, weights_quant)),
+            (bias.shape, (DType.of(bias.dtype), Float())),
+        ],
+        (dtype, OUT_QUANTS[dtype]),
+        attrs,
+        {1: weights, 2: bias},
     )
-    return bind(replace(node, requant=requant_of(node, graph)), graph)
 
 
 def draw_codes(rng, dtype, shape):
@@ -103,7 +94,7 @@ def test_tp_adds_in_float32_in_flat_order(dtype, seed, inner, outer, relu):
         else rng.integers(-(2**31), 2**31, outer)
     )
     attrs = FcAttrs(activation=Activation.RELU if relu else Activation.NONE)
-    step = layer("fc", Engine.TP, dtype, (1, inner), (1, outer), weights, bias, attrs)
+    step = layer("fc", Engine.TP, dtype, (1, inner), weights, bias, attrs)
     sums = tp_sums(ifm, weights, bias)
     expected = tp_store(np.maximum(sums, 0) if relu else sums, dtype)
     np.testing.assert_array_equal(step(ifm)[0], expected[None])
@@ -117,7 +108,7 @@ def test_convolution_with_one_pixel_on_tp(dtype, group):
     weights = draw_codes(rng, dtype, (12, 6 // group, 3, 2))
     bias = np.arange(12, dtype=np.float32 if dtype is DType.F16 else np.int64) - 4
     attrs = Conv2dAttrs(group=group)
-    step = layer("conv2d", Engine.TP, dtype, ifm.shape, (1, 12, 1, 1), weights, bias, attrs)
+    step = layer("conv2d", Engine.TP, dtype, ifm.shape, weights, bias, attrs)
     full = weights
     if group > 1:
         full = np.zeros((12, 6, 3, 2), weights.dtype)
@@ -131,7 +122,7 @@ def test_nn_runs_leading_axes_as_pixels(shape):
     rng = np.random.default_rng(4)
     ifm, weights = draw_codes(rng, DType.U8, shape), draw_codes(rng, DType.U8, (70, 20))
     bias = rng.integers(-5000, 5000, 70).astype(np.int32)
-    step = layer("fc", Engine.NN, DType.U8, shape, (*shape[:-1], 70), weights, bias, FcAttrs())
+    step = layer("fc", Engine.NN, DType.U8, shape, weights, bias, FcAttrs())
     sums = (ifm.astype(np.int64) - 117) @ (weights.astype(np.int64) - 140).T + bias
     scale = np.float32(np.float32(0.02) * np.float32(0.01)) / np.float32(0.31)
     mantissa, exponent = np.frexp(np.float64(scale))

@@ -16,7 +16,8 @@ from npusim.ir.attrs import (
     TransposeAttrs,
 )
 from npusim.ir.graph import Engine
-from tests.runtime.bindings.one_node import F16, F32, U8, one_node
+from npusim.testing import bound_layer
+from tests.formats import F16, F32, U8
 
 CODES = np.array([np.inf, -np.inf, np.nan, 0, 1, 65504, -65504, 2] * 6, np.float16)
 CODES = CODES.reshape(1, 4, 3, 4)
@@ -42,7 +43,7 @@ ONE = [
 @pytest.mark.parametrize("out", [F16, U8])
 @pytest.mark.parametrize(("engine", "op", "attrs"), ONE)
 def test_one_operand(engine, op, attrs, out):
-    (got,) = one_node(op, engine, [(CODES.shape, F16)], out, attrs)(CODES)
+    (got,) = bound_layer(op, engine, [(CODES.shape, F16)], out, attrs)(CODES)
     assert got.dtype == out[0].numpy
 
 
@@ -50,21 +51,21 @@ def test_one_operand(engine, op, attrs, out):
 @pytest.mark.parametrize("out", [F16, U8])
 def test_two_operands(op, out):
     attrs = NO_ATTRS if op == "prelu" else EltwiseAttrs()
-    step = one_node(op, SH, [(CODES.shape, F16)] * 2, out, attrs)
+    step = bound_layer(op, SH, [(CODES.shape, F16)] * 2, out, attrs)
     assert step(CODES, CODES[:, ::-1])[0].dtype == out[0].numpy
 
 
 @pytest.mark.parametrize("engine", [NN, TP])
 def test_nn_and_tp_have_no_infinity(engine):
-    step = one_node("add", engine, [(CODES.shape, F16)] * 2, F16, EltwiseAttrs())
+    step = bound_layer("add", engine, [(CODES.shape, F16)] * 2, F16, EltwiseAttrs())
     assert np.isfinite(step(CODES, CODES)[0]).all()
 
 
 def test_products_and_norms():
     a, b = CODES[0, 0], np.ascontiguousarray(CODES[0, 0].T)
-    step = one_node("matmul", SH, [((3, 4), F16), ((4, 3), F16)], F16, MatmulAttrs())
+    step = bound_layer("matmul", SH, [((3, 4), F16), ((4, 3), F16)], F16, MatmulAttrs())
     assert step(a, b)[0].shape == (3, 3)
     ones = np.ones(4, np.float32)
     inputs = [(CODES.shape, F16), ((4,), F32), ((4,), F32)]
-    step = one_node("instance_norm", SH, inputs, F16, NormAttrs(), {1: ones, 2: ones})
+    step = bound_layer("instance_norm", SH, inputs, F16, NormAttrs(), {1: ones, 2: ones})
     assert step(CODES)[0].shape == CODES.shape

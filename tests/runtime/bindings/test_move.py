@@ -20,7 +20,8 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
 from npusim.ir.quant import Float
 from npusim.kernels.engines.tp import convert
-from tests.runtime.bindings.one_node import F16, FORMATS, I16, OTHER_U8, U8, draw, one_node, orders
+from npusim.testing import bound_layer, memory_orders, random_codes
+from tests.formats import F16, FORMATS, I16, OTHER_U8, U8
 from tests.runtime.bindings.test_eltwise import scaling
 
 SHAPE = (2, 8, 4, 6)
@@ -76,26 +77,26 @@ CASES = {
 def test_moves_are_exact(case, form, engine):
     op, attrs, move = CASES[case]
     form = FORMATS[form]
-    codes = draw(np.random.default_rng(1), SHAPE, form)
-    step = one_node(op, engine, [(SHAPE, form)], form, **({"attrs": attrs} if attrs else {}))
-    for value in orders(codes):
+    codes = random_codes(np.random.default_rng(1), SHAPE, form[0])
+    step = bound_layer(op, engine, [(SHAPE, form)], form, **({"attrs": attrs} if attrs else {}))
+    for value in memory_orders(codes):
         np.testing.assert_array_equal(step(value)[0], move(codes))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_moves_convert(case):
     op, attrs, move = CASES[case]
-    codes = draw(np.random.default_rng(1), SHAPE, U8)
-    step = one_node(op, Engine.TP, [(SHAPE, U8)], I16, **({"attrs": attrs} if attrs else {}))
+    codes = random_codes(np.random.default_rng(1), SHAPE, U8[0])
+    step = bound_layer(op, Engine.TP, [(SHAPE, U8)], I16, **({"attrs": attrs} if attrs else {}))
     wanted = convert(move(codes), scaling(U8), np.int16, scaling(I16))
-    for value in orders(codes):
+    for value in memory_orders(codes):
         np.testing.assert_array_equal(step(value)[0], wanted)
 
 
 def test_tp_copies_clear_float16_subnormals():
     codes = np.array([[1e-7, 2.0]], np.float16)
     attrs = TransposeAttrs(perm=(1, 0))
-    step = one_node("transpose", Engine.TP, [((1, 2), F16)], F16, attrs)
+    step = bound_layer("transpose", Engine.TP, [((1, 2), F16)], F16, attrs)
     assert step(codes)[0].tolist() == [[0.0], [2.0]]
 
 
@@ -103,43 +104,46 @@ def test_tp_copies_clear_float16_subnormals():
 def test_concat(axis):
     rng = np.random.default_rng(4)
     shapes = [tuple(n + k if i == axis else n for i, n in enumerate(SHAPE)) for k in range(3)]
-    parts = [draw(rng, shape, form) for shape, form in zip(shapes, (U8, OTHER_U8, U8), strict=True)]
+    parts = [
+        random_codes(rng, shape, form[0])
+        for shape, form in zip(shapes, (U8, OTHER_U8, U8), strict=True)
+    ]
     inputs = list(zip(shapes, (U8, OTHER_U8, U8), strict=True))
-    step = one_node("concat", Engine.TP, inputs, U8, AxisAttrs(axis=axis), {2: parts[2]})
+    step = bound_layer("concat", Engine.TP, inputs, U8, AxisAttrs(axis=axis), {2: parts[2]})
     converted = convert(parts[1], scaling(OTHER_U8), np.uint8, scaling(U8))
     wanted = np.concatenate([parts[0], converted, parts[2]], axis)
-    for first in orders(parts[0]):
-        for second in orders(parts[1]):
+    for first in memory_orders(parts[0]):
+        for second in memory_orders(parts[1]):
             np.testing.assert_array_equal(step(first, second)[0], wanted)
 
 
 def test_split():
-    codes = draw(np.random.default_rng(4), SHAPE, U8)
+    codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
     attrs = SplitAttrs(axis=1, sizes=(1, 5, 2))
-    step = one_node("split", Engine.TP, [(SHAPE, U8)], [U8, OTHER_U8, U8], attrs)
+    step = bound_layer("split", Engine.TP, [(SHAPE, U8)], [U8, OTHER_U8, U8], attrs)
     wanted = np.split(codes, [1, 6], axis=1)
     wanted[1] = convert(wanted[1], scaling(U8), np.uint8, scaling(OTHER_U8))
-    for value in orders(codes):
+    for value in memory_orders(codes):
         for got, part in zip(step(value), wanted, strict=True):
             np.testing.assert_array_equal(got, part)
 
 
 @pytest.mark.parametrize("mode", PadMode)
 def test_pad(mode):
-    codes = draw(np.random.default_rng(4), SHAPE, U8)
+    codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
     attrs = PadAttrs(front=(0, 2, 1, 3), back=(1, 0, 2, 1), mode=mode, value=0.5)
     widths = list(zip(attrs.front, attrs.back, strict=True))
     fill = {"constant_values": 117 + 25} if mode is PadMode.CONSTANT else {}
     wanted = np.pad(codes, widths, mode=mode.value, **fill)
-    for value in orders(codes):
-        got = one_node("pad", Engine.TP, [(SHAPE, U8)], U8, attrs)(value)[0]
+    for value in memory_orders(codes):
+        got = bound_layer("pad", Engine.TP, [(SHAPE, U8)], U8, attrs)(value)[0]
         np.testing.assert_array_equal(got, wanted)
 
 
 def test_pad_fills_the_output_zero_and_may_crop():
-    codes = draw(np.random.default_rng(4), SHAPE, U8)
+    codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
     attrs = PadAttrs(front=(0, 0, -1, 1), back=(0, 0, 1, -2))
-    got = one_node("pad", Engine.TP, [(SHAPE, U8)], OTHER_U8, attrs)(codes)[0]
+    got = bound_layer("pad", Engine.TP, [(SHAPE, U8)], OTHER_U8, attrs)(codes)[0]
     assert got.shape == (2, 8, 4, 5)
     inner = convert(codes[:, :, 1:, :4], scaling(U8), np.uint8, scaling(OTHER_U8))
     np.testing.assert_array_equal(got[:, :, :3, 1:], inner)
@@ -148,40 +152,40 @@ def test_pad_fills_the_output_zero_and_may_crop():
 
 
 def test_tile():
-    codes = draw(np.random.default_rng(4), SHAPE, U8)
-    step = one_node("tile", Engine.SHADER, [(SHAPE, U8)], U8, TileAttrs(repeats=(1, 2, 1, 3)))
-    for value in orders(codes):
+    codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
+    step = bound_layer("tile", Engine.SHADER, [(SHAPE, U8)], U8, TileAttrs(repeats=(1, 2, 1, 3)))
+    for value in memory_orders(codes):
         np.testing.assert_array_equal(step(value)[0], np.tile(codes, (1, 2, 1, 3)))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
 def test_gather(shape):
-    codes = draw(np.random.default_rng(4), SHAPE, U8)
+    codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
     indices = np.resize(np.array([7, -8, 0, -1]), shape)
     attrs = AxisAttrs(axis=1)
-    step = one_node("gather", Engine.SHADER, [(SHAPE, U8), (shape, I64)], U8, attrs)
-    known = one_node(
+    step = bound_layer("gather", Engine.SHADER, [(SHAPE, U8), (shape, I64)], U8, attrs)
+    known = bound_layer(
         "gather", Engine.SHADER, [(SHAPE, U8), (shape, I64)], U8, attrs, constants={1: indices}
     )
-    for value in orders(codes):
+    for value in memory_orders(codes):
         np.testing.assert_array_equal(step(value, indices)[0], np.take(codes, indices, 1))
         np.testing.assert_array_equal(known(value)[0], np.take(codes, indices, 1))
 
 
 @pytest.mark.parametrize("index", [8, -9])
 def test_gather_outside_the_axis(index):
-    codes = draw(np.random.default_rng(4), SHAPE, U8)
-    step = one_node("gather", Engine.SHADER, [(SHAPE, U8), ((1,), I64)], U8, AxisAttrs(axis=1))
+    codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
+    step = bound_layer("gather", Engine.SHADER, [(SHAPE, U8), ((1,), I64)], U8, AxisAttrs(axis=1))
     with pytest.raises(InputError, match=r"layer 'layer' \(gather\)"):
         step(codes, np.array([index]))
 
 
 def test_moves_keep_channels_last_memory():
     codes = np.zeros((1, 4, 4, 5), np.uint8).transpose(0, 3, 1, 2)  # (1, 5, 4, 4)
-    joined = one_node("concat", Engine.TP, [((1, 5, 4, 4), U8)] * 2, U8, AxisAttrs(axis=1))(
+    joined = bound_layer("concat", Engine.TP, [((1, 5, 4, 4), U8)] * 2, U8, AxisAttrs(axis=1))(
         codes, codes
     )[0]
     assert joined.transpose(0, 2, 3, 1).flags.c_contiguous
     attrs = PadAttrs(front=(0, 0, 1, 1), back=(0, 0, 1, 1))
-    padded = one_node("pad", Engine.TP, [((1, 5, 4, 4), U8)], U8, attrs)(codes)[0]
+    padded = bound_layer("pad", Engine.TP, [((1, 5, 4, 4), U8)], U8, attrs)(codes)[0]
     assert padded.transpose(0, 2, 3, 1).flags.c_contiguous

@@ -1,6 +1,5 @@
 """Pooling on every engine against windows cut out one by one."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,18 +9,14 @@ from hypothesis import strategies as st
 
 from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.tp import convert
-from npusim.ops import infer_shapes
-from npusim.passes.requant import requant_of
-from npusim.runtime.binding import bind
-from npusim.runtime.bindings import load_bindings
 from npusim.runtime.memory_order import from_channels_last
 from npusim.runtime.tables import scaling_of
+from npusim.testing import bound_layer
 
-load_bindings()
 QUANTS = {
     DType.U8: (Affine(scale=0.02, zero_point=117), Affine(scale=0.013, zero_point=90)),
     DType.I8: (DynamicFixedPoint(fl=5), DynamicFixedPoint(fl=6)),
@@ -31,15 +26,10 @@ QUANTS = {
 
 
 def pooled(op, engine, attrs, ifm, quants):
-    """Bind and run one pooling layer; return (result, its spec)."""
+    """Bind and run one pooling layer; return (result, its input's and its own parameters)."""
     dtype = DType.of(ifm.dtype)
-    x = TensorSpec(name="x", shape=ifm.shape, dtype=dtype, quant=quants[0])
-    node = Node(name="n", op=op, inputs=("x",), outputs=("y",), attrs=attrs, engine=engine)
-    (shape,) = infer_shapes(node, [x])
-    y = TensorSpec(name="y", shape=shape, dtype=dtype, quant=quants[1])
-    graph = Graph(name="g", nodes=(node,), inputs=("x",), outputs=("y",), tensors={"x": x, "y": y})
-    (result,) = bind(replace(node, requant=requant_of(node, graph)), graph)(ifm)
-    return result, x, y
+    step = bound_layer(op, engine, [(ifm.shape, (dtype, quants[0]))], (dtype, quants[1]), attrs)
+    return step(ifm)[0], *(TensorSpec(name="t", shape=(), dtype=dtype, quant=q) for q in quants)
 
 
 def draw_codes(rng, dtype, shape):
