@@ -120,6 +120,8 @@ class Emitter:
                 inputs.append(self.constant(tensor, value, shape))
             else:
                 inputs.append(self.names[tensor])
+        if node.op == "batch_norm":  # the oracle wants mean and variance first
+            inputs = [inputs[i] for i in (0, 3, 4, 1, 2)]
         activation = getattr(node.attrs, "activation", Activation.NONE)
         if activation is Activation.NONE:
             outs = [self.result(tensor, exposed(tensor)) for tensor in node.outputs]

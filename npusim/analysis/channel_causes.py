@@ -77,8 +77,7 @@ def mixed_concat(view: LayerView) -> Finding | None:
         cause=Cause.MIXED_CONCAT,
         reason=f"it shares the range {low:.6g} .. {high:.6g} of concat {joint}; its values use "
         f"1/{_unused(view):.0f} of it",
-        suggestion=f"keep operands of unequal range out of {joint} (scale the weights before it), "
-        f"or raise the layers around it to dynamic_fixed_point-i16",
+        suggestion=_apart(joint),
         severe=own_db(view) < POOR_DB,
     )
 
@@ -109,9 +108,16 @@ def _concat_parts(view: LayerView) -> Finding | None:
         reason=f"operand {small[0]!r} reaches {small[1]:.6g}, operand {large[0]!r} {large[1]:.6g} "
         f"({ratio:.0f} times as far); at the joint step their SQNR is {small[2]:.1f} dB and "
         f"{large[2]:.1f} dB",
-        suggestion=f"scale the operands of {view.node.layer_id} alike in the weights before it, or "
-        "raise the layers around it to dynamic_fixed_point-i16",
+        suggestion=_apart(view.node.layer_id),
         severe=small[2] < POOR_DB,
+    )
+
+
+def _apart(concat: str) -> str:
+    return (
+        f"cut the model before {concat} and join on the host, keep its parts apart (--no-join "
+        f"{concat}), scale the weights before it, or raise the layers around it to "
+        "dynamic_fixed_point-i16"
     )
 
 

@@ -1,6 +1,6 @@
 """Float graph -> quantized graph."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 
 from npusim.api.stages import is_quantized
@@ -10,6 +10,7 @@ from npusim.passes.pipeline import optimize
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.equalize import Equalization, Relu6
+from npusim.quantization.eras import Era, era_of
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.job import Progress, counted, equalized, execute
 from npusim.quantization.plan import Plan, Samples
@@ -28,6 +29,8 @@ def quantize(
     bias_correction: bool = False,
     cfg: str | Path | None = None,
     write_cfg: str | Path | None = None,
+    toolkit: Era | str = "1.7",
+    no_join: Sequence[str] = (),
     engine: str = "auto",
     progress: Progress | None = None,
 ) -> Graph:
@@ -59,6 +62,11 @@ def quantize(
         An edited quantization.cfg (docs/hybrid-quantization.md): formats of layers and ranges.
     write_cfg : path, optional
         Write the ranges that were found as a quantization.cfg to edit.
+    toolkit : str
+        Release of RKNN-Toolkit whose rules for ranges and lowering count, for example "1.7.3"
+        (docs/quantization.md); "1.7" is what the releases have in common.
+    no_join : sequence of str
+        Concats (layer name or id) whose parts keep ranges of their own.
     engine : {"auto", "onnxruntime", "npusim"}
         Float engine of the calibration; the one that ran is in the graph's notes.
     progress : callable, optional
@@ -83,6 +91,8 @@ def quantize(
         bias_correction=bias_correction,
         cfg=cfg,
         write_cfg=write_cfg,
+        toolkit=toolkit,
+        no_join=no_join,
         engine=engine,
     )
     return execute(graph, plan, progress=progress)
@@ -100,6 +110,8 @@ def plan_of(
     layers: Mapping[str, Scheme | str] | None = None,
     cfg: str | Path | None = None,
     write_cfg: str | Path | None = None,
+    toolkit: Era | str = "1.7",
+    no_join: Sequence[str] = (),
 ) -> Plan:
     """Return the plan that the words of ``quantize`` describe."""
     return Plan(
@@ -113,6 +125,8 @@ def plan_of(
         bias_correction=bias_correction,
         engine=engine,
         level=optimization_level,
+        toolkit=era_of(toolkit),
+        no_join=tuple(no_join),
     )
 
 

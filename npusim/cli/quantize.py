@@ -43,6 +43,8 @@ def command(
     write_cfg: WriteCfgOption = None,
     equalize: quantize_options.EqualizeOption = None,
     bias_correction: quantize_options.CorrectOption = False,
+    toolkit: quantize_options.ToolkitOption = "1.7",
+    no_join: quantize_options.NoJoinOption = None,
     weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
@@ -79,6 +81,8 @@ def command(
         write_cfg=write_cfg,
         equalize=equalize,
         bias_correction=bias_correction,
+        toolkit=toolkit,
+        no_join=no_join or (),
         engine=engine,
         optimization_level=level,
     )

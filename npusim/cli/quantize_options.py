@@ -45,6 +45,22 @@ CorrectOption = Annotated[
     ),
 ]
 
+ToolkitOption = Annotated[
+    str,
+    typer.Option(
+        "--toolkit",
+        metavar="RELEASE",
+        help="RKNN-Toolkit whose rules count: 1.6.0, 1.7.0, 1.7.1, 1.7.3, 1.7.5, or 1.7 for what "
+        "they have in common.",
+    ),
+]
+NoJoinOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--no-join", metavar="LAYER", help="Concat whose parts keep ranges of their own. Repeat."
+    ),
+]
+
 
 def algorithm(
     name: str, mmse_epoch: int, moving_alpha: float, moving_alpha_weighs: str, divergence_nbins: int

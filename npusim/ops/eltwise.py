@@ -27,6 +27,7 @@ BINARY: dict[str, Traits] = {
     "add": replace(
         _KEEPS_SIGN,
         accumulates=True,
+        real_operand=True,
         onnx="Add",
         tflite="ADD",
         layer_class="TensorAdd",
@@ -35,6 +36,7 @@ BINARY: dict[str, Traits] = {
     "sub": replace(
         _PAIRWISE,
         accumulates=True,
+        real_operand=True,
         onnx="Sub",
         tflite="SUB",
         toolkit="SUBTRACT",
@@ -59,7 +61,7 @@ BINARY: dict[str, Traits] = {
     ),
     "max": replace(_KEEPS_SIGN, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
     "min": replace(_KEEPS_SIGN, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
-    "pow": replace(_PAIRWISE, onnx="Pow", tflite="POW"),
+    "pow": replace(_PAIRWISE, real_operand=True, onnx="Pow", tflite="POW"),
 }
 for _name, _traits in BINARY.items():
     register(_name, EltwiseAttrs, f"element-wise {_name}", _traits, inputs=2)(binary)

@@ -79,6 +79,8 @@ class Traits:
         The TP engine looks it up in a table.
     real_parameters : bool
         Constants besides the ifm stay real in a quantized model: the shader reads them as they are.
+    real_operand : bool
+        A known operand stays float16 in a u8 model. Source: docs/quantization.md, constants.
     f16_results : bool
         The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     power : float or None
@@ -116,6 +118,7 @@ class Traits:
     bounds: tuple[float, float] = (-inf, inf)
     tp_table: TpTable | None = None
     real_parameters: bool = False
+    real_operand: bool = False
     f16_results: bool = False
     power: float | None = None
     onnx: str = ""

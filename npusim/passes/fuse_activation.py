@@ -8,9 +8,9 @@ from npusim.ir.attrs import Activation
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
-from npusim.ops import op_def
+from npusim.ops import keeps_codes, op_def
 from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import replaced, same_numbers, with_output_of
+from npusim.passes.rewrite import is_real, replaced, same_numbers, with_output_of
 
 SIX = 6.001
 
@@ -18,7 +18,9 @@ SIX = 6.001
 def fuse_relu(graph: Graph) -> Graph:
     """Fuse relu into the convolution, deconvolution or fully connected layer before it.
 
-    The NN engine applies relu while it stores, at no cost and with the same result.
+    The NN engine applies relu while it stores, at no cost and with the same result. In a float
+    graph a relu that feeds a concat stays apart until ranges are set: the layer before it has one
+    of its own there. Source: docs/quantization.md, tensors that share a range.
     """
     return _fuse(graph, "relu", Activation.RELU, _has_weights)
 
@@ -62,6 +64,15 @@ def _stores_for_relu(graph: Graph, carrier: str, before: str, after: str) -> boo
     return graph.spec(before).dtype is graph.spec(after).dtype
 
 
+def _feeds_concat(view: GraphView, tensor: str) -> bool:
+    """Tell whether a concat reads a tensor, directly or through moves."""
+    return any(
+        user.op == "concat"
+        or (keeps_codes(user) and any(_feeds_concat(view, name) for name in user.outputs))
+        for user in view.consumers[tensor]
+    )
+
+
 def _has_weights(node: Node) -> bool:
     return op_def(node.op).weighted
 
@@ -82,6 +93,8 @@ def _fuse(graph: Graph, op: str, activation: Activation, carries: Callable[[Node
             continue
         attrs: Any = carrier.attrs
         if attrs.activation is not Activation.NONE:
+            continue
+        if is_real(graph, node.outputs[0]) and _feeds_concat(view, node.outputs[0]):
             continue
         if activation is Activation.RELU6 and not _saturates_at_six(
             graph, node.inputs[0], node.outputs[0]

@@ -23,7 +23,7 @@ def fuse_activation_patterns(graph: Graph) -> Graph:
     in the quantization of the product.
     Source: measured, docs/arithmetic/whole-networks.md rule 2.4.
     """
-    for match in (_swish, _hard_swish, _hard_sigmoid):
+    for match in (_swish, hard_swish, _hard_sigmoid):
         graph = _apply(graph, match)
     return graph
 
@@ -95,7 +95,8 @@ def _is_sixth(view: GraphView, node: Node, tensor: str) -> bool:
     return node.op == "mul" and abs(value - 1 / 6) < SIXTH_TOLERANCE
 
 
-def _hard_swish(view: GraphView, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
+def hard_swish(view: GraphView, node: Node) -> tuple[str, list[Node], str, Attrs] | None:
+    """Return (operator, nodes before this one, input, attributes) where a hard-swish ends."""
     # (x * relu6(x + 3)) / 6
     if node.op in ("mul", "div"):
         for product, six in (node.inputs, node.inputs[::-1]):

@@ -9,10 +9,12 @@ from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
+from npusim.passes.fold_sum import fold_sum
 from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
 from npusim.passes.lower_requant import lower_requant
 from npusim.passes.simplify_moves import simplify_moves
+from npusim.passes.split_deconv import split_deconv
 from npusim.passes.warn_unmodelled import warn_unmodelled
 
 FLOAT_PASSES = (
@@ -24,7 +26,11 @@ FLOAT_PASSES = (
     Step(fuse_relu, 1, "the NN engine applies relu while it stores"),
 )
 
+SPLIT_DECONV = Step(split_deconv, 0, "release 1.7.3 makes two layers of a transposed convolution")
+
 PLACING_PASSES = (
+    Step(fold_sum, 1, "the driver adds a constant behind a convolution with its bias"),
+    Step(fuse_relu, 1, "a relu that feeds a concat, whose range is known now"),
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
     Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
@@ -37,9 +43,14 @@ QUANTIZED_PASSES = (
 )
 
 
-def optimize(graph: Graph, *, level: int = 3) -> Graph:
-    """Return the float graph after the rewrites of an optimization level (0..3)."""
-    return run_pipeline(graph, FLOAT_PASSES, level=level)
+def optimize(graph: Graph, *, level: int = 3, splits_deconv: bool = False) -> Graph:
+    """Return the float graph after the rewrites of an optimization level (0..3).
+
+    ``splits_deconv`` lowers transposed convolutions as release 1.7.3 does.
+    """
+    first, *others = FLOAT_PASSES
+    steps = (first, SPLIT_DECONV, *others) if splits_deconv else FLOAT_PASSES
+    return run_pipeline(graph, steps, level=level)
 
 
 def lower(graph: Graph, *, level: int = 3) -> Graph:

@@ -12,7 +12,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
 from npusim.ops import keeps_codes, op_def
-from npusim.quantization.constants import float16_constants, stored_constant
+from npusim.quantization.constants import float16_constants, stored_constant, stored_half
+from npusim.quantization.constrain import clipped_for_sigmoid
+from npusim.quantization.eras import DEFAULT_ERA, Era
 from npusim.quantization.float16 import lift_small_weights
 from npusim.quantization.hybrid.converters import insert_converters
 from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters
@@ -34,27 +36,32 @@ class Formats:
         Tensor name -> parameters that replace the calculated ones: activations by their name,
         weights by the name of the float constant; of the tensor's own scheme. Biases follow from
         both.
+    era : Era
+        Release of the toolkit whose rules count.
     """
 
     default: Scheme = Scheme.U8
     layers: Mapping[str, Scheme] = field(default_factory=dict)
     quants: Mapping[str, Quant] = field(default_factory=dict)
+    era: Era = DEFAULT_ERA
 
     def scheme_of(self, node: Node) -> Scheme:
         """Return the scheme of a layer."""
         return self.layers.get(node.name, self.default)
 
 
-def apply_scheme(graph: Graph, ranges: Mapping[str, Range], scheme: Scheme) -> Graph:
+def apply_scheme(
+    graph: Graph, ranges: Mapping[str, Range], scheme: Scheme, era: Era = DEFAULT_ERA
+) -> Graph:
     """Return the graph with every activation, weight and bias in one integer scheme."""
-    return apply_formats(graph, ranges, Formats(default=scheme))
+    return apply_formats(graph, ranges, Formats(default=scheme, era=era))
 
 
 def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> Graph:
     """Return the graph with every layer in its number format, converters where formats meet.
 
     A softmax that only movement separates from the outputs computes in float16, and so does that
-    movement (docs/rknn-compat.md section 8).
+    movement (docs/rknn-compat.md section 8). The u8 input of a sigmoid ends at -6.3 and 6.3.
 
     Raises
     ------
@@ -71,6 +78,9 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     graph, schemes, sources = insert_converters(
         graph, formats.default, formats.scheme_of, float_tensors
     )
+    ranges = {**ranges, **{name: ranges[of] for name, of in sources.items() if of in ranges}}
+    clipped = clipped_for_sigmoid(graph, ranges, formats.era)
+    ranges |= {name: ends for name, ends in clipped.items() if schemes[name] is Scheme.U8}
     for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
         spec = graph.spec(name)
         if not spec.dtype.is_float:
@@ -96,12 +106,12 @@ def _activation_quant(
     given = formats.quants.get(name)
     if given is not None:
         return given
-    if source not in ranges:
+    if name not in ranges:
         raise QuantizationError(
             "the calibration saw no value of this tensor", where=f"tensor {source!r}"
         )
     try:
-        return parameters(ranges[source], scheme)
+        return parameters(ranges[name], scheme)
     except QuantizationError as error:
         raise QuantizationError(
             error.what, where=f"tensor {source!r}", rule=error.rule, remedy=error.remedy
@@ -130,16 +140,16 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
         if not graph.is_constant(name) or graph.spec(name).dtype is not DType.F32:
             continue
         value = graph.constants[name]
-        if in_float or _is_parameter(node, position):
-            dtype = DType.F16 if in_float and not _is_parameter(node, position) else DType.F32
-            inputs[position] = stored_constant(
-                graph, name, quantize(value, dtype, Float()), Float()
-            )
+        if _is_parameter(node, position):
+            inputs[position] = stored_constant(graph, name, value, Float())
             continue
-        if not np.isfinite(value).all():
+        if not (in_float or np.isfinite(value).all()):
             raise QuantizationError(
                 f"constant {name!r} holds NaN or infinity", where=f"layer {node.name!r}"
             )
+        if in_float or (scheme is Scheme.U8 and op_def(node.op).real_operand):
+            inputs[position] = stored_half(graph, node, name)
+            continue
         quant: Quant
         if keeps_codes(node) or node.op == "concat":
             quant = graph.spec(node.outputs[0]).quant

@@ -36,12 +36,23 @@ def float16_constants(graph: Graph, node: Node) -> Node:
     for position, name in enumerate(node.inputs):
         is_bias = op_def(node.op).weighted and position == 2
         if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
-            value = quantize(graph.constants[name], DType.F16, Float())
-            if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
-                raise QuantizationError(
-                    f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest float16",
-                    where=f"layer {node.name!r}",
-                    remedy="rescale the layer or quantize the model to integers",
-                )
-            inputs[position] = stored_constant(graph, name, value, Float())
+            inputs[position] = stored_half(graph, node, name)
     return replace(node, inputs=tuple(inputs))
+
+
+def stored_half(graph: Graph, node: Node, name: str) -> str:
+    """Store a constant of a node in float16; return its new name.
+
+    Raises
+    ------
+    QuantizationError
+        When it exceeds the largest float16.
+    """
+    value = quantize(graph.constants[name], DType.F16, Float())
+    if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
+        raise QuantizationError(
+            f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest float16",
+            where=f"layer {node.name!r}",
+            remedy="rescale the layer, or quantize the model to integers if it is to be float16",
+        )
+    return stored_constant(graph, name, value, Float())

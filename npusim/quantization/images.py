@@ -1,6 +1,8 @@
 """Reading and stretching calibration images, the way TensorFlow 1 does it.
 
 Pixels are decoded to red, green, blue (or grey) as they are stored: EXIF rotation is not applied.
+JPEG files are decoded as TensorFlow does by default: fast integer DCT, smooth chroma upsampling.
+The accurate DCT, which Pillow and OpenCV use, gives other values for two bytes in three.
 """
 
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from simplejpeg import decode_jpeg
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -29,17 +32,23 @@ def read_image(path: Path, channels: int) -> tuple[NDArray[np.uint8], bool]:
     path : Path
         A jpg, png or bmp file.
     channels : int
-        3 for red, green, blue; 1 for grey (ITU-R 601-2 luma of a colour image). Transparency is
-        dropped; of 16-bit values the upper eight bits are kept.
+        3 for red, green, blue; 1 for grey: the luma that a JPEG file stores, ITU-R 601-2 luma of
+        other colour images. Transparency is dropped; 16-bit values keep their upper eight bits.
 
     Raises
     ------
     OSError and the other ``DECODE_ERRORS``
         When the file is damaged.
+
+    Source: with a real toolkit's calibration picture 47 of 47 ranges are equal to the last bit,
+    0.9 % apart (rms) with the accurate DCT; bytes equal those of TensorFlow 2.21's ``decode_jpeg``
+    (docs/quantization.md).
     """
     with Image.open(path) as image:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
-        if image.mode.startswith("I"):
+        if image.format in ("JPEG", "MPO"):
+            pixels = _decode_jpeg(path, image, channels)
+        elif image.mode.startswith("I"):
             pixels = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             pixels = np.repeat(pixels[:, :, None], channels, axis=2)
         else:
@@ -48,14 +57,30 @@ def read_image(path: Path, channels: int) -> tuple[NDArray[np.uint8], bool]:
     return pixels, grey != (channels == 1)
 
 
+def _decode_jpeg(path: Path, header: Image.Image, channels: int) -> NDArray[np.uint8]:
+    data = path.read_bytes()
+    if header.mode != "CMYK":
+        found: NDArray[np.uint8] = decode_jpeg(
+            data, "GRAY" if channels == 1 else "RGB", fastdct=True, fastupsample=False
+        )
+        return found
+    if channels == 1:
+        raise ValueError("a JPEG of four inks (CMYK) has no grey form; save it as RGB")
+    inks = decode_jpeg(data, "CMYK", fastdct=True, fastupsample=False).astype(np.int32)
+    if "adobe" not in header.info:  # Adobe's programs store ink as 255 - amount
+        inks = 255 - inks
+    found = (inks[:, :, :3] * inks[:, :, 3:] // 255).astype(np.uint8)
+    return found
+
+
 def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
     """Return the image stretched to (height, width) with bilinear interpolation, in float32.
 
-    Output row i reads input row ``i * in_h / height``: corners are not aligned and pixel centres
-    not shifted, as ``tf.image.resize_bilinear`` of TensorFlow 1 does by default. Results are not
-    rounded to integers.
+    Output row i reads input row ``i * (in_h - 1) / (height - 1)``: first and last pixels meet, as
+    in TensorFlow 1's ``resize_bilinear(align_corners=True)``. Results are not rounded to integers.
 
-    Source: RKNN-Toolkit logs name this TensorFlow operator; which decoder it used is not settled.
+    Source: a real toolkit's calibration picture, as in ``read_image``; bit-equal to TensorFlow 2.21
+    in 600 of 600 random sizes (docs/quantization.md).
     """
     if image.shape[:2] == (height, width):
         return image.astype(np.float32)
@@ -73,6 +98,7 @@ def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
 
 def _sources(size: int, in_size: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Return the first input index and the share of the next one, per output index."""
-    place = np.arange(size, dtype=np.float32) * (np.float32(in_size) / np.float32(size))
+    step = np.float32(in_size - 1) / np.float32(size - 1) if size > 1 else np.float32(in_size)
+    place = np.arange(size, dtype=np.float32) * step
     first = np.minimum(np.floor(place).astype(np.intp), in_size - 1)
     return first, (place - first).astype(np.float32)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sized
+from dataclasses import replace
 from pathlib import Path
 
 from npusim.errors import QuantizationError
@@ -15,11 +16,13 @@ from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.equalize import Equalization, Relu6, equalize, relu6_inputs
 from npusim.quantization.float16 import to_float16
+from npusim.quantization.groups import named_concats
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
+from npusim.quantization.losses import SHOWN, losses
 from npusim.quantization.plan import Plan, Samples
-from npusim.quantization.schemes import Range
+from npusim.quantization.schemes import Range, Scheme
 
 log = logging.getLogger("npusim")
 # (samples done over all passes, samples of all passes or 0 when unknown, label of the last)
@@ -101,11 +104,14 @@ class Quantization:
                 "RKNN.build(do_quantization=False), no --quantize), or load the float model",
             )
         self.source, self.plan = source, plan
-        self.graph = optimize(source, level=plan.level)
+        splits = plan.toolkit.splits_deconv and plan.scheme is Scheme.U8
+        self.graph = optimize(source, level=plan.level, splits_deconv=splits)
         self.formats = Formats(
             default=plan.scheme,
             layers=resolve_layers(plan.layers, self.graph, source, default=plan.scheme),
+            era=plan.toolkit,
         )
+        self.apart = named_concats(self.graph, plan.no_join)
         self.calibration: Calibration | None = None
         self.notes: tuple[str, ...] = ()
         self.stats: dict[str, ChannelStats] = {}
@@ -141,15 +147,26 @@ class Quantization:
             ranges = ranges_in_cfg(plan.cfg, self.graph, self.source, scheme)
             self.notes = (f"ranges from {plan.cfg.name}",)
         else:
-            ranges = constrain(self.graph, dict(self._calibrated(progress).ranges))
+            ranges = self._joined(self._calibrated(progress).ranges)
         if plan.cfg is not None:
             change = edited(plan.cfg, self.graph, self.source, ranges, scheme)
-            self.formats, ranges = change.formats, change.ranges
+            self.formats, ranges = replace(change.formats, era=plan.toolkit), change.ranges
             for note in change.notes:
                 log.warning("%s", note)
         if plan.write_cfg is not None:
             slots = records_of(self.graph, self.source, ranges, scheme)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
+        return ranges
+
+    def _joined(self, measured: Mapping[str, Range]) -> dict[str, Range]:
+        """Return measured ranges with those equal that have to be; say what that costs first."""
+        era, apart = self.plan.toolkit, self.apart
+        ranges = constrain(self.graph, measured, era=era, apart=apart)
+        found = losses(self.graph, measured, ranges, self.plan.scheme, era=era, apart=apart)
+        for loss in found[:SHOWN]:
+            log.warning("%s", loss.text())
+        if more := [loss.layer for loss in found[SHOWN:]]:
+            log.warning("%d more layers lose 3 bits or more: %s", len(more), ", ".join(more))
         return ranges
 
     def _calibrated(self, progress: Progress | None) -> Calibration:
@@ -184,7 +201,11 @@ class Quantization:
         """Return the quantized graph for measured ranges, in the job's own or other formats."""
         graph = apply_formats(self.with_bias_for(formats), ranges, formats)
         listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
-        note = f"quantized to {formats.default.value}{listed}"
+        note = (
+            f"quantized to {formats.default.value}{listed}, rules of toolkit {formats.era.toolkit}"
+        )
+        if self.apart:
+            note += f", not joined: {', '.join(self.apart)}"
         if self.plan.bias_correction:
             note += ", biases corrected for the mean error of the weights"
         return graph.copy(notes=(*graph.notes, *self.notes, note))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from npusim.errors import ConfigError
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.equalize import Relu6
+from npusim.quantization.eras import DEFAULT_ERA, Era
 from npusim.quantization.schemes import Range, Scheme
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -56,6 +57,10 @@ class Plan:
         Float engine of the calibration: auto, onnxruntime or npusim.
     level : int
         Optimization level, 0..3.
+    toolkit : Era
+        Release whose rules for ranges and lowering count.
+    no_join : tuple of str
+        Concats (name or layer id) whose parts keep ranges of their own.
     """
 
     scheme: Scheme = Scheme.U8
@@ -70,6 +75,8 @@ class Plan:
     bias_correction: bool = False
     engine: str = "auto"
     level: int = 3
+    toolkit: Era = DEFAULT_ERA
+    no_join: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cfg is not None and self.layers:

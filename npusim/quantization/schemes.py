@@ -66,18 +66,24 @@ def scheme_of(value: "Scheme | str") -> Scheme:
 def affine_u8(bounds: Range) -> Affine:
     """Return u8 parameters of a range (equations 1-3).
 
-    The range is widened to contain 0. The scale is computed in float64 and stored as float32; the
-    zero point is ``rint(-min / scale)`` with the stored scale widened to float64.
+    The range is widened to contain 0. Ends, difference and both quotients are float32, so -6.3..6.3
+    has the zero point rint(127.5) = 128. Source: docs/quantization.md, asymmetric u8.
     """
     low, high = _checked(bounds)
-    low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
+    with np.errstate(over="ignore", under="ignore"):
+        bottom, top = np.float32(min(low, 0.0)), np.float32(max(high, 0.0))
+        scale = (top - bottom) / np.float32(255)
+    if bottom == top:
         return Affine(scale=1.0, zero_point=0)
-    scale = float(np.float32((high - low) / 255.0))
+    if not np.isfinite(scale):
+        raise QuantizationError(
+            f"range {low} .. {high} is wider than float32 holds",
+            remedy="look for huge values in the samples and in the weights before this layer",
+        )
     if scale == 0.0:
         return Affine(scale=float(np.finfo(np.float32).tiny), zero_point=0)
-    zero_point = int(np.clip(np.rint(-low / scale), 0, 255))
-    return Affine(scale=scale, zero_point=zero_point)
+    zero_point = int(np.clip(np.rint(-bottom / scale), 0, 255))
+    return Affine(scale=float(scale), zero_point=zero_point)
 
 
 def dynamic_fixed_point(bounds: Range, bits: int) -> DynamicFixedPoint:

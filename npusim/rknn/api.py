@@ -111,6 +111,8 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         deconv_merge: bool = True,
         conv_mul_merge: bool = True,
         quantized_hybrid: bool = False,
+        toolkit: str | None = None,
+        no_join: Sequence[str] | None = None,
     ) -> None:
         """Set preprocessing, quantization and target; a mistake makes the next call return -1."""
         given = {name: value for name, value in locals().items() if name != "self"}

@@ -133,6 +133,8 @@ def measured(
             sample_limit=options.sample_limit,
             algorithm=options.algorithm,
             level=options.optimization_level,
+            toolkit=options.toolkit,
+            no_join=options.no_join,
         ),
     )
     begin = time.monotonic()

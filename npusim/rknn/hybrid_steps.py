@@ -52,6 +52,7 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
         scheme=options.scheme,
         level=options.optimization_level,
         ranges=ranges,
+        toolkit=job.plan.toolkit,
         notes=job.notes,
         targets=options.targets,
     )
@@ -115,6 +116,7 @@ def build_from_files(
         measured=Measured(ranges=model.ranges, notes=model.notes),
         cfg=cfg,
         level=model.level,
+        toolkit=model.toolkit,
     )
     job = Quantization(model.source, plan)
     ranges = job.measure()

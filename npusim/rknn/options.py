@@ -7,6 +7,7 @@ from typing import Any
 from npusim import environment
 from npusim.errors import ConfigError
 from npusim.quantization.algorithms import Algorithm
+from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.rknn.channels import ChannelSettings, parse_channels
 from npusim.rknn.platforms import parse_targets
@@ -58,6 +59,8 @@ class Options:
     channels: ChannelSettings = field(default_factory=ChannelSettings)
     quantize_input_node: bool = False
     merge_dequant_layer_and_output_node: bool = False
+    toolkit: Era = DEFAULT_ERA
+    no_join: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
 
@@ -96,6 +99,8 @@ def parse_options(
     target_platform: Any = None,
     quantize_input_node: Any = False,
     merge_dequant_layer_and_output_node: Any = False,
+    toolkit: Any = None,
+    no_join: Any = None,
     others: Mapping[str, Any] | None = None,
 ) -> Options:
     """Check the parameters of ``config``.
@@ -118,6 +123,8 @@ def parse_options(
         channels=parse_channels(channel_mean_value, mean_values, std_values, reorder_channel),
         quantize_input_node=bool(quantize_input_node),
         merge_dequant_layer_and_output_node=bool(merge_dequant_layer_and_output_node),
+        toolkit=era_of(toolkit or DEFAULT_ERA),
+        no_join=_names("no_join", no_join),
         silent=_changed(others, SILENT),
         missed=_changed(others, MISSED),
     )
@@ -154,6 +161,14 @@ def _integer(name: str, value: Any, *, low: int, high: int | None = None) -> int
         limits = f"an integer of at least {low}" if high is None else f"an integer {low}..{high}"
         raise ConfigError(f"{name} {value!r}", rule=limits)
     return number
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{name} {value!r}", rule="a list of layer names")
+    return tuple(value)
 
 
 def _epochs(value: Any) -> int:

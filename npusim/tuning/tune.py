@@ -176,6 +176,7 @@ def _write(tuner: Tuner, best: Point, stem: str) -> None:
         scheme=default,
         level=tuner.level,
         ranges=ranges,
+        toolkit=job.plan.toolkit,
         notes=job.notes,
         targets=(source.target,),
     )

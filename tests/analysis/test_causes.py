@@ -114,6 +114,8 @@ def test_mixed_scale_concat():
     x = samples(RNG.uniform(-1, 1, (1, 4, 8, 8)))
     rows, _ = analysed(concat_net(0.004), x)
     assert rows["joined"].verdict == "mixed_concat"
+    assert "cut the model before" in rows["joined"].suggestion
+    assert "--no-join" in rows["small"].suggestion
     assert "'small'" in rows["joined"].reason
     assert "SQNR" in rows["joined"].reason
     assert rows["small"].verdict == "mixed_concat"

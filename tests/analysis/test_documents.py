@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from npusim.analysis.analyze import INHERITED, NO_REFERENCE, OK
 from npusim.analysis.findings import Cause
-from npusim.analysis.metrics import Difference
+from npusim.analysis.metrics import Difference, difference
 from npusim.analysis.snapshot import error_line
+from npusim.ir.dtypes import DType
 from npusim.report.analysis_table import COLUMNS, DISTANCES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -34,13 +36,13 @@ def test_every_column_has_a_row():
 
 def test_the_example_line_has_the_form_of_the_files():
     example = next(line for line in TEXT.splitlines() if "eculidean_norm=" in line)
-    name, *fields = example.strip().split("<TAB>")
-    numbers = [float(field.partition("=")[2]) for field in fields]
+    name, word, *fields = example.strip().split("<TAB>")
+    apart, cosine = (float(field.partition("=")[2]) for field in fields)
     found = Difference(
-        cosine=numbers[3], euclidean=numbers[2], euclidean_norm=numbers[0], sqnr_db=0.0,
+        cosine=cosine, euclidean=0.0, euclidean_norm=apart, sqnr_db=0.0,
         max_abs=0.0, max_steps=0.0, rms=0.0,
     )  # fmt: skip
-    assert error_line(name.strip(), found).replace("\t", "<TAB>") == example.strip()
+    assert error_line(name.strip(), DType(word), found).replace("\t", "<TAB>") == example.strip()
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,10 @@ def test_the_example_line_has_the_form_of_the_files():
 )
 def test_questions_that_documentation_answers(case, words):
     assert words in " ".join(TEXT.split()), case
+
+
+def test_a_vanished_tensor_has_no_cosine_and_long_names_keep_one_space():
+    zeros, ones = np.zeros(4, np.float32), np.ones(4, np.float32)
+    line = error_line("n" * 61, DType.F16, difference(zeros, ones))
+    assert line == "n" * 61 + " \tfp16\teculidean_norm=1.000000\tcosine_norm=nan"
+    assert error_line("n", DType.U8, difference(ones, ones)).index("\t") == 61

@@ -103,6 +103,16 @@ def test_without_the_variable_nothing_is_dumped(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_quantize_by_the_rules_of_a_release(run, tmp_path):
+    code, out, _ = run("quantize", "demo", "-o", "cls.rknn", "--toolkit", "1.7.3", "--json")
+    assert code == 0
+    assert any("toolkit 1.7.3" in note for note in json.loads(out)["notes"])
+    code, _, err = run("quantize", "demo", "-o", "cls.rknn", "--toolkit", "2.3")
+    assert (code, "1.7.5" in err) == (2, True)
+    code, _, err = run("quantize", "demo", "-o", "cls.rknn", "--no-join", "Concat_9")
+    assert (code, "no concat is called 'Concat_9'" in err) == (2, True)
+
+
 def test_quantize_then_run_the_stored_model(run, tmp_path):
     code, out, _ = run("quantize", "demo", "-o", "cls.rknn", "--json")
     assert code == 0

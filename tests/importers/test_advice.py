@@ -14,6 +14,7 @@ from npusim.importers.tflite.context import convertible_ops as tflite_ops
 from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
 from npusim.rknn import RKNN
 
+ONNX_ROUTES = {form.name: form.advice for form in FORMATS if form.advice and not form.loader}
 WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
 
 

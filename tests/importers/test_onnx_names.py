@@ -15,7 +15,7 @@ def test_layer_names_and_uids(save) -> None:
          node("Neg", ["b"], ["y"], name="last")],
         {"x": (2,)}, ["y"],
     ))  # fmt: skip
-    assert [n.layer_id for n in graph.nodes] == ["Relu_Relu_7_2", "Abs_b_1", "Neg_last_0"]
+    assert [n.layer_id for n in graph.nodes] == ["Relu_Relu_7_3", "Abs_b_2", "Neg_last_1"]
     assert [n.origin for n in graph.nodes] == [("Relu_7",), ("b",), ("last",)]
 
 

@@ -14,7 +14,7 @@ from npusim.ir.quant import Affine
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.calibrate import calibrate
 from npusim.quantization.dataset import load_sample, open_dataset
-from npusim.quantization.images import stretch
+from npusim.quantization.images import read_image, stretch
 from npusim.testing import GraphBuilder
 
 
@@ -185,7 +185,7 @@ def test_case_B7_images_are_stretched_with_a_warning_on_strong_change(folder, ca
     assert all(feeds["in0"].shape == (1, 3, 22, 33) for _, feeds in found)
     assert "2 images change their proportions" in caplog.text
     assert "dataset.txt:2: 640x48 to 33x22" in caplog.text
-    decoded = np.asarray(Image.open(folder / "wide.jpg"))
+    decoded, _ = read_image(folder / "wide.jpg", 3)
     assert decoded.shape == pixels.shape
     np.testing.assert_array_equal(
         found[1][1]["in0"][0].transpose(1, 2, 0), stretch(decoded, 22, 33)

@@ -1,6 +1,11 @@
-"""Decoding and stretching of calibration images."""
+"""Decoding and stretching of calibration images.
+
+Recorded numbers are those of TensorFlow 2.21.0: ``tf.io.decode_jpeg(data, channels=n)`` and
+``tf.compat.v1.image.resize_bilinear(images, (4, 4), align_corners=True)``.
+"""
 
 import math
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -8,20 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from npusim.quantization.images import image_size, read_image, stretch
+from npusim.quantization.images import DECODE_ERRORS, image_size, read_image, stretch
 
 
 def slow_stretch(image, height, width):
-    """Scalar TensorFlow 1 rule: align_corners=False, no half-pixel centres, float32."""
+    """Scalar TensorFlow rule: corners aligned, float32."""
     f = np.float32
     in_h, in_w, channels = image.shape
     out = np.empty((height, width, channels), f)
     for y in range(height):
-        in_y = f(y) * (f(in_h) / f(height))
+        in_y = f(y) * (f(in_h - 1) / f(height - 1) if height > 1 else f(in_h))
         top = min(math.floor(in_y), in_h - 1)
         bottom, part_y = min(top + 1, in_h - 1), f(in_y - f(top))
         for x in range(width):
-            in_x = f(x) * (f(in_w) / f(width))
+            in_x = f(x) * (f(in_w - 1) / f(width - 1) if width > 1 else f(in_w))
             left = min(math.floor(in_x), in_w - 1)
             right, part_x = min(left + 1, in_w - 1), f(in_x - f(left))
             for c in range(channels):
@@ -40,7 +45,7 @@ def slow_stretch(image, height, width):
     channels=st.sampled_from([1, 3]),
     seed=st.integers(0, 99),
 )
-def test_stretch_follows_tensorflow_1(in_h, in_w, height, width, channels, seed):
+def test_stretch_follows_its_rule(in_h, in_w, height, width, channels, seed):
     image = np.random.default_rng(seed).integers(0, 256, (in_h, in_w, channels), np.uint8)
     found = stretch(image, height, width)
     assert found.dtype == np.float32
@@ -48,8 +53,79 @@ def test_stretch_follows_tensorflow_1(in_h, in_w, height, width, channels, seed)
 
 
 def test_stretch_to_twice_the_size_by_hand():
-    row = np.array([[[10], [20]]], np.uint8)
-    assert stretch(row, 1, 4).ravel().tolist() == [10, 15, 20, 20]
+    row = np.array([[[10], [22]]], np.uint8)
+    assert stretch(row, 1, 4).ravel().tolist() == [10, 14, 18, 22]
+
+
+RESIZED = (  # bit patterns
+    0, 1108606976, 1116995584, 1125384192, 1120359764, 1124641450, 1123723945, 1117388801,
+    1122238465, 1128005632, 1130430464, 1086324736, 1118568448, 1123418112, 1126170624, 1125427882,
+    1127852714, 1112539137, 1123811329, 1126367232, 1128792064, 1099956224, 1113325568, 1119354880,
+    1126957056, 1129381888, 1131806720, 1115684864, 1120534528, 1124728832, 1129578496, 1117563561,
+    1122413225, 1120927744, 1124925440, 1127350272, 1073741824, 1109131264, 1117257728, 1125515264,
+    1120621908, 1124772522, 1123986089, 1117650945, 1122500609, 1128136704, 1130561536, 1090519040,
+)  # fmt: skip
+
+
+def test_stretch_equals_tensorflow_to_the_last_bit(tmp_path):
+    pixels = np.arange(7 * 5 * 3, dtype=np.uint8).reshape(7, 5, 3) * np.uint8(37)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found, _ = read_image(tmp_path / "a.png", 3)
+    assert stretch(found, 4, 4).ravel().view(np.uint32).tolist() == list(RESIZED)
+
+
+# nine rows of eleven pixels, chroma halved in both directions
+JPEG = b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZG"
+    "NywtQFdBRkxOUlNSMj5aYVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09P"
+    "T09PT09PT09PT09PT09PT09PT09PT09PT0//wAARCAAJAAsDASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAA"
+    "BAb/xAAjEAABAgMJAQAAAAAAAAAAAAACAAEDBQYhIjIzNWFxdKGy/8QAFQEBAQAAAAAAAAAAAAAAAAAAAwT/xAAg"
+    "EQACAAUFAQAAAAAAAAAAAAABAwACBBFRBRMiMYHh/9oADAMBAAIRAxEAPwAUqprDc8VKEghiDM7Wtspio9Zgdcfo"
+    "kKFljwlqNxCVzyEcr9jHoi7Q1OqKcMLLXGPsf//Z"
+)
+JPEG_RGB = b64decode(
+    "AAYADAoAKAwYPw8nThMxXBs9bCVNfipenC15uiuH3CmPBh4IGCIZNiQySydDXCpPazBceD1ti0F8pUKSwkGe5UCp"
+    "BzglGzs2NzxPTz1jYEBycEeDfFKSjVeipVmxwlq941nGA1czFlpBN1pcT1t1Y1qJc1+cgGuukXG8q3fJw3fR4nja"
+    "AIM0E4ZFN4RgUYJ8aX6ZeoKxiI3FmJLQtaDby5/e5p3kAKhCA6pQKqhpSaOHY56meJ++ianPmrHQucHMyb++4bu6"
+    "AMxgAM5uGsyCPcacXb27dr7MisnQndK+t+KdxuB72ttkAOGDAeORMN2lWdTAfsjlnMb4tM/6ytng4Oaq7uN6/9tc"
+    "GuOsOuS9adfOADFaMSSQVR6tbR+xiSuZhBtDpCchxC0S"
+)
+JPEG_GREY = b64decode(
+    "AAkWICgyP0lXYGoUHis1PUdUXmlyfScxPUdPWmZweoSPOkNQWmJseYOQmKNSXGlze4WSm62zu2Vue4WNl6SuwMLG"
+    "d4GOmKCqt8DNzc2MlqOttb/M1d3a2KGttSc0P0dUP0xX"
+)
+
+
+def test_jpeg_equals_the_decoder_of_tensorflow(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(JPEG)
+    assert image_size(path) == (9, 11)
+    found, converted = read_image(path, 3)
+    np.testing.assert_array_equal(found, np.frombuffer(JPEG_RGB, np.uint8).reshape(9, 11, 3))
+    assert not converted
+    found, converted = read_image(path, 1)
+    np.testing.assert_array_equal(found, np.frombuffer(JPEG_GREY, np.uint8).reshape(9, 11, 1))
+    assert converted
+    with Image.open(path) as image:
+        accurate = np.asarray(image.convert("RGB"))
+    assert (accurate != read_image(path, 3)[0]).mean() > 0.5  # the two DCTs differ
+
+
+def test_jpeg_of_four_inks(tmp_path):
+    inks = np.zeros((8, 8, 4), np.uint8)
+    inks[..., 0], inks[..., 3] = 255, 51  # all cyan, a fifth black
+    Image.fromarray(inks, "CMYK").save(tmp_path / "c.jpg", quality=100)
+    found, _ = read_image(tmp_path / "c.jpg", 3)
+    assert np.abs(found.astype(int) - (0, 204, 204)).max() <= 2
+    with pytest.raises(ValueError, match="grey"):
+        read_image(tmp_path / "c.jpg", 1)
+
+
+@pytest.mark.parametrize("kept", [30, 200, -2])
+def test_damaged_jpeg_files_are_errors(tmp_path, kept):
+    (tmp_path / "d.jpg").write_bytes(JPEG[:kept])
+    with pytest.raises(DECODE_ERRORS):
+        read_image(tmp_path / "d.jpg", 3)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp"])

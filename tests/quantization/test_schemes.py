@@ -39,6 +39,30 @@ def test_case_1_9_published_u8_records(low, high, scale, zero_point):
     assert quant.zero_point == zero_point
 
 
+# Weights of mnist.rknn (1.7.0): ends in the source network, scale and zero point in the file.
+STORED = [
+    (-0.32413771748542786, 0.762229323387146, 0.004260262940078974, 76),
+    (-0.2231304794549942, 0.2852625548839569, 0.001993698300793767, 112),
+    (-0.1623292714357376, 0.1602417677640915, 0.0012649844866245985, 128),
+    (-0.3679112493991852, 0.3311740458011627, 0.0027415109798312187, 134),
+]
+
+
+@pytest.mark.parametrize(("low", "high", "scale", "zero_point"), STORED)
+def test_scales_of_a_real_file_to_the_last_bit(low, high, scale, zero_point):
+    assert affine_u8((low, high)) == Affine(scale=scale, zero_point=zero_point)
+
+
+def test_zero_point_is_the_rounded_float32_quotient():
+    assert affine_u8((-6.3, 6.3)).zero_point == 128  # in float64: 127.4999..
+    assert affine_u8((-1.0, 1.0)).zero_point == 127
+
+
+def test_range_beyond_float32_is_refused():
+    with pytest.raises(QuantizationError, match="wider than float32"):
+        affine_u8((-3e38, 3e38))
+
+
 def test_bias_scale_is_the_float32_product_of_published_record():
     quantizer = WeightQuantizer(scheme=Scheme.U8)
     _, quant = quantizer.bias(

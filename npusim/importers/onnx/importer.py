@@ -26,6 +26,7 @@ from npusim.importers.onnx.context import Context
 from npusim.importers.onnx.cut import Cut, cut_graph, names_of, names_read
 from npusim.importers.onnx.file import opsets_of, read_model, refuse_sparse
 from npusim.importers.onnx.inputs import ShapesLike, input_specs
+from npusim.importers.onnx.numbering import numbered
 from npusim.importers.onnx.quantized import Triple, input_parameters
 from npusim.importers.onnx.tensor import tensor_value
 from npusim.importers.onnx.walk import Walk
@@ -139,14 +140,16 @@ def _load(
     walk.run(cut.nodes)
     walk.refuse_findings()
     renames = _finish_outputs(cut, context)
-    return context.builder.finish(
-        graph.name or path.stem,
-        cut.inputs,
-        cut.outputs,
-        renames=renames,
-        source=source,
-        notes=context.notes,
-        rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
+    return numbered(
+        context.builder.finish(
+            graph.name or path.stem,
+            cut.inputs,
+            cut.outputs,
+            renames=renames,
+            source=source,
+            notes=context.notes,
+            rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
+        )
     )
 
 

@@ -20,6 +20,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError
 from npusim.ir.graph import Graph
 from npusim.ir.verify import verify
+from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Range, Scheme
 
 KIND = "npusim hybrid quantization"
@@ -38,6 +39,8 @@ class HybridModel:
         Default number format and optimization level.
     ranges : dict
         Range of every activation of the optimized graph, joined where tensors share one.
+    toolkit : Era
+        Release whose rules count.
     notes : tuple of str
         How the ranges came about.
     targets : tuple of str
@@ -48,6 +51,7 @@ class HybridModel:
     scheme: Scheme
     level: int = 3
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    toolkit: Era = DEFAULT_ERA
     notes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
 
@@ -69,6 +73,7 @@ def save_hybrid(model: HybridModel, json_path: str | Path, data_path: str | Path
         "scheme": model.scheme.value,
         "optimization_level": model.level,
         "ranges": {name: list(bounds) for name, bounds in model.ranges.items()},
+        "toolkit": model.toolkit.toolkit,
         "notes": list(model.notes),
         "target_platform": list(model.targets),
     }
@@ -107,6 +112,7 @@ def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
             scheme=Scheme(content["scheme"]),
             level=int(content["optimization_level"]),
             ranges=ranges,
+            toolkit=era_of(content.get("toolkit", DEFAULT_ERA)),
             notes=tuple(str(note) for note in content["notes"]),
             targets=tuple(str(name) for name in content["target_platform"]),
         )

@@ -1,0 +1,164 @@
+"""What it costs a layer to share a range with others, and how to avoid that."""
+
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from npusim.ir.graph import Graph, Node
+from npusim.ir.quant import scale_of
+from npusim.ops import keeps_codes
+from npusim.quantization.eras import DEFAULT_ERA, Era
+from npusim.quantization.groups import Group, groups
+from npusim.quantization.schemes import Range, Scheme, parameters
+
+LOST = 8.0  # a layer with less than 1/8 of the steps it would have alone: 3 bits
+CLIPPED = 0.05  # share of a concat's own range that a slice's range cuts off
+SHOWN = 6  # told one by one, the rest by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A layer whose values use few steps of a range it shares, or are cut by it.
+
+    Attributes
+    ----------
+    layer : str
+        Layer id, or the name of a graph input.
+    tensor : str
+        Its result.
+    own : tuple of float
+        Range of the layer alone.
+    shared : tuple of float
+        Range it gets.
+    steps, steps_alone : float
+        Quantization steps that the values span in the shared range and in their own.
+    concat : str
+        Layer id of the concat whose group sets the range.
+    parts : tuple of str
+        The tensors that concat joins: where to cut.
+    clipped : bool
+        The range is narrower than the values.
+    """
+
+    layer: str
+    tensor: str
+    own: Range
+    shared: Range
+    steps: float
+    steps_alone: float
+    concat: str
+    parts: tuple[str, ...]
+    clipped: bool
+
+    def text(self) -> str:
+        """Return layer, loss and remedy in one line."""
+        own, shared = (f"{low:.6g} .. {high:.6g}" for low, high in (self.own, self.shared))
+        if self.clipped:
+            return (
+                f"{self.layer}: its values go {own} and are clipped to {shared}, the range of the "
+                f"slices that {self.concat} joins; other releases than 1.7.0 do not clip "
+                f"(toolkit '1.7', --toolkit 1.7)"
+            )
+        where = f"tensor {self.tensor!r}" if self.tensor != self.layer else "the input"
+        lost = (
+            "every value is stored as zero or one step"
+            if self.steps < 1
+            else "finer differences are lost"
+        )
+        return (
+            f"{self.layer}: its values {own} share the range {shared} through {self.concat} and "
+            f"span {self.steps:.3g} steps (alone: {self.steps_alone:.3g}): {lost}. Cut the model "
+            f"before {self.concat} (outputs={list(self.parts)!r}) and join on the host, "
+            f"or keep its parts apart (--no-join {self.concat}, no_join=[{self.concat!r}]), or "
+            f"raise these layers to dynamic_fixed_point-i16 ({where})"
+        )
+
+
+def losses(
+    graph: Graph,
+    measured: Mapping[str, Range],
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+    *,
+    era: Era = DEFAULT_ERA,
+    apart: Collection[str] = (),
+) -> tuple[Loss, ...]:
+    """Return what sharing costs layers, the worst first.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float graph.
+    measured, ranges : mapping
+        Ranges before and after ``constrain``.
+    scheme : Scheme
+        An integer format; float16 shares nothing.
+    era, apart
+        See ``constrain``.
+    """
+    if scheme is Scheme.F16:
+        return ()
+    found = []
+    for group in groups(graph, era=era, apart=apart):
+        if group.concats:
+            found += _of_group(graph, group, measured, ranges, scheme)
+    return tuple(sorted(found, key=lambda loss: (loss.clipped, loss.steps / loss.steps_alone)))
+
+
+def _of_group(
+    graph: Graph,
+    group: Group,
+    measured: Mapping[str, Range],
+    ranges: Mapping[str, Range],
+    scheme: Scheme,
+) -> list[Loss]:
+    producers = graph.producers()
+    concats = [graph.node(name) for name in group.concats]
+    found = []
+    for tensor in group.members:
+        if tensor not in measured:
+            continue
+        own, shared = _with_zero(measured[tensor]), _with_zero(ranges[tensor])
+        width = own[1] - own[0]
+        cut = max(shared[0] - own[0], own[1] - shared[1])
+        clipped = tensor not in group.leaders and cut > CLIPPED * width
+        if width == 0 or not (clipped or tensor in group.leaders):
+            continue
+        alone = width / scale_of(parameters(own, scheme))
+        steps = width / scale_of(parameters(shared, scheme))
+        if not clipped and steps * LOST > alone:
+            continue
+        producer = producers.get(tensor)
+        if clipped and (producer is None or producer.op != "concat"):
+            continue  # its moves are cut with it
+        nearest = _concat_below(graph, tensor) or concats[0]
+        found.append(
+            Loss(
+                layer=producer.layer_id if producer else tensor,
+                tensor=tensor,
+                own=own,
+                shared=shared,
+                steps=steps,
+                steps_alone=alone,
+                concat=nearest.layer_id,
+                parts=graph.activations(nearest),
+                clipped=clipped,
+            )
+        )
+    return found
+
+
+def _concat_below(graph: Graph, tensor: str) -> Node | None:
+    """Return the first concat that reads a tensor, directly or through moves."""
+    users, waiting = graph.consumers(), deque([tensor])
+    while waiting:
+        for user in users[waiting.popleft()]:
+            if user.op == "concat":
+                return user
+            if keeps_codes(user):
+                waiting.extend(user.outputs)
+    return None
+
+
+def _with_zero(bounds: Range) -> Range:
+    return min(bounds[0], 0.0), max(bounds[1], 0.0)

@@ -1,0 +1,96 @@
+"""What joining ranges costs, said by the build."""
+
+import logging
+
+import numpy as np
+import pytest
+
+import npusim
+from npusim.ir.attrs import AxisAttrs
+from npusim.quantization.constrain import constrain
+from npusim.quantization.eras import era_of
+from npusim.quantization.losses import losses
+from npusim.quantization.schemes import Scheme
+from npusim.testing import GraphBuilder
+from tests.quantization.test_constrain import sliced
+
+
+def head():
+    """Scores of a sigmoid joined with box coordinates, as detectors end."""
+    b = GraphBuilder()
+    x = b.input("x", 1, 2, 4, 4)
+    b.node("sigmoid", [x], "scores")
+    b.node("mul", [x, b.constant("k", np.array(639.0))], "boxes")
+    return b.done(b.node("concat", ["scores", "boxes"], "out", AxisAttrs(axis=1)))
+
+
+def samples():
+    return [("one", {"x": np.linspace(0, 1, 32, dtype=np.float32).reshape(1, 2, 4, 4)})]
+
+
+def test_scores_joined_with_boxes_are_all_zero_and_the_build_says_so(caplog):
+    with caplog.at_level(logging.WARNING, "npusim"):
+        ready = npusim.quantize(head(), samples(), engine="npusim")
+    scores = ready.spec("scores").quant
+    assert scores == ready.spec("boxes").quant == ready.spec("out").quant
+    assert scores.scale == pytest.approx(639 / 255, rel=1e-6)
+    out = npusim.compile(ready).run(samples()[0][1])["out"]
+    assert not out[:, :2].any()
+    first = caplog.messages[0]
+    assert first.startswith("n_scores_1: ")
+    for word in (
+        "0.292 steps",
+        "alone: 255",
+        "n_out_3",
+        "['scores', 'boxes']",
+        "--no-join n_out_3",
+    ):
+        assert word in first
+
+
+def test_parts_kept_apart_keep_their_scales():
+    ready = npusim.quantize(head(), samples(), no_join=["n_out_3"], engine="npusim")
+    assert ready.spec("scores").quant.scale < 0.004
+    assert ready.spec("out").quant == ready.spec("boxes").quant
+    assert any("not joined: n_out" in note for note in ready.notes)
+
+
+def test_equal_ranges_cost_nothing():
+    graph = head()
+    measured = {"x": (0, 1), "scores": (0, 1), "boxes": (0, 2), "out": (0, 2)}
+    assert losses(graph, measured, constrain(graph, measured), Scheme.U8) == ()
+
+
+@pytest.mark.parametrize(("scheme", "alone"), [(Scheme.I8, 128.0), (Scheme.I16, 32768.0)])
+def test_fixed_point_loses_whole_bits(scheme, alone):
+    graph = head()
+    measured = {"x": (0, 1), "scores": (0, 1), "boxes": (0, 639), "out": (0, 639)}
+    (loss,) = losses(graph, measured, constrain(graph, measured), scheme)
+    assert (loss.layer, loss.steps_alone, loss.steps) == ("n_scores_1", alone, alone / 1024)
+
+
+def test_concat_that_slices_of_1_7_0_clip_is_named():
+    graph, measured = sliced()
+    era = era_of("1.7.0")
+    (loss,) = losses(graph, measured, constrain(graph, measured, era=era), Scheme.U8, era=era)
+    assert loss.clipped
+    assert loss.layer == "n_c_1"
+    assert "0 .. 8 and are clipped to 0 .. 4" in loss.text()
+    assert "n_d_5" in loss.text()
+
+
+def test_release_is_in_the_notes():
+    ready = npusim.quantize(head(), samples(), toolkit="1.7.3", engine="npusim")
+    assert any("toolkit 1.7.3" in note for note in ready.notes)
+
+
+def test_many_losses_are_told_by_name(caplog):
+    b = GraphBuilder()
+    x = b.input("x", 1, 2, 4, 4)
+    parts = [b.node("sigmoid", [x], f"s{i}") for i in range(9)]
+    parts.append(b.node("mul", [x, b.constant("k", np.array(639.0))], "boxes"))
+    graph = b.done(b.node("concat", parts, "out", AxisAttrs(axis=1)))
+    with caplog.at_level(logging.WARNING, "npusim"):
+        npusim.quantize(graph, samples(), engine="npusim")
+    assert len(caplog.messages) == 7
+    assert caplog.messages[6] == "3 more layers lose 3 bits or more: n_s6_7, n_s7_8, n_s8_9"
