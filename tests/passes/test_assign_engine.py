@@ -70,11 +70,13 @@ def test_every_operator_has_rules_with_their_own_reasons():
         assert all(rule.when.__doc__ for rule in rules), op
 
 
-def test_every_rule_leads_to_a_binding():
+def test_every_rule_leads_to_a_binding_and_every_binding_has_a_rule():
     load_bindings()
     rules = {(op, rule.engine) for op, rules in RULES.items() for rule in rules}
     unbound = {(op, engine) for op, engine in rules if not has_binding(op, engine)}
     assert unbound == {("conv2d", Engine.CPU)}  # said by the rule's reason, refused by ``bind``
+    bound = {(op, e) for op in op_names() for e in Engine if has_binding(op, e)}
+    assert bound <= rules
 
 
 def test_kernels_per_channel_scales_and_wide_outputs_leave_the_nn_engine():

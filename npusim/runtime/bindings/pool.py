@@ -86,7 +86,7 @@ def average_on_nn(node: Node, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
     )
 
 
-@binding("pool2d", "global_pool", engine=Engine.TP)
+@binding("pool2d", engine=Engine.TP)
 def bind_tp_pool(node: Node, graph: Graph) -> Step:
     """Run a maximum, or an average with one output pixel as a fully connected layer."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
