@@ -9,8 +9,6 @@ import numpy as np
 
 from npusim.kernels._jit import primitive
 
-MAX_HALF = np.uint16(0x7BFF)  # 65504
-
 
 @primitive
 def half_to_f32(bits):

@@ -202,11 +202,6 @@ def load_machine(name_or_path: str | Path) -> Machine:
     return _build(_sections(text, where, ()), where)
 
 
-def parse_machine(text: str, where: str = "machine description") -> Machine:
-    """Build a machine from TOML text; ``where`` names it in errors."""
-    return _build(_sections(text, where, ()), where)
-
-
 def _read(name_or_path: str | Path) -> tuple[str, str]:
     path = Path(name_or_path)
     if path.suffix == ".toml":

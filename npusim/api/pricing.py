@@ -95,7 +95,7 @@ def _network(
         # exporters call all their graphs the same
         return replace(_network(load(path), scheme, level), name=path.stem)
     if not isinstance(model, Graph):
-        return from_graph(model.graph)  # a program's engines are chosen
+        model = model.graph  # a program's engines are chosen
     ready = _in_chip_types(model, scheme or Scheme.U8, level)
     if scheme is not None and is_quantized(model) and scheme not in _schemes(ready):
         # Engines were chosen for the stored type: what another type would get is chosen again.

@@ -81,7 +81,10 @@ InputOption = Annotated[
     list[Path] | None,
     typer.Option("--input", help="Image or npy, one per model input. Default: first sample."),
 ]
-TargetOption = Annotated[str, typer.Option("--target", help=f"One of {', '.join(FAMILY)}.")]
+TargetOption = Annotated[
+    str | None,
+    typer.Option("--target", help=f"One of {', '.join(FAMILY)}. Default: the model's own."),
+]
 LevelOption = Annotated[
     int, typer.Option("--optimization-level", min=0, max=3, help="Graph rewrites, 0 to 3.")
 ]
@@ -160,18 +163,25 @@ def load(
     mean: str | None = None,
     std: str | None = None,
     reorder: str | None = None,
-    target: str = "rk1808",
+    target: str | None = None,
     as_source: bool = False,
 ) -> Graph:
     """Load any model the command line accepts, with its preprocessing.
 
     A model that came quantized is made ready to compile, unless ``as_source``.
     """
-    target = checked_target(target, where="--target")
+    if target is not None:
+        target = checked_target(target, where="--target")
     path = assets.model_path() if model == BUNDLED else Path(model)
     shapes = _shapes(shape)
+    means = None if mean is None else _numbers(mean, "--mean")
+    stds = None if std is None else _numbers(std, "--std")
+    order = None if reorder is None else _order(reorder)
     if is_stored(path):
-        return npusim.load_model(path, weights=weights, input_shapes=shapes)
+        graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
+        given = {"mean": means, "std": stds, "reorder": order}
+        _refuse_changes(graph, model, given, target)
+        return graph
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
     graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
@@ -180,19 +190,51 @@ def load(
             console(True).print(note, soft_wrap=True, highlight=False)
     if graph.is_quantized and not as_source:
         graph = npusim.float16(graph)
-    means, stds = _numbers(mean, "--mean"), _numbers(std, "--std")
-    order = tuple(int(n) for n in _numbers(reorder, "--reorder"))
-    if model == BUNDLED and not (means or stds or order):
-        means, stds, order = bundled_preprocess()
-    how = Preprocess(mean=means, std=stds, reorder=order)
+    usual = Preprocess(**bundled_preprocess()) if model == BUNDLED else Preprocess()
+    how = Preprocess(
+        mean=usual.mean if means is None else means,
+        std=usual.std if stds is None else stds,
+        reorder=usual.reorder if order is None else order,
+    )
     pictures = [name for name in graph.inputs if len(graph.spec(name).shape) == 4]
-    return graph.copy(preprocess=dict.fromkeys(pictures, how), target=target)
+    return graph.copy(preprocess=dict.fromkeys(pictures, how), target=target or graph.target)
 
 
-def bundled_preprocess() -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
+def _refuse_changes(
+    graph: Graph, model: str, given: Mapping[str, tuple[float, ...] | None], target: str | None
+) -> None:
+    """Refuse options that contradict what is inside a stored model."""
+    changed = [
+        f"--{name}"
+        for name, numbers in given.items()
+        if numbers is not None
+        and any(getattr(how, name) != numbers for how in graph.preprocess.values())
+    ]
+    if target not in (None, graph.target):
+        changed.append("--target")
+    if changed:
+        raise ConfigError(
+            f"{' and '.join(changed)} differ from what is stored in the model",
+            where=model,
+            rule=f"it has its own preprocessing, and the target {graph.target}",
+            remedy="leave them out, or quantize the source model with them",
+        )
+
+
+def bundled_preprocess() -> dict[str, Any]:
     """Return mean, std and reorder of the bundled classifier."""
-    order = tuple(int(word) for word in assets.REORDER_CHANNEL.split())
-    return tuple(assets.MEAN_VALUES), tuple(assets.STD_VALUES), order
+    return {
+        "mean": tuple(assets.MEAN_VALUES),
+        "std": tuple(assets.STD_VALUES),
+        "reorder": tuple(int(word) for word in assets.REORDER_CHANNEL.split()),
+    }
+
+
+def _order(text: str) -> tuple[int, ...]:
+    numbers = _numbers(text, "--reorder")
+    if any(number != int(number) for number in numbers):
+        raise ConfigError(text, where="--reorder", rule="whole numbers, such as 2,1,0")
+    return tuple(int(number) for number in numbers)
 
 
 def dataset_of(model: str, dataset: Path | None) -> Path | None:

@@ -1,5 +1,6 @@
 """``npusim quantize``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ from rich.console import Console
 import npusim
 from npusim.cli import common, quantize_options
 from npusim.errors import ConfigError
+from npusim.quantization.eras import DEFAULT_ERA
 
 if TYPE_CHECKING:
     from npusim.ir.graph import Graph
@@ -50,7 +52,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
-    target: common.TargetOption = "rk1808",
+    target: common.TargetOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -64,10 +66,18 @@ def command(
     )
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)
-    if given and (hybrid or write_cfg or equalize or bias_correction):
-        raise ConfigError(
-            "an already quantized model has nothing to calibrate",
-            rule="--hybrid, --write-cfg, --equalize and --bias-correction go with float models",
+    if given:
+        _refuse_calibration(
+            {
+                "--hybrid": hybrid,
+                "--write-cfg": write_cfg,
+                "--equalize": equalize,
+                "--bias-correction": bias_correction,
+                "--no-join": no_join,
+                "--toolkit": toolkit != DEFAULT_ERA.toolkit,
+                "--algorithm": algorithm != "normal",
+                "--dataset": dataset,
+            }
         )
     ready = common.quantized(
         graph,
@@ -89,6 +99,17 @@ def command(
     npusim.save(ready, output)
     kept = "its own parameters" if given else scheme or "u8"
     _print(ready, output, kept, shown=shown, as_json=as_json)
+
+
+def _refuse_calibration(given: Mapping[str, object]) -> None:
+    """Refuse what only a calibration can follow; ``given`` is option -> whether or what."""
+    if useless := [name for name, value in given.items() if value]:
+        raise ConfigError(
+            "the model is already quantized: there is nothing to calibrate",
+            where=" ".join(useless),
+            rule="it is stored with its own parameters",
+            remedy="leave these options out, or give the float model",
+        )
 
 
 def _print(

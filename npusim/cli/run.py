@@ -26,7 +26,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
-    target: common.TargetOption = "rk1808",
+    target: common.TargetOption = None,
     level: common.LevelOption = 3,
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import GraphError
+from npusim.errors import ConfigError, GraphError
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.quant import Float, Requant
 from npusim.ir.tensor import TensorSpec
@@ -108,6 +109,39 @@ class Preprocess:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     reorder: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no picture can be prepared with.
+
+        Raises
+        ------
+        ConfigError
+            For a std of 0, numbers that are not finite, counts that differ, a reorder that is no
+            order of the channels.
+        """
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            if not all(isfinite(number) for number in numbers):
+                raise ConfigError(f"{name} {numbers}", where="preprocess", rule="finite numbers")
+        if 0 in self.std:
+            raise ConfigError(
+                f"std {self.std}",
+                where="preprocess",
+                rule="pixels are divided by std, which is not 0",
+                remedy="1 leaves the values as they are",
+            )
+        counts = {len(n) for n in (self.mean, self.std, self.reorder) if len(n) > 1}
+        if len(counts) > 1:
+            raise ConfigError(
+                f"mean {self.mean}, std {self.std}, reorder {self.reorder}",
+                where="preprocess",
+                rule="one number for all channels or one for each",
+            )
+        if sorted(self.reorder) != list(range(len(self.reorder))):
+            raise ConfigError(
+                f"reorder {self.reorder}",
+                where="preprocess",
+                rule="an order of the channels, such as 0, 1, 2 or 2, 1, 0",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,7 +59,7 @@ class Requant:
     """Lowered accumulator -> output step of one node.
 
     Integer engines: ``round(acc * multiplier / 2**shift) + zero_point``, then saturation.
-    Float outputs carry only the rounding.
+    Float sums carry only the rounding.
     """
 
     multiplier: int = 1

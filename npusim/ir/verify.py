@@ -8,7 +8,16 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, FcAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Graph, Node
-from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Quant, scale_of
+from npusim.ir.quant import (
+    Affine,
+    AffinePerChannel,
+    DynamicFixedPoint,
+    Float,
+    Quant,
+    Requant,
+    scale_of,
+    zero_point_of,
+)
 from npusim.ir.tensor import TensorSpec
 
 Stage = Literal["float", "quantized", "lowered"]
@@ -34,6 +43,7 @@ SUMMING_FORMS = frozenset(
         Form.AVERAGE_BY_CHANNEL,
     )
 )
+LARGEST_MULTIPLIER = 1 << 16
 CARRIERS = (Form.CONVOLUTION, Form.SUM)
 
 
@@ -66,6 +76,12 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
                 f"{spec.dtype.value}{spec.shape}",
                 where=graph.name,
             )
+    if unknown := sorted(set(graph.preprocess) - set(graph.inputs)):
+        raise GraphError(
+            f"preprocessing for {unknown}",
+            where=graph.name,
+            rule=f"inputs are {', '.join(graph.inputs)}",
+        )
     names: set[str] = set()
     for node in graph.nodes:
         if node.name in names:
@@ -171,6 +187,22 @@ def _verify_bias(node: Node, graph: Graph) -> None:
         )
 
 
+def _verify_requant(node: Node, requant: Requant, ofm: TensorSpec) -> None:
+    if requant.zero_point != zero_point_of(ofm.quant):
+        raise GraphError(
+            f"the requantization has zero point {requant.zero_point}, "
+            f"{ofm.name!r} has {zero_point_of(ofm.quant)}",
+            where=node.name,
+            rule="sums are stored in the output's parameters",
+        )
+    if not 1 <= requant.multiplier <= LARGEST_MULTIPLIER:
+        raise GraphError(
+            f"the requantization has multiplier {requant.multiplier}",
+            where=node.name,
+            rule=f"1 to {LARGEST_MULTIPLIER}: a scale of 16 significant bits",
+        )
+
+
 def _scales(quant: Quant) -> tuple[float, ...]:
     return quant.scales if isinstance(quant, AffinePerChannel) else (scale_of(quant),)
 
@@ -188,6 +220,8 @@ def _verify_placed(graph: Graph) -> None:
                 where=node.name,
                 rule="exactly the layers that accumulate on NN or TP have one",
             )
+        if node.requant is not None:
+            _verify_requant(node, node.requant, graph.spec(node.outputs[0]))
         if node.form is not Form.FUSED:
             continue
         carrier = producers.get(node.inputs[0])

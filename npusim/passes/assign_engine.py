@@ -29,6 +29,24 @@ def engine_rule(node: Node, view: GraphView) -> EngineRule:
     )
 
 
+def check_placement(graph: Graph) -> None:
+    """Check that every placed node stands where some rule of its operator puts it.
+
+    Raises
+    ------
+    GraphError
+        Naming the layer and the places that its operator has.
+    """
+    for node in graph.nodes:
+        places = {(rule.engine, rule.form): None for rule in RULES.get(node.op, ())}
+        if node.engine and node.form and (node.engine, node.form) not in places:
+            raise GraphError(
+                f"{node.op} as {node.form.value} on {node.engine.value}",
+                where=f"layer {node.name!r}",
+                rule="; ".join(f"{form.value} on {engine.value}" for engine, form in places),
+            )
+
+
 def assign_engine(graph: Graph) -> Graph:
     """Return the graph with ``engine``, ``form`` and ``reason`` set on every node.
 

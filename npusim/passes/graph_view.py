@@ -1,6 +1,6 @@
 """A graph with its neighbourhoods looked up once, for rewrites and for engine rules."""
 
-from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.graph import Graph, Node
 from npusim.ir.tensor import TensorSpec
 
 
@@ -39,11 +39,6 @@ class GraphView:
         """Return the node that writes a tensor when its operator is one of ``ops``."""
         node = self.producers.get(name)
         return node if node is not None and node.op in ops else None
-
-    def engine_of(self, name: str) -> Engine | None:
-        """Return the engine that writes a tensor; None for graph inputs and constants."""
-        node = self.producers.get(name)
-        return self.placed[node.name].engine if node else None
 
     def exposed(self, name: str) -> bool:
         """Tell whether a tensor is an input or output of the graph."""

@@ -6,7 +6,7 @@ that keep every float value, 3 everything.
 
 from npusim.ir.graph import Graph
 from npusim.ir.verify import verify
-from npusim.passes.assign_engine import assign_engine
+from npusim.passes.assign_engine import assign_engine, check_placement
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
 from npusim.passes.fold_sum import fold_sum
@@ -56,9 +56,16 @@ def optimize(graph: Graph, *, level: int = 3, splits_deconv: bool = False) -> Gr
 def lower(graph: Graph, *, level: int = 3) -> Graph:
     """Return the quantized graph with engines assigned and requantization lowered.
 
-    A lowered graph is finished and stays as it is, whatever the level.
+    A lowered graph is finished: it is checked and stays as it is, whatever the level.
+
+    Raises
+    ------
+    GraphError
+        When a layer fits no engine, or a lowered graph is not consistent; it names the layer.
     """
     if graph.is_lowered:
+        verify(graph, "lowered")
+        check_placement(graph)
         return graph
     lowered = run_pipeline(graph, QUANTIZED_PASSES, level=level, stage="quantized")
     verify(lowered, "lowered")

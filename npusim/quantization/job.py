@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from npusim.errors import QuantizationError
+from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.apply import Formats, apply_formats
@@ -95,9 +96,10 @@ class Quantization:
     """
 
     def __init__(self, source: Graph, plan: Plan) -> None:
-        if source.is_quantized:
+        halves = any(source.spec(name).dtype is DType.F16 for name in source.inputs)
+        if source.is_quantized or halves:
             raise QuantizationError(
-                "the model is already quantized",
+                f"the model is already {'float16' if halves else 'quantized'}",
                 where=source.source.path or source.name,
                 rule="quantization starts from a float model",
                 remedy="keep its own parameters (npusim.float16(graph), "

@@ -1,6 +1,5 @@
 """Ranges -> quantization parameters. Equations: docs/quantization.md."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil, log2
@@ -144,6 +143,3 @@ class WeightQuantizer:
             step = np.float32(scale_of(ifm)) * np.float32(scale_of(weights))
             quant = Affine(scale=float(step), zero_point=0)
         return quantize(value, self.scheme.bias_dtype, quant), quant
-
-
-Quantizer = Callable[[Range], Quant]

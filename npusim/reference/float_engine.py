@@ -6,7 +6,7 @@ stores the engine's ``name`` beside it. Either gives the same bits for any numbe
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -157,8 +157,3 @@ def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -
             raise
         log.warning("%s; npusim's own evaluator runs it instead", error)
     return OwnEngine(graph)
-
-
-def activation_names(graph: Graph) -> Sequence[str]:
-    """Return what an observer sees: graph inputs, then every layer's outputs in order."""
-    return (*graph.inputs, *(out for node in graph.nodes for out in node.outputs))

@@ -134,6 +134,14 @@ def test_estimate_takes_models_at_every_stage_and_files(graph, u8, printed, tmp_
         npusim.estimate(graph, batch=0)
 
 
+def test_a_program_is_priced_in_another_format_as_its_graph_is(u8) -> None:
+    program = npusim.compile(u8)
+    for scheme in ("i16", "f16"):
+        priced = npusim.estimate(program, scheme=scheme)
+        assert priced.to_dict() == npusim.estimate(program.graph, scheme=scheme).to_dict()
+        assert priced.total_time_us > npusim.estimate(program).total_time_us
+
+
 def test_evaluate_is_the_command(graph, u8, printed, tmp_path) -> None:
     items = [
         Item(index=i, name=path.name, paths=(str(path),), label=str(label))

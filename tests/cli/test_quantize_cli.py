@@ -197,3 +197,39 @@ def test_tune_says_when_the_budget_is_too_small(run):
     code, _, err = run(*tune("--to", "u8"))
     assert code == 2
     assert "wider format" in err
+
+
+def test_options_that_contradict_a_stored_model_are_refused(run):
+    assert run("quantize", "demo", "-o", "m.rknn")[0] == 0
+    for option, value in (("--mean", "1,2,3"), ("--std", "2"), ("--reorder", "0,1,2")):
+        code, _, err = run("run", "m.rknn", "--input", "0.png", option, value)
+        assert code == 2
+        assert f"{option} differ from what is stored" in err
+    code, _, err = run("run", "m.rknn", "--input", "0.png", "--target", "rk3399pro")
+    assert code == 2
+    assert "the target rk1808" in err
+    for options in (
+        ("--toolkit", "1.7.3"),
+        ("--no-join", "x"),
+        ("--algorithm", "mmse"),
+        ("--dataset", "list.txt"),
+    ):
+        code, _, err = run("quantize", "m.rknn", "-o", "n.rknn", *options)
+        assert code == 2
+        assert options[0] in err
+        assert "nothing to calibrate" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--reorder", "3,1,0", "an order of the channels"),
+        ("--reorder", "2.5,1,0", "whole numbers"),
+        ("--std", "0,1,1", "not 0"),
+        ("--mean", "nan", "finite"),
+    ],
+)
+def test_preprocessing_that_no_picture_can_have_is_refused(run, option, value, words):
+    code, _, err = run("run", "demo", option, value)
+    assert code == 2
+    assert words in err

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.errors import ContainerError
+from npusim.errors import ConfigError, ContainerError
 from npusim.ir import archive, attrs
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
@@ -82,12 +82,28 @@ def test_every_attribute_record_round_trips(kind, data):
     assert decode(Node, through) == node
 
 
+@st.composite
+def preprocesses(draw):
+    """Draw what pictures of some channels can be prepared with."""
+    channels = draw(st.integers(1, 4))
+    finite = st.floats(allow_nan=False, allow_infinity=False)
+
+    def some(values):
+        return draw(st.just(()) | st.tuples(*[values] * channels))
+
+    return Preprocess(
+        mean=some(finite),
+        std=some(finite.filter(bool)),
+        reorder=draw(st.just(()) | st.permutations(range(channels)).map(tuple)),
+    )
+
+
 @given(
     quant=quants,
     dtype=st.sampled_from(DType),
     shape=st.lists(st.integers(0, 9), max_size=5).map(tuple),
     batch=st.integers(1, 64),
-    how=records(Preprocess),
+    how=preprocesses(),
     source=records(Source),
     seed=st.integers(0, 1000),
 )
@@ -394,3 +410,20 @@ def test_places_come_back_and_files_without_forms_get_them(tmp_path):
     assert [node.engine for node in old.nodes] == [node.engine for node in lowered.nodes]
     assert {node.form for node in old.nodes} == {None}
     assert upgraded(old).nodes == lowered.nodes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"std": (1.0, 0.0, 1.0)}, "not 0"),
+        ({"std": (float("nan"),)}, "finite"),
+        ({"mean": (float("inf"),)}, "finite"),
+        ({"mean": (1.0, 2.0), "std": (1.0, 2.0, 3.0)}, "one number for all"),
+        ({"reorder": (3, 1, 0)}, "an order of the channels"),
+        ({"reorder": (0, 0, 0)}, "an order of the channels"),
+        ({"reorder": (-1, 0, 1)}, "an order of the channels"),
+    ],
+)
+def test_no_picture_is_prepared_with_wrong_numbers(wrong, words):
+    with pytest.raises(ConfigError, match=words):
+        Preprocess(**wrong)

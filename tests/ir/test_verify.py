@@ -8,7 +8,7 @@ import pytest
 from npusim.errors import GraphError
 from npusim.ir.attrs import Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Form
+from npusim.ir.graph import Engine, Form, Preprocess
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant
 from npusim.ir.verify import verify
 from npusim.passes.pipeline import lower, optimize
@@ -123,6 +123,24 @@ def test_a_lowered_graph_says_where_and_how_every_layer_runs():
     broken(with_node(graph, 2, form=None), "lowered", "no engine or form")
     broken(with_node(graph, 0, requant=None), "lowered", "convolution on NN has no requant")
     broken(with_node(graph, 2, requant=Requant()), "lowered", "activation on TP has a requant")
+
+
+def test_preprocessing_belongs_to_inputs():
+    graph = quantized()
+    graph.preprocess["nobody"] = Preprocess(mean=(1.0,))
+    broken(graph, "quantized", "preprocessing for .'nobody'.")
+
+
+def test_a_lowered_graph_is_checked_and_not_lowered_again():
+    graph = lower(quantized())
+    assert lower(graph, level=0) is graph
+    with pytest.raises(GraphError, match="no requant"):
+        lower(with_node(graph, 0, requant=None))
+    requant = graph.nodes[0].requant
+    for wrong, words in (({"zero_point": 5}, "zero point 5"), ({"multiplier": 0}, "multiplier 0")):
+        broken(with_node(graph, 0, requant=replace(requant, **wrong)), "lowered", words)
+    with pytest.raises(GraphError, match="as view on TP"):
+        lower(with_node(graph, 2, form=Form.VIEW))
 
 
 def test_a_fused_layer_alone_reads_its_carrier():
