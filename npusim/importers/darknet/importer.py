@@ -12,7 +12,7 @@ from npusim.importers.common.two_files import (
     NO_WEIGHTS,
     WEIGHTS_FOUND,
     beside,
-    network_of,
+    two_files,
     wanted_shape,
 )
 from npusim.importers.darknet import ops_conv, ops_join, ops_map
@@ -77,9 +77,7 @@ def load_darknet(
         For files that cannot be read, networks that are not valid, and weights files that are too
         short or too long.
     """
-    path = network_of(Path(cfg), ".weights", ".cfg")
-    if path != Path(cfg) and weights is None:
-        weights = cfg
+    path, weights = two_files(cfg, weights, ".weights", ".cfg")
     where = str(path)
     if inputs is not None:
         raise ModelImportError(
