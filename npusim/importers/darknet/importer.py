@@ -19,6 +19,7 @@ from npusim.importers.darknet import ops_conv, ops_join, ops_map
 from npusim.importers.darknet.cfg import Section, read_cfg
 from npusim.importers.darknet.context import DarknetContext, converter
 from npusim.importers.darknet.net import (
+    CHOOSE_FORK,
     DETECTIONS,
     FORK,
     INPUT,
@@ -120,7 +121,7 @@ def load_darknet(
     if not told and numbers.path:
         context.notes.append(
             f"the files do not tell which Darknet trained them: rules of {context.program!r} "
-            f"(epsilon of batch_normalize); program={FORK!r} for the YOLOv4 fork"
+            f"(epsilon of batch_normalize); {CHOOSE_FORK} for the YOLOv4 fork"
         )
     names = _finish(net, context, ends)
     context.notes += _unread(sections)
