@@ -131,6 +131,16 @@ def test_stored_models_are_told_by_content_and_suffix(tmp_path) -> None:
     assert is_stored("missing.RKNN")
 
 
+@pytest.mark.parametrize("suffix", ["", ".bin", *(s for form in FORMATS for s in form.suffixes)])
+def test_a_missing_file_is_said_before_its_suffix(tmp_path, suffix) -> None:
+    (tmp_path / "classifier").write_bytes(b"")
+    with pytest.raises(ModelImportError, match=r"does not exist[\s\S]*'classifier'"):
+        npusim.load_model(tmp_path / f"clasifier{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    with pytest.raises(ModelImportError, match="this is a folder"):
+        npusim.load_model(tmp_path / f"folder{suffix}")
+
+
 # ---- which file is which
 @pytest.mark.parametrize("network", ["net.prototxt", "net.cfg"])
 def test_files_in_each_others_place_are_named(tmp_path, network):
