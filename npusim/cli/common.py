@@ -24,6 +24,7 @@ import npusim
 from npusim import assets
 from npusim.api.stages import is_quantized as is_quantized
 from npusim.errors import ConfigError, NpusimError
+from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
@@ -173,6 +174,7 @@ def load(
     if target is not None:
         target = checked_target(target, where="--target")
     path = assets.model_path() if model == BUNDLED else Path(model)
+    refuse_absent(path, known=[BUNDLED])
     shapes = _shapes(shape)
     means = None if mean is None else _numbers(mean, "--mean")
     stds = None if std is None else _numbers(std, "--std")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from npusim.errors import ContainerError, ModelImportError
+from npusim.importers.common.builder import refuse_absent
 from npusim.ir import archive, vendor_file
 from npusim.ir.graph import Graph
 
@@ -218,12 +219,13 @@ def load(
     Raises
     ------
     ModelImportError
-        When the file is of no format that can be imported, naming what it is and what to do; else
-        from the importer.
+        When there is no file, or it is of no format that can be imported, naming what it is and
+        what to do; else from the importer.
     ContainerError
         When a stored model cannot be read.
     """
     path = Path(path)
+    refuse_absent(path)
     form = _by_suffix(path)
     if form is None:
         begun = _begun(head_of(path))

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from npusim.errors import NpusimError
+from npusim.errors import ConfigError, NpusimError
 from npusim.importers.formats import load_as, refusal
 from npusim.rknn.boundary import boundary
 from npusim.rknn.state import OK, RknnState, as_path, failed
+
+_CAFFE_READERS = ("caffe", "lstm_caffe")
 
 
 class OtherFrameworks(RknnState):
@@ -18,6 +20,12 @@ class OtherFrameworks(RknnState):
         ``proto`` names the toolkit's reader ("caffe" or "lstm_caffe") and changes nothing here.
         """
         self._start()
+        if proto not in _CAFFE_READERS:
+            raise ConfigError(
+                f"proto {proto!r}",
+                rule=" or ".join(map(repr, _CAFFE_READERS)),
+                remedy="the network goes to model, the .caffemodel to blobs",
+            )
         weights = False if blobs is None else as_path(blobs, "blobs")
         self._loaded(load_as("Caffe", as_path(model, "model"), weights=weights), model)
         return OK

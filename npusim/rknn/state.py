@@ -6,6 +6,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from npusim.errors import ConfigError, NpusimError
+from npusim.importers.common.two_files import NO_WEIGHTS
 from npusim.ir.graph import Graph
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
@@ -78,7 +79,8 @@ class RknnState:
         inputs = ", ".join(graph.inputs)
         self._log.info(f"{model}: {len(graph.nodes)} layers{kind}, inputs {inputs}")
         for note in graph.notes:
-            self._log.info(note)
+            say = self._log.warning if note.startswith(NO_WEIGHTS) else self._log.info
+            say(note)
 
     def _refuse_bad_config(self) -> None:
         if self._config_error is not None:

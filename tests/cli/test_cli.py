@@ -167,7 +167,12 @@ def test_case_2_1_wrong_channel_order_gives_the_preprocessing_hint(run, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run", "missing.onnx"), "missing.onnx"),
+        (("run", "missing.onnx"), "missing.onnx: the model file does not exist"),
+        (("info", "nosuchname"), "nosuchname: the model file does not exist"),
+        (("info", "nosuchname"), "the path of a file or 'demo'"),
+        (("run", "dmeo"), "did you mean 'demo'?"),
+        (("info", "demo-layers"), "did you mean 'demo'?"),
+        (("perf", "."), "this is a folder"),
         (("run", "demo", "--quantize", "int4"), "int4"),
         (("run", "demo", "--target", "rk9999"), "rk3399pro"),
         (("run", "demo", "--input", "missing.png"), "missing.png"),

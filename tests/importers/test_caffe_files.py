@@ -10,6 +10,7 @@ from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.caffe.schema import read_record
 from npusim.importers.caffe.text import parse
 from npusim.importers.caffe.weights_file import read_weights
+from npusim.rknn import RKNN
 from tests.importers.caffe_build import PACKED, input_layer, layer, load, run, weights
 
 FAST = settings(
@@ -347,3 +348,21 @@ def test_wrong_input_dimensions_show_the_new_form(tmp_path, old, kind):
     with pytest.raises(ModelImportError, match=kind) as caught:
         load(tmp_path, f"{old}\n{layer('ReLU')}")
     assert 'type: "Input" top: "x" input_param' in str(caught.value)
+
+
+def test_the_toolkits_class_warns_without_weights_and_knows_its_readers(
+    tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "net.prototxt"
+    more = "inner_product_param { num_output: 2 }"
+    path.write_text(input_layer("x", (1, 3)) + layer("InnerProduct", more=more))
+    rknn = RKNN()
+    assert rknn.load_caffe(str(path)) == 0
+    assert "W NO TRAINED WEIGHTS" in capfd.readouterr().err
+    assert rknn.load_caffe(str(path), proto="lstm_caffe") == 0
+    capfd.readouterr()
+    assert rknn.load_caffe(str(path), proto="net.caffemodel") == -1
+    said = capfd.readouterr().err
+    assert "'caffe' or 'lstm_caffe'" in said
+    assert "to blobs" in said

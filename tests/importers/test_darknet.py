@@ -1,8 +1,10 @@
 """Darknet networks: against recorded outputs of the real program and numbers measured on it."""
 
+import re
 import struct
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,18 @@ def test_a_note_says_whose_rules_count_when_the_files_do_not_tell(tmp_path):
     assert load(tmp_path, sign).source.detail.startswith("alexeyab")
     with pytest.raises(ModelImportError, match="'pjreddie' or 'alexeyab'"):
         load(tmp_path, sign, program="darknet")
+
+
+def test_the_note_names_a_call_that_chooses_the_fork(tmp_path):
+    content = weights([10, 2, 1, 4, 1])
+    (note,) = [n for n in load(tmp_path, net(CONV_BN), content).notes if "do not tell" in n]
+    module, name, program = re.search(
+        r"(npusim\.\S+)\.(\w+)\(\.\., program='(\w+)'\)", note
+    ).groups()
+    read = getattr(import_module(module), name)
+    chosen = read(tmp_path / "net.cfg", program=program)
+    assert chosen.source.detail.startswith("alexeyab")
+    assert not any("do not tell" in n for n in chosen.notes)
 
 
 def test_biases_of_batchnorm_are_told_by_the_length_of_the_file(tmp_path):

@@ -129,3 +129,38 @@ def test_stored_models_are_told_by_content_and_suffix(tmp_path) -> None:
     assert not is_stored(other)
     assert not is_stored(tmp_path)
     assert is_stored("missing.RKNN")
+
+
+@pytest.mark.parametrize("suffix", ["", ".bin", *(s for form in FORMATS for s in form.suffixes)])
+def test_a_missing_file_is_said_before_its_suffix(tmp_path, suffix) -> None:
+    (tmp_path / "classifier").write_bytes(b"")
+    with pytest.raises(ModelImportError, match=r"does not exist[\s\S]*'classifier'"):
+        npusim.load_model(tmp_path / f"clasifier{suffix}")
+    (tmp_path / f"folder{suffix}").mkdir()
+    with pytest.raises(ModelImportError, match="this is a folder"):
+        npusim.load_model(tmp_path / f"folder{suffix}")
+
+
+# ---- which file is which
+@pytest.mark.parametrize("network", ["net.prototxt", "net.cfg"])
+def test_files_in_each_others_place_are_named(tmp_path, network):
+    weights_suffix = {".prototxt": ".caffemodel", ".cfg": ".weights"}[Path(network).suffix]
+    held = str(Path(network).with_suffix(weights_suffix))
+    for name in (network, held, f"w2{weights_suffix}", f"other{Path(network).suffix}"):
+        (tmp_path / name).write_bytes(b"")
+    other = f"other{Path(network).suffix}"
+    for model, given, said in (
+        (held, f"w2{weights_suffix}", rf"{held} holds weights, and w2{weights_suffix} is given"),
+        (
+            held,
+            network,
+            rf"{held} holds weights, and {network}.*is a network[\s\S]*{network} as th",
+        ),
+        (network, other, rf"{network} is a network, and {other}, given as weights, is a network"),
+    ):
+        with pytest.raises(ModelImportError, match=said) as error:
+            npusim.load_model(tmp_path / model, weights=tmp_path / given)
+        assert f"its weights are a {weights_suffix} file" in str(error.value)
+    for wrong in ([held, held], True, 3):
+        with pytest.raises(ModelImportError, match=r"weights is .*[\s\S]*one path, or False"):
+            npusim.load_model(tmp_path / network, weights=wrong)

@@ -129,9 +129,10 @@ def test_protobuf_of_another_kind(refused, save, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["pb", "h5", "params"])
-def test_other_suffixes_name_the_onnx_route(suffix) -> None:
+def test_other_suffixes_name_the_onnx_route(tmp_path, suffix) -> None:
+    (tmp_path / f"net.{suffix}").write_bytes(b"")
     with pytest.raises(ModelImportError, match=r"export the model to ONNX"):
-        load(f"net.{suffix}")
+        load(tmp_path / f"net.{suffix}")
 
 
 def test_versions(refused, save) -> None:

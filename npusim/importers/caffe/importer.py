@@ -23,7 +23,7 @@ from npusim.importers.caffe.schema import read_record
 from npusim.importers.caffe.text import parse_file
 from npusim.importers.caffe.weights_file import WeightsFile, read_weights
 from npusim.importers.common.builder import GraphBuilder, suggestion
-from npusim.importers.common.two_files import WEIGHTS_FOUND, beside, network_of, wanted_shape
+from npusim.importers.common.two_files import WEIGHTS_FOUND, beside, two_files, wanted_shape
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 
@@ -68,9 +68,7 @@ def load_caffe(
     ModelImportError
         For files that cannot be read and networks that are not valid.
     """
-    path = network_of(Path(prototxt), ".caffemodel", ".prototxt")
-    if path != Path(prototxt) and weights is None:
-        weights = prototxt
+    path, weights = two_files(prototxt, weights, ".caffemodel", ".prototxt")
     where = str(path)
     for what, names in (("inputs", inputs), ("outputs", outputs)):
         if isinstance(names, str):

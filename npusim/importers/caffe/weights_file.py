@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import Array, suggestion
+from npusim.importers.common.builder import Array, refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 
 _NET_V1_LAYER, _NET_LAYER = 2, 100
@@ -99,20 +99,13 @@ def read_weights(path: Path) -> WeightsFile:
         When it cannot be opened, is truncated or is something else.
     """
     where = str(path)
-    if path.is_dir():
-        raise ModelImportError("this is a folder", where=where, rule="weights are a file")
+    refuse_absent(path, "weights")
     try:
         with path.open("rb") as file:
             if path.stat().st_size == 0:
                 raise ModelImportError("the file is empty", where=where, rule="a .caffemodel")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 layers = _Walker(data, where).layers()
-    except FileNotFoundError:
-        folder = path.parent
-        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise ModelImportError(
-            "the weights file does not exist", where=where, remedy=suggestion(path.name, names)
-        ) from None
     except OSError as error:
         raise ModelImportError(f"cannot be read: {error.strerror}", where=where) from error
     return WeightsFile(path, Fingerprint(path), layers)

@@ -71,23 +71,49 @@ def sha256_of(data: bytes) -> str:
 
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of a model file, or say why there is none."""
+    refuse_absent(path)
     try:
         size = path.stat().st_size
-        if path.is_dir():
-            raise ModelImportError("this is a folder", where=str(path), rule="a model is a file")
         if size > limit:
             raise ModelImportError(
                 f"the file has {size} bytes", where=str(path), rule=f"at most {limit} bytes"
             )
         return path.read_bytes()
-    except FileNotFoundError:
-        folder = path.parent
-        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise ModelImportError(
-            "the model file does not exist", where=str(path), remedy=suggestion(path.name, names)
-        ) from None
     except OSError as error:
         raise ModelImportError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) -> None:
+    """Refuse a path where there is no file.
+
+    Parameters
+    ----------
+    what : str
+        What the file should be.
+    known : sequence of str
+        Words that stand for a file, by the door that asks.
+
+    Raises
+    ------
+    ModelImportError
+        With the names near it, or saying that it is a folder.
+    """
+    try:
+        if path.is_dir():
+            raise ModelImportError(
+                "this is a folder", where=str(path), rule=f"the {what} is a file"
+            )
+        if path.exists():
+            return
+        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError as error:
+        raise ModelImportError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    raise ModelImportError(
+        f"the {what} file does not exist",
+        where=str(path),
+        rule=" or ".join(["the path of a file", *map(repr, known)]) if known else "",
+        remedy=suggestion(path.name, [*known, *names]),
+    )
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -53,25 +53,64 @@ def beside(path: Path, suffix: str) -> Path | None:
     return found if found.is_file() else None
 
 
-def network_of(path: Path, weights_suffix: str, suffix: str) -> Path:
-    """Return the network's file: a path, or what lies beside it when it is the weights file.
+def two_files(
+    model: str | Path, weights: str | Path | bool | None, weights_suffix: str, suffix: str
+) -> tuple[Path, str | Path | bool | None]:
+    """Return the network's file and the weights, of a model named by either of its files.
+
+    Parameters
+    ----------
+    model : path
+        The network; or the weights, with the network of the same stem beside them.
+    weights : path, False or None
+        As in ``npusim.load_model``.
+    weights_suffix, suffix : str
+        What files with weights and files with networks end in.
 
     Raises
     ------
     ModelImportError
-        When only the weights are there.
+        When weights is neither, when the files are two networks, two files with weights or the
+        wrong way round, and when the network is missing.
     """
-    if path.suffix.lower() != weights_suffix:
-        return path
+    path = Path(model)
+    if not (weights is None or weights is False or isinstance(weights, str | Path)):
+        raise ModelImportError(
+            f"weights is {weights!r}",
+            where=str(path),
+            rule="one path, or False for the structure only",
+        )
+    rule = f"a network is a {suffix} file, its weights are a {weights_suffix} file"
+    second = Path(weights) if isinstance(weights, str | Path) else None
+    holds_weights = path.suffix.lower() == weights_suffix
+    if second is not None and second.suffix.lower() == suffix:
+        is_first = "holds weights" if holds_weights else "is a network"
+        raise ModelImportError(
+            f"{path.name} {is_first}, and {second.name}, given as weights, is a network",
+            where=str(path),
+            rule=rule,
+            remedy=f"give {second.name} as the model and {path.name} as weights"
+            if holds_weights
+            else f"give a {weights_suffix} file as weights, or leave them out",
+        )
+    if not holds_weights:
+        return path, weights
+    if second is not None and second != path:
+        raise ModelImportError(
+            f"{path.name} holds weights, and {second.name} is given as weights too",
+            where=str(path),
+            rule=rule,
+            remedy=f"give the {suffix} file as the model and one file as weights",
+        )
     found = beside(path, suffix)
     if found is None:
         raise ModelImportError(
             "this file holds weights, the network is not beside it",
             where=str(path),
-            rule=f"the network is a {suffix} file",
-            remedy=f'load_model("net{suffix}", weights="{path.name}")',
+            rule=rule,
+            remedy=f"give the {suffix} file as the model and {path.name} as weights",
         )
-    return found
+    return found, path if weights is None else weights
 
 
 def wanted_shape(

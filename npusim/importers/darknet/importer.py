@@ -12,13 +12,14 @@ from npusim.importers.common.two_files import (
     NO_WEIGHTS,
     WEIGHTS_FOUND,
     beside,
-    network_of,
+    two_files,
     wanted_shape,
 )
 from npusim.importers.darknet import ops_conv, ops_join, ops_map
 from npusim.importers.darknet.cfg import Section, read_cfg
 from npusim.importers.darknet.context import DarknetContext, converter
 from npusim.importers.darknet.net import (
+    CHOOSE_FORK,
     DETECTIONS,
     FORK,
     INPUT,
@@ -77,9 +78,7 @@ def load_darknet(
         For files that cannot be read, networks that are not valid, and weights files that are too
         short or too long.
     """
-    path = network_of(Path(cfg), ".weights", ".cfg")
-    if path != Path(cfg) and weights is None:
-        weights = cfg
+    path, weights = two_files(cfg, weights, ".weights", ".cfg")
     where = str(path)
     if inputs is not None:
         raise ModelImportError(
@@ -122,7 +121,7 @@ def load_darknet(
     if not told and numbers.path:
         context.notes.append(
             f"the files do not tell which Darknet trained them: rules of {context.program!r} "
-            f"(epsilon of batch_normalize); program={FORK!r} for the YOLOv4 fork"
+            f"(epsilon of batch_normalize); {CHOOSE_FORK} for the YOLOv4 fork"
         )
     names = _finish(net, context, ends)
     context.notes += _unread(sections)

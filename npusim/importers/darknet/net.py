@@ -11,6 +11,8 @@ from npusim.importers.darknet.cfg import Section
 INPUT = "x"
 ORIGINAL, FORK = "pjreddie", "alexeyab"
 """The original program and the YOLOv4 fork: where they differ a file follows one of them."""
+CHOOSE_FORK = f"npusim.importers.darknet.importer.load_darknet(.., program={FORK!r})"
+"""How a user says which: in notes and remedies."""
 
 _FULL_NAMES = {
     "avg": "avgpool",

@@ -8,7 +8,7 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.darknet.activations import activate, activation_of
 from npusim.importers.darknet.context import DarknetContext, converter
-from npusim.importers.darknet.net import DarknetLayer
+from npusim.importers.darknet.net import CHOOSE_FORK, DarknetLayer
 from npusim.importers.darknet.ops_conv import image_shape, positive
 from npusim.ir.attrs import Deconv2dAttrs, EltwiseAttrs, PadAttrs, SliceAttrs
 
@@ -71,7 +71,7 @@ def _sum(layer: DarknetLayer, context: DarknetContext, last: str) -> str:
                 f"from has {len(layer.inputs) - 1} layers",
                 where=layer.where,
                 rule="one in the original program",
-                remedy='the fork adds them all: program="alexeyab"',
+                remedy=f"the fork adds them all: {CHOOSE_FORK}",
             )
     out = _times(layer, context, layer.inputs[0], factors[0], "first")
     shape = image_shape(layer, context, layer.inputs[0])

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import Array, check_elements, suggestion
+from npusim.importers.common.builder import Array, check_elements, refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 
 TRANSPOSED_FROM = 1000
@@ -104,18 +104,11 @@ def open_weights(path: Path) -> Numbers:
         When the file is not there or too short for a header.
     """
     where = str(path)
-    if path.is_dir():
-        raise ModelImportError("this is a folder", where=where, rule="weights are a file")
+    refuse_absent(path, "weights")
     try:
         with path.open("rb") as file:
             head = file.read(20)
             size = file.seek(0, 2)
-    except FileNotFoundError:
-        folder = path.parent
-        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-        raise ModelImportError(
-            "the weights file does not exist", where=where, remedy=suggestion(path.name, names)
-        ) from None
     except OSError as error:
         raise ModelImportError(f"cannot be read: {error.strerror}", where=where) from error
     if size < 16:

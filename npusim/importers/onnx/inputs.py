@@ -162,26 +162,18 @@ def _merged(
         return model
     if model is None:
         return tuple("" if n is None else n for n in given)
+    written = given
     if len(given) == len(model) - 1:
         given = (model[0] if isinstance(model[0], int) else 1, *given)
     if len(given) != len(model):
-        raise ModelImportError(
-            f"the shape {given} given for input {name!r} has {len(given)} sizes",
-            where=where,
-            rule=f"the model's is {_text(model)}; the batch may be left out",
-        )
+        raise _contradiction(name, written, model, where)
     merged: list[int | str] = []
     for own, wish in zip(model, given, strict=True):
         if wish is None:
             merged.append(own)
             continue
         if isinstance(own, int) and own != wish:
-            raise ModelImportError(
-                f"the shape {given} given for input {name!r} contradicts the model",
-                where=where,
-                rule=f"the model fixes it as {_text(model)}",
-                remedy="export the model with the size you want, or with a symbolic size",
-            )
+            raise _contradiction(name, written, model, where)
         if isinstance(own, str) and own not in ("", "?") and bound.setdefault(own, wish) != wish:
             raise ModelImportError(
                 f"input {name!r} needs {own!r} = {wish}, another input has {bound[own]}",
@@ -190,6 +182,27 @@ def _merged(
             )
         merged.append(wish)
     return tuple(merged)
+
+
+def _contradiction(
+    name: str, given: tuple[int | None, ...], model: tuple[int | str, ...], where: str
+) -> ModelImportError:
+    """Return the error for a shape, as it was given, that the model's own does not allow."""
+    if len(given) == len(model):
+        return ModelImportError(
+            f"the shape {given} given for input {name!r} contradicts the model",
+            where=where,
+            rule=f"the model fixes it as {_text(model)}",
+            remedy="export the model with the size you want, or with a symbolic size",
+        )
+    return ModelImportError(
+        f"the shape {given} given for input {name!r} has {len(given)} sizes",
+        where=where,
+        rule=f"the model's has {len(model)}: {_text(model)}; the batch alone may be left out",
+        remedy=f"give all {len(model)} sizes"
+        if any(isinstance(size, str) for size in model)
+        else f"give {_text(model)}, or no shape: the model has its own",
+    )
 
 
 def _text(shape: Sequence[int | str]) -> str:
