@@ -1,4 +1,4 @@
-"""The command line: ``npusim demo | run | quantize | perf | dump | compare | info | ops``.
+"""The command line, ``npusim COMMAND``: one module a command, listed in ``app``.
 
 Exit codes: 0 ok, 1 mismatch, 2 bad input or usage.
 """
