@@ -140,21 +140,22 @@ class Quantization:
 
         An edited cfg file changes ``formats`` as well.
         """
-        plan, scheme = self.plan, self.plan.scheme
+        plan = self.plan
         if plan.measured is not None:
             ranges, self.notes = dict(plan.measured.ranges), plan.measured.notes
         elif plan.dataset is None and plan.cfg is not None:
-            ranges = ranges_in_cfg(plan.cfg, self.graph, self.source, scheme)
+            ranges = ranges_in_cfg(plan.cfg, self.graph, self.source, self.formats)
+            self.formats = replace(self.formats, given=frozenset(ranges))
             self.notes = (f"ranges from {plan.cfg.name}",)
         else:
             ranges = self._joined(self._calibrated(progress).ranges)
         if plan.cfg is not None:
-            change = edited(plan.cfg, self.graph, self.source, ranges, scheme)
-            self.formats, ranges = replace(change.formats, era=plan.toolkit), change.ranges
+            change = edited(plan.cfg, self.graph, self.source, ranges, self.formats)
+            self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
                 log.warning("%s", note)
         if plan.write_cfg is not None:
-            slots = records_of(self.graph, self.source, ranges, scheme)
+            slots = records_of(self.graph, self.source, ranges, self.formats)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
         return ranges
 

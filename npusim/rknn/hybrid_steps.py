@@ -58,7 +58,7 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
     )
     name = file_stem(source)
     cfg = Path(f"{name}.quantization.cfg")
-    records = [slot.record for slot in records_of(job.graph, source, ranges, options.scheme)]
+    records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
     built = _built(job.quantized(ranges, job.formats), model, log)
     suggested = suggestions(job, built.graph, Path(dataset)) if _is_8_bit(options) else {}
     save_hybrid(model, f"{name}.json", f"{name}.data")

@@ -182,7 +182,7 @@ def _write(tuner: Tuner, best: Point, stem: str) -> None:
     )
     save_hybrid(model, f"{stem}.json", f"{stem}.data")
     ids = {node.name: node.layer_id for node in job.graph.nodes}
-    records = [slot.record for slot in records_of(job.graph, source, ranges, default)]
+    records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
     write_cfg(
         f"{stem}.quantization.cfg",
         records,
