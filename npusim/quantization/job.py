@@ -20,7 +20,7 @@ from npusim.quantization.groups import named_concats
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
-from npusim.quantization.losses import SHOWN, losses
+from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
 from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
 
@@ -154,6 +154,8 @@ class Quantization:
             self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
                 log.warning("%s", note)
+        for text in sigmoid_cuts(self.graph, ranges, self.formats):
+            log.warning("%s", text)
         if plan.write_cfg is not None:
             slots = records_of(self.graph, self.source, ranges, self.formats)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
