@@ -53,6 +53,7 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
         level=options.optimization_level,
         ranges=ranges,
         toolkit=job.plan.toolkit,
+        no_join=job.apart,
         notes=job.notes,
         targets=options.targets,
     )
@@ -117,6 +118,7 @@ def build_from_files(
         cfg=cfg,
         level=model.level,
         toolkit=model.toolkit,
+        no_join=model.no_join,
     )
     job = Quantization(model.source, plan)
     ranges = job.measure()

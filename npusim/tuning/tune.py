@@ -162,6 +162,8 @@ def _fingerprint(
         "scheme": job.formats.default.value,
         "target": job.graph.target,
         "metric": metric,
+        "toolkit": job.plan.toolkit.toolkit,
+        "no_join": list(job.apart),
     }
 
 
@@ -177,6 +179,7 @@ def _write(tuner: Tuner, best: Point, stem: str) -> None:
         level=tuner.level,
         ranges=ranges,
         toolkit=job.plan.toolkit,
+        no_join=job.apart,
         notes=job.notes,
         targets=(source.target,),
     )

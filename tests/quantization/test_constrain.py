@@ -173,6 +173,23 @@ def test_permute_before_a_sigmoid_takes_the_clip_and_1_7_5_takes_it_off():
     assert clipped_for_sigmoid(graph, ranges, era_of("1.7.5")) == {}
 
 
+@pytest.mark.parametrize("no_join", ["n_y", ["n_y"]])
+def test_one_concat_may_be_named_without_a_list(no_join):
+    b = GraphBuilder()
+    x = b.input("x", 1, 2, 2, 2)
+    b.node("relu", [x], "r")
+    graph = b.done(b.node("concat", [x, "r"], "y", AxisAttrs(axis=1)))
+    samples = [("one", {"x": np.full((1, 2, 2, 2), -1, np.float32)})]
+    ready = npusim.quantize(graph, samples, no_join=no_join, engine="npusim")
+    assert "not joined: n_y" in ready.notes[-1]
+
+
+def test_unknown_concat_is_told_which_there_are():
+    graph = before_sigmoid(moved=False)
+    with pytest.raises(ConfigError, match="the model has no concat"):
+        named_concats(graph, ["c"])
+
+
 def swish(*, turned=False, read_twice=False):
     """conv(x) * sigmoid(conv(x)), far beyond 6.3."""
     b = GraphBuilder(seed=1)
