@@ -14,6 +14,8 @@ from npusim.analysis.findings import (
 from npusim.analysis.layer_view import LayerView, representable
 from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
+from npusim.quantization.constrain import SIGMOID_REACH
+from npusim.quantization.losses import sigmoid_remedy
 
 NOTABLE = 0.25  # share of the layer's own error that is worth a word
 CLIPPED_COUNT = 1e-3  # share of clipped elements that is worth a word
@@ -38,12 +40,35 @@ def clipped_range(view: LayerView) -> Finding | None:
         remedy = "scale the layer down, or quantize it to integers"
     else:
         remedy = "calibrate with more data that reaches these values (or with algorithm normal)"
+    rule = ""
+    if sigmoids := _cutting_sigmoids(view, view.tensor):
+        rule = _rule(sigmoids)
+        remedy = sigmoid_remedy(sigmoids, view.tensor)
     return Finding(
         cause=Cause.CLIPPED_RANGE,
         reason=f"{count} of {view.reference.size} values lie beyond the range {low:.6g} .. "
-        f"{high:.6g}: they go {seen}; clipping makes {share:.0%} of the layer's own error",
+        f"{high:.6g}: they go {seen}; clipping makes {share:.0%} of the layer's own error{rule}",
         suggestion=remedy,
         severe=share >= DOMINANT and own_db(view) < POOR_DB,
+    )
+
+
+def _cutting_sigmoids(view: LayerView, tensor: str) -> list[str]:
+    """Return the layer ids of sigmoids whose reach sets the range of a u8 tensor they read."""
+    spec = view.graph.spec(tensor)
+    if spec.dtype is not DType.U8:
+        return []
+    low, high = representable(spec)
+    step = (high - low) / (spec.dtype.max - spec.dtype.min)
+    if not any(abs(end - SIGMOID_REACH) <= step for end in (-low, high)):
+        return []
+    return [user.layer_id for user in view.users.get(tensor, ()) if user.op == "sigmoid"]
+
+
+def _rule(sigmoids: list[str]) -> str:
+    return (
+        f"; u8 values that a sigmoid reads ({', '.join(sigmoids)}) are cut at -{SIGMOID_REACH} "
+        f"and {SIGMOID_REACH}"
     )
 
 
@@ -60,12 +85,16 @@ def clipped_input(view: LayerView) -> Finding | None:
         lost_db = db_between(value.astype(np.float64), kept.astype(np.float64))
         count = int(np.count_nonzero(kept != value))
         if count and lost_db < POOR_DB:
+            sigmoids = _cutting_sigmoids(view, name)
             return Finding(
                 cause=Cause.CLIPPED_RANGE,
                 reason=f"its input {name!r} is clipped: {count} of {value.size} values lie beyond "
                 f"the range {low:.6g} .. {high:.6g}, they go {value.min():.6g} .. "
-                f"{value.max():.6g}; this alone leaves an SQNR of {lost_db:.1f} dB",
-                suggestion="calibrate with data that reaches these values; for an input of the "
+                f"{value.max():.6g}; this alone leaves an SQNR of {lost_db:.1f} dB"
+                + (_rule(sigmoids) if sigmoids else ""),
+                suggestion=sigmoid_remedy(sigmoids, name)
+                if sigmoids
+                else "calibrate with data that reaches these values; for an input of the "
                 "network, check mean and std",
                 severe=True,
             )

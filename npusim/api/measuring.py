@@ -15,6 +15,7 @@ from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.equalize import Relu6
+from npusim.quantization.eras import Era
 from npusim.quantization.job import Progress as Calibrating
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Samples
@@ -135,6 +136,8 @@ def tune(
     algorithm: Algorithm | str = "normal",
     equalize: Relu6 | str | None = None,
     bias_correction: bool = False,
+    toolkit: Era | str = "1.7",
+    no_join: Sequence[str] | str = (),
     evaluate: str | Path | Samples | None = None,
     samples: int = 16,
     most: int | None = None,
@@ -163,7 +166,7 @@ def tune(
         Stop when the metric reaches it.
     to : Scheme, str or sequence of them
         Formats that layers are raised to, one search after the other.
-    scheme, algorithm, equalize, bias_correction, engine, optimization_level
+    scheme, algorithm, equalize, bias_correction, toolkit, no_join, engine, optimization_level
         As for ``quantize``.
     evaluate : path or iterable of (label, feeds), optional
         Samples for the metric; default: those of the calibration.
@@ -201,6 +204,8 @@ def tune(
         optimization_level=optimization_level,
         equalize=equalize,
         bias_correction=bias_correction,
+        toolkit=toolkit,
+        no_join=no_join,
         engine=engine,
     )
     return tuned(

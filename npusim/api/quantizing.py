@@ -30,7 +30,7 @@ def quantize(
     cfg: str | Path | None = None,
     write_cfg: str | Path | None = None,
     toolkit: Era | str = "1.7",
-    no_join: Sequence[str] = (),
+    no_join: Sequence[str] | str = (),
     engine: str = "auto",
     progress: Progress | None = None,
 ) -> Graph:
@@ -65,7 +65,7 @@ def quantize(
     toolkit : str
         Release of RKNN-Toolkit whose rules for ranges and lowering count, for example "1.7.3"
         (docs/quantization.md); "1.7" is what the releases have in common.
-    no_join : sequence of str
+    no_join : str or sequence of str
         Concats (layer name or id) whose parts keep ranges of their own.
     engine : {"auto", "onnxruntime", "npusim"}
         Float engine of the calibration; the one that ran is in the graph's notes.
@@ -111,7 +111,7 @@ def plan_of(
     cfg: str | Path | None = None,
     write_cfg: str | Path | None = None,
     toolkit: Era | str = "1.7",
-    no_join: Sequence[str] = (),
+    no_join: Sequence[str] | str = (),
 ) -> Plan:
     """Return the plan that the words of ``quantize`` describe."""
     return Plan(
@@ -126,7 +126,7 @@ def plan_of(
         engine=engine,
         level=optimization_level,
         toolkit=era_of(toolkit),
-        no_join=tuple(no_join),
+        no_join=(no_join,) if isinstance(no_join, str) else tuple(no_join),
     )
 
 

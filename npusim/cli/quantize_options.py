@@ -4,9 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from npusim.quantization.eras import DEFAULT_ERA, ERAS
+
 if TYPE_CHECKING:
     from npusim.quantization.algorithms import Algorithm
 
+COMMON = DEFAULT_ERA.toolkit
 MmseOption = Annotated[int, typer.Option("--mmse-epoch", help="Rounds of the mmse search.")]
 AlphaOption = Annotated[float, typer.Option("--moving-alpha", help="Weight of moving_average.")]
 WeighsOption = Annotated[
@@ -50,8 +53,8 @@ ToolkitOption = Annotated[
     typer.Option(
         "--toolkit",
         metavar="RELEASE",
-        help="RKNN-Toolkit whose rules count: 1.6.0, 1.7.0, 1.7.1, 1.7.3, 1.7.5, or 1.7 for what "
-        "they have in common.",
+        help=f"RKNN-Toolkit whose rules count: {', '.join(sorted(set(ERAS) - {COMMON}))}, or "
+        f"{COMMON} for what they have in common.",
     ),
 ]
 NoJoinOption = Annotated[

@@ -36,6 +36,8 @@ class Formats:
         Tensor name -> parameters that replace the calculated ones: activations by their name,
         weights by the name of the float constant; of the tensor's own scheme. Biases follow from
         both.
+    given : frozenset of str
+        Activations whose range a cfg file gives: it is not cut in front of a sigmoid.
     era : Era
         Release of the toolkit whose rules count.
     """
@@ -43,6 +45,7 @@ class Formats:
     default: Scheme = Scheme.U8
     layers: Mapping[str, Scheme] = field(default_factory=dict)
     quants: Mapping[str, Quant] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
     era: Era = DEFAULT_ERA
 
     def scheme_of(self, node: Node) -> Scheme:
@@ -50,18 +53,17 @@ class Formats:
         return self.layers.get(node.name, self.default)
 
 
-def apply_scheme(
-    graph: Graph, ranges: Mapping[str, Range], scheme: Scheme, era: Era = DEFAULT_ERA
-) -> Graph:
+def apply_scheme(graph: Graph, ranges: Mapping[str, Range], scheme: Scheme) -> Graph:
     """Return the graph with every activation, weight and bias in one integer scheme."""
-    return apply_formats(graph, ranges, Formats(default=scheme, era=era))
+    return apply_formats(graph, ranges, Formats(default=scheme))
 
 
 def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> Graph:
     """Return the graph with every layer in its number format, converters where formats meet.
 
     A softmax that only movement separates from the outputs computes in float16, and so does that
-    movement (docs/rknn-compat.md section 8). The u8 input of a sigmoid ends at -6.3 and 6.3.
+    movement (docs/rknn-compat.md section 8). The u8 input of a sigmoid ends at -6.3 and 6.3 unless
+    a cfg file gives its range.
 
     Raises
     ------
@@ -80,7 +82,11 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     )
     ranges = {**ranges, **{name: ranges[of] for name, of in sources.items() if of in ranges}}
     clipped = clipped_for_sigmoid(graph, ranges, formats.era)
-    ranges |= {name: ends for name, ends in clipped.items() if schemes[name] is Scheme.U8}
+    ranges |= {
+        name: ends
+        for name, ends in clipped.items()
+        if schemes[name] is Scheme.U8 and sources.get(name, name) not in formats.given
+    }
     for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
         spec = graph.spec(name)
         if not spec.dtype.is_float:

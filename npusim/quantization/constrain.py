@@ -72,13 +72,22 @@ def clipped_for_sigmoid(
 ) -> dict[str, Range]:
     """Return the ranges of the tensors that sigmoids read, cut to -6.3 .. 6.3.
 
-    Only the tensor itself: what a permute in front of the sigmoid reads keeps its range.
+    Only the tensor itself: what a permute in front of the sigmoid reads keeps its range. The input
+    of a swish is not cut, spelled out as ``x * sigmoid(x)`` neither: the toolkit always makes that
+    one layer.
     """
-    producers = graph.producers()
+    producers, users = graph.producers(), graph.consumers()
+    swished = {
+        node.inputs[0]
+        for node in graph.nodes
+        if node.op == "sigmoid"
+        for user in users[node.outputs[0]]
+        if user.op == "mul" and set(user.inputs) == {node.inputs[0], node.outputs[0]}
+    }
     found = {}
     for node in graph.nodes:
         name = node.inputs[0]
-        if node.op != "sigmoid" or name not in ranges:
+        if node.op != "sigmoid" or name not in ranges or name in swished:
             continue
         before = producers.get(name)
         if era.moves_unclipped and before is not None and keeps_codes(before):

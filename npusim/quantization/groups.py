@@ -88,9 +88,10 @@ def named_concats(graph: Graph, names: Collection[str]) -> tuple[str, ...]:
     known |= {node.layer_id: node.name for node in graph.nodes if node.op == "concat"}
     for name in names:
         if name not in known:
+            names_there = ", ".join(sorted(set(known.values())))
             raise ConfigError(
                 f"no concat is called {name!r}",
-                rule=f"concats are {', '.join(sorted(set(known.values()))) or 'not in this model'}",
+                rule=f"the concats are {names_there}" if known else "the model has no concat",
             )
     return tuple(dict.fromkeys(known[name] for name in names))
 

@@ -21,7 +21,7 @@ from npusim.quantization.groups import named_concats
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
-from npusim.quantization.losses import SHOWN, losses
+from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
 from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
 
@@ -142,21 +142,24 @@ class Quantization:
 
         An edited cfg file changes ``formats`` as well.
         """
-        plan, scheme = self.plan, self.plan.scheme
+        plan = self.plan
         if plan.measured is not None:
             ranges, self.notes = dict(plan.measured.ranges), plan.measured.notes
         elif plan.dataset is None and plan.cfg is not None:
-            ranges = ranges_in_cfg(plan.cfg, self.graph, self.source, scheme)
+            ranges = ranges_in_cfg(plan.cfg, self.graph, self.source, self.formats)
+            self.formats = replace(self.formats, given=frozenset(ranges))
             self.notes = (f"ranges from {plan.cfg.name}",)
         else:
             ranges = self._joined(self._calibrated(progress).ranges)
         if plan.cfg is not None:
-            change = edited(plan.cfg, self.graph, self.source, ranges, scheme)
-            self.formats, ranges = replace(change.formats, era=plan.toolkit), change.ranges
+            change = edited(plan.cfg, self.graph, self.source, ranges, self.formats)
+            self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
                 log.warning("%s", note)
+        for text in sigmoid_cuts(self.graph, ranges, self.formats):
+            log.warning("%s", text)
         if plan.write_cfg is not None:
-            slots = records_of(self.graph, self.source, ranges, scheme)
+            slots = records_of(self.graph, self.source, ranges, self.formats)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
         return ranges
 

@@ -1,12 +1,14 @@
-"""What it costs a layer to share a range with others, and how to avoid that."""
+"""What it costs a layer to share a range with others or to be cut, and how to avoid that."""
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import scale_of
 from npusim.ops import keeps_codes
+from npusim.quantization.apply import Formats
+from npusim.quantization.constrain import SIGMOID_REACH, clipped_for_sigmoid
 from npusim.quantization.eras import DEFAULT_ERA, Era
 from npusim.quantization.groups import Group, groups
 from npusim.quantization.schemes import Range, Scheme, parameters
@@ -72,6 +74,58 @@ class Loss:
             f"or keep its parts apart (--no-join {self.concat}, no_join=[{self.concat!r}]), or "
             f"raise these layers to dynamic_fixed_point-i16 ({where})"
         )
+
+
+def sigmoid_remedy(sigmoids: Sequence[str], tensor: str) -> str:
+    """Return how a tensor is spared the cut in front of sigmoids, given by layer id."""
+    return (
+        f"raise {', '.join(sigmoids)} to dynamic_fixed_point-i16, or give the range in a cfg file "
+        f"(--write-cfg, then --hybrid; write_cfg, then cfg), or cut the model at {tensor!r} "
+        f"(outputs=[{tensor!r}]) and compute the sigmoid on the host"
+    )
+
+
+def sigmoid_cuts(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> tuple[str, ...]:
+    """Return a line for every tensor whose cut in front of a sigmoid others feel, worst first.
+
+    What only sigmoids read is not listed: a sigmoid is 0.998 at 6.3.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float graph.
+    ranges : mapping
+        Ranges before the cut.
+    formats : Formats
+        The u8 tensors of u8 sigmoids are cut, except those with given ranges.
+    """
+    users, producers = graph.consumers(), graph.producers()
+    found = []
+    for tensor, (low, high) in clipped_for_sigmoid(graph, ranges, formats.era).items():
+        producer = producers.get(tensor)
+        scheme = formats.default if producer is None else formats.scheme_of(producer)
+        others = [user.layer_id for user in users[tensor] if user.op != "sigmoid"]
+        others += ["the output of the model"] * (tensor in graph.outputs)
+        sigmoids = [
+            user.layer_id
+            for user in users[tensor]
+            if user.op == "sigmoid" and formats.scheme_of(user) is Scheme.U8
+        ]
+        if scheme is not Scheme.U8 or tensor in formats.given or not (others and sigmoids):
+            continue
+        own = ranges[tensor]
+        cut = max(low - own[0], own[1] - high)
+        if cut <= scale_of(parameters((low, high), scheme)):
+            continue
+        layer = producer.layer_id if producer else tensor
+        text = (
+            f"{layer}: its values go {own[0]:.6g} .. {own[1]:.6g} and are cut to {low:.6g} .. "
+            f"{high:.6g} because {', '.join(sigmoids)} reads them (u8 inputs of a sigmoid end at "
+            f"-{SIGMOID_REACH} and {SIGMOID_REACH}), up to {cut:.6g} is lost for "
+            f"{', '.join(others)} as well: {sigmoid_remedy(sigmoids, tensor)}"
+        )
+        found.append((cut, text))
+    return tuple(text for _, text in sorted(found, key=lambda entry: -entry[0]))
 
 
 def losses(

@@ -53,12 +53,13 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
         level=options.optimization_level,
         ranges=ranges,
         toolkit=job.plan.toolkit,
+        no_join=job.apart,
         notes=job.notes,
         targets=options.targets,
     )
     name = file_stem(source)
     cfg = Path(f"{name}.quantization.cfg")
-    records = [slot.record for slot in records_of(job.graph, source, ranges, options.scheme)]
+    records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
     built = _built(job.quantized(ranges, job.formats), model, log)
     suggested = suggestions(job, built.graph, Path(dataset)) if _is_8_bit(options) else {}
     save_hybrid(model, f"{name}.json", f"{name}.data")
@@ -117,6 +118,7 @@ def build_from_files(
         cfg=cfg,
         level=model.level,
         toolkit=model.toolkit,
+        no_join=model.no_join,
     )
     job = Quantization(model.source, plan)
     ranges = job.measure()

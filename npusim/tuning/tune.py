@@ -162,6 +162,8 @@ def _fingerprint(
         "scheme": job.formats.default.value,
         "target": job.graph.target,
         "metric": metric,
+        "toolkit": job.plan.toolkit.toolkit,
+        "no_join": list(job.apart),
     }
 
 
@@ -177,12 +179,13 @@ def _write(tuner: Tuner, best: Point, stem: str) -> None:
         level=tuner.level,
         ranges=ranges,
         toolkit=job.plan.toolkit,
+        no_join=job.apart,
         notes=job.notes,
         targets=(source.target,),
     )
     save_hybrid(model, f"{stem}.json", f"{stem}.data")
     ids = {node.name: node.layer_id for node in job.graph.nodes}
-    records = [slot.record for slot in records_of(job.graph, source, ranges, default)]
+    records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
     write_cfg(
         f"{stem}.quantization.cfg",
         records,

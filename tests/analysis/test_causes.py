@@ -82,6 +82,23 @@ def test_a_clipped_input_of_the_network_is_named_at_its_first_layer():
     assert result.bad[0].layer == rows["r"].layer
 
 
+@pytest.mark.parametrize("at_the_input", [False, True])
+def test_values_cut_in_front_of_a_sigmoid_name_the_rule_and_no_more_data(at_the_input):
+    b = GraphBuilder(seed=1)
+    b.input("x", 1, 4, 6, 6)
+    wide = "x" if at_the_input else b.conv("x", 4, 1, output="c")
+    b.node("sigmoid", [wide], "s")
+    b.node("add", [wide, "x"], "y")
+    x = samples(RNG.standard_normal((1, 4, 6, 6)) * 10)
+    rows, _ = analysed(b.done("y", "s"), x)
+    row = rows["y" if at_the_input else "c"]
+    assert row.verdict == "clipped_range"
+    sigmoid = "n_s_1" if at_the_input else "n_s_2"
+    assert f"a sigmoid reads ({sigmoid}) are cut at -6.3 and 6.3" in row.reason
+    assert f"raise {sigmoid} to dynamic_fixed_point-i16" in row.suggestion
+    assert "calibrate" not in row.suggestion
+
+
 def test_outlier_in_this_sample_and_in_another():
     b = GraphBuilder()
     b.input("x", 1, 4, 40, 40)

@@ -173,6 +173,56 @@ def test_permute_before_a_sigmoid_takes_the_clip_and_1_7_5_takes_it_off():
     assert clipped_for_sigmoid(graph, ranges, era_of("1.7.5")) == {}
 
 
+@pytest.mark.parametrize("no_join", ["n_y", ["n_y"]])
+def test_one_concat_may_be_named_without_a_list(no_join):
+    b = GraphBuilder()
+    x = b.input("x", 1, 2, 2, 2)
+    b.node("relu", [x], "r")
+    graph = b.done(b.node("concat", [x, "r"], "y", AxisAttrs(axis=1)))
+    samples = [("one", {"x": np.full((1, 2, 2, 2), -1, np.float32)})]
+    ready = npusim.quantize(graph, samples, no_join=no_join, engine="npusim")
+    assert "not joined: n_y" in ready.notes[-1]
+
+
+def test_unknown_concat_is_told_which_there_are():
+    graph = before_sigmoid(moved=False)
+    with pytest.raises(ConfigError, match="the model has no concat"):
+        named_concats(graph, ["c"])
+
+
+def swish(*, turned=False, read_twice=False):
+    """conv(x) * sigmoid(conv(x)), far beyond 6.3."""
+    b = GraphBuilder(seed=1)
+    b.conv(b.input("x", 1, 4, 6, 6), 4, 1, output="c")
+    b.node("sigmoid", ["c"], "s")
+    b.node("mul", ["s", "c"] if turned else ["c", "s"], "y")
+    return b.done("y", "s") if read_twice else b.done("y")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("read_twice", [False, True])
+def test_input_of_a_swish_is_not_cut_at_any_level(turned, read_twice):
+    graph = swish(turned=turned, read_twice=read_twice)
+    x = (np.random.default_rng(0).standard_normal((1, 4, 6, 6)) * 10).astype(np.float32)
+    found, steps = {}, {}
+    for level in (0, 3):
+        ready = npusim.quantize(graph, [("x", {"x": x})], engine="npusim", optimization_level=level)
+        program = npusim.compile(ready, optimization_level=level)
+        found[level] = program.run({"x": x}, preprocessed=True)["y"]
+        steps[level] = ready.spec("y").quant.scale
+    assert found[3].max() > 15
+    # apart, the codes of c and of its sigmoid are rounded before they are multiplied
+    assert np.abs(found[0] - found[3]).max() <= 2 * steps[3]
+
+
+def test_only_the_product_with_its_own_sigmoid_is_a_swish():
+    b = GraphBuilder()
+    b.node("sigmoid", [b.input("x", 1, 2, 2, 2)], "s")
+    b.node("mul", [b.input("z", 1, 2, 2, 2), "s"], "gated")
+    ranges = {"x": (-9.0, 9.0), "z": (-9.0, 9.0)}
+    assert clipped_for_sigmoid(b.done("gated"), ranges) == {"x": (-6.3, 6.3)}
+
+
 def steep(scheme="asymmetric_quantized-u8"):
     """conv(40 x) -> sigmoid, quantized with samples of -1 .. 1."""
     b = GraphBuilder()

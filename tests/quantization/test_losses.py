@@ -7,9 +7,10 @@ import pytest
 
 import npusim
 from npusim.ir.attrs import AxisAttrs
+from npusim.quantization.apply import Formats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.eras import era_of
-from npusim.quantization.losses import losses
+from npusim.quantization.losses import losses, sigmoid_cuts
 from npusim.quantization.schemes import Scheme
 from npusim.testing import GraphBuilder
 from tests.quantization.test_constrain import sliced
@@ -94,3 +95,54 @@ def test_many_losses_are_told_by_name(caplog):
         npusim.quantize(graph, samples(), engine="npusim")
     assert len(caplog.messages) == 7
     assert caplog.messages[6] == "3 more layers lose 3 bits or more: n_s6_7, n_s7_8, n_s8_9"
+
+
+def read_by_two(*outputs):
+    """conv -> sigmoid, and the convolution's result, far beyond 6.3, in a sum."""
+    b = GraphBuilder(seed=1)
+    b.conv(b.input("x", 1, 4, 6, 6), 4, 1, output="c")
+    b.node("sigmoid", ["c"], "s")
+    if not outputs:
+        b.node("add", ["c", "x"], "y")
+        outputs = ("y", "s")
+    return b.done(*outputs)
+
+
+def wide():
+    values = np.random.default_rng(0).standard_normal((1, 4, 6, 6)) * 10
+    return [("one", {"x": values.astype(np.float32)})]
+
+
+def built(caplog, graph, **options):
+    with caplog.at_level(logging.WARNING, "npusim"):
+        ready = npusim.quantize(graph, wide(), engine="npusim", **options)
+    return ready, caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("outputs", "reader"), [((), "n_y_3"), (("c", "s"), "the output of the model")]
+)
+def test_cut_of_a_sigmoid_that_others_feel_is_told(caplog, outputs, reader):
+    _, (said,) = built(caplog, read_by_two(*outputs))
+    assert said.startswith("n_c_1: its values go ")
+    for word in ("cut to -6.3 .. 6.3", f"lost for {reader}", "raise n_s_2", "--write-cfg", "'c'"):
+        assert word in said
+
+
+def test_cut_that_only_the_sigmoid_feels_is_not_told(caplog):
+    assert built(caplog, read_by_two("s"))[1] == []
+
+
+def test_raised_sigmoid_as_the_warning_says_leaves_the_range(caplog):
+    ready, said = built(caplog, read_by_two(), layers={"n_s_2": "i16"})
+    assert said == []
+    assert ready.spec("c").quant.scale > 30 / 255
+
+
+def test_cut_of_less_than_a_step_is_not_told():
+    graph = read_by_two()
+    ranges = {"x": (-1.0, 1.0), "c": (-6.3, 6.34), "s": (0.0, 1.0), "y": (-7.0, 7.0)}
+    assert sigmoid_cuts(graph, ranges, Formats()) == ()
+    assert len(sigmoid_cuts(graph, ranges | {"c": (-6.3, 6.4)}, Formats())) == 1
+    assert sigmoid_cuts(graph, ranges | {"c": (-9.0, 9.0)}, Formats(default=Scheme.I8)) == ()
+    assert sigmoid_cuts(graph, ranges | {"c": (-9.0, 9.0)}, Formats(given=frozenset("c"))) == ()

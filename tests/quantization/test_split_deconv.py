@@ -1,6 +1,7 @@
 """Transposed convolutions as release 1.7.3 lowers them."""
 
 import numpy as np
+import pytest
 
 import npusim
 from npusim.ir.attrs import Deconv2dAttrs
@@ -73,3 +74,19 @@ def test_other_sizes_formats_and_releases_keep_one_layer():
         quantized(upscaler(), "1.7"),
     ):
         assert [node.op for node in ready.nodes] == ["deconv2d"]
+
+
+@pytest.mark.parametrize("name", ["n_d_1", "n_d"])
+@pytest.mark.parametrize("followed", [True, False])
+def test_raising_a_split_transposed_convolution_raises_both_halves(name, followed):
+    rng = np.random.default_rng(0)
+    b = GraphBuilder()
+    b.input("x", 1, 4, 6, 6)
+    w = b.constant("w", rng.standard_normal((4, 4, 2, 2)))
+    b.node("deconv2d", ["x", w, b.constant("b", np.zeros(4))], "d", Deconv2dAttrs(stride=(2, 2)))
+    graph = b.done(b.node("relu", ["d"], "y") if followed else "d")
+    samples = [("x", {"x": rng.standard_normal((1, 4, 6, 6)).astype(np.float32)})]
+    ready = npusim.quantize(graph, samples, toolkit="1.7.3", engine="npusim", layers={name: "i16"})
+    halves = [node for node in ready.nodes if node.op in ("deconv2d", "conv2d")]
+    assert [node.op for node in halves] == ["deconv2d", "conv2d"]
+    assert {ready.spec(node.inputs[1]).dtype.value for node in halves} == {"i16"}

@@ -76,3 +76,19 @@ def test_both_steps_of_hybrid_quantization_follow_one_release(new, work, images,
     assert [node.name for node in again._built.nodes] == first
     assert first[0].endswith("_plane")
     assert any("toolkit 1.7.3" in note for note in again._built.notes)
+
+
+def test_both_steps_of_hybrid_quantization_keep_concats_apart(new, head, work, images, capfd):
+    dataset = images(width=8).path
+    joined = build(new, head, dataset)
+    name = next(node.name for node in joined.nodes if node.op == "concat")
+    rknn = new(verbose=False)
+    rknn.config(no_join=[name])
+    assert rknn.load_onnx(head) == 0
+    assert rknn.hybrid_quantization_step1(dataset=dataset) == 0
+    (stem,) = {p.name.removesuffix(".quantization.cfg") for p in work.glob("*.quantization.cfg")}
+    files = (f"{stem}.json", f"{stem}.data", f"{stem}.quantization.cfg")
+    again = new(verbose=False)
+    assert again.hybrid_quantization_step2(*files) == 0, capfd.readouterr().err
+    assert again._built.spec("scores").quant != again._built.spec("y").quant
+    assert f"not joined: {name}" in again._built.notes[-1]

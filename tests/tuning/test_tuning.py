@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+import npusim
 from npusim.errors import ConfigError
-from npusim.ir.attrs import Conv2dAttrs
+from npusim.ir.attrs import AxisAttrs, Conv2dAttrs
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan
 from npusim.quantization.schemes import Scheme
@@ -181,3 +182,15 @@ def test_custom_metric(tmp_path, monkeypatch):
     ):
         with pytest.raises(ConfigError, match=says):
             metric_named(name)
+
+
+def test_state_of_another_release_or_of_joined_concats_is_refused(tmp_path):
+    b = GraphBuilder(seed=1)
+    b.conv(b.input("x", 1, 4, 6, 6), 4, 1, output="c")
+    graph = b.done(b.node("concat", ["c", "x"], "y", AxisAttrs(axis=1)))
+    samples = [("x", {"x": np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 4, 6, 6)})]
+    options = {"state": tmp_path / "state.json", "engine": "npusim", "most": 1}
+    npusim.tune(graph, samples, **options)
+    for other in ({"toolkit": "1.7.3"}, {"no_join": "n_y"}):
+        with pytest.raises(ConfigError, match=r"state\.json"):
+            npusim.tune(graph, samples, **options, **other)

@@ -90,7 +90,8 @@ def resolve_layers(
 ) -> dict[str, Scheme]:
     """Return layer name of ``graph`` -> scheme for layers named in any way.
 
-    A rectifier that alone reads a listed convolution goes with it, unless it is listed itself.
+    A rectifier that alone reads a listed convolution goes with it, unless it is listed itself. A
+    layer that became several with weights (a split transposed convolution) means all of them.
 
     Parameters
     ----------
@@ -124,18 +125,35 @@ def resolve_layers(
         )
     found: dict[str, Scheme] = {}
     said: dict[str, str] = {}
+    parts = _parts(graph, source)
     for name, scheme in wanted.items():
-        node_name = by_name[name]
-        if found.get(node_name, scheme) is not scheme:
-            raise ConfigError(
-                f"{said[node_name]!r} and {name!r} are one layer on the chip and have the "
-                f"schemes {found[node_name].value} and {scheme.value}",
-                rule="fused layers have one scheme",
-                remedy="give both the same, or list one of them",
-            )
-        found[node_name], said[node_name] = scheme, name
+        for node_name in dict.fromkeys((by_name[name], *parts.get(name, ()))):
+            if found.get(node_name, scheme) is not scheme:
+                raise ConfigError(
+                    f"{said[node_name]!r} and {name!r} are one layer on the chip and have the "
+                    f"schemes {found[node_name].value} and {scheme.value}",
+                    rule="fused layers have one scheme",
+                    remedy="give both the same, or list one of them",
+                )
+            found[node_name], said[node_name] = scheme, name
     check_schemes({default, *found.values()})
     return _with_followers(graph, found)
+
+
+def _parts(graph: Graph, source: Graph | None) -> dict[str, list[str]]:
+    """Return names of source layers with weights -> the layers with weights they became."""
+    by_origin: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if op_def(node.op).weighted:
+            for origin in node.origin:
+                by_origin.setdefault(origin, []).append(node)
+    found = {}
+    for node in () if source is None else source.nodes:
+        if op_def(node.op).weighted and node.origin:
+            owners = by_origin.get(node.origin[0], ())
+            names = [owner.name for owner in owners if set(node.origin) <= set(owner.origin)]
+            found[node.name] = found[node.layer_id] = names
+    return found
 
 
 def check_schemes(schemes: set[Scheme]) -> None:

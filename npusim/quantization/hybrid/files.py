@@ -41,6 +41,8 @@ class HybridModel:
         Range of every activation of the optimized graph, joined where tensors share one.
     toolkit : Era
         Release whose rules count.
+    no_join : tuple of str
+        Concats whose parts keep ranges of their own, by name.
     notes : tuple of str
         How the ranges came about.
     targets : tuple of str
@@ -52,6 +54,7 @@ class HybridModel:
     level: int = 3
     ranges: Mapping[str, Range] = field(default_factory=dict)
     toolkit: Era = DEFAULT_ERA
+    no_join: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
 
@@ -74,6 +77,7 @@ def save_hybrid(model: HybridModel, json_path: str | Path, data_path: str | Path
         "optimization_level": model.level,
         "ranges": {name: list(bounds) for name, bounds in model.ranges.items()},
         "toolkit": model.toolkit.toolkit,
+        "no_join": list(model.no_join),
         "notes": list(model.notes),
         "target_platform": list(model.targets),
     }
@@ -113,6 +117,7 @@ def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
             level=int(content["optimization_level"]),
             ranges=ranges,
             toolkit=era_of(content.get("toolkit", DEFAULT_ERA)),
+            no_join=tuple(str(name) for name in content.get("no_join", ())),
             notes=tuple(str(note) for note in content["notes"]),
             targets=tuple(str(name) for name in content["target_platform"]),
         )

@@ -8,7 +8,8 @@ from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ops import op_def
-from npusim.quantization.apply import Formats, apply_scheme, float_ending
+from npusim.quantization.apply import Formats, apply_formats, float_ending
+from npusim.quantization.constrain import clipped_for_sigmoid
 from npusim.quantization.hybrid.cfg import HybridConfig, Record, read_cfg
 from npusim.quantization.hybrid.choice import layer_names, resolve_layers
 from npusim.quantization.schemes import Range, Scheme
@@ -24,14 +25,20 @@ class Slot:
     tensor: str
     node: str
 
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Return the range in the record."""
+        return self.record.minimum, self.record.maximum
+
 
 def records_of(
-    graph: Graph, source: Graph, ranges: Mapping[str, Range], scheme: Scheme
+    graph: Graph, source: Graph, ranges: Mapping[str, Range], formats: Formats
 ) -> list[Slot]:
-    """Return the records of a network in one scheme, in execution order.
+    """Return the records of a network in its default scheme, in execution order.
 
     Layers that are fused keep records of their own, with the parameters of what they became part
-    of. Graph inputs are layers called like the input.
+    of. Graph inputs are layers called like the input. The u8 input of a sigmoid has the range it
+    gets, cut to -6.3 .. 6.3: whoever changes it in the file sees what it was.
 
     Parameters
     ----------
@@ -41,10 +48,14 @@ def records_of(
         Before them.
     ranges : mapping
         Range of every activation, joined where tensors share one.
-    scheme : Scheme
-        An integer scheme.
+    formats : Formats
+        Default scheme (an integer one), release and given ranges; the rest does not count.
     """
-    ready = apply_scheme(graph, ranges, scheme)
+    scheme = formats.default
+    if scheme is Scheme.U8:
+        cut = clipped_for_sigmoid(graph, ranges, formats.era)
+        ranges = {**ranges, **{k: ends for k, ends in cut.items() if k not in formats.given}}
+    ready = apply_formats(graph, ranges, replace(formats, layers={}, quants={}))
     stays_float = float_ending(graph)
     ops = {node.layer_id: node.op for node in source.nodes}
     slots: list[Slot] = []
@@ -112,7 +123,7 @@ def edited(
     graph: Graph,
     source: Graph,
     ranges: Mapping[str, Range],
-    scheme: Scheme,
+    formats: Formats,
 ) -> Edited:
     """Read a cfg file and return formats and ranges for the network it belongs to.
 
@@ -126,8 +137,8 @@ def edited(
         Naming file and line: unknown layers, formats that do not go together, contradicting
         records.
     """
-    config = read_cfg(path)
-    slots = records_of(graph, source, ranges, scheme)
+    config, scheme = read_cfg(path), formats.default
+    slots = records_of(graph, source, ranges, formats)
     by_key: dict[Key, Slot] = {(s.record.layer_id, s.record.part): s for s in slots}
     _refuse_unknown(config, by_key)
     if config.layers is None:
@@ -139,7 +150,7 @@ def edited(
             resolved = resolve_layers(config.layers, graph, source, default=scheme)
         except ConfigError as error:
             raise _at_line(error, config, str(path)) from None
-    result = Edited(Formats(default=scheme, layers=resolved), dict(ranges), list(config.notes))
+    result = Edited(replace(formats, layers=resolved), dict(ranges), list(config.notes))
     result.notes += [
         f"layer {name}: float32 runs as float16, the chip's only floating point type"
         for name in config.float32
@@ -149,7 +160,7 @@ def edited(
 
 
 def ranges_in_cfg(
-    path: str | Path, graph: Graph, source: Graph, scheme: Scheme
+    path: str | Path, graph: Graph, source: Graph, formats: Formats
 ) -> dict[str, Range]:
     """Return the ranges that a cfg file holds, to quantize without calibration.
 
@@ -162,7 +173,7 @@ def ranges_in_cfg(
     names = (*graph.inputs, *(out for node in graph.nodes for out in node.outputs))
     found: dict[str, Range] = dict.fromkeys(names, (0.0, 0.0))
     missing = []
-    for slot in records_of(graph, source, found, scheme):
+    for slot in records_of(graph, source, found, formats):
         if slot.tensor not in found or slot.record.scheme is None:
             continue
         record = config.records.get((slot.record.layer_id, slot.record.part))
@@ -236,6 +247,7 @@ def _take_numbers(
 ) -> None:
     decided: dict[str, Record] = {}
     quants: dict[str, Quant] = {}
+    bounded: set[str] = set()
     for slot, record in _changed(config, by_key):
         if slot.record.bias_type:
             if not record.bias_type:
@@ -261,17 +273,24 @@ def _take_numbers(
                 where=record.where,
                 remedy="change one of them, or both alike",
             )
-        if record.minimum is not None and record.maximum is not None:
+        bounds = record.minimum, record.maximum
+        if record.minimum is not None and record.maximum is not None and bounds != slot.bounds:
             if record.minimum > record.maximum:
                 raise ConfigError(
                     f"{record.key}: min_value {record.minimum} is above max_value {record.maximum}",
                     where=record.where,
                 )
             result.ranges[slot.tensor] = record.minimum, record.maximum
+            bounded.add(slot.tensor)
         layer_scheme = result.formats.layers.get(slot.node, result.formats.default)
-        if record.scheme is layer_scheme and (given := _given_quant(record, slot.record)):
-            quants[slot.tensor] = given
-    result.formats = replace(result.formats, quants=quants)
+        if record.scheme is layer_scheme and (own := _given_quant(record, slot.record)):
+            quants[slot.tensor] = own
+            if slot.tensor in result.formats.given:  # all from this file: which one was edited?
+                result.notes.append(
+                    f"{record.where}: {record.key}: scale, zero_point or fl do not follow from "
+                    "min_value and max_value; they count, without them the range would"
+                )
+    result.formats = replace(result.formats, quants=quants, given=result.formats.given | bounded)
 
 
 def _changed(config: HybridConfig, by_key: Mapping[Key, Slot]) -> Iterator[tuple[Slot, Record]]:
