@@ -118,7 +118,7 @@ class LayerView:
             constants=constants,
         )
         feeds = {
-            name: np.ascontiguousarray(self.values[name], specs[name].dtype.numpy)
+            name: np.asarray(self.values[name], specs[name].dtype.numpy, order="C")
             if float_inputs and name in self.values
             else _real(value, graph.spec(name))
             for name, value in zip(self.feeds, self.inputs, strict=True)
@@ -141,5 +141,6 @@ def _is_real(spec: TensorSpec) -> bool:
 
 
 def _real(value: Array, spec: TensorSpec) -> Array:
-    """Return real values of a stored array; indices stay integers."""
-    return np.ascontiguousarray(dequantize(value, spec.quant) if _is_real(spec) else value)
+    """Return real values of a stored array, whatever its rank; indices stay integers."""
+    # np.ascontiguousarray would give an array without axes one
+    return np.asarray(dequantize(value, spec.quant) if _is_real(spec) else value, order="C")

@@ -16,7 +16,7 @@ from npusim.ops import op_def
 
 def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
     """Store a converted constant under a name of its own; the float one goes when unused."""
-    array = np.ascontiguousarray(value).reshape(value.shape)
+    array = np.asarray(value, order="C")
     dtype = DType.of(array.dtype)
     new = fresh(graph, f"{name}.{dtype.value}")
     graph.tensors[new] = replace(graph.spec(name), name=new, dtype=dtype, quant=quant)

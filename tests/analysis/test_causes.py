@@ -9,7 +9,8 @@ import pytest
 import npusim
 from npusim.analysis.analyze import analyze
 from npusim.errors import ConfigError, InputError
-from npusim.ir.attrs import AxisAttrs, ClipAttrs, Conv2dAttrs
+from npusim.ir.attrs import AxisAttrs, ClipAttrs, Conv2dAttrs, EltwiseAttrs
+from npusim.ir.dtypes import DType
 from npusim.testing import GraphBuilder
 
 RNG = np.random.default_rng(5)
@@ -292,3 +293,18 @@ def test_other_sample_shapes_are_refused():
     assert spec.shape != graph.spec("x").shape
     with pytest.raises(InputError, match=r"\(1, 8, 12, 12\)"):
         analyze(graph, program, {"x": np.zeros(spec.shape, np.float32)})
+
+
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16", "f16"])
+def test_a_constant_without_axes_may_have_several_readers(scheme):
+    net = GraphBuilder(DType.F32)
+    x = net.input("x", 1, 4, 6, 6)
+    two = net.constant("two", np.float32(2))
+    left = net.node("sub", [two, x], attrs=EltwiseAttrs())
+    right = net.node("div", [two, net.node("exp", [x])], attrs=EltwiseAttrs())
+    net.node("add", [left, right], "y", attrs=EltwiseAttrs())
+    graph = net.done()
+    assert graph.spec("two").shape == ()
+    x = samples(np.random.default_rng(0).standard_normal((1, 4, 6, 6)))
+    rows, _ = analysed(graph, x, scheme=scheme)
+    assert {"y"} <= set(rows)

@@ -192,7 +192,7 @@ class TfliteContext:
             if not isinstance(stated, Affine):
                 raise UnsupportedForm(f"constant {name!r} has one scale per channel")
             quant = stated
-        return self.builder.add_constant(self.unused(name), np.ascontiguousarray(value), quant)
+        return self.builder.add_constant(self.unused(name), np.asarray(value, order="C"), quant)
 
     def unused(self, base: str) -> str:
         """Return a tensor name that the graph does not have yet."""
