@@ -62,6 +62,7 @@ def test_shape_without_batch() -> None:
         assert load(path, input_shapes=[(3, 48, 192)]).spec("x").shape == (1, 3, 48, 192)
 
 
-def test_other_formats_name_the_onnx_route() -> None:
+def test_other_formats_name_the_onnx_route(tmp_path) -> None:
+    (tmp_path / "model.pb").write_bytes(b"graph")
     with pytest.raises(ModelImportError, match=r"TensorFlow models are not imported[\s\S]*ONNX"):
-        load("model.pb")
+        load(tmp_path / "model.pb")

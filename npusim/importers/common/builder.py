@@ -105,7 +105,8 @@ def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) ->
             )
         if path.exists():
             return
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = [entry.name for entry in beside if entry.is_file()]
     except OSError as error:
         raise ModelImportError(f"cannot be read: {error.strerror}", where=str(path)) from error
     raise ModelImportError(
