@@ -1,6 +1,5 @@
 """``npusim quantize``."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,18 +66,9 @@ def command(
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)
     if given:
-        _refuse_calibration(
-            {
-                "--hybrid": hybrid,
-                "--write-cfg": write_cfg,
-                "--equalize": equalize,
-                "--bias-correction": bias_correction,
-                "--no-join": no_join,
-                "--toolkit": toolkit != DEFAULT_ERA.toolkit,
-                "--algorithm": algorithm != "normal",
-                "--dataset": dataset,
-            }
-        )
+        _refuse_calibration(hybrid, write_cfg, equalize, bias_correction, no_join, dataset)
+        if toolkit != DEFAULT_ERA.toolkit or algorithm != "normal":
+            _refuse_calibration(toolkit, algorithm)
     ready = common.quantized(
         graph,
         scheme if given else scheme or "u8",
@@ -101,13 +91,14 @@ def command(
     _print(ready, output, kept, shown=shown, as_json=as_json)
 
 
-def _refuse_calibration(given: Mapping[str, object]) -> None:
-    """Refuse what only a calibration can follow; ``given`` is option -> whether or what."""
-    if useless := [name for name, value in given.items() if value]:
+def _refuse_calibration(*options: object) -> None:
+    """Refuse what only a calibration can follow."""
+    if any(options):
         raise ConfigError(
             "the model is already quantized: there is nothing to calibrate",
-            where=" ".join(useless),
-            rule="it is stored with its own parameters",
+            where=" ".join(str(option) for option in options if option),
+            rule="it is stored with its own parameters: --dataset, --algorithm, --toolkit, "
+            "--no-join, --hybrid, --write-cfg, --equalize and --bias-correction go with float models",
             remedy="leave these options out, or give the float model",
         )
 

@@ -114,6 +114,10 @@ def command(
             report=lambda step: _tell(step, shown),
             say=shown.print,
         )
+    _finish(found, stem, shown, as_json=as_json)
+
+
+def _finish(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> None:
     _report(found, stem, shown, as_json=as_json)
     if found.interrupted:
         raise typer.Exit(INTERRUPTED)
