@@ -98,7 +98,7 @@ def _refuse_calibration(*options: object) -> None:
             "the model is already quantized: there is nothing to calibrate",
             where=" ".join(str(option) for option in options if option),
             rule="it is stored with its own parameters: --dataset, --algorithm, --toolkit, "
-            "--no-join, --hybrid, --write-cfg, --equalize and --bias-correction go with float models",
+            "--no-join, --hybrid, --write-cfg, --equalize, --bias-correction are for float models",
             remedy="leave these options out, or give the float model",
         )
 

@@ -131,7 +131,11 @@ def test_the_bundled_classifier(tmp_path, form):
     graph = lower(npusim.float16(graph))
     (feeds,) = samples(assets.INPUT_NAME, assets.INPUT_SHAPE, 1)
     results = compare_layers(graph, ort_values(onnx.load(path), feeds))
-    assert_close_layers(results, steps=KINKS)
+    # a constant sum joins the convolution before it: one rounding, where the model has two
+    joined = [r for r in results if r.node.op == "conv2d" and "Add" in r.node.name]
+    assert_close_layers([r for r in results if r not in joined], steps=KINKS)
+    assert 0 < len(joined) < 40
+    assert max(r.steps for r in joined) <= 4
     assert len(results) > 150
     assert not any(isinstance(graph.spec(n.outputs[0]).quant, Float)
                    for n in graph.nodes if n.op == "conv2d")  # fmt: skip
