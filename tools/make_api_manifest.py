@@ -188,6 +188,7 @@ def json_keys() -> dict[str, list[str]]:
             "info of a stored model": ("m.rknn",),
             "info of an unsupported model": ("odd.onnx",),
             "ops": (),
+            "explain": (),
             "warmup": (),
             "conformance": (str(GOLDEN), "perf.csv"),
         }.items():

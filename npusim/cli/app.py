@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Measure accuracy on a labelled set, float beside quantized.",
     "info": "Show what a model holds and what of it is unsupported.",
     "ops": "List supported operators, their engines and constraints.",
+    "explain": "Explain a warning by the code it ends in.",
     "warmup": "Compile every kernel now, so that later starts do not wait.",
     "conformance": "Replay recorded golden vectors.",
 }

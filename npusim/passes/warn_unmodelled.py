@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
+from npusim.explain import see
 from npusim.ir.attrs import Conv2dAttrs, LrnAttrs, MatmulAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
@@ -17,72 +19,117 @@ log = logging.getLogger(__name__)
 WIDEST_DILATED_ON_SHADER = 5  # columns of a u8 depthwise kernel
 
 
-def _transposed_matmul(node: Node, ifm: TensorSpec, graph: Graph) -> str:
+class Remark(NamedTuple):
+    """What is odd about a layer.
+
+    Attributes
+    ----------
+    code : str
+        Page of ``npusim.explain``, which says what npusim computes instead.
+    text : str
+        What the chip does and what may be done about it, in a line.
+    """
+
+    code: str
+    text: str
+
+
+def _transposed_matmul(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     if not isinstance(node.attrs, MatmulAttrs) or not node.attrs.transpose_b:
-        return ""
+        return None
     if ifm.dtype is DType.I16:
-        return "the chip's kernel for a transposed second operand misreads groups of eight elements"
+        return Remark(
+            "matmul-transposed-i16",
+            "the chip's kernel for a transposed second operand misreads groups of eight elements, "
+            "npusim computes the true product; transpose the constant yourself, or use u8 or i8",
+        )
     *_, columns, inner = graph.spec(node.inputs[1]).shape
     if counts_last_product_again(node.attrs, (inner, columns)):
-        return (
+        return Remark(
+            "matmul-last-product",
             f"the chip's kernel for a transposed second operand adds the last of {inner} products "
-            "five times; pad to a multiple of 8"
+            "five times, and so does npusim; pad to a multiple of 8",
         )
-    return ""
+    return None
 
 
-def _lrn(node: Node, ifm: TensorSpec, graph: Graph) -> str:
+def _lrn(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     if not isinstance(node.attrs, LrnAttrs):
-        return ""
+        return None
     if node.attrs.size in (2, 4):
-        return "the chip stores zeros for windows of 2 and 4 channels"
+        return Remark(
+            "lrn-zeros",
+            "the chip stores zeros for windows of 2 and 4 channels, npusim the true values; "
+            "use 3 or 5",
+        )
     if ifm.dtype is DType.I8 and node.engine is Engine.SHADER:
-        return "the chip's i8 kernel for more than 5 channels stores wrong values"
-    return ""
+        return Remark(
+            "lrn-i8",
+            "the chip's i8 kernel for more than 5 channels stores wrong values, npusim the true "
+            "ones; use u8 or i16 for this layer",
+        )
+    return None
 
 
-def _prelu(node: Node, ifm: TensorSpec, graph: Graph) -> str:
+def _prelu(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     if node.op == "prelu" and ifm.dtype in (DType.I8, DType.I16):
-        return "the chip's driver has no i8 or i16 kernel for it"
-    return ""
+        return Remark(
+            "prelu-fixed-point",
+            "the chip's driver has no i8 or i16 kernel for it, npusim computes what one would; "
+            "use u8 or f16 for this layer",
+        )
+    return None
 
 
-def _layer_norm(node: Node, ifm: TensorSpec, graph: Graph) -> str:
+def _layer_norm(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     if node.op == "layer_norm" and ifm.dtype is DType.I8:
-        return "the chip's i8 kernel stores 0 wherever the codes of a row add up to less than 0"
-    return ""
+        return Remark(
+            "layer-norm-i8",
+            "the chip's i8 kernel stores 0 wherever the codes of a row add up to less than 0, and "
+            "so does npusim; use u8 or i16 for this layer",
+        )
+    return None
 
 
-def _fine_table(node: Node, ifm: TensorSpec, graph: Graph) -> str:
+def _fine_table(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     if (
         node.engine is Engine.TP
         and op_def(node.op).tp_table is TpTable.LOOKUP
         and isinstance(ifm.quant, DynamicFixedPoint)
         and ifm.quant.fl > FINEST_OF_TABLES
     ):
-        return f"the chip's table is wrong for inputs of more than {FINEST_OF_TABLES} fraction bits"
-    return ""
+        return Remark(
+            "table-too-fine",
+            f"the chip's table is wrong for inputs of more than {FINEST_OF_TABLES} fraction bits, "
+            "npusim computes the true values; give the input a wider range",
+        )
+    return None
 
 
-def _wide_dilated_depthwise(node: Node, ifm: TensorSpec, graph: Graph) -> str:
+def _wide_dilated_depthwise(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     attrs = node.attrs
     if not isinstance(attrs, Conv2dAttrs) or not 1 < attrs.group == ifm.shape[1]:
-        return ""
+        return None
     kernel = graph.spec(node.inputs[1]).shape[2:]
     if not spans_too_far(attrs, kernel):
-        return ""
+        return None
     if node.engine is Engine.NN:
-        return (
+        return Remark(
+            "depthwise-wide-dilation",
             f"the chip's driver stores garbage for a depthwise {kernel[0]}x{kernel[1]} kernel with "
             f"dilation {attrs.dilation[0]}x{attrs.dilation[1]}, which spans more than 11 pixels; "
-            "use a smaller dilation, or i8 or i16"
+            "npusim computes the true values; use a smaller dilation, or i8 or i16",
         )
     if ifm.dtype is DType.U8 and kernel[1] > WIDEST_DILATED_ON_SHADER:
-        return "the chip's u8 kernel for dilated kernels of 6 columns or more stores wrong values"
-    return ""
+        return Remark(
+            "depthwise-wide-dilation",
+            "the chip's u8 kernel for dilated kernels of 6 columns or more stores wrong values, "
+            "npusim the true ones; use a smaller dilation or kernel, or i8 or i16",
+        )
+    return None
 
 
-UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], str], ...] = (
+UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
     _lrn,
@@ -100,12 +147,13 @@ def warn_unmodelled(graph: Graph) -> Graph:
     for node in graph.nodes:
         ifm = graph.spec(node.inputs[0])
         for check in UNMODELLED:
-            if why := check(node, ifm, graph):
+            if remark := check(node, ifm, graph):
                 log.warning(
-                    "layer %r (%s, %s): %s (docs/fidelity.md section 3 says what npusim does)",
+                    "layer %r (%s, %s): %s %s",
                     node.name,
                     node.op,
                     ifm.dtype.value,
-                    why,
+                    remark.text,
+                    see(remark.code),
                 )
     return graph

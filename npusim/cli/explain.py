@@ -1,0 +1,36 @@
+"""``npusim explain``."""
+
+from typing import Annotated
+
+import typer
+from rich.markdown import Markdown
+from rich.table import Table
+
+from npusim import explain
+from npusim.cli import common
+
+NAME = "explain"
+
+
+def command(
+    code: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="The code a warning ends in.")
+    ] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Print the page of a warning's code, or list all codes."""
+    chosen = (code,) if code else explain.codes()
+    if as_json:
+        common.print_json(
+            [{"code": c, "title": explain.title(c), "page": explain.page(c)} for c in chosen]
+        )
+        return
+    if code:
+        common.console().print(Markdown(explain.page(code)))
+        return
+    table = Table(title="warnings explained")
+    table.add_column("code", no_wrap=True)
+    table.add_column("title", overflow="fold")
+    for each in chosen:
+        table.add_row(each, explain.title(each))
+    common.console().print(table)
