@@ -20,6 +20,7 @@ offset bytes content
 The file ends with the data: a longer or shorter one is refused.
 """
 
+import base64
 import hashlib
 import json
 import mmap
@@ -37,13 +38,15 @@ from npusim.errors import ContainerError, GraphError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph, Node, Preprocess, Source, prune
+from npusim.ir.graph import Graph, HostLayer, Node, Preprocess, Source, Tail, prune
 from npusim.ir.tensor import TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 
 MAGIC = b"NPUSIM\x00\x01"
-VERSION = 2  # 2: placed nodes have a form; passes.pipeline.upgraded adds it to older graphs
+VERSION = 3
+"""2: placed nodes have a form; passes.pipeline.upgraded adds it to older graphs. 3: host layers;
+files without them are written as version 2."""
 ALIGNMENT = 64
 SUFFIXES = (".rknn", ".npusim")
 MAX_TENSOR_ELEMENTS = 1 << 28
@@ -108,7 +111,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
                     data_digest.update(part)
                     written += len(part)
             file.seek(0)
-            head = (MAGIC, VERSION, 0, len(text), end)
+            head = (MAGIC, VERSION if graph.tail else VERSION - 1, 0, len(text), end)
             file.write(_HEAD.pack(*head, hashlib.sha256(text).digest(), data_digest.digest()))
     except OSError as error:
         raise ContainerError(
@@ -248,7 +251,8 @@ def _places_json(places: Mapping[str, _Place]) -> dict[str, Any]:
 
 def graph_json(graph: Graph) -> dict[str, Any]:
     """Return a graph without its constants as JSON."""
-    return {
+    tail = {} if graph.tail is None else {"tail": _tail_json(graph.tail)}
+    return tail | {
         "name": graph.name,
         "inputs": encode(graph.inputs),
         "outputs": encode(graph.outputs),
@@ -285,4 +289,23 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
         target=str(data["target"]),
         batch=batch,
         notes=tuple(str(note) for note in data["notes"]),
+        tail=_tail_from_json(data["tail"]) if "tail" in data else None,
+    )
+
+
+def _tail_json(tail: Tail) -> dict[str, Any]:
+    return {
+        "model": base64.b64encode(tail.model).decode(),
+        "inputs": encode(tail.inputs),
+        "results": encode(tail.results),
+        "layers": encode(tail.layers),
+    }
+
+
+def _tail_from_json(data: Mapping[str, Any]) -> Tail:
+    return Tail(
+        model=base64.b64decode(data["model"], validate=True),
+        inputs=tuple(str(name) for name in data["inputs"]),
+        results=tuple(str(name) for name in data["results"]),
+        layers=tuple(decode(HostLayer, item) for item in data["layers"]),
     )

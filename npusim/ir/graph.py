@@ -154,12 +154,48 @@ class Source:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLayer:
+    """What the CPU does behind the NPU part: a layer's name, operator and tensors, as in ``Tail``."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """The end of a network that no engine runs: an ONNX model on real numbers, run by the CPU.
+
+    It reads outputs of the NPU part after they became real numbers, and graph inputs as they are
+    after mean and std. Quantization, placement and prices see nothing of it.
+
+    Attributes
+    ----------
+    model : bytes
+        Serialized ONNX model; what the CPU knows of its own is in ``npusim.host``.
+    inputs : tuple of str
+        Outputs of the NPU part and graph inputs.
+    results : tuple of str
+        Results of the whole network in order: outputs of the model and of the NPU part.
+    layers : tuple of HostLayer
+        The model's operators, for reports.
+    """
+
+    model: bytes
+    inputs: tuple[str, ...]
+    results: tuple[str, ...]
+    layers: tuple[HostLayer, ...]
+
+
 @dataclass(slots=True, kw_only=True)
 class Graph:
     """A network in execution order. Passes take one and return a new one.
 
     Every tensor name used by a node is a key of ``tensors``; weights and other known values are
-    also in ``constants``. ``nodes`` are in topological order.
+    also in ``constants``. ``nodes`` are in topological order. ``outputs`` are those of the NPU;
+    ``results`` are the network's.
     """
 
     name: str
@@ -173,6 +209,12 @@ class Graph:
     target: str = "rk1808"
     batch: int = 1
     notes: tuple[str, ...] = ()
+    tail: Tail | None = None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Return the names of what a run gives, in order: the outputs, or what the tail makes."""
+        return self.outputs if self.tail is None else self.tail.results
 
     def copy(self, **changes: object) -> "Graph":
         """Return a graph with its own dictionaries (arrays are shared) and the given changes."""

@@ -98,6 +98,7 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
     missing = [name for name in graph.outputs if name not in known]
     if missing:
         raise GraphError(f"outputs {missing} are written by nothing", where=graph.name)
+    _verify_tail(graph)
     for name, spec in graph.tensors.items():
         if spec.name != name:
             raise GraphError(f"tensor {name!r} has a spec called {spec.name!r}", where=graph.name)
@@ -112,6 +113,31 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
             _verify_bias(node, graph)
     if stage == "lowered":
         _verify_placed(graph)
+
+
+def _verify_tail(graph: Graph) -> None:
+    """Check that what the CPU reads is there, and that every result is made once."""
+    tail = graph.tail
+    if tail is None:
+        return
+    given = {*graph.outputs, *graph.inputs}
+    if lost := [name for name in tail.inputs if name not in given]:
+        raise GraphError(
+            f"the host layers read {lost}",
+            where=graph.name,
+            rule="they read outputs of the NPU part and graph inputs",
+        )
+    known = set(tail.inputs)
+    for layer in tail.layers:
+        known.update(layer.outputs)
+    if lost := [name for name in tail.results if name not in known and name not in graph.outputs]:
+        raise GraphError(f"results {lost} are written by nothing", where=graph.name)
+    if not tail.results or len(set(tail.results)) != len(tail.results):
+        raise GraphError(
+            f"the results are {list(tail.results)}",
+            where=graph.name,
+            rule="at least one, all different",
+        )
 
 
 def _verify_float(graph: Graph) -> None:

@@ -128,7 +128,7 @@ class Simulation:
                 f"{self.estimate.total_time_us:.0f} us (see eval_perf)"
             )
         self._calls += 1
-        result = self._calls, [found[name] for name in self.graph.outputs]
+        result = self._calls, [found[name] for name in self.graph.results]
         previous, self._last = self._last, result
         return previous if self._async_mode and previous else result
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.host.runner import network_results
 from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float
 from npusim.runtime.binding import Step, bind
@@ -91,7 +92,7 @@ class Program:
         Returns
         -------
         dict
-            Output name -> float32 array (dequantized).
+            Result name -> float32 array (dequantized, or what a host layer makes of such arrays).
 
         Raises
         ------
@@ -107,14 +108,18 @@ class Program:
             self.run_stored({n: v[i] for n, v in stored.items()}, observe=observe)
             for i in range(self.graph.batch)
         ]
-        return {
-            name: np.concatenate(
-                [dequantize(b[name], self.graph.spec(name).quant) for b in batches]
-            )
-            if self.graph.batch > 1
-            else dequantize(batches[0][name], self.graph.spec(name).quant)
-            for name in self.graph.outputs
-        }
+        results = [self._results(batch, feeds) for batch in batches]
+        if self.graph.batch == 1:
+            return results[0]
+        return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+
+    def _results(
+        self, outputs: Mapping[str, Array], inputs: Mapping[str, Array]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the real results of one sample: the outputs, or what host layers make of them."""
+        real = {name: dequantize(v, self.graph.spec(name).quant) for name, v in outputs.items()}
+        found = network_results(self.graph, real, inputs)
+        return {name: value.astype(np.float32, copy=False) for name, value in found.items()}
 
     def run_stored(
         self, feeds: Mapping[str, Array], *, observe: Observe | None = None

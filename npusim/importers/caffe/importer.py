@@ -8,6 +8,7 @@ from typing import Any
 from npusim.errors import ModelImportError
 from npusim.importers.caffe import (
     ops_conv,
+    ops_host,
     ops_join,
     ops_norm,
     ops_pool,
@@ -27,7 +28,7 @@ from npusim.importers.common.two_files import WEIGHTS_FOUND, beside, two_files, 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 
-FAMILIES = (ops_conv, ops_join, ops_norm, ops_pool, ops_resize, ops_shape, ops_unary)
+FAMILIES = (ops_conv, ops_host, ops_join, ops_norm, ops_pool, ops_resize, ops_shape, ops_unary)
 """Importing them registers the converters."""
 
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None

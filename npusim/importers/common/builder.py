@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
+from npusim.host.tail import OPSET, HostNode, tail_of
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph, Node, Source, prune, rename_inputs
+from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import Shape, TensorSpec
 from npusim.ir.verify import verify
@@ -164,6 +165,10 @@ class GraphBuilder:
     ----------
     stored : dict
         Float constants -> the integers they stand for; also for constants made from such ones.
+    host : list of HostNode
+        What the CPU runs behind the NPU part (``npusim.host``).
+    host_opset : int
+        ONNX operator set of host nodes without a domain.
     """
 
     where: str
@@ -174,6 +179,12 @@ class GraphBuilder:
     layer_names: set[str] = field(default_factory=set)
     elements: int = 0
     constant_elements: int = 0
+    host: list[HostNode] = field(default_factory=list)
+    host_opset: int = OPSET
+
+    def host_layer_of(self, name: str) -> str:
+        """Return the host layer that gives a tensor; empty when none does."""
+        return next((node.name for node in self.host if name in node.outputs), "")
 
     def _add_spec(self, spec: TensorSpec, what: str) -> None:
         if spec.name in self.tensors:
@@ -327,16 +338,22 @@ class GraphBuilder:
             renames.get(key, key): replace(spec, name=renames.get(key, key))
             for key, spec in self.tensors.items()
         }
+        tail = self._tail(name, outputs, tensors, renames)
+        ends = list(outputs)
+        if tail is not None:
+            ends = [end for end in outputs if end in tensors]
+            ends += [end for end in tail.inputs if end not in (*ends, *inputs)]
         graph = prune(
             Graph(
                 name=name,
                 nodes=tuple(nodes),
                 inputs=tuple(inputs),
-                outputs=tuple(outputs),
+                outputs=tuple(ends),
                 tensors=tensors,
                 constants=dict(self.constants),
                 source=source,
                 notes=tuple(notes),
+                tail=tail,
             )
         )
         graph = prune(rewrite(graph))
@@ -344,3 +361,22 @@ class GraphBuilder:
         graph = graph.copy(nodes=tuple(replace(n, uid=last - i) for i, n in enumerate(graph.nodes)))
         verify(graph)
         return graph
+
+    def _tail(
+        self,
+        name: str,
+        outputs: Sequence[str],
+        tensors: Mapping[str, TensorSpec],
+        renames: Mapping[str, str],
+    ) -> Tail | None:
+        """Return what the CPU runs for these outputs; None when the NPU gives them all."""
+        made = {out for node in self.host for out in node.outputs}
+        if not made.intersection(outputs):
+            return None
+        nodes = [
+            replace(node, inputs=tuple(renames.get(n, n) for n in node.inputs))
+            for node in self.host
+        ]
+        return tail_of(
+            nodes, tensors, self.constants, outputs, name=name, opset=self.host_opset
+        )

@@ -4,7 +4,7 @@ Caffe and Darknet describe a network as a list of layers on N, C, H, W blobs. Th
 ``SourceLayer`` and a ``LayerContext``; everything that is known before a run is folded here.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
+from npusim.host.tail import HostNode
 from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm, check_elements
 from npusim.importers.common.known import folded
 from npusim.ir.attrs import (
@@ -187,6 +188,7 @@ class LayerContext:
         output, outputs : optional
             Default: the layer's first output, or a new tensor when ``part`` is given.
         """
+        self.refuse_behind_host(inputs)
         first = output or (layer.outputs[0] if layer.outputs else layer.name)
         outs = tuple(outputs or ([self.unused(f"{first}/{part}")] if part else [first]))
         known = [self.values[name] for name in inputs if name in self.values]
@@ -208,6 +210,36 @@ class LayerContext:
             dtype=dtype,
         )
         return outs[0]
+
+    def host(
+        self,
+        layer: SourceLayer,
+        op: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attrs: Mapping[str, Any],
+    ) -> None:
+        """Append an operator of the CPU (``npusim.host.operators``); only such may read it."""
+        self.refuse_behind_host(inputs)
+        self.builder.host.append(
+            HostNode(
+                name=layer.layer,
+                op=op,
+                inputs=tuple(self.operand(name) for name in inputs),
+                outputs=tuple(outputs),
+                attrs=attrs,
+            )
+        )
+
+    def refuse_behind_host(self, names: Iterable[str]) -> None:
+        """Refuse a layer that reads what the CPU makes: nothing comes back to the NPU."""
+        for name in names:
+            if before := self.builder.host_layer_of(name):
+                raise UnsupportedForm(
+                    f"it reads {name!r}, which {before!r} makes on the CPU",
+                    f"end the network there with outputs=[{name!r}] and go on with a network of "
+                    "its own",
+                )
 
     def chain(
         self, layer: SourceLayer, source: str, steps: Iterable[Step], *, output: str = ""
@@ -312,6 +344,8 @@ class LayerContext:
         renames: dict[str, str] = {}
         fixed = set(inputs) | set(outputs)
         for name in outputs:
+            if self.builder.host_layer_of(name):
+                continue
             source = self.operand(name)
             if source == name:
                 continue
