@@ -197,6 +197,7 @@ class Estimate:
             "total_time_us": round(self.total_time_us, 3),
             "copy_time_us": round(self.copy_time_us, 3),
             "frames_per_s": round(self.frames_per_s, 3),
+            "host_layers": list(self.source.host_layers),
             "by_engine_us": {k: round(v, 3) for k, v in self.by_engine().items()},
             "by_op_us": {k: round(v, 3) for k, v in self.by_op().items()},
             "memory": self.memory.to_dict(),

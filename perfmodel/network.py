@@ -66,7 +66,10 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """Layers in execution order with the shape and type of every activation."""
+    """Layers in execution order with the shape and type of every activation.
+
+    ``host_layers`` names what the CPU runs behind them, which has no price.
+    """
 
     name: str
     layers: tuple[Layer, ...]
@@ -76,6 +79,7 @@ class Network:
     dtypes: Mapping[str, DType]
     target: str = "rk1808"
     batch: int = 1
+    host_layers: tuple[str, ...] = ()
 
     def tensor_bytes(self, name: str) -> int:
         """Return the dense size of an activation on the chip, for its own batch."""
@@ -176,6 +180,7 @@ def from_graph(
         dtypes=dtypes,
         target=placed.target,
         batch=placed.batch,
+        host_layers=tuple(f"{x.name} ({x.op})" for x in graph.tail.layers) if graph.tail else (),
     )
 
 

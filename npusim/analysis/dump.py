@@ -16,7 +16,7 @@ from npusim.analysis.names import origin_text
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codes import dequantize
-from npusim.ir.graph import Node
+from npusim.ir.graph import Engine, HostLayer, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.ir.text import placement
@@ -29,6 +29,7 @@ INDEX_COLUMNS = (
     "fl", "multiplier", "shift", "rounding", "shape", "order", "batch", "file",
 )  # fmt: skip
 LAYOUTS = ("NHWC", "NCHW")
+HOST_FORM = "host layer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +146,44 @@ class LayerDump:
             }
         )
 
-    def close(self) -> Path:
-        """Write the index file; return its path."""
+    def _host_result(
+        self, number: int, layer: HostLayer, position: int, value: NDArray[Any]
+    ) -> None:
+        name = host_file_name(number, layer.op, position)
+        lines = [exact_text(v) for v in value.astype(np.float32).reshape(-1)]
+        path = self.folder / name
+        self.overwritten += path.exists()
+        with atomic_write(path) as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
+        self._rows.append(
+            dict.fromkeys(INDEX_COLUMNS, "")
+            | {
+                "layer": layer.name,
+                "op": layer.op,
+                "engine": Engine.CPU.value,
+                "form": HOST_FORM,
+                "tensor": layer.outputs[position],
+                "dtype": "f32",
+                "shape": "x".join(map(str, value.shape)),
+                "order": "memory",
+                "batch": 0,
+                "file": name,
+            }
+        )
+
+    def close(self, results: Mapping[str, NDArray[Any]] | None = None) -> Path:
+        """Write what host layers made of the run and the index file; return the index's path.
+
+        Parameters
+        ----------
+        results : mapping, optional
+            What the run returned.
+        """
+        if self.graph.tail is not None and results is not None:
+            for number, layer in enumerate(self.graph.tail.layers):
+                for position, tensor in enumerate(layer.outputs):
+                    if tensor in results:
+                        self._host_result(number, layer, position, results[tensor])
         text = io.StringIO()
         writer = csv.DictWriter(text, INDEX_COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -155,6 +192,11 @@ class LayerDump:
         with atomic_write(path) as file:
             file.write(text.getvalue().encode())
         return path
+
+
+def host_file_name(number: int, op: str, output: int) -> str:
+    """Return the name of the file of a host layer's result."""
+    return f"Host_{number}_{op}_out_{output}.txt"
 
 
 def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int) -> str:

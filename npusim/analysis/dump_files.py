@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.analysis.dump import INDEX_NAME
+from npusim.analysis.dump import HOST_FORM, INDEX_NAME
 from npusim.analysis.names import origin_from
 from npusim.analysis.snapshot import ENTIRE, FILE_PATTERN
 from npusim.errors import InputError
@@ -153,8 +153,8 @@ def _indexed(folder: Path) -> Iterator[DumpFile]:
     with index.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             try:
-                if int(row["batch"]):
-                    continue
+                if int(row["batch"]) or row.get("form") == HOST_FORM:
+                    continue  # what the CPU makes has no counterpart in a run of the NPU
                 match = DRIVER.fullmatch(row["file"])
                 if match is None:
                     raise ValueError(f"file name {row['file']!r}")

@@ -38,8 +38,8 @@ def command(
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     dump = LayerDump(program, output, options)
-    program.run(feeds, preprocessed=True, observe=dump.observe)
-    index = dump.close()
+    results = program.run(feeds, preprocessed=True, observe=dump.observe)
+    index = dump.close(results)
     if as_json:
         common.print_json({"folder": str(output), "index": index.name, "sample": label})
     else:

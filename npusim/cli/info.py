@@ -65,6 +65,9 @@ def command(
     table.add_row("inputs", "\n".join(facts["inputs"]))
     table.add_row("outputs", "\n".join(facts["outputs"]))
     table.add_row("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
+    if facts["host_layers"]:
+        rows = (f"{row['layer']} ({row['op']})" for row in facts["host_layers"])
+        table.add_row("on the CPU, in float", "\n".join(rows))
     table.add_row("MACs", f"{facts['macs']:,}")
     table.add_row("parameters", f"{facts['parameters']:,}")
     if formats := facts["number_formats"]:
@@ -121,15 +124,27 @@ def describe(graph: Graph) -> dict[str, Any]:
         "name": graph.name,
         "source": graph.source.framework,
         "inputs": [tensor_text(graph, name) for name in graph.inputs],
-        "outputs": [tensor_text(graph, name) for name in graph.outputs],
+        "outputs": [_result_text(graph, name) for name in graph.results],
         "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
         "number_formats": _formats(graph),
         "layers": [{"layer": n.layer_id, "op": n.op, **placement(n)} for n in graph.nodes],
+        "host_layers": [
+            {"layer": layer.name, "op": layer.op, "inputs": list(layer.inputs)}
+            for layer in (graph.tail.layers if graph.tail else ())
+        ],
         "notes": list(graph.notes),
         "unsupported": [],
     }
+
+
+def _result_text(graph: Graph, name: str) -> str:
+    """Describe a result: an output of the NPU, or what a host layer gives."""
+    for layer in graph.tail.layers if graph.tail else ():
+        if name in layer.outputs:
+            return f"{name} (made by host layer {layer.name})"
+    return tensor_text(graph, name)
 
 
 def _formats(graph: Graph) -> dict[str, Any] | None:

@@ -49,7 +49,7 @@ def command(
     results = program.run(feeds, preprocessed=True, observe=dump.observe if dump else None)
     host_s = time.perf_counter() - begin
     if dump:
-        index = dump.close()
+        index = dump.close(results)
         shown.print(
             f"layer dump: {index.name} and {len(program.graph.nodes)} layers in {index.parent}"
         )
@@ -93,6 +93,9 @@ def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
 def describe(name: str, value: NDArray[Any], top: int) -> dict[str, Any]:
     """Return name, shape, limits and the largest elements of an output."""
     flat = value.reshape(-1)
+    if not flat.size:  # a host layer that finds nothing
+        limits = {"min": float("nan"), "max": float("nan")}
+        return {"name": name, "shape": list(value.shape), **limits, "index": [], "value": []}
     index = np.argsort(-flat, kind="stable")[:top]
     return {
         "name": name,

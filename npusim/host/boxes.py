@@ -45,7 +45,7 @@ def suppressed(
     extra : float
         As in ``areas``.
     """
-    limit, kept = f32(threshold), []
+    limit, kept = f32(threshold), list[int]()
     waiting = np.asarray(order)
     while len(waiting):
         best, waiting = int(waiting[0]), waiting[1:]

@@ -17,11 +17,12 @@ CODES = ("CORNER", "CENTER_SIZE", "CORNER_SIZE")
 def decoded(loc: Array, priors: Array, variances: Array, code: str) -> Array:
     """Return boxes in corners; all are (n, 4) float32. Source: Caffe's documentation of SSD."""
     with np.errstate(over="ignore"):
-        if code == "CORNER":
-            return priors + variances * loc
         size = priors[:, 2:] - priors[:, :2]
-        if code == "CORNER_SIZE":
-            return priors + variances * loc * np.tile(size, 2)
+        corners: Array = priors + variances * loc * (
+            np.tile(size, 2) if code == "CORNER_SIZE" else f32(1)
+        )
+        if code != "CENTER_SIZE":
+            return corners
         middle = (priors[:, :2] + priors[:, 2:]) / f32(2)
         middle = variances[:, :2] * loc[:, :2] * size + middle
         half = np.exp(variances[:, 2:] * loc[:, 2:]) * size / f32(2)
@@ -38,7 +39,7 @@ class DetectionOutput(OpRun):
 
     op_domain = DOMAIN
 
-    def _run(  # type: ignore[override]
+    def _run(
         self,
         loc: Array,
         conf: Array,

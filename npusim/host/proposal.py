@@ -51,7 +51,7 @@ class Proposal(OpRun):
 
     op_domain = DOMAIN
 
-    def _run(  # type: ignore[override]
+    def _run(
         self,
         scores: Array,
         deltas: Array,

@@ -156,7 +156,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLayer:
-    """What the CPU does behind the NPU part: a layer's name, operator and tensors, as in ``Tail``."""
+    """A layer of a ``Tail``: name, operator and tensors."""
 
     name: str
     op: str

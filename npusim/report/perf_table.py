@@ -74,8 +74,14 @@ def summary(estimate: Estimate) -> str:
     return (
         f"total {total:.0f} us{copies}, {estimate.frames_per_s:.1f} frames/s, "
         f"{estimate.macs / 1e6:.0f} MMAC, DDR {estimate.cost.traffic.ddr_bytes / 1e6:.2f} MB\n"
-        f"bound by {bounds or 'nothing'}"
+        f"bound by {bounds or 'nothing'}" + _not_priced(estimate)
     )
+
+
+def _not_priced(estimate: Estimate) -> str:
+    """Return the line about what the CPU does behind the NPU; nothing when it does nothing."""
+    layers = estimate.source.host_layers
+    return f"\nnot in these times, on the CPU: {', '.join(layers)}" if layers else ""
 
 
 def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:

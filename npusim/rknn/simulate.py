@@ -73,6 +73,9 @@ class Simulation:
                 spec = graph.spec(name)
                 quant = f" ({quant_text(spec.quant)})" if quant_text(spec.quant) else ""
                 log.info(f"{kind} {i}: {name!r} {list(spec.shape)} {spec.dtype.value}{quant}")
+        if graph.tail is not None:
+            done = ", ".join(f"{layer.name} ({layer.op})" for layer in graph.tail.layers)
+            log.info(f"the CPU runs, behind the NPU: {done}; inference returns what they give")
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -118,7 +121,7 @@ class Simulation:
         found = self.program.run(feeds, pass_through=direct, observe=dump.observe if dump else None)
         host_ms = (time.perf_counter() - begin) * 1e3
         if dump:
-            index = dump.close()
+            index = dump.close(found)
             self._log.info(f"layer dump: {index}")
             if dump.overwritten:
                 self._log.warning(f"{dump.overwritten} files of an earlier layer dump replaced")

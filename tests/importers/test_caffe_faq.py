@@ -61,14 +61,14 @@ def test_3_3_any_layer_name_works_in_all_files(tmp_path, name):
     assert [node.name for node in again.nodes] == [node.name for node in graph.nodes]
 
 
-def test_3_4_the_detection_layer_is_refused_with_the_cut(tmp_path):
-    with pytest.raises(UnsupportedOpError) as caught:
-        load(tmp_path, HEAD + DETECTION)
-    cut = "outputs=['mbox_loc', 'mbox_conf', 'mbox_priorbox']"
-    assert "'detection_out' (line 18): DetectionOutput" in str(caught.value)
-    assert cut in str(caught.value)
+def test_3_4_the_detection_layer_runs_on_the_cpu_or_is_cut(tmp_path):
+    graph = load(tmp_path, HEAD + DETECTION)
+    assert graph.results == ("detection_out",)
+    assert graph.outputs == ("mbox_loc", "mbox_conf")
     names = ["mbox_loc", "mbox_conf", "mbox_priorbox"]
-    assert load(tmp_path, HEAD + DETECTION, outputs=names).outputs == tuple(names)
+    assert load(tmp_path, HEAD + DETECTION, outputs=names).results == tuple(names)
+    with pytest.raises(UnsupportedOpError, match="which 'DetectionOutput_detection_out' makes on"):
+        load(tmp_path, HEAD + DETECTION + layer("ReLU", ("detection_out",)))
 
 
 def test_3_5_constant_prior_boxes_stay_an_output(tmp_path):
@@ -85,25 +85,31 @@ def test_3_5_constant_prior_boxes_stay_an_output(tmp_path):
     np.testing.assert_allclose(found["mbox_priorbox"], boxes, 1e-3)
 
 
-def test_3_6_the_python_layer_shows_the_native_one(tmp_path):
-    text = input_layer("s", (1, 18, 4, 4)) + input_layer("b", (1, 36, 4, 4))
-    text += layer(
-        "Python",
-        ("s", "b"),
-        ("rois",),
-        "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
-        "param_str: \"'feat_stride': 8\" }",
-    )
-    with pytest.raises(UnsupportedOpError) as caught:
-        load(tmp_path, text)
-    for word in (
-        'type: "Proposal"',
-        "feat_stride: 8",
-        "base_size: 16",
-        "post_nms_topn",
-        "scale: 32",
-    ):
-        assert word in str(caught.value)
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (
+            "Python",
+            "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+            "param_str: \"'feat_stride': 8\" }",
+        ),
+        ("Proposal", "proposal_param { feat_stride: 8 }"),
+    ],
+)
+def test_3_6_both_forms_of_the_proposal_layer_load(tmp_path, kind, more):
+    head = input_layer("s", (1, 18, 4, 4)) + input_layer("b", (1, 36, 4, 4))
+    info = input_layer("im_info", (1, 3))
+    feeds = {"s": np.zeros((1, 18, 4, 4), np.float32), "b": np.zeros((1, 36, 4, 4), np.float32)}
+    feeds["s"][0, 9 + 3] = 1  # the square anchor of the smallest scale wins everywhere
+    found = []
+    for bottoms, extra in ((("s", "b"), {}), (("s", "b", "im_info"), {"im_info": [[32, 32, 1]]})):
+        text = head + (info if extra else "") + layer(kind, bottoms, ("rois",), more)
+        graph = load(tmp_path, text)
+        assert [one.op for one in graph.tail.layers] == ["Proposal"]
+        given = feeds | {name: np.array(value, np.float32) for name, value in extra.items()}
+        found.append(npusim.compile(npusim.float16(graph)).run(given, preprocessed=True)["rois"])
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0][0], [0, 0, 0, 31, 31])
 
 
 def test_the_toolkits_flow_with_and_without_weights(tmp_path):

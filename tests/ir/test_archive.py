@@ -225,7 +225,7 @@ def test_future_version_says_so(stored):
     data = bytearray(stored.read_bytes())
     struct.pack_into("<I", data, 8, archive.VERSION + 1)
     stored.write_bytes(data)
-    with pytest.raises(ContainerError, match=r"container version 3(.|\n)*update npusim"):
+    with pytest.raises(ContainerError, match=r"container version 4(.|\n)*update npusim"):
         archive.load(stored)
 
 

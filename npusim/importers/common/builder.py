@@ -377,6 +377,4 @@ class GraphBuilder:
             replace(node, inputs=tuple(renames.get(n, n) for n in node.inputs))
             for node in self.host
         ]
-        return tail_of(
-            nodes, tensors, self.constants, outputs, name=name, opset=self.host_opset
-        )
+        return tail_of(nodes, tensors, self.constants, outputs, name=name, opset=self.host_opset)
