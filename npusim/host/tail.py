@@ -26,7 +26,7 @@ class HostNode:
     domain : str
         ``DOMAIN`` for those in ``npusim.host.operators``; empty for ONNX's own.
     attrs : mapping
-        Attributes as ``onnx.helper.make_node`` takes them.
+        Attributes as ``onnx.helper.make_node`` takes them, or ONNX's own records.
     """
 
     name: str
@@ -86,12 +86,7 @@ def tail_of(
         raise ModelImportError(f"the host layers read {missing!r}, which nothing gives", where=name)
     unknown = TensorProto.UNDEFINED
     graph = helper.make_graph(
-        [
-            helper.make_node(
-                node.op, node.inputs, node.outputs, name=node.name, domain=node.domain, **node.attrs
-            )
-            for node in kept
-        ],
+        [_proto(node) for node in kept],
         name,
         [
             helper.make_tensor_value_info(
@@ -116,6 +111,18 @@ def tail_of(
             for n in kept
         ),
     )
+
+
+def _proto(node: HostNode) -> Any:
+    from onnx import AttributeProto, helper
+
+    ready = [a for a in node.attrs.values() if isinstance(a, AttributeProto)]
+    plain = {k: v for k, v in node.attrs.items() if not isinstance(v, AttributeProto)}
+    proto = helper.make_node(
+        node.op, node.inputs, node.outputs, name=node.name, domain=node.domain, **plain
+    )
+    proto.attribute.extend(ready)
+    return proto
 
 
 def _needed(nodes: Sequence[HostNode], results: Sequence[str]) -> list[HostNode]:

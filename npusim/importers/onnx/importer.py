@@ -138,7 +138,7 @@ def _load(
             )
     walk = Walk(context, path, opsets_of(model), model.ir_version)
     walk.run(cut.nodes)
-    walk.refuse_findings()
+    walk.finish()
     renames = _finish_outputs(cut, context)
     return numbered(
         context.builder.finish(
@@ -199,6 +199,8 @@ def _finish_outputs(cut: Cut, context: Context) -> dict[str, str]:
     renames: dict[str, str] = {}
     fixed = set(cut.inputs) | set(cut.outputs)
     for name in cut.outputs:
+        if builder.host_layer_of(name):
+            continue
         if name in context.values:
             context.operand(name)
             continue

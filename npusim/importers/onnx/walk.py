@@ -25,6 +25,7 @@ from npusim.importers.onnx.quantized import (
     QUANTIZED_OPS,
     spelled_out,
 )
+from npusim.importers.onnx.tail import boundary, put_on_host, reason_against
 from npusim.importers.onnx.tensor import tensor_value
 
 
@@ -42,6 +43,8 @@ class Walk:
         Those of them that quantize by the data.
     lost : set of str
         Outputs of unsupported nodes and all that depends on them; such nodes are only looked at.
+    behind : list of OnnxNode
+        Those nodes.
     """
 
     context: Context
@@ -51,6 +54,7 @@ class Walk:
     findings: list[str] = field(default_factory=list)
     dynamic: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    behind: list[OnnxNode] = field(default_factory=list)
     layers: set[str] = field(default_factory=set)
 
     def run(self, protos: Iterable[NodeProto], *, part_of: OnnxNode | None = None) -> None:
@@ -87,11 +91,17 @@ class Walk:
                 raise self._located(error, node) from None
             if waits:
                 self.lost.update(name for name in node.outputs if name)
+                self.behind.append(node)
 
-    def refuse_findings(self) -> None:
-        """Raise UnsupportedOpError with all findings, if there are any."""
+    def finish(self) -> None:
+        """Let the CPU run the end of the model that no engine runs, or refuse all findings."""
         if not self.findings:
             return
+        against = reason_against(self.behind, self.context)
+        if not against:
+            put_on_host(self.behind, self.context, self.opsets[""])
+            return
+        cut = boundary(self.behind, self.context)
         if self.dynamic:
             raise self._dynamic_error()
         count = f"{len(self.findings)} unsupported node" + ("s" if len(self.findings) > 1 else "")
@@ -99,8 +109,8 @@ class Walk:
             f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
             where=str(self.path),
             rule="every operator needs a counterpart on the chip; npusim ops lists them",
-            remedy="rewrite the nodes as advised, or cut the graph with inputs= and outputs= and "
-            "run the rest on the CPU",
+            remedy=f"rewrite the nodes as advised, or end the network with outputs={cut} and run "
+            f"the rest on the CPU; it does not by itself, because {against}",
         )
 
     def _dynamic_error(self) -> UnsupportedOpError:
