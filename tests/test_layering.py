@@ -21,7 +21,7 @@ ALLOWED = {
     "assets": {"errors"},
     "passes": {"explain", "ops", "ir", "errors"},
     "importers": {"explain", "host", "ops", "ir", "errors", "extras", "passes"},
-    "exporters": {"passes", "ops", "ir", "errors"},
+    "exporters": {"explain", "passes", "ops", "ir", "errors"},
     "reference": {
         "explain",
         "kernels",

@@ -4,6 +4,7 @@ Every tensor of the graph keeps its name, so the values of both can be laid side
 that opset 12 lacks are written as several nodes; so are fused activations.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from npusim.errors import UnsupportedOpError
+from npusim.explain import see
 from npusim.exporters.onnx_ops import OPS
 from npusim.exporters.onnx_writer import OPSET, Writer
 from npusim.ir.atomic import atomic_write
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Float
+
+log = logging.getLogger("npusim")
 
 IR_VERSION = 7
 _TYPES = {
@@ -81,8 +85,19 @@ def to_onnx(graph: Graph, *, expose: Sequence[str] = ()) -> onnx.ModelProto:
 
 
 def save_onnx(graph: Graph, path: str | Path) -> None:
-    """Write the ONNX model of a float graph, completely or not at all."""
+    """Write the ONNX model of a float graph, completely or not at all.
+
+    It ends where the NPU part ends: a warning names host layers, which it does not hold.
+    """
     model = to_onnx(graph)
+    if graph.tail is not None:
+        log.warning(
+            "%s: host layers %s are left out, the file ends in %s %s",
+            path,
+            ", ".join(layer.name for layer in graph.tail.layers),
+            ", ".join(graph.outputs),
+            see("host-layers"),
+        )
     with atomic_write(path) as file:
         file.write(model.SerializeToString())
 

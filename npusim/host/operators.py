@@ -1,6 +1,7 @@
-"""Operators of the CPU that ONNX does not have: what its evaluator is given besides its own."""
+"""What ONNX's evaluator is given besides its own operators, or instead of them."""
 
 from npusim.host.detection_output import DetectionOutput
+from npusim.host.onnx_operators import GatherElements
 from npusim.host.proposal import Proposal
 
-OPERATORS = (DetectionOutput, Proposal)
+OPERATORS = (DetectionOutput, GatherElements, Proposal)

@@ -111,8 +111,6 @@ def test_unsupported_nodes_of_the_branch_are_named(save) -> None:
          (2, 3), "select_last_index"),
         ([node("Cast", ["x"], ["i"], to=TensorProto.INT64), node("Cast", ["i"], ["y"], to=1)],
          (2,), "fractions"),
-        ([node("ArgMax", ["x"], ["i"]), node("Add", ["i", "i"], ["j"]),
-          node("Cast", ["j"], ["y"], to=1)], (2, 3), "real numbers"),
         ([node("Dropout", ["x", "half", "true"], ["y"])], (2,), "inference mode"),
         ([node("Pad", ["x", "one_each"], ["y"], mode="wrap")], (4,), "wrap"),
         ([node("SpaceToDepth", ["x"], ["y"], blocksize=2)], (1, 4, 4), "axes"),
