@@ -10,7 +10,7 @@ Array = NDArray[Any]
 
 
 class GatherElements(OpRun):
-    """Elements by index along an axis; the evaluator of onnx takes axes of up to 64 entries."""
+    """Elements by index along an axis; the evaluator of onnx takes axes of up to 63."""
 
     op_domain = ""
 
