@@ -1,11 +1,15 @@
 """Quantized graph -> program."""
 
+import logging
 from collections.abc import Callable
 
+from npusim.explain import see
 from npusim.ir.graph import Graph
-from npusim.ir.targets import checked_target
+from npusim.ir.targets import assumption, checked_target
 from npusim.passes.pipeline import lower
 from npusim.runtime.program import Program
+
+log = logging.getLogger("npusim")
 
 
 def compile(
@@ -22,8 +26,8 @@ def compile(
     graph : Graph
         Quantized or float16 graph.
     target : str, optional
-        ``"rk1808"``, ``"rk1806"`` or ``"rk3399pro"``, all with the same arithmetic. Default: the
-        graph's own.
+        ``"rk1808"``, ``"rk1806"`` or ``"rk3399pro"``, all with the same arithmetic; ``"rv1126"``
+        and ``"rv1109"``, for which it is assumed (a warning says so). Default: the graph's own.
     optimization_level : int
         0..3.
     progress : callable, optional
@@ -32,7 +36,9 @@ def compile(
     Raises
     ------
     ConfigError
-        When the target is no simulated chip; the error names those that are.
+        When there is no such chip; the error names those that are known.
     """
     target = checked_target(graph.target if target is None else target)
+    if said := assumption(target):
+        log.warning("%s %s", said, see("assumed-arithmetic"))
     return Program(lower(graph.copy(target=target), level=optimization_level), progress=progress)

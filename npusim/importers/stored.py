@@ -1,4 +1,4 @@
-"""npusim's own model files, as the table of formats loads them."""
+"""Stored models, npusim's and the vendor's, as the table of formats loads them."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from npusim.errors import ContainerError
 from npusim.importers.formats import OWN, head_of, refuse_other
 from npusim.ir import archive
 from npusim.ir.graph import Graph
+from npusim.ir.vendor_file import is_vendor_file, read_vendor_file
 from npusim.passes.pipeline import upgraded
 
 
@@ -28,10 +29,20 @@ def load_stored(
             rule="a stored model is finished: its tensors and shapes are fixed",
             remedy="leave them out, or load the source model",
         )
-    return upgraded(load_with_meta(path)[0])
+    return load_with_meta(path)[0]
 
 
 def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
-    """Return a stored graph and what was stored beside it; a foreign file is named."""
-    refuse_other(OWN, head_of(path), path)
-    return archive.load_with_meta(path)
+    """Return a stored graph and what was stored beside it; a foreign file is named.
+
+    Of a vendor file the targets are known besides.
+    """
+    head = head_of(path)
+    refuse_other(OWN, head, path)
+    if is_vendor_file(head):
+        from npusim.importers.vendor.importer import load_vendor
+
+        graph = load_vendor(path)
+        return graph, {"target_platform": list(read_vendor_file(path).targets)}
+    graph, meta = archive.load_with_meta(path)
+    return upgraded(graph), meta

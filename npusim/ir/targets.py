@@ -1,16 +1,18 @@
-"""The chips by name: which are simulated, and which only the performance model knows."""
+"""The chips by name, and whose arithmetic is known."""
 
 from npusim.errors import ConfigError
 
 SIMULATED = ("rk1808", "rk3399pro")
 FAMILY = ("rk1806", *SIMULATED)
-"""Chips with the same arithmetic."""
+"""Chips whose core the arithmetic was measured on, and the smaller one of the same make."""
 OTHER_FAMILY = ("rv1109", "rv1126")
-"""Chips that are priced and not simulated."""
+"""Chips of the same IP family; files are not exchanged with the others. Their arithmetic is taken
+to be the same: it was not measured."""
+CHIPS = FAMILY + OTHER_FAMILY
 
 
 def checked_target(name: str, *, where: str = "target") -> str:
-    """Return the name of a simulated chip in lower case.
+    """Return the name of a chip in lower case.
 
     Raises
     ------
@@ -18,15 +20,21 @@ def checked_target(name: str, *, where: str = "target") -> str:
         Naming the chips that are known.
     """
     target = str(name).strip().lower()
-    if target not in FAMILY:
-        known = f"one of {', '.join(FAMILY)}"
-        priced = "npusim estimates its times only (npusim perf --target); its arithmetic is unknown"
+    if target not in CHIPS:
         raise ConfigError(
-            f"{name!r} is not simulated"
-            if target in OTHER_FAMILY
-            else f"no chip is called {name!r}",
+            f"no chip is called {name!r}",
             where=where,
-            rule=known,
-            remedy=priced if target in OTHER_FAMILY else "leave it out for rk1808",
+            rule=f"one of {', '.join(CHIPS)}",
+            remedy="leave it out for rk1808",
         )
     return target
+
+
+def assumption(target: str) -> str:
+    """Return what has to be said about a chip's arithmetic; empty when it is known."""
+    if target.lower() not in OTHER_FAMILY:
+        return ""
+    return (
+        f"{target}: its arithmetic was not measured, npusim computes that of the RK1808, which has "
+        "the same IP family; times are the chip's own"
+    )

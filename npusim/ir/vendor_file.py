@@ -40,6 +40,8 @@ class VendorFile:
     version: int
     precompiled: bool
     config: dict[str, Any]
+    data_begin: int
+    data_bytes: int
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -50,9 +52,9 @@ class VendorFile:
 
     def tensors(self) -> tuple[VendorTensor, ...]:
         """Return the model's inputs, then its outputs."""
-        by_id = {t.get("tensor_id"): t for t in _records(self.config.get("norm_tensor"))}
+        by_id = {t.get("tensor_id"): t for t in records(self.config.get("norm_tensor"))}
         found = []
-        for end in _records(self.config.get("graph")):
+        for end in records(self.config.get("graph")):
             tensor, place = by_id.get(end.get("right_tensor_id")), end.get("left_tensor_id", 0)
             if tensor and end.get("left") in ("input", "output") and isinstance(place, int):
                 found.append((end["left"], place, _tensor(end["left"], place, tensor)))
@@ -66,7 +68,8 @@ class VendorFile:
         )
 
 
-def _records(value: object) -> list[dict[str, Any]]:
+def records(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a JSON list; nothing for anything else."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
@@ -74,16 +77,17 @@ def _tensor(direction: str, place: int, data: dict[str, Any]) -> VendorTensor:
     kind, size = data.get("dtype"), data.get("size")
     kind = kind if isinstance(kind, dict) else {}
     quantization = ""
-    if kind.get("qnt_type") == "AFFINE_ASYMMETRIC":
+    how = str(kind.get("qnt_type")).removeprefix("VSI_NN_QNT_TYPE_")
+    if how == "AFFINE_ASYMMETRIC":
         quantization = f"scale {kind.get('scale')} zero_point {kind.get('zero_point')}"
-    elif kind.get("qnt_type") == "DFP":
+    elif how == "DFP":
         quantization = f"fl {kind.get('fl')}"
     sizes = size if isinstance(size, list) else []
     return VendorTensor(
         direction=direction,
         name=str(data.get("url") or f"{direction}_{place}"),
         shape=tuple(n for n in reversed(sizes) if isinstance(n, int)),
-        dtype=str(kind.get("vx_type", "unknown type")),
+        dtype=str(kind.get("vx_type", "unknown type")).removeprefix("VSI_NN_TYPE_"),
         quantization=quantization,
     )
 
@@ -135,12 +139,28 @@ def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
                 version=version,
                 precompiled=binary or bool(config.get("pre_compile")),
                 config=config,
+                data_begin=start,
+                data_bytes=data_bytes,
             )
     raise ContainerError(
         f"the vendor model file (container version {version}) is truncated or damaged",
         where=where,
         rule=f"{data_bytes} bytes of data and a JSON description must fit in {size} bytes",
     )
+
+
+def read_data(path: str | Path) -> memoryview:
+    """Return the data block of a vendor file: its constants.
+
+    Raises
+    ------
+    ContainerError
+        As ``read_vendor_file``.
+    """
+    found = read_vendor_file(path)
+    with Path(path).open("rb") as file:
+        file.seek(found.data_begin)
+        return memoryview(file.read(found.data_bytes))
 
 
 def _config_at(file: BinaryIO, offset: int, size: int) -> dict[str, Any] | None:

@@ -4,41 +4,35 @@ from collections.abc import Sequence
 
 from npusim import environment
 from npusim.errors import ConfigError
-from npusim.ir.targets import FAMILY, OTHER_FAMILY, SIMULATED
+from npusim.ir.targets import CHIPS, FAMILY, OTHER_FAMILY, SIMULATED
 
 
 def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return the platforms of ``target_platform`` in lower case; the first one is simulated.
+    """Return the platforms of ``target_platform`` in lower case.
 
     Raises
     ------
     ConfigError
-        For unknown names, mixed families and chips that npusim does not simulate.
+        For unknown names and mixed families.
     """
     if value is None:
         return ("rk1808",)
     names = [value] if isinstance(value, str) else list(value)
     targets = tuple(dict.fromkeys(str(name).strip().lower() for name in names))
-    unknown = [name for name in targets if name not in FAMILY + OTHER_FAMILY]
+    unknown = [name for name in targets if name not in CHIPS]
     if unknown or not targets:
-        raise ConfigError(f"target_platform {value!r}", rule=f"one or more of {', '.join(FAMILY)}")
+        raise ConfigError(f"target_platform {value!r}", rule=f"one or more of {', '.join(CHIPS)}")
     if set(targets) & set(FAMILY) and set(targets) & set(OTHER_FAMILY):
         raise ConfigError(
             f"target_platform {value!r} mixes two chip families",
             rule=f"all of {', '.join(FAMILY)} or all of {', '.join(OTHER_FAMILY)}",
-        )
-    if targets[0] in OTHER_FAMILY:
-        raise ConfigError(
-            f"target_platform {value!r} is not simulated",
-            rule=f"npusim simulates the family {', '.join(FAMILY)}",
-            remedy="choose target_platform='rk1808'",
         )
     return targets
 
 
 def simulated_chip(targets: Sequence[str]) -> str:
     """Return the machine that stands for the platforms: RK1806 is computed as RK1808."""
-    return next((name for name in targets if name in SIMULATED), "rk1808")
+    return next((name for name in targets if name in SIMULATED + OTHER_FAMILY), "rk1808")
 
 
 def check_runtime_target(target: str | None, model_target: str) -> str | None:
@@ -50,23 +44,25 @@ def check_runtime_target(target: str | None, model_target: str) -> str | None:
         When the target is unknown or of another family than the model, or when
         ``NPUSIM_TARGET=strict`` asks for the board that is not there.
     """
-    if model_target.lower() not in FAMILY:
+    own = next((group for group in (FAMILY, OTHER_FAMILY) if model_target.lower() in group), ())
+    if not own:
         raise ConfigError(
             f"the model was built for {model_target}",
-            rule=f"npusim simulates the family {', '.join(FAMILY)}",
+            rule=f"npusim simulates {', '.join(CHIPS)}",
             remedy="build it again with target_platform='rk1808'",
         )
     if target is None:
         return None
     name = str(target).strip().lower()
-    if name in OTHER_FAMILY:
+    if name not in CHIPS:
+        raise ConfigError(f"target {target!r}", rule=f"one of {', '.join(own)}")
+    if name not in own:
         raise ConfigError(
             f"target {target!r} cannot run this model, which was built for {model_target}",
-            rule=f"the model runs on {', '.join(FAMILY)}",
-            remedy="leave target out to use the simulator",
+            rule=f"the model runs on {', '.join(own)}",
+            remedy="leave target out to use the simulator, or build it with "
+            f"target_platform={name!r}",
         )
-    if name not in FAMILY:
-        raise ConfigError(f"target {target!r}", rule=f"one of {', '.join(FAMILY)}")
     if environment.TARGET.read() == "strict":
         raise ConfigError(
             f"no {target} board is connected",

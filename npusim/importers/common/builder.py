@@ -210,6 +210,24 @@ class GraphBuilder:
         """Say what the integers of a tensor stand for."""
         self.tensors[name] = replace(self.tensors[name], quant=quant)
 
+    def set_format(self, name: str, dtype: DType, quant: Quant) -> None:
+        """Give a tensor another type as well."""
+        self.tensors[name] = replace(self.tensors[name], dtype=dtype, quant=quant)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a tensor another name wherever it stands."""
+        names = {old: new}
+        self.tensors[new] = replace(self.tensors.pop(old), name=new)
+        if old in self.constants:
+            self.constants[new] = self.constants.pop(old)
+        self.nodes = [
+            replace(
+                rename_inputs(node, names),
+                outputs=tuple(names.get(out, out) for out in node.outputs),
+            )
+            for node in self.nodes
+        ]
+
     def add_constant(self, name: str, value: Array, quant: Quant = FLOAT) -> str:
         """Keep a constant under a name; floating point values become float32.
 

@@ -1,0 +1,200 @@
+"""Ordinary ``.rknn`` file of the vendor's toolkit -> quantized Graph, as the toolkit lowered it.
+
+Layers keep the toolkit's names and numbers, so that a board's layer dump lines up with a run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from npusim.errors import ConfigError, ContainerError, GraphError, UnsupportedOpError
+from npusim.importers.common.builder import GraphBuilder, UnsupportedForm, sha256_of
+from npusim.importers.vendor import ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted
+from npusim.importers.vendor.context import CONVERTERS, VendorContext
+from npusim.importers.vendor.network import End, VendorLayer, VendorNetwork, read_network
+from npusim.ir.graph import Graph, Preprocess, Source, toposorted
+from npusim.ir.vendor_file import VendorFile, read_vendor_file, refusal
+
+FAMILIES = (ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted)
+"""Importing them registers the converters."""
+
+
+def load_vendor(path: str | Path) -> Graph:
+    """Return the network of an ordinary vendor file, quantized as the file says.
+
+    Inputs and outputs are called as in the file and have its axes in numpy's order. Mean, std and
+    channel order are the file's.
+
+    Raises
+    ------
+    ContainerError
+        When the file is encrypted, pre-compiled (it then says what can be read) or damaged.
+    UnsupportedOpError
+        Listing every layer that npusim does not have.
+    """
+    path = Path(path)
+    file = read_vendor_file(path)
+    if file.precompiled:
+        raise refusal(path)
+    network = read_network(path, file)
+    builder = GraphBuilder(where=str(path))
+    for end in network.inputs:
+        builder.add_input(end.name, end.shape, end.stored.dtype, end.stored.quant)
+    context = VendorContext(builder, network.constants)
+    _convert(network, context, path)
+    names = _outputs(network, context, path)
+    graph = builder.finish(
+        str(file.config.get("name") or path.stem),
+        [end.name for end in network.inputs],
+        names,
+        renames={},
+        source=_source(path, file),
+        notes=[*_notes(file), *context.notes],
+    )
+    return _numbered(graph, context.uids).copy(
+        preprocess=_preprocess(file, network.inputs, str(path)),
+        target=(file.targets or ("rk1808",))[0].lower(),
+    )
+
+
+def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None:
+    known = [*(end.name for end in network.inputs), *network.constants, ""]
+    findings: list[str] = []
+    lost: set[str] = set()
+    layers = cast(tuple[VendorLayer, ...], toposorted(cast(Any, network.layers), known))
+    for layer in layers:
+        convert = CONVERTERS.get(layer.type)
+        try:
+            if convert is None:
+                raise UnsupportedForm("no counterpart")
+            if lost.isdisjoint(layer.inputs):
+                convert(layer, context)
+                continue
+        except UnsupportedForm as form:
+            advice = f"; {form.advice}" if form.advice else ""
+            findings.append(f"{layer.where}: {form.reason}{advice}")
+        except GraphError as error:
+            raise ContainerError(
+                error.what, where=f"{path}: {layer.where}", rule=error.rule, remedy=error.remedy
+            ) from None
+        except ContainerError as error:
+            raise ContainerError(
+                error.what,
+                where=f"{path}: {error.where or layer.where}",
+                rule=error.rule,
+                remedy=error.remedy or "copy or build the file again",
+            ) from None
+        lost.update(layer.outputs)
+    if findings:
+        raise UnsupportedOpError(
+            f"{len(findings)} unsupported layer{'s' * (len(findings) > 1)}:"
+            + "".join(f"\n    {line}" for line in findings),
+            where=str(path),
+            rule="every layer needs a counterpart; npusim ops lists them",
+            remedy="load the source model and build it with npusim",
+        )
+
+
+def _outputs(network: VendorNetwork, context: VendorContext, path: Path) -> list[str]:
+    """Give every output the name that the file has for it."""
+    names = []
+    for tensor, end in network.outputs:
+        source = context.operand(tensor)
+        spec = context.builder.tensors[source]
+        if spec.shape != end.shape:
+            raise ContainerError(
+                f"output {end.name!r} comes out as {spec.shape}",
+                where=str(path),
+                rule=f"the file says {end.shape}",
+            )
+        if end.name in context.builder.tensors and end.name != source:
+            raise ContainerError(f"two tensors are called {end.name!r}", where=str(path))
+        if end.name != source:
+            context.builder.rename(source, end.name)
+        names.append(end.name)
+    return names
+
+
+def _numbered(graph: Graph, uids: Mapping[str, int]) -> Graph:
+    """Give layers the file's numbers; those that were added here get the next ones."""
+    following = max(uids.values(), default=-1)
+    nodes = []
+    for node in graph.nodes:
+        number = uids.get(node.name)
+        if number is None:
+            following += 1
+            number = following
+        nodes.append(replace(node, uid=number))
+    return graph.copy(nodes=tuple(nodes))
+
+
+def _source(path: Path, file: VendorFile) -> Source:
+    release = file.config.get("version") or "of unknown release"
+    return Source(
+        framework="RKNN-Toolkit",
+        path=str(path),
+        sha256=sha256_of(path.read_bytes()),
+        detail=str(release),
+    )
+
+
+def _notes(file: VendorFile) -> list[str]:
+    source = file.config.get("ori_network_platform") or file.config.get("network_platform")
+    origin = f" from a {source} model" if source else ""
+    return [f"built by toolkit {file.config.get('version', 'of unknown release')}{origin}"]
+
+
+def _preprocess(file: VendorFile, inputs: tuple[End, ...], where: str) -> dict[str, Preprocess]:
+    """Return mean, std and channel order of every input.
+
+    Releases up to 1.4 have no ``std_value``: behind the means of an input stands its scale.
+    """
+    means, stds = (_numbers(file, key, where) for key in ("mean_value", "std_value"))
+    orders = [int(n) for n in _numbers(file, "reorder", where)]
+    counts = [int(n) for n in _numbers(file, "mean_value_chns", where)]
+    if len(counts) != len(inputs):
+        counts = [len(means) // max(len(inputs), 1)] * len(inputs)
+    found = {}
+    for number, (end, count) in enumerate(zip(inputs, counts, strict=True)):
+        begin = sum(counts[:number])
+        mean = means[begin : begin + count]
+        std = stds[begin : begin + count]
+        channels = end.shape[1] if len(end.shape) > 1 else 0
+        if not std and len(mean) > 1:
+            *mean, scale = mean
+            std = [scale] * len(mean)
+        mean, std = (_per_channel(n, channels, f"{where}: input {end.name!r}") for n in (mean, std))
+        order = orders[3 * number : 3 * number + 3] if channels == 3 else []
+        if sorted(order) != [0, 1, 2] or order == [0, 1, 2]:
+            order = []
+        if any(mean) or any(n != 1 for n in std) or order:
+            try:
+                how = Preprocess(mean=tuple(mean), std=tuple(std), reorder=tuple(order))
+            except ConfigError as error:
+                raise ContainerError(
+                    error.what, where=f"{where}: input {end.name!r}", rule=error.rule
+                ) from None
+            found[end.name] = how
+    return found
+
+
+def _per_channel(numbers: list[float], channels: int, where: str) -> list[float]:
+    """Return one number per channel, or one for all where the input is not N, C, .."""
+    if len(numbers) in (0, 1, channels):
+        return numbers
+    if len(set(numbers)) == 1:
+        return numbers[:1]
+    raise ContainerError(
+        f"the means or scales are {numbers}",
+        where=where,
+        rule=f"one for all channels or one for each of {channels}",
+    )
+
+
+def _numbers(file: VendorFile, key: str, where: str) -> list[float]:
+    value = file.config.get(key) or []
+    flat = [n for item in value for n in (item if isinstance(item, list) else [item])]
+    if not all(isinstance(n, int | float) for n in flat):
+        raise ContainerError(f"{key} is {value!r}", where=where, rule="numbers")
+    return [float(n) for n in flat]
