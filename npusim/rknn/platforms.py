@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from npusim import environment
 from npusim.errors import ConfigError
-from npusim.ir.targets import CHIPS, FAMILY, OTHER_FAMILY, SIMULATED
+from npusim.explain import see
+from npusim.ir.targets import CHIPS, FAMILY, OTHER_FAMILY, SIMULATED, assumption
 
 
 def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -51,8 +52,9 @@ def check_runtime_target(target: str | None, model_target: str) -> str | None:
             rule=f"npusim simulates {', '.join(CHIPS)}",
             remedy="build it again with target_platform='rk1808'",
         )
+    assumed = assumption(model_target)
     if target is None:
-        return None
+        return f"{assumed} {see('assumed-arithmetic')}" if assumed else None
     name = str(target).strip().lower()
     if name not in CHIPS:
         raise ConfigError(f"target {target!r}", rule=f"one of {', '.join(own)}")
@@ -69,6 +71,7 @@ def check_runtime_target(target: str | None, model_target: str) -> str | None:
             rule="NPUSIM_TARGET=strict asks for real boards, npusim has none",
             remedy="leave target out, or unset NPUSIM_TARGET",
         )
-    return (
+    said = (
         f"target {target}: no board is used, npusim simulates the {model_target} on this computer"
     )
+    return f"{said}; {assumed} {see('assumed-arithmetic')}" if assumed else said

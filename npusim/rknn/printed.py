@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from npusim import __version__
-from npusim.ir.targets import FAMILY, OTHER_FAMILY, SIMULATED
+from npusim.ir.targets import FAMILY, SIMULATED
 
 RULE = "=" * 46
 
@@ -24,8 +24,7 @@ def devices() -> str:
 def support(filled: Sequence[str]) -> tuple[str, dict[str, list[str]]]:
     """Return the text and the value of ``list_support_target_platform``."""
     names = [name.upper() for name in filled]
-    group = FAMILY if set(filled) & set(FAMILY) else OTHER_FAMILY
-    able = [name.upper() for name in group] if set(filled) & set(group) else names
+    able = [name.upper() for name in FAMILY] if set(filled) & set(FAMILY) else names
     stars = "*" * 50
     text = (
         f"{stars}\n"

@@ -334,9 +334,16 @@ def test_case_B35_models_of_another_family(new, convnet, work, capfd):
     rknn = new()
     assert rknn.load_onnx(convnet()) == 0
     assert rknn.build(do_quantization=False) == 0
-    archive.save(built(rknn).copy(target="rv1126"), work / "other.rknn")
+    graph = built(rknn)
+    archive.save(graph.copy(target="rk9999"), work / "other.rknn")
     assert rknn.load_rknn("other.rknn") == -1
-    assert "the model was built for rv1126" in capfd.readouterr().err
+    assert "the model was built for rk9999" in capfd.readouterr().err
+    archive.save(graph.copy(target="rv1126"), work / "other.rknn")
+    assert rknn.load_rknn("other.rknn") == 0
+    assert rknn.init_runtime(target="rk1808") == -1
+    assert "the model runs on rv1109, rv1126" in capfd.readouterr().err
+    assert rknn.init_runtime(target="rv1126") == 0
+    assert "was not measured" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("batch", [0, -3, 2.5, "4", True])

@@ -188,7 +188,7 @@ def test_case_1_9_quantization_names_of_all_releases(name, scheme):
         ({"optimization_level": 4}, r"0\.\.3"),
         ({"target_platform": "rk3588"}, "rk3588"),
         ({"target_platform": ["rk1808", "rv1126"]}, "mixes two chip families"),
-        ({"target_platform": "rv1126"}, "not simulated"),
+        ({"target_platform": "rv1127"}, "one or more of"),
         ({"target_platform": []}, "one or more of"),
     ],
 )
@@ -206,13 +206,14 @@ def test_samples_used():
 def test_targets():
     assert parse_targets(None) == ("rk1808",)
     assert parse_targets("RK3399Pro") == ("rk3399pro",)
+    assert parse_targets(["RV1126", "rv1109"]) == ("rv1126", "rv1109")
     assert parse_targets(["rk1806", "rk1808", "rk1808"]) == ("rk1806", "rk1808")
 
 
 def test_config_returns_none_and_the_next_call_fails(new, identity, capfd):
     path = identity()
     rknn = new()
-    assert rknn.config(target_platform="rv1126") is None
+    assert rknn.config(target_platform="rv1127") is None
     assert rknn.load_onnx(path) == -1
     assert "config failed before" in capfd.readouterr().err
     assert rknn.config() is None

@@ -15,6 +15,7 @@ from npusim.importers.vendor.context import CONVERTERS, VendorContext
 from npusim.importers.vendor.network import End, VendorLayer, VendorNetwork, read_network
 from npusim.ir.graph import Graph, Preprocess, Source, toposorted
 from npusim.ir.vendor_file import VendorFile, read_vendor_file, refusal
+from npusim.ir.verify import verify
 
 FAMILIES = (ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted)
 """Importing them registers the converters."""
@@ -52,6 +53,14 @@ def load_vendor(path: str | Path) -> Graph:
         source=_source(path, file),
         notes=[*_notes(file), *context.notes],
     )
+    try:
+        verify(graph, "quantized")
+    except GraphError as error:
+        raise ContainerError(
+            error.what,
+            where=f"{path}: {error.where}" if error.where else str(path),
+            rule=error.rule,
+        ) from None
     return _numbered(graph, context.uids).copy(
         preprocess=_preprocess(file, network.inputs, str(path)),
         target=(file.targets or ("rk1808",))[0].lower(),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import ContainerError
+from npusim.errors import ContainerError, QuantizationError
 from npusim.importers.common.layers import SourceLayer
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
@@ -147,7 +147,9 @@ def read_network(path: Path, file: VendorFile) -> VendorNetwork:
     try:
         return _network(str(path), file, read_data(path))
     except ContainerError as error:
-        where = error.where if error.where.startswith(str(path)) else f"{path}: {error.where}"
+        where = error.where
+        if not where.startswith(str(path)):
+            where = f"{path}: {where}" if where else str(path)
         raise ContainerError(
             error.what, where=where, rule=error.rule, remedy=error.remedy
         ) from None
@@ -264,7 +266,10 @@ def stored(record: Mapping[str, Any], where: str) -> Stored:
     if kind == "NONE":
         quant = Float()
     elif kind == "AFFINE_ASYMMETRIC":
-        quant = Affine(scale=float(record["scale"]), zero_point=int(record["zero_point"]))
+        try:
+            quant = Affine(scale=float(record["scale"]), zero_point=int(record["zero_point"]))
+        except QuantizationError as error:
+            raise ContainerError(error.what, where=where) from None
     elif kind == "DFP":
         quant = DynamicFixedPoint(fl=int(record["fl"]))
     else:

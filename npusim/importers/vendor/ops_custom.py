@@ -27,7 +27,7 @@ def resize_area(layer: VendorLayer, context: VendorContext) -> None:
     shape = context.shape(layer.inputs[0])
     if len(shape) != 4 or shape[0] != 1:
         raise ContainerError(f"the input is {shape}", where=layer.where, rule="(1, H, W, C)")
-    size, (height, width) = pair(layer, "size", ()), shape[1:3]
+    size, (height, width) = pair(layer, "size"), shape[1:3]
     form = layer.formats[0]
     data = _step(layer, context, "transpose", (layer.inputs[0],), TransposeAttrs(perm=TO_MAP))
     if not (size[0] % height or size[1] % width):

@@ -219,7 +219,7 @@ def resize(layer: VendorLayer, context: VendorContext) -> None:
         height, width = context.shape(layer.inputs[0])[2:]
         size = (int(height * factor), int(width * factor))
     else:
-        size = pair(layer, "size", ())
+        size = pair(layer, "size")
     coordinates = Coordinates.ASYMMETRIC
     if layer.whole("align_corners", 0):
         coordinates = Coordinates.ALIGN_CORNERS

@@ -123,7 +123,7 @@ def pool(layer: VendorLayer, context: VendorContext) -> None:
         layer.inputs,
         Pool2dAttrs(
             kind=kind,
-            kernel=pair(layer, "ksize", ()),
+            kernel=pair(layer, "ksize"),
             stride=pair(layer, "stride", (1, 1)),
             pad=padding(layer),
             ceil_mode=ceil,

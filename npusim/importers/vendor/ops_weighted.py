@@ -11,11 +11,17 @@ from npusim.importers.vendor.network import VendorLayer
 from npusim.ir.attrs import Activation, Conv2dAttrs, Deconv2dAttrs, FcAttrs
 
 
-def pair(layer: VendorLayer, key: str, default: tuple[int, ...]) -> tuple[int, int]:
+def pair(
+    layer: VendorLayer, key: str, default: tuple[int, ...] | None = None, *, least: int = 1
+) -> tuple[int, int]:
     """Return (height, width) of a parameter that the file gives as (width, height)."""
     values = layer.wholes(key, default)
-    if len(values) != 2:
-        raise ContainerError(f"{key} is {list(values)}", where=layer.where, rule="width, height")
+    if len(values) != 2 or min(values) < least:
+        raise ContainerError(
+            f"{key} is {list(values)}",
+            where=layer.where,
+            rule=f"width and height, {least} or more",
+        )
     return values[1], values[0]
 
 
@@ -80,7 +86,7 @@ def deconvolution(layer: VendorLayer, context: VendorContext) -> None:
     attrs = Deconv2dAttrs(
         stride=pair(layer, "stride", (1, 1)),
         pad=padding(layer),
-        output_pad=pair(layer, "output_padding", (0, 0)),
+        output_pad=pair(layer, "output_padding", (0, 0), least=0),
         group=max(layer.whole("group", 1), 1),
     )
     bias = context.bias(layer, weights, value.shape[0])
