@@ -11,7 +11,7 @@ from npusim.analysis.causes import find_causes
 from npusim.analysis.compare import PREPROCESSING_HINT, WRONG_BELOW
 from npusim.analysis.findings import Finding
 from npusim.analysis.individual import LayerRun, run_individually
-from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import Difference, difference
 from npusim.analysis.recording import (
     LayerOutput,
@@ -25,6 +25,7 @@ from npusim.analysis.recording import (
 from npusim.errors import ConfigError, InputError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.limits import representable
 from npusim.ir.quant import Float
 from npusim.runtime.program import Program
 

@@ -11,9 +11,10 @@ from npusim.analysis.findings import (
     own_db,
     raise_precision,
 )
-from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
+from npusim.ir.limits import representable
 from npusim.quantization.constrain import SIGMOID_REACH
 from npusim.quantization.losses import sigmoid_remedy
 

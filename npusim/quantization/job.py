@@ -11,7 +11,7 @@ from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
-from npusim.quantization.calibrate import Calibration, calibrate
+from npusim.quantization.calibrate import Calibration
 from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
@@ -22,6 +22,7 @@ from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
 from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
+from npusim.quantization.masks import calibrate_masked
 from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
 
@@ -188,15 +189,18 @@ class Quantization:
             self.stats = channel_stats(
                 self.graph, samples, inputs, engine=plan.engine, progress=told
             )
-        self.calibration = found = calibrate(
+        found, masked = calibrate_masked(
             self.graph,
             samples,
-            observer=plan.algorithm.observer(plan.scheme),
+            observer=lambda: plan.algorithm.observer(plan.scheme),
+            scheme_of=self.formats.scheme_of,
             engine=plan.engine,
             progress=told,
         )
+        self.calibration = found
         self.notes = (
             *notes,
+            *masked,
             f"calibrated with {found.samples} samples: {plan.algorithm.text()}, float engine "
             f"{found.engine}",
         )
