@@ -5,10 +5,11 @@ import numpy as np
 from npusim.analysis.findings import DOMINANT, POOR_DB, Cause, Finding, own_db, raise_precision
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import energy
+from npusim.explain import see
 from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
-from npusim.ir.quant import AffinePerChannel, Float, scale_of
+from npusim.ir.quant import AffinePerChannel, DynamicFixedPoint, Float, scale_of
 from npusim.ops import op_def
 
 WEIGHTS, INPUTS, STORING = "stored weights", "stored inputs", "storing the result"
@@ -55,6 +56,34 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
         suggestion=f"{raise_precision(view)}, whose accumulator is wider; or scale the weights up "
         "and the bias down in training",
         severe=True,
+    )
+
+
+def negative_sums(view: LayerView) -> Finding | None:
+    """Find i16 results with more fraction bits than their sums, whose negative ones are -32768.
+
+    Source: measured, docs/arithmetic/nn.md rule 2.4.
+    """
+    node, quant = view.node, view.spec.quant
+    if node.engine is not Engine.NN or view.spec.dtype is not DType.I16 or node.requant is None:
+        return None
+    excess = -node.requant.shift
+    if excess <= 0 or not isinstance(quant, DynamicFixedPoint):
+        return None
+    lost = (view.stored == DType.I16.min) & (view.reference > view.limits[0] + (view.step or 0.0))
+    count = int(np.count_nonzero(lost))
+    if not count:
+        return None
+    share = view.share(energy((view.real - view.reference)[lost]))
+    return Finding(
+        cause=Cause.NEGATIVE_SUMS,
+        reason=f"{count} of {view.stored.size} results are -32768 because their sum is negative: "
+        f"the result has {quant.fl} fraction bits, its sum {quant.fl - excess}; this makes "
+        f"{share:.0%} of the layer's own error",
+        suggestion="quantize without naming a release of the toolkit, give the result a wider "
+        f"range (fl {quant.fl - excess}) in a cfg file, or use u8 or float16 for {node.layer_id} "
+        f"{see('i16-negative-sums')}",
+        severe=own_db(view) < POOR_DB,
     )
 
 

@@ -16,6 +16,7 @@ class Cause(Enum):
     """Why a layer is off, the most definite first."""
 
     ACCUMULATOR_WRAP = "accumulator_wrap"
+    NEGATIVE_SUMS = "negative_sums"
     CLIPPED_RANGE = "clipped_range"
     TABLE_KINK = "table_kink"
     UNEQUAL_CHANNELS = "unequal_channels"

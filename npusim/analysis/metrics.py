@@ -48,7 +48,8 @@ def sqnr_db(signal: float, noise: float) -> float:
     """Return 10 log10(signal / noise) of two energies; infinite without noise."""
     if noise == 0.0:
         return inf
-    return 10.0 * log10(signal / noise) if signal > 0.0 else -inf
+    # not of the quotient, which may leave float64 on either side
+    return 10.0 * (log10(signal) - log10(noise)) if signal > 0.0 else -inf
 
 
 def energy(value: NDArray[np.floating[Any]]) -> float:

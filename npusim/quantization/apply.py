@@ -17,6 +17,7 @@ from npusim.quantization.clamp import Clamp
 from npusim.quantization.constants import float16_constants, stored_constant, stored_half
 from npusim.quantization.constrain import clipped_for_sigmoid
 from npusim.quantization.eras import DEFAULT_ERA, Era
+from npusim.quantization.fine_sums import finer_than_sums
 from npusim.quantization.fits import check_constants
 from npusim.quantization.float16 import lift_small_weights
 from npusim.quantization.hybrid.converters import insert_converters
@@ -68,6 +69,9 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     movement (docs/rknn-compat.md section 8). The u8 input of a sigmoid ends at -6.3 and 6.3 unless
     a cfg file gives its range.
 
+    Unless the era's release is followed to the letter, i16 results get no more fraction bits than
+    the sums of the NN engine that they come from (``npusim.quantization.fine_sums``).
+
     Raises
     ------
     QuantizationError
@@ -80,8 +84,20 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
         lifted = {f"{name}.lifted": Scheme.F16 for name in halves}
         ranges = {**ranges, **_lifted_ranges(graph, ranges)}
         formats = replace(formats, layers={**formats.layers, **lifted})
-    float_tensors = float_ending(graph)
     check_constants(graph, formats.scheme_of)
+    stored = _stored(graph, ranges, formats, below)
+    chosen = formats.quants
+    while not formats.era.fine_sums and (coarser := finer_than_sums(graph, stored, chosen)):
+        formats = replace(formats, quants={**formats.quants, **dict(coarser)})
+        stored = _stored(graph, ranges, formats, below)
+    return stored
+
+
+def _stored(
+    graph: Graph, ranges: Mapping[str, Range], formats: Formats, below: Mapping[str, int]
+) -> Graph:
+    """Return the graph with every tensor in its format, as the formats say."""
+    float_tensors = float_ending(graph)
     graph, schemes, sources = insert_converters(
         graph, formats.default, formats.scheme_of, float_tensors
     )
