@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf, isfinite
+
+import numpy as np
 
 from npusim.analysis.layer_view import LayerView, Real
 from npusim.analysis.metrics import energy, sqnr_db
@@ -54,5 +57,8 @@ def own_db(view: LayerView) -> float:
 
 
 def db_between(reference: Real, real: Real) -> float:
-    """Return the SQNR of real values against a reference."""
-    return sqnr_db(energy(reference), energy(real - reference))
+    """Return the SQNR of real values against a reference; -infinity beside an infinite error."""
+    with np.errstate(invalid="ignore"):
+        gap = np.where(real == reference, 0.0, real - reference)
+    noise = energy(gap)
+    return sqnr_db(energy(reference), noise) if isfinite(noise) else -inf

@@ -68,7 +68,8 @@ class LayerView:
     @cached_property
     def error_energy(self) -> float:
         """Return the energy of the layer's own error."""
-        gap = self.real - self.reference
+        with np.errstate(invalid="ignore"):
+            gap = np.where(self.real == self.reference, 0.0, self.real - self.reference)
         return energy(gap)
 
     def share(self, energy: float) -> float:

@@ -15,6 +15,7 @@ from npusim.quantization.calibrate import Calibration
 from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
+from npusim.quantization.drowned import clipped_fills, drowned
 from npusim.quantization.equalize import Equalization, Relu6, equalize, relu6_inputs
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.groups import named_concats
@@ -157,8 +158,9 @@ class Quantization:
             self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
                 log.warning("%s", note)
-        for text in sigmoid_cuts(self.graph, ranges, self.formats):
-            log.warning("%s", text)
+        for told in (sigmoid_cuts, drowned, clipped_fills):
+            for text in told(self.graph, ranges, self.formats):
+                log.warning("%s", text)
         if plan.write_cfg is not None:
             slots = records_of(self.graph, self.source, ranges, self.formats)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})

@@ -21,11 +21,13 @@ from npusim.ir.quant import scale_of
 from npusim.ops import op_def
 from npusim.passes.hidden import (
     FAR,
+    FAR_HALF,
     INPUT,
     PAD_VALUE,
     Mask,
     carriers,
     far_from,
+    hidden_tensors,
     masked_from,
     masks,
     set_aside,
@@ -35,6 +37,14 @@ from npusim.quantization.apply import float_ending
 from npusim.quantization.calibrate import Calibration, calibrate
 from npusim.quantization.observers import Observer, Summary
 from npusim.quantization.schemes import Range, Scheme, parameters
+
+__all__ = [
+    "FAR_HALF",
+    "calibrate_masked",
+    "hidden_tensors",
+    "require_finite",
+    "seen_from",
+]
 
 Feeds = Mapping[str, NDArray[Any]]
 Samples = Iterable[tuple[str, Feeds]]
