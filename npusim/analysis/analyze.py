@@ -258,7 +258,8 @@ def _row(
         if codes
         else (np.zeros(1, np.bool_), np.zeros(1, np.bool_))
     )
-    reference = values.get(output.tensor)
+    known = values.get(output.tensor)
+    reference = None if known is None else known.astype(np.float64)
     common: dict[str, Any] = {
         "layer": output.layer,
         "op": output.op,
@@ -294,7 +295,7 @@ def _row(
         graph=graph,
         node=run.node,
         tensor=output.tensor,
-        reference=reference.astype(np.float64),
+        reference=reference,
         real=output.real.astype(np.float64),
         stored=output.stored,
         feeds=run.feeds,

@@ -4,7 +4,7 @@ import numpy as np
 
 from npusim.analysis.findings import DOMINANT, POOR_DB, Cause, Finding, own_db, raise_precision
 from npusim.analysis.layer_view import LayerView
-from npusim.analysis.metrics import energy
+from npusim.analysis.metrics import energy, gap_between
 from npusim.explain import see
 from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
@@ -122,7 +122,7 @@ def few_steps(view: LayerView) -> Finding | None:
     if own >= POOR_DB:
         return None
     if view.step is None:
-        gap = float(np.abs(view.real - view.reference).max(initial=0.0))
+        gap = float(np.abs(gap_between(view.real, view.reference)).max(initial=0.0))
         return Finding(
             cause=Cause.FEW_STEPS,
             reason=f"its own SQNR is {own:.1f} dB in {view.spec.dtype.value}",
@@ -152,9 +152,9 @@ def _error_parts(view: LayerView) -> dict[str, float]:
     if exact is None or of_float is None:
         return {}
     parts = {
-        WEIGHTS: of_float - view.reference,
-        INPUTS: exact - of_float,
-        STORING: view.real - exact,
+        WEIGHTS: gap_between(of_float, view.reference),
+        INPUTS: gap_between(exact, of_float),
+        STORING: gap_between(view.real, exact),
     }
     energies = {name: energy(gap) for name, gap in parts.items()}
     whole = sum(energies.values())

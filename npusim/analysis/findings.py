@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from math import inf, isfinite
 
-import numpy as np
-
 from npusim.analysis.layer_view import LayerView, Real
-from npusim.analysis.metrics import energy, sqnr_db
+from npusim.analysis.metrics import energy, gap_between, sqnr_db
 from npusim.ir.dtypes import DType
 
 POOR_DB = 20.0  # a layer's own error below this is bad; its cosine is then below 0.995
@@ -58,7 +56,5 @@ def own_db(view: LayerView) -> float:
 
 def db_between(reference: Real, real: Real) -> float:
     """Return the SQNR of real values against a reference; -infinity beside an infinite error."""
-    with np.errstate(invalid="ignore"):
-        gap = np.where(real == reference, 0.0, real - reference)
-    noise = energy(gap)
+    noise = energy(gap_between(real, reference))
     return sqnr_db(energy(reference), noise) if isfinite(noise) else -inf

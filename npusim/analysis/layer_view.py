@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.analysis.metrics import energy
+from npusim.analysis.metrics import energy, gap_between
 from npusim.ir.attrs import Activation
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
@@ -68,9 +68,7 @@ class LayerView:
     @cached_property
     def error_energy(self) -> float:
         """Return the energy of the layer's own error."""
-        with np.errstate(invalid="ignore"):
-            gap = np.where(self.real == self.reference, 0.0, self.real - self.reference)
-        return energy(gap)
+        return energy(gap_between(self.real, self.reference))
 
     def share(self, energy: float) -> float:
         """Return which part of the layer's own error an error energy is."""

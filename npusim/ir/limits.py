@@ -8,6 +8,7 @@ from npusim.ir.tensor import TensorSpec
 
 LARGEST_F16 = 65504.0
 SMALLEST_NORMAL_F16 = 2.0**-14
+SMALLEST_F16 = 2.0**-24
 
 
 def representable(spec: TensorSpec) -> tuple[float, float]:

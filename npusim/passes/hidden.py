@@ -27,7 +27,7 @@ from npusim.ops import keeps_codes, op_def
 
 # A hole between live scores and the mask; exp(-32) is 1e-14. Calibration decides in the end.
 HOLE = 32.0
-FAR = 1e30  # stands for masked values while a float graph is measured; sums of several stay finite
+FAR = 1e36  # stands for masked values while a float graph is measured; a few sums stay finite
 # Beyond everything in float16, with room to add: 2**16 - 2**12.
 FAR_HALF = 61440.0
 PAD_VALUE, INPUT = -1, -2  # positions of masks that are no operand

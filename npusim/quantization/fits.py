@@ -11,7 +11,7 @@ from npusim.errors import QuantizationError
 from npusim.explain import see
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.limits import LARGEST_F16, SMALLEST_NORMAL_F16
+from npusim.ir.limits import LARGEST_F16, SMALLEST_F16, SMALLEST_NORMAL_F16
 from npusim.ops import op_def
 from npusim.passes.hidden import side_of_constant, sides
 from npusim.quantization.schemes import Scheme
@@ -56,9 +56,12 @@ class Misfit:
     def text(self) -> str:
         """Return layer, constant, value and limit in one line."""
         head = f"constant {self.constant!r} of layer {self.layer!r} ({self.op}) is {self.value:.6g}"
+        if not np.isfinite(self.value):
+            return f"{head}, in float32; the largest {_SHORT[self.scheme]} number is finite"
         if not self.vanishes:
-            kept = " (kept in float16)" if self.scheme is Scheme.U8 else ""
-            return f"{head}; the largest {_SHORT[self.scheme]} number there is {self.limit:g}{kept}"
+            kind = "float16" if self.limit == LARGEST_F16 else "finite"
+            kept = "; u8 layers keep it in float16" if self.scheme is Scheme.U8 else ""
+            return f"{head}{kept}; the largest {kind} number is {self.limit:g}"
         line = f"{head}; the smallest normal float16 is {self.limit:.3g} and the chip reads it as 0"
         return f"{line}, so it keeps {self.guards} from 0 no longer" if self.guards else line
 
@@ -102,7 +105,11 @@ def _of_node(
                 vanishes=False,
             )
         largest = float(np.abs(value).max())
-        if scheme is Scheme.F16 and halved and 0 < largest < SMALLEST_NORMAL_F16:
+        guards = _guarded(graph, node)
+        # maxima and minima read subnormal numbers as they are (docs/arithmetic/README.md)
+        kept = bool(definition.hides(node.attrs)) and largest >= SMALLEST_F16 and not guards
+        vanishes = 0 < largest < SMALLEST_NORMAL_F16 and not kept
+        if scheme is Scheme.F16 and halved and vanishes:
             yield Misfit(
                 layer=node.name,
                 op=node.op,
@@ -111,7 +118,7 @@ def _of_node(
                 limit=SMALLEST_NORMAL_F16,
                 scheme=scheme,
                 vanishes=True,
-                guards=_guarded(graph, node),
+                guards=guards,
             )
 
 
@@ -155,7 +162,9 @@ def check_constants(graph: Graph, scheme_of: Callable[[Node], Scheme]) -> None:
             rule="constants have to fit the format of their layer; only masks that nothing but a "
             "softmax or a maximum reads are replaced",
             remedy="scale the layer in the model, or give it another format: i16 holds every "
-            "finite constant, f16 and sums of u8 up to 65504",
+            "finite constant, f16 and sums of u8 up to 65504"
+            if all(np.isfinite(misfit.value) for misfit in large)
+            else "give the model finite numbers there, or cut it before this layer",
         )
     for misfit in found:
         log.warning(

@@ -48,7 +48,7 @@ __all__ = [
 
 Feeds = Mapping[str, NDArray[Any]]
 Samples = Iterable[tuple[str, Feeds]]
-BEYOND = FAR * 1e-6  # what is further off than this is masked
+BEYOND = FAR / 100  # what is further off than this is masked
 INPUT_MASK = 1000.0  # masked values of a graph input are at least that far from 0
 SMALLEST_HALF_RESULT = 2.0**-15  # half of the smallest normal float16
 
@@ -164,9 +164,7 @@ class _SetAside:
 
     def observer(self, inner: Observer) -> "_LiveValues":
         """Return an observer that does not see masked values."""
-        return _LiveValues(
-            inner=inner, tensors=frozenset(carriers(self.graph, self.masks, self.below))
-        )
+        return _LiveValues(inner=inner, sides=carriers(self.graph, self.masks, self.below))
 
     def notes(self) -> tuple[str, ...]:
         """Return what of the samples was taken for a mask."""
@@ -181,6 +179,9 @@ class _SetAside:
         """Return the ranges with room for masked values, and the masks that are none."""
         active = [m for m in self.masks if m.position != INPUT or m.tensor in self.edges]
         carrying = carriers(self.graph, active, self.below)
+        shown = [n for n in carriers(self.graph, self.masks, self.below) if n not in carrying]
+        if any(name not in measured for name in shown):
+            return dict(measured), self.masks  # real values as far off as a mask
         live = dict.fromkeys(carrying, (0.0, 0.0)) | dict(measured)
         needs = _Needs(graph=self.graph, live=live, carrying=carrying, scheme_of=self.scheme_of)
         ends = needs.ends()
@@ -302,7 +303,7 @@ class _LiveValues:
     """An observer that is shown what is not masked."""
 
     inner: Observer
-    tensors: frozenset[str]
+    sides: Mapping[str, int]
     passes: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -310,8 +311,9 @@ class _LiveValues:
 
     def summarize(self, tensor: str, value: NDArray[Any]) -> Summary | None:
         """Return what to remember; None when everything is masked."""
-        if tensor in self.tensors and value.size and float(np.abs(value).max()) > BEYOND:
-            value = value[np.abs(value) <= BEYOND]
+        side = self.sides.get(tensor, 0)
+        if side and value.size and float((value * side).min()) < -BEYOND:
+            value = value[value * side >= -BEYOND]
         return self.inner.summarize(tensor, value) if value.size else None
 
     def take(self, tensor: str, summary: Summary, sample: str) -> None:
