@@ -12,7 +12,8 @@ from npusim.passes.hidden import sides
 from npusim.quantization.apply import Formats
 from npusim.quantization.schemes import Range, Scheme, parameters
 
-FEW = 8.0  # steps; fewer are worth a word
+LOST = 8.0  # less than 1/8 of the steps that the operand would have alone: 3 bits
+FEW = 64.0  # and fewer steps than that
 
 
 def drowned(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> Iterator[str]:
@@ -40,7 +41,7 @@ def drowned(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> Iter
         steps = width / step
         value = graph.constants[known[0]]
         reach = float(np.abs(value).max(initial=0.0))
-        if not alone or steps >= FEW or steps * FEW > alone or reach < FEW * width:
+        if not alone or steps >= FEW or steps * LOST > alone or reach < width:
             continue
         worst = float(value.reshape(-1)[np.abs(value).argmax()])
         yield (

@@ -246,3 +246,19 @@ def test_layers_in_float16_have_masks_too():
     assert ready.spec("s").dtype.value == "f16"
     found = npusim.compile(ready).run(feeds, preprocessed=True)["o"]
     assert cosine(found, expected("added", feeds)) > 0.999
+
+
+@pytest.mark.parametrize("scheme", ["u8", "i16"])
+def test_a_cfg_file_gives_the_same_model(scheme, tmp_path):
+    graph, _ = attention("added", -np.inf)
+    feeds = data()
+    first = made(graph, feeds, scheme, write_cfg=tmp_path / "a.cfg")
+    again = npusim.quantize(graph, None, scheme=scheme, cfg=tmp_path / "a.cfg")
+    found, same = (npusim.compile(g).run(feeds, preprocessed=True)["o"] for g in (first, again))
+    assert np.array_equal(found, same)
+
+
+def test_perf_prices_masked_attention():
+    for low in LOWS:
+        graph, _ = attention("added", low)
+        assert npusim.estimate(graph, scheme="u8").total_time_us > 0
