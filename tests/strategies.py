@@ -224,8 +224,16 @@ def _join(draw, b, x):
     return b.node("concat", [x, other], attrs=AxisAttrs(axis=1))
 
 
+def _padded_pool(draw, b, x):
+    sizes = st.integers(0, 2)
+    front = (0, draw(st.sampled_from([0, 0, 0, 1])), draw(sizes), draw(sizes))
+    value = draw(st.sampled_from([-1e6, -1e6, -65504.0, -1e4, 0.0]))
+    attrs = PadAttrs(front=front, back=(0, 0, draw(sizes), draw(sizes)), value=value)
+    return _pool(draw, b, b.node("pad", [x], attrs=attrs))
+
+
 ANY_RANK = (_affine, _rectifier, _swish, _hard_swish, _batch_norm, _move, _join)
-MAPS = (*ANY_RANK, _foldable, _foldable, _conv, _deconv, _padded_conv, _pool)
+MAPS = (*ANY_RANK, _foldable, _foldable, _conv, _deconv, _padded_conv, _padded_pool, _pool)
 LARGEST = 4096  # elements of a tensor that is worked on
 
 
@@ -234,6 +242,7 @@ PATTERNS = {
     "fuse_activation_patterns": (_hard_swish, _hard_swish, _swish),
     "simplify_moves": (_move,),
     "fold_pad": (_padded_conv,),
+    "fold_max_pad": (_padded_pool,),
     "fold_affine": (_foldable,),
     "affine_to_conv": (_batch_norm, _affine),
     "fuse_relu": (_foldable, _rectifier),

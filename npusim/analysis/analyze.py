@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from npusim.analysis.causes import find_causes
 from npusim.analysis.compare import PREPROCESSING_HINT, WRONG_BELOW
 from npusim.analysis.findings import Finding
+from npusim.analysis.hidden import masked_at_ends
 from npusim.analysis.individual import LayerRun, run_individually
-from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import Difference, difference
 from npusim.analysis.recording import (
     LayerOutput,
@@ -25,6 +26,7 @@ from npusim.analysis.recording import (
 from npusim.errors import ConfigError, InputError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.limits import SMALLEST_NORMAL_F16, representable
 from npusim.ir.quant import Float
 from npusim.runtime.program import Program
 
@@ -180,6 +182,7 @@ def analyze(
         **{name: np.asarray(value) for name, value in feeds.items()},
         **values_by_tensor(program.graph, known),
     }
+    values = masked_at_ends(graph, program.graph, values)
     _refuse_nan(program.graph, values)
     stored = {row.tensor: row for row in entire.layers}
     users = program.graph.consumers()
@@ -192,7 +195,9 @@ def analyze(
             rows.append(_row(program.graph, run, output, stored[tensor], values, users, threshold))
         if progress:
             progress(done + 1, len(program.graph.nodes), run.node.name)
-    wrong = next((r.layer for r in rows if r.entire and not r.entire.cosine >= threshold), None)
+    wrong = next(
+        (r.layer for r in rows if r.entire and _is_wrong(DType(r.dtype), r.entire, threshold)), None
+    )
     first = next((r.layer for r in rows if r.entire), None)
     return Analysis(
         label=entire.label,
@@ -253,7 +258,8 @@ def _row(
         if codes
         else (np.zeros(1, np.bool_), np.zeros(1, np.bool_))
     )
-    reference = values.get(output.tensor)
+    known = values.get(output.tensor)
+    reference = None if known is None else known.astype(np.float64)
     common: dict[str, Any] = {
         "layer": output.layer,
         "op": output.op,
@@ -289,7 +295,7 @@ def _row(
         graph=graph,
         node=run.node,
         tensor=output.tensor,
-        reference=reference.astype(np.float64),
+        reference=reference,
         real=output.real.astype(np.float64),
         stored=output.stored,
         feeds=run.feeds,
@@ -299,7 +305,7 @@ def _row(
     )
     findings = find_causes(view)
     chosen = next((f for f in findings if f.severe), findings[0] if findings else None)
-    wrong = not whole.cosine >= threshold
+    wrong = _is_wrong(spec.dtype, whole, threshold)
     if chosen is None:
         verdict, severity = (INHERITED, BAD) if wrong else (OK, FINE)
     else:
@@ -322,6 +328,12 @@ def _row(
         suggestion=chosen.suggestion if chosen and own_fault else "",
         findings=findings,
     )
+
+
+def _is_wrong(dtype: DType, whole: Difference, threshold: float) -> bool:
+    """Tell whether the cosine is too low and the type could have done better."""
+    no_better = dtype is DType.F16 and whole.max_abs <= SMALLEST_NORMAL_F16
+    return not (whole.cosine >= threshold or no_better)
 
 
 def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedLayer, ...]:

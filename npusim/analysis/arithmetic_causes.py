@@ -4,11 +4,13 @@ import numpy as np
 
 from npusim.analysis.findings import DOMINANT, POOR_DB, Cause, Finding, own_db, raise_precision
 from npusim.analysis.layer_view import LayerView
-from npusim.analysis.metrics import energy
+from npusim.analysis.metrics import energy, gap_between
+from npusim.explain import see
 from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
-from npusim.ir.quant import AffinePerChannel, Float, scale_of
+from npusim.ir.limits import SMALLEST_NORMAL_F16
+from npusim.ir.quant import AffinePerChannel, DynamicFixedPoint, Float, scale_of
 from npusim.ops import op_def
 
 WEIGHTS, INPUTS, STORING = "stored weights", "stored inputs", "storing the result"
@@ -58,6 +60,34 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
     )
 
 
+def negative_sums(view: LayerView) -> Finding | None:
+    """Find i16 results with more fraction bits than their sums, whose negative ones are -32768.
+
+    Source: measured, docs/arithmetic/nn.md rule 2.4.
+    """
+    node, quant = view.node, view.spec.quant
+    if node.engine is not Engine.NN or view.spec.dtype is not DType.I16 or node.requant is None:
+        return None
+    excess = -node.requant.shift
+    if excess <= 0 or not isinstance(quant, DynamicFixedPoint):
+        return None
+    lost = (view.stored == DType.I16.min) & (view.reference > view.limits[0] + (view.step or 0.0))
+    count = int(np.count_nonzero(lost))
+    if not count:
+        return None
+    share = view.share(energy((view.real - view.reference)[lost]))
+    return Finding(
+        cause=Cause.NEGATIVE_SUMS,
+        reason=f"{count} of {view.stored.size} results are -32768 because their sum is negative: "
+        f"the result has {quant.fl} fraction bits, its sum {quant.fl - excess}; this makes "
+        f"{share:.0%} of the layer's own error",
+        suggestion="quantize without naming a release of the toolkit, give the result a wider "
+        f"range (fl {quant.fl - excess}) in a cfg file, or use u8 or float16 for {node.layer_id} "
+        f"{see('i16-negative-sums')}",
+        severe=own_db(view) < POOR_DB,
+    )
+
+
 def table_kink(view: LayerView) -> Finding | None:
     """Find a TP table whose straight segments leave the function, by more than one step."""
     node, step = view.node, view.step
@@ -92,11 +122,12 @@ def few_steps(view: LayerView) -> Finding | None:
     if own >= POOR_DB:
         return None
     if view.step is None:
+        gap = float(np.abs(gap_between(view.real, view.reference)).max(initial=0.0))
         return Finding(
             cause=Cause.FEW_STEPS,
             reason=f"its own SQNR is {own:.1f} dB in {view.spec.dtype.value}",
             suggestion="look for values that cancel, or below the smallest normal float16",
-            severe=True,
+            severe=not gap <= SMALLEST_NORMAL_F16,
         )
     parts = _error_parts(view)
     said = ", ".join(f"{name} {share:.0%}" for name, share in parts.items())
@@ -121,9 +152,9 @@ def _error_parts(view: LayerView) -> dict[str, float]:
     if exact is None or of_float is None:
         return {}
     parts = {
-        WEIGHTS: of_float - view.reference,
-        INPUTS: exact - of_float,
-        STORING: view.real - exact,
+        WEIGHTS: gap_between(of_float, view.reference),
+        INPUTS: gap_between(exact, of_float),
+        STORING: gap_between(view.real, exact),
     }
     energies = {name: energy(gap) for name, gap in parts.items()}
     whole = sum(energies.values())

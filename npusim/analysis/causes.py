@@ -2,7 +2,12 @@
 
 from collections.abc import Callable
 
-from npusim.analysis.arithmetic_causes import accumulator_wrap, few_steps, table_kink
+from npusim.analysis.arithmetic_causes import (
+    accumulator_wrap,
+    few_steps,
+    negative_sums,
+    table_kink,
+)
 from npusim.analysis.channel_causes import mixed_concat, unequal_channels
 from npusim.analysis.findings import Finding
 from npusim.analysis.layer_view import LayerView
@@ -15,6 +20,7 @@ from npusim.analysis.range_causes import (
 Measure = Callable[[LayerView], Finding | None]
 MEASURES: tuple[Measure, ...] = (
     accumulator_wrap,
+    negative_sums,
     clipped_range,
     clipped_input,
     table_kink,

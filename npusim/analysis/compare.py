@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.hidden import cut, end_of
 from npusim.analysis.metrics import Difference, difference
 from npusim.analysis.recording import (
     LayerOutput,
@@ -17,6 +18,7 @@ from npusim.analysis.recording import (
     record_program,
 )
 from npusim.ir.dtypes import DType
+from npusim.ir.limits import SMALLEST_NORMAL_F16
 from npusim.ir.quant import Float
 from npusim.runtime.program import Program
 
@@ -37,6 +39,9 @@ class ComparedLayer:
         The other run's layer.
     saturated_low, saturated_high : float
         Share of elements at the ends of the integer type.
+    below_float16 : bool
+        A float16 layer no element of which differs by more than the smallest normal number, 2^-14:
+        the chip makes 0 of what is smaller, and no other format is meant.
     """
 
     layer: str
@@ -49,6 +54,11 @@ class ComparedLayer:
     difference: Difference
     saturated_low: float
     saturated_high: float
+    below_float16: bool = False
+
+    def is_wrong(self, threshold: float) -> bool:
+        """Tell whether the cosine is below a threshold and float16 could have done better."""
+        return not (self.difference.cosine >= threshold or self.below_float16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +70,7 @@ class Comparison:
     unmatched : tuple of str
         Layers of ``actual`` without a counterpart.
     first_wrong : str or None
-        First layer with a cosine below ``threshold``.
+        First layer with a cosine below ``threshold``, unless float16 can do no better.
     hint : str
         What to look at when the very first layer is wrong.
     actual, reference : str
@@ -80,14 +90,20 @@ class Comparison:
 
     @property
     def worst(self) -> ComparedLayer | None:
-        """Return the layer with the lowest cosine."""
-        return min(self.layers, key=lambda row: row.difference.cosine, default=None)
+        """Return the layer with the lowest cosine, of those that could be better."""
+        return min(
+            (row for row in self.layers if not row.below_float16),
+            key=lambda row: row.difference.cosine,
+            default=None,
+        )
 
     @property
     def costliest(self) -> ComparedLayer | None:
         """Return the layer that lowers the cosine most against the layer before it."""
         best, drop, before = None, 0.0, 1.0
         for row in self.layers:
+            if row.below_float16:
+                continue
             if before - row.difference.cosine > drop:
                 best, drop = row, before - row.difference.cosine
             before = row.difference.cosine
@@ -127,7 +143,7 @@ def compare(
     """
     pairs, alone = align(actual, reference)
     rows = tuple(_row(pair) for pair in pairs)
-    wrong = next((r.layer for r in rows if not r.difference.cosine >= threshold), None)
+    wrong = next((row.layer for row in rows if row.is_wrong(threshold)), None)
     first_is_wrong = bool(rows) and wrong == rows[0].layer
     return Comparison(
         layers=rows,
@@ -186,6 +202,9 @@ def _row(pair: Pair) -> ComparedLayer:
         low = float(np.mean(actual.stored == actual.dtype.min))
         high = float(np.mean(actual.stored == actual.dtype.max))
     known = actual if actual.op else reference  # a dump of a board knows little of the network
+    real, other = _cut_masks(actual, reference)
+    distance = difference(real, other, step=actual.step or reference.step)
+    halves = DType.F16 in (actual.dtype, reference.dtype)
     return ComparedLayer(
         layer=known.layer,
         op=known.op,
@@ -194,7 +213,17 @@ def _row(pair: Pair) -> ComparedLayer:
         origin=known.origin,
         tensor=known.tensor,
         counterpart=reference.layer if known is actual else actual.layer,
-        difference=difference(actual.real, reference.real, step=actual.step or reference.step),
+        difference=distance,
         saturated_low=low,
         saturated_high=high,
+        below_float16=halves and distance.max_abs <= SMALLEST_NORMAL_F16,
     )
+
+
+def _cut_masks(actual: LayerOutput, reference: LayerOutput) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the real values of both, masked ones no further off than the narrower type reaches."""
+    side = actual.hides or reference.hides
+    if not side:
+        return actual.real, reference.real
+    end = max(end_of(row.spec, side) for row in (actual, reference))
+    return cut(actual.real, side, end), cut(reference.real, side, end)

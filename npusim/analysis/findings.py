@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from math import inf, isfinite
 
 from npusim.analysis.layer_view import LayerView, Real
-from npusim.analysis.metrics import energy, sqnr_db
+from npusim.analysis.metrics import energy, gap_between, sqnr_db
 from npusim.ir.dtypes import DType
 
 POOR_DB = 20.0  # a layer's own error below this is bad; its cosine is then below 0.995
@@ -16,6 +17,7 @@ class Cause(Enum):
     """Why a layer is off, the most definite first."""
 
     ACCUMULATOR_WRAP = "accumulator_wrap"
+    NEGATIVE_SUMS = "negative_sums"
     CLIPPED_RANGE = "clipped_range"
     TABLE_KINK = "table_kink"
     UNEQUAL_CHANNELS = "unequal_channels"
@@ -53,5 +55,6 @@ def own_db(view: LayerView) -> float:
 
 
 def db_between(reference: Real, real: Real) -> float:
-    """Return the SQNR of real values against a reference."""
-    return sqnr_db(energy(reference), energy(real - reference))
+    """Return the SQNR of real values against a reference; -infinity beside an infinite error."""
+    noise = energy(gap_between(real, reference))
+    return sqnr_db(energy(reference), noise) if isfinite(noise) else -inf

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.analysis.metrics import energy
+from npusim.analysis.metrics import energy, gap_between
 from npusim.ir.attrs import Activation
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.quant import AffinePerChannel, Float, scale_of, zero_point_of
+from npusim.ir.limits import representable
+from npusim.ir.quant import AffinePerChannel, Float, scale_of
 from npusim.ir.tensor import TensorSpec
 from npusim.reference.evaluate import Evaluator
 
@@ -67,8 +68,7 @@ class LayerView:
     @cached_property
     def error_energy(self) -> float:
         """Return the energy of the layer's own error."""
-        gap = self.real - self.reference
-        return energy(gap)
+        return energy(gap_between(self.real, self.reference))
 
     def share(self, energy: float) -> float:
         """Return which part of the layer's own error an error energy is."""
@@ -124,16 +124,6 @@ class LayerView:
             for name, value in zip(self.feeds, self.inputs, strict=True)
         }
         return Evaluator(small).run(feeds)[self.tensor].astype(np.float64)
-
-
-def representable(spec: TensorSpec) -> tuple[float, float]:
-    """Return the smallest and the largest real value of a stored type; infinite for float32."""
-    if spec.dtype is DType.F16:
-        return -65504.0, 65504.0
-    if spec.dtype.is_float or isinstance(spec.quant, AffinePerChannel):
-        return -np.inf, np.inf
-    step, zero = scale_of(spec.quant), zero_point_of(spec.quant)
-    return (spec.dtype.min - zero) * step, (spec.dtype.max - zero) * step
 
 
 def _is_real(spec: TensorSpec) -> bool:

@@ -21,7 +21,8 @@ class Difference:
     euclidean_norm : float
         |a/|a| - b/|b||, which is sqrt(2 - 2 cosine); a zero vector stays zero.
     sqnr_db : float
-        10 log10(|b|^2 / |a - b|^2) with b the reference; infinite when they are equal.
+        10 log10(|b|^2 / |a - b|^2) with b the reference; infinite when they are equal, -infinity
+        beside infinite errors and NaN.
     max_abs : float
         Largest absolute difference.
     max_steps : float
@@ -48,13 +49,21 @@ def sqnr_db(signal: float, noise: float) -> float:
     """Return 10 log10(signal / noise) of two energies; infinite without noise."""
     if noise == 0.0:
         return inf
-    return 10.0 * log10(signal / noise) if signal > 0.0 else -inf
+    # not of the quotient, which may leave float64 on either side
+    return 10.0 * (log10(signal) - log10(noise)) if signal > 0.0 else -inf
 
 
 def energy(value: NDArray[np.floating[Any]]) -> float:
     """Return the sum of squares. Not by BLAS: its threads cost more than they bring here."""
     flat = value.reshape(-1)
     return float(np.einsum("i,i->", flat, flat))
+
+
+def gap_between(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Return one - other in float64; equal infinities have no gap."""
+    left, right = one.astype(np.float64), other.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(left == right, 0.0, left - right)
 
 
 def difference(
@@ -70,8 +79,7 @@ def difference(
         Quantization step of ``actual``.
     """
     left, right = actual.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
-    with np.errstate(invalid="ignore"):
-        gap = left - right
+    gap = gap_between(left, right)
     noise = energy(gap)
     largest = float(np.abs(gap).max(initial=0.0))
     norm_a, norm_b = sqrt(energy(left)), sqrt(energy(right))
@@ -88,7 +96,7 @@ def difference(
         cosine=angle,
         euclidean=sqrt(noise),
         euclidean_norm=apart,
-        sqnr_db=sqnr_db(norm_b * norm_b, noise) if isfinite(noise) else nan,
+        sqnr_db=sqnr_db(norm_b * norm_b, noise) if isfinite(noise) else -inf,
         max_abs=largest,
         max_steps=largest / step if step else nan,
         rms=sqrt(noise / gap.size) if gap.size else 0.0,

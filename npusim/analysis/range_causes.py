@@ -11,9 +11,10 @@ from npusim.analysis.findings import (
     own_db,
     raise_precision,
 )
-from npusim.analysis.layer_view import LayerView, representable
+from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
+from npusim.ir.limits import representable
 from npusim.quantization.constrain import SIGMOID_REACH
 from npusim.quantization.losses import sigmoid_remedy
 
@@ -81,8 +82,9 @@ def clipped_input(view: LayerView) -> Finding | None:
         if value is None:
             continue
         low, high = representable(view.graph.spec(name))
+        value = value.astype(np.float64)  # ends of a type may lie beyond float32
         kept = np.clip(value, low, high)
-        lost_db = db_between(value.astype(np.float64), kept.astype(np.float64))
+        lost_db = db_between(value, kept)
         count = int(np.count_nonzero(kept != value))
         if count and lost_db < POOR_DB:
             sigmoids = _cutting_sigmoids(view, name)

@@ -12,6 +12,8 @@ from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
+from npusim.ir.tensor import TensorSpec
+from npusim.quantization.masks import hidden_tensors
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 
@@ -36,6 +38,8 @@ class LayerOutput:
         Position among the layer's outputs.
     stored : ndarray
         Stored values, in the source model's axis order (N, C, H, W for feature maps).
+    hides : int
+        1 where it makes no difference how far down masked values lie, -1 for up; 0 elsewhere.
     """
 
     layer: str
@@ -47,12 +51,20 @@ class LayerOutput:
     output: int = 0
     stored: Array
     quant: Quant = field(default_factory=Float)
+    hides: int = 0
 
     @property
     def real(self) -> NDArray[np.float32]:
         """Return the real values as float32; those of a float layer are not copied."""
         return (
             self.stored if self.stored.dtype == np.float32 else dequantize(self.stored, self.quant)
+        )
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Return the stored type."""
+        return TensorSpec(
+            name=self.tensor, shape=self.stored.shape, dtype=self.dtype, quant=self.quant
         )
 
     @property
@@ -91,7 +103,9 @@ class Pair:
     reference: LayerOutput
 
 
-def layer_output(graph: Graph, node: Node, tensor: str, stored: Array) -> LayerOutput:
+def layer_output(
+    graph: Graph, node: Node, tensor: str, stored: Array, *, hides: int = 0
+) -> LayerOutput:
     """Return the record of one layer output of a graph."""
     spec = graph.spec(tensor)
     return LayerOutput(
@@ -104,6 +118,7 @@ def layer_output(graph: Graph, node: Node, tensor: str, stored: Array) -> LayerO
         output=node.outputs.index(tensor),
         stored=stored,
         quant=spec.quant,
+        hides=hides,
     )
 
 
@@ -129,11 +144,12 @@ def record_program(
     """
     program = single_sample(program)
     rows: list[LayerOutput] = []
+    sides = hidden_tensors(program.graph)
     program.run(
         feeds,
         preprocessed=preprocessed,
         observe=lambda node, tensor, value: rows.append(
-            layer_output(program.graph, node, tensor, np.array(value))
+            layer_output(program.graph, node, tensor, np.array(value), hides=sides.get(tensor, 0))
         ),
     )
     return Recording(label=label or element_types(program.graph), layers=tuple(rows))
@@ -141,10 +157,11 @@ def record_program(
 
 def record_values(graph: Graph, values: Mapping[str, Array], *, label: str) -> Recording:
     """Return a recording of a float graph from values by tensor name; missing ones are left out."""
+    sides = hidden_tensors(graph)
     return Recording(
         label=label,
         layers=tuple(
-            layer_output(graph, node, tensor, values[tensor])
+            layer_output(graph, node, tensor, values[tensor], hides=sides.get(tensor, 0))
             for node in graph.nodes
             for tensor in node.outputs
             if tensor in values

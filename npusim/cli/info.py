@@ -74,6 +74,9 @@ def command(
         table.add_row("number formats", formats["scheme"])
         for reason, names in formats["elsewhere"].items():
             table.add_row(f"elsewhere ({len(names)})", f"{reason}: {', '.join(names)}")
+    for scheme, lines in facts["does_not_fit"].items():
+        if lines:
+            table.add_row(f"does not fit {scheme} ({len(lines)})", "\n".join(lines))
     if facts["notes"]:
         table.add_row("notes", "\n".join(facts["notes"]))
     table.add_row("unsupported", "nothing")
@@ -129,6 +132,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "macs": macs * graph.batch,
         "parameters": sum(value.size for value in graph.constants.values()),
         "number_formats": _formats(graph),
+        "does_not_fit": _does_not_fit(graph),
         "layers": [{"layer": n.layer_id, "op": n.op, **placement(n)} for n in graph.nodes],
         "host_layers": [
             {"layer": layer.name, "op": layer.op, "inputs": list(layer.inputs)}
@@ -145,6 +149,16 @@ def _result_text(graph: Graph, name: str) -> str:
         if name in layer.outputs:
             return f"{name} (made by host layer {layer.name})"
     return tensor_text(graph, name)
+
+
+def _does_not_fit(graph: Graph) -> dict[str, list[str]]:
+    """Return format -> constants of a float model that it does not hold."""
+    if graph.is_quantized or graph.is_lowered:
+        return {}
+    from npusim.passes.pipeline import optimize
+    from npusim.quantization.fits import does_not_fit
+
+    return does_not_fit(optimize(graph))
 
 
 def _formats(graph: Graph) -> dict[str, Any] | None:

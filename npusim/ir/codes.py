@@ -36,4 +36,5 @@ def dequantize(value: NDArray[np.generic], quant: Quant) -> NDArray[np.float32]:
     if value.dtype.kind == "f":
         return value.astype(np.float32)
     steps = value.astype(np.int64) - zero_point_of(quant)
-    return (steps * scale_of(quant)).astype(np.float32)
+    with np.errstate(over="ignore"):  # a range may end a hair beyond float32
+        return (steps * scale_of(quant)).astype(np.float32)

@@ -9,7 +9,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import EltwiseAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
-from npusim.ops.traits import Traits
+from npusim.ops.traits import Traits, hides_high, hides_low
 
 
 def binary(attrs: EltwiseAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -59,8 +59,8 @@ BINARY: dict[str, Traits] = {
         layer_class="TensorDiv",
         kernel="tensor.div",
     ),
-    "max": replace(_KEEPS_SIGN, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
-    "min": replace(_KEEPS_SIGN, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
+    "max": replace(_KEEPS_SIGN, hides=hides_low, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
+    "min": replace(_KEEPS_SIGN, hides=hides_high, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
     "pow": replace(_PAIRWISE, real_operand=True, onnx="Pow", tflite="POW"),
 }
 for _name, _traits in BINARY.items():

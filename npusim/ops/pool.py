@@ -10,9 +10,15 @@ from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits, kind_is
 
+
+def _hides(attrs: Pool2dAttrs | GlobalPoolAttrs) -> int:
+    return 1 if attrs.kind is PoolKind.MAX else 0
+
+
 _POOL = Traits(
     keeps_codes=kind_is("kind", PoolKind.MAX),
     averages=kind_is("kind", PoolKind.AVG),
+    hides=_hides,
     homogeneous=True,
     keeps_sign=True,
     toolkit="POOL",

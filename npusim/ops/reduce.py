@@ -7,7 +7,7 @@ from math import inf
 from npusim.ir.attrs import ArgAttrs, AxisAttrs, ReduceAttrs
 from npusim.ir.tensor import Shape
 from npusim.ops.registry import register
-from npusim.ops.traits import Traits, always
+from npusim.ops.traits import Traits, always, hides_high, hides_low
 
 
 def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -23,8 +23,8 @@ _EXTREME = replace(_REDUCE, keeps_codes=always)
 _REDUCTIONS = {
     "reduce_mean": replace(_REDUCE, averages=always, onnx="ReduceMean", tflite="MEAN"),
     "reduce_sum": replace(_REDUCE, onnx="ReduceSum", tflite="SUM"),
-    "reduce_max": replace(_EXTREME, onnx="ReduceMax", tflite="REDUCE_MAX"),
-    "reduce_min": replace(_EXTREME, onnx="ReduceMin", tflite="REDUCE_MIN"),
+    "reduce_max": replace(_EXTREME, hides=hides_low, onnx="ReduceMax", tflite="REDUCE_MAX"),
+    "reduce_min": replace(_EXTREME, hides=hides_high, onnx="ReduceMin", tflite="REDUCE_MIN"),
     "reduce_prod": replace(_REDUCE, onnx="ReduceProd", tflite="REDUCE_PROD"),
 }
 for _name, _traits in _REDUCTIONS.items():
@@ -37,8 +37,12 @@ def arg_extreme(attrs: ArgAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 
 
 _INDEX = Traits(on_codes=True, keeps_sign=True)
-register("argmax", ArgAttrs, "index of the first maximum", _INDEX)(arg_extreme)
-register("argmin", ArgAttrs, "index of the first minimum", _INDEX)(arg_extreme)
+register("argmax", ArgAttrs, "index of the first maximum", replace(_INDEX, hides=hides_low))(
+    arg_extreme
+)
+register("argmin", ArgAttrs, "index of the first minimum", replace(_INDEX, hides=hides_high))(
+    arg_extreme
+)
 
 
 def along_axis(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -53,6 +57,7 @@ register(
     Traits(
         f16_results=True,
         keeps_sign=True,
+        hides=hides_low,
         bounds=(0.0, 1.0),
         layer_class="SoftmaxLayer2",
         kernel="softmaxlayer2.layer",

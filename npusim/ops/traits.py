@@ -32,6 +32,21 @@ def always(attrs: Attrs) -> bool:
     return True
 
 
+def hides_nothing(attrs: Attrs) -> int:
+    """Return 0 whatever the attributes are."""
+    return 0
+
+
+def hides_low(attrs: Attrs) -> int:
+    """Return 1 whatever the attributes are: elements far below the others do not count."""
+    return 1
+
+
+def hides_high(attrs: Attrs) -> int:
+    """Return -1 whatever the attributes are: elements far above the others do not count."""
+    return -1
+
+
 def kind_is(field: str, value: object) -> Callable[[Any], bool]:
     """Return a condition on one attribute."""
     return lambda attrs: getattr(attrs, field, None) is value
@@ -61,6 +76,9 @@ class Traits:
         results the input's parameters can hold, and argmax, whose result is an index.
     averages : callable
         Attributes -> results are means of elements.
+    hides : callable
+        Attributes -> 1 when it makes no difference how far an element lies below the others that it
+        competes with (softmax, maxima), -1 for above (minima), 0 when it always does.
     elementwise : bool
         An element of the result depends on the elements in its place only (after broadcasting).
     activation : bool
@@ -109,6 +127,7 @@ class Traits:
     keeps_codes: Callable[[Any], bool] = never
     on_codes: bool = False
     averages: Callable[[Any], bool] = never
+    hides: Callable[[Any], int] = hides_nothing
     elementwise: bool = False
     activation: bool = False
     rectifier: bool = False

@@ -9,6 +9,7 @@ from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine, check_placement
 from npusim.passes.driver import Step, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
+from npusim.passes.fold_max_pad import fold_max_pad
 from npusim.passes.fold_sum import fold_sum
 from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
@@ -21,6 +22,7 @@ FLOAT_PASSES = (
     Step(fuse_activation_patterns, 1, "swish and hard-swish are one TP table, not four layers"),
     Step(simplify_moves, 1, "reshapes and transposes that cancel cost time and nothing else"),
     Step(fold_pad, 1, "the NN engine pads for free"),
+    Step(fold_max_pad, 1, "a max pool pads with less than everything"),
     Step(fold_affine, 2, "batch normalisation, scale and bias vanish into the weights"),
     Step(affine_to_conv, 0, "a batch normalisation left over runs as a depthwise convolution"),
     Step(fuse_relu, 1, "the NN engine applies relu while it stores"),

@@ -189,6 +189,18 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
     return None
 
 
+def excess_fraction_bits(node: Node, graph: Graph) -> int:
+    """Return how many more fraction bits an i16 result of the NN engine has than its sums; or 0.
+
+    The engine then stores -32768 for every negative sum. Source: measured, docs/arithmetic/nn.md
+    rule 2.4.
+    """
+    if node.engine is not Engine.NN or graph.spec(node.outputs[0]).dtype is not DType.I16:
+        return 0
+    requant = requant_of(node, graph)
+    return max(0, -requant.shift) if requant is not None else 0
+
+
 def _taps(node: Node, ifm: TensorSpec) -> int:
     return prod(node.attrs.kernel if isinstance(node.attrs, Pool2dAttrs) else ifm.shape[2:])
 

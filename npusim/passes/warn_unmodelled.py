@@ -14,6 +14,7 @@ from npusim.ops import op_def
 from npusim.ops.conv import counts_last_product_again
 from npusim.ops.traits import TpTable
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
+from npusim.passes.requant import excess_fraction_bits
 
 log = logging.getLogger(__name__)
 WIDEST_DILATED_ON_SHADER = 5  # columns of a u8 depthwise kernel
@@ -129,6 +130,19 @@ def _wide_dilated_depthwise(node: Node, ifm: TensorSpec, graph: Graph) -> Remark
     return None
 
 
+def _finer_than_its_sums(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
+    excess = excess_fraction_bits(node, graph)
+    quant = graph.spec(node.outputs[0]).quant
+    if not excess or not isinstance(quant, DynamicFixedPoint):
+        return None
+    return Remark(
+        "i16-negative-sums",
+        f"the chip stores -32768 for every negative sum, because the result has {quant.fl} "
+        f"fraction bits and the sum {quant.fl - excess}, and so does npusim; quantize without "
+        "naming a release (toolkit), give the result a wider range, or use u8 or f16 here",
+    )
+
+
 UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
@@ -136,6 +150,7 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _prelu,
     _layer_norm,
     _fine_table,
+    _finer_than_its_sums,
 )
 
 

@@ -12,9 +12,13 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
 from npusim.ops import keeps_codes, op_def
+from npusim.passes.hidden import sides
+from npusim.quantization.clamp import Clamp
 from npusim.quantization.constants import float16_constants, stored_constant, stored_half
 from npusim.quantization.constrain import clipped_for_sigmoid
 from npusim.quantization.eras import DEFAULT_ERA, Era
+from npusim.quantization.fine_sums import finer_than_sums
+from npusim.quantization.fits import check_constants
 from npusim.quantization.float16 import lift_small_weights
 from npusim.quantization.hybrid.converters import insert_converters
 from npusim.quantization.schemes import Range, Scheme, WeightQuantizer, parameters
@@ -65,17 +69,34 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
     movement (docs/rknn-compat.md section 8). The u8 input of a sigmoid ends at -6.3 and 6.3 unless
     a cfg file gives its range.
 
+    Unless the era's release is followed to the letter, i16 results get no more fraction bits than
+    the sums of the NN engine that they come from (``npusim.quantization.fine_sums``).
+
     Raises
     ------
     QuantizationError
-        When a tensor has no range.
+        When a tensor has no range, or constants do not fit; it names the layers.
     """
+    below = sides(graph)
     halves = [node.name for node in graph.nodes if formats.scheme_of(node) is Scheme.F16]
     if halves:
         graph = lift_small_weights(graph, only=halves)
         lifted = {f"{name}.lifted": Scheme.F16 for name in halves}
         ranges = {**ranges, **_lifted_ranges(graph, ranges)}
         formats = replace(formats, layers={**formats.layers, **lifted})
+    check_constants(graph, formats.scheme_of)
+    stored = _stored(graph, ranges, formats, below)
+    chosen = formats.quants
+    while not formats.era.fine_sums and (coarser := finer_than_sums(graph, stored, chosen)):
+        formats = replace(formats, quants={**formats.quants, **dict(coarser)})
+        stored = _stored(graph, ranges, formats, below)
+    return stored
+
+
+def _stored(
+    graph: Graph, ranges: Mapping[str, Range], formats: Formats, below: Mapping[str, int]
+) -> Graph:
+    """Return the graph with every tensor in its format, as the formats say."""
     float_tensors = float_ending(graph)
     graph, schemes, sources = insert_converters(
         graph, formats.default, formats.scheme_of, float_tensors
@@ -94,8 +115,12 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
         scheme = Scheme.F16 if name in float_tensors else schemes[name]
         quant = _activation_quant(name, sources.get(name, name), scheme, ranges, formats)
         graph.tensors[name] = replace(spec, dtype=scheme.dtype, quant=quant)
-    nodes = [_constants(graph, node, formats.scheme_of(node), formats) for node in graph.nodes]
-    return graph.copy(nodes=tuple(nodes))
+    clamp = Clamp(below=below, ranges=ranges)
+    nodes = [
+        _constants(graph, clamp.fill(graph, node), formats.scheme_of(node), formats, clamp)
+        for node in graph.nodes
+    ]
+    return graph.copy(nodes=tuple(nodes), notes=(*graph.notes, *clamp.note()))
 
 
 def _lifted_ranges(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
@@ -124,10 +149,10 @@ def _activation_quant(
         ) from None
 
 
-def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> Node:
+def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats, clamp: Clamp) -> Node:
     """Replace the float constants of a node by quantized ones."""
     if scheme is Scheme.F16:
-        return float16_constants(graph, node)
+        return float16_constants(graph, node, clamp)
     quantizer = WeightQuantizer(scheme=scheme)
     inputs = list(node.inputs)
     if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
@@ -145,16 +170,12 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
     for position, name in enumerate(node.inputs):
         if not graph.is_constant(name) or graph.spec(name).dtype is not DType.F32:
             continue
-        value = graph.constants[name]
         if _is_parameter(node, position):
-            inputs[position] = stored_constant(graph, name, value, Float())
+            inputs[position] = stored_constant(graph, name, graph.constants[name], Float())
             continue
-        if not (in_float or np.isfinite(value).all()):
-            raise QuantizationError(
-                f"constant {name!r} holds NaN or infinity", where=f"layer {node.name!r}"
-            )
+        value = clamp.constant(graph, node, position)
         if in_float or (scheme is Scheme.U8 and op_def(node.op).real_operand):
-            inputs[position] = stored_half(graph, node, name)
+            inputs[position] = stored_half(graph, node, name, value)
             continue
         quant: Quant
         if keeps_codes(node) or node.op == "concat":

@@ -6,16 +6,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import DatasetError, QuantizationError
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Node
 from npusim.quantization.observers import MinMaxObserver, Observer, Summary
 from npusim.quantization.schemes import Range
 from npusim.reference.float_engine import FloatEngine, float_engine
 
 Feeds = Mapping[str, NDArray[Any]]
 Sample = tuple[str, Feeds]
+HUGE = 1e9  # constants beyond are worth a word where results overflow
 Summaries = list[tuple[str, Summary]]
 
 
@@ -111,8 +113,24 @@ def _take(graph: Graph, collector: Observer, tensor: str, summary: Summary, labe
             error.what,
             where=f"layer {producer.name!r} ({producer.op})",
             rule=error.rule,
-            remedy=error.remedy,
+            remedy=f"{error.remedy}{_huge_before(graph, producer)}",
         ) from None
+
+
+def _huge_before(graph: Graph, node: Node) -> str:
+    """Return a hint at the largest constant that a layer depends on, when it is huge."""
+    needed, largest, where = set(node.outputs), HUGE, ""
+    for known in reversed(graph.nodes):
+        if not needed.intersection(known.outputs):
+            continue
+        needed.update(known.inputs)
+        for name in known.inputs:
+            value = graph.constants.get(name)
+            if value is not None and value.dtype.kind == "f":
+                size = float(np.abs(value).max(initial=0.0))
+                if not size <= largest:
+                    largest, where = size, f"{name!r} of layer {known.name!r}"
+    return f"; look at constant {where}, which goes up to {largest:.4g}" if where else ""
 
 
 def _side_by_side(

@@ -9,9 +9,11 @@ from npusim.errors import QuantizationError
 from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
+from npusim.ir.limits import LARGEST_F16
 from npusim.ir.names import fresh
 from npusim.ir.quant import Float, Quant
 from npusim.ops import op_def
+from npusim.quantization.clamp import Clamp
 
 
 def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: Quant) -> str:
@@ -24,7 +26,7 @@ def stored_constant(graph: Graph, name: str, value: NDArray[np.generic], quant: 
     return new
 
 
-def float16_constants(graph: Graph, node: Node) -> Node:
+def float16_constants(graph: Graph, node: Node, clamp: Clamp) -> Node:
     """Return the node with float16 constants; biases stay float32.
 
     Raises
@@ -36,23 +38,25 @@ def float16_constants(graph: Graph, node: Node) -> Node:
     for position, name in enumerate(node.inputs):
         is_bias = op_def(node.op).weighted and position == 2
         if graph.is_constant(name) and graph.spec(name).dtype is DType.F32 and not is_bias:
-            inputs[position] = stored_half(graph, node, name)
+            value = clamp.constant(graph, node, position)
+            inputs[position] = stored_half(graph, node, name, value)
     return replace(node, inputs=tuple(inputs))
 
 
-def stored_half(graph: Graph, node: Node, name: str) -> str:
-    """Store a constant of a node in float16; return its new name.
+def stored_half(graph: Graph, node: Node, name: str, real: NDArray[np.generic]) -> str:
+    """Store the real value of a node's constant in float16; return its new name.
 
     Raises
     ------
     QuantizationError
         When it exceeds the largest float16.
     """
-    value = quantize(graph.constants[name], DType.F16, Float())
-    if not np.isfinite(value).all() and np.isfinite(graph.constants[name]).all():
+    value = quantize(real, DType.F16, Float())
+    if not np.isfinite(value).all():
         raise QuantizationError(
-            f"constant {name!r} of layer {node.name!r} exceeds 65504, the largest float16",
+            f"constant {name!r} of layer {node.name!r} exceeds {LARGEST_F16:g}, the largest "
+            "float16",
             where=f"layer {node.name!r}",
-            remedy="rescale the layer, or quantize the model to integers if it is to be float16",
+            remedy="rescale the layer, or give it an integer format",
         )
     return stored_constant(graph, name, value, Float())

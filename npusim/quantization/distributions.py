@@ -7,8 +7,9 @@ import numpy as np
 
 from npusim.ir.graph import Graph
 from npusim.ops import op_def
-from npusim.quantization.calibrate import Sample, calibrate
+from npusim.quantization.calibrate import Sample
 from npusim.quantization.histograms import Counts, HistogramObserver, histogram
+from npusim.quantization.masks import calibrate_masked
 from npusim.quantization.schemes import Range, Scheme
 
 BINS = 256
@@ -46,10 +47,23 @@ def distributions(
 ) -> tuple[Distribution, ...]:
     """Return histograms of weights, biases, inputs and layer outputs over all samples.
 
-    Samples are read twice; memory does not depend on their number.
+    Samples are read twice; memory does not depend on their number. Masks are left out.
     """
-    observer = _Everything(scheme=Scheme.U8, bins=BINS)
-    calibrate(graph, samples, observer=observer, engine=engine, progress=progress)
+    made: list[_Everything] = []
+
+    def fresh() -> _Everything:
+        made.append(_Everything(scheme=Scheme.U8, bins=BINS))
+        return made[-1]
+
+    calibrate_masked(
+        graph,
+        samples,
+        observer=fresh,
+        scheme_of=lambda _: Scheme.U8,
+        engine=engine,
+        progress=progress,
+    )
+    observer = made[-1]
     found: list[Distribution] = []
 
     def activation(name: str, tensor: str) -> None:

@@ -27,12 +27,16 @@ class Era:
     splits_deconv : bool
         A transposed convolution of 2x2 with stride 2 becomes two layers, and what follows it is not
         folded into it (1.7.3).
+    fine_sums : bool
+        i16 results have the fraction bits of their own range even where the NN engine then stores
+        -32768 for every negative sum. Otherwise they have no more than the sum.
     """
 
     toolkit: str = "1.7"
     slices_rule: bool = False
     moves_unclipped: bool = False
     splits_deconv: bool = False
+    fine_sums: bool = False
 
 
 DEFAULT_ERA = Era()
@@ -40,11 +44,11 @@ ERAS = {
     era.toolkit: era
     for era in (
         DEFAULT_ERA,
-        Era(toolkit="1.6.0"),
-        Era(toolkit="1.7.0", slices_rule=True),
-        Era(toolkit="1.7.1"),
-        Era(toolkit="1.7.3", splits_deconv=True),
-        Era(toolkit="1.7.5", moves_unclipped=True),
+        Era(toolkit="1.6.0", fine_sums=True),
+        Era(toolkit="1.7.0", slices_rule=True, fine_sums=True),
+        Era(toolkit="1.7.1", fine_sums=True),
+        Era(toolkit="1.7.3", splits_deconv=True, fine_sums=True),
+        Era(toolkit="1.7.5", moves_unclipped=True, fine_sums=True),
     )
 }
 

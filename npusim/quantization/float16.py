@@ -11,8 +11,12 @@ from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
+from npusim.passes.hidden import sides
 from npusim.passes.rewrite import add_constant
+from npusim.quantization.clamp import Clamp
 from npusim.quantization.constants import float16_constants
+from npusim.quantization.fits import check_constants
+from npusim.quantization.schemes import Scheme
 
 log = logging.getLogger("npusim")
 
@@ -28,14 +32,18 @@ def to_float16(graph: Graph) -> Graph:
     Raises
     ------
     QuantizationError
-        When a constant exceeds the largest float16; it names the layer.
+        When constants exceed the largest float16; it names the layers.
     """
+    below = sides(graph)
     graph = lift_small_weights(graph.copy())
+    check_constants(graph, lambda _: Scheme.F16)
     for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
         spec = graph.spec(name)
         if spec.dtype is DType.F32:
             graph.tensors[name] = replace(spec, dtype=DType.F16)
-    return graph.copy(nodes=tuple(float16_constants(graph, node) for node in graph.nodes))
+    clamp = Clamp(below=below)
+    nodes = [float16_constants(graph, clamp.fill(graph, node), clamp) for node in graph.nodes]
+    return graph.copy(nodes=tuple(nodes), notes=(*graph.notes, *clamp.note()))
 
 
 def lift_small_weights(graph: Graph, *, only: Container[str] | None = None) -> Graph:

@@ -11,10 +11,11 @@ from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
-from npusim.quantization.calibrate import Calibration, calibrate
+from npusim.quantization.calibrate import Calibration
 from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
+from npusim.quantization.drowned import clipped_fills, drowned
 from npusim.quantization.equalize import Equalization, Relu6, equalize, relu6_inputs
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.groups import named_concats
@@ -22,6 +23,7 @@ from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
 from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
+from npusim.quantization.masks import calibrate_masked
 from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
 
@@ -156,8 +158,9 @@ class Quantization:
             self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
                 log.warning("%s", note)
-        for text in sigmoid_cuts(self.graph, ranges, self.formats):
-            log.warning("%s", text)
+        for told in (sigmoid_cuts, drowned, clipped_fills):
+            for text in told(self.graph, ranges, self.formats):
+                log.warning("%s", text)
         if plan.write_cfg is not None:
             slots = records_of(self.graph, self.source, ranges, self.formats)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
@@ -188,15 +191,18 @@ class Quantization:
             self.stats = channel_stats(
                 self.graph, samples, inputs, engine=plan.engine, progress=told
             )
-        self.calibration = found = calibrate(
+        found, masked = calibrate_masked(
             self.graph,
             samples,
-            observer=plan.algorithm.observer(plan.scheme),
+            observer=lambda: plan.algorithm.observer(plan.scheme),
+            scheme_of=self.formats.scheme_of,
             engine=plan.engine,
             progress=told,
         )
+        self.calibration = found
         self.notes = (
             *notes,
+            *masked,
             f"calibrated with {found.samples} samples: {plan.algorithm.text()}, float engine "
             f"{found.engine}",
         )

@@ -34,7 +34,7 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
     table.add_column("source nodes", overflow="fold")
     for row in rows:
         far = row.difference
-        style = "red" if not far.cosine >= comparison.threshold else ""
+        style = "red" if row.is_wrong(comparison.threshold) else ""
         table.add_row(
             row.layer,
             row.op,

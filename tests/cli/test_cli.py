@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from npusim import assets
@@ -11,6 +12,7 @@ from npusim.importers.formats import is_stored
 from npusim.ir.codes import dequantize
 from npusim.runtime import isa
 from npusim.runtime.kernel_table import listing
+from tests.onnx_models import onnx_model
 
 
 def test_help_lists_the_commands_and_version_prints(run):
@@ -51,6 +53,42 @@ def test_info(run):
     code, out, _ = run("info", "demo")
     assert code == 0
     assert "conv2d x 53" in out
+
+
+def test_info_lists_constants_that_do_not_fit(run, tmp_path):
+    node = onnx.helper.make_node
+    nodes = [
+        node("Mul", ["x", "k"], ["a"]),
+        node("Add", ["a", "eps"], ["b"]),
+        node("Sqrt", ["b"], ["y"]),
+    ]
+    constants = {"k": np.float32(1e6), "eps": np.float32(1e-8)}
+    onnx.save(onnx_model(nodes, {"x": (1, 3, 4, 4)}, ["y"], constants), tmp_path / "m.onnx")
+    code, out, _ = run("info", str(tmp_path / "m.onnx"), "--json")
+    assert code == 0
+    found = json.loads(out)["does_not_fit"]
+    assert [len(found[name]) for name in ("f16", "u8", "i8", "i16")] == [2, 0, 0, 0]
+    assert "'k' of layer 'Mul_a' (mul) is 1e+06" in found["f16"][0]
+    assert "keeps Sqrt_y_1 (sqrt) from 0 no longer" in found["f16"][1]
+    code, out, _ = run("info", str(tmp_path / "m.onnx"))
+    assert "does not fit f16 (2)" in out
+    assert "does not fit u8" not in out
+
+
+def test_compare_does_not_mind_layers_below_float16(run, tmp_path):
+    node = onnx.helper.make_node
+    nodes = [
+        node("Mul", ["x", "k"], ["a"]),
+        node("Mul", ["a", "m"], ["b"]),
+        node("Add", ["b", "x"], ["y"]),
+    ]
+    constants = {"k": np.float32(1e-3), "m": np.float32(1e-2)}
+    onnx.save(onnx_model(nodes, {"x": (1, 3, 4, 4)}, ["y"], constants), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    arguments = (str(tmp_path / "m.onnx"), "--input", str(tmp_path / "x.npy"), "--quantize", "f16")
+    code, out, err = run("compare", *arguments)
+    assert code == 0, out + err
 
 
 def test_ops_lists_engines_with_reasons(run):
