@@ -19,7 +19,7 @@ ALLOWED = {
     "perfmodel": {"passes", "ops", "ir", "errors"},
     "assets": {"errors"},
     "passes": {"explain", "ops", "ir", "errors"},
-    "importers": {"explain", "ops", "ir", "errors", "extras", "passes"},
+    "importers": {"explain", "reference", "ops", "ir", "errors", "extras", "passes"},
     "exporters": {"passes", "ops", "ir", "errors"},
     "reference": {
         "explain",

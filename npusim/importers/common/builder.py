@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.names import claim
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, prune, rename_inputs
@@ -275,7 +276,7 @@ class GraphBuilder:
             When the shapes do not fit or are absurd.
         """
         if name in self.layer_names:
-            name = f"{name}@{outputs[0]}"
+            name = claim(f"{name}@{outputs[0]}", self.layer_names)
         node = Node(
             name=name,
             op=op,
