@@ -17,7 +17,6 @@ from npusim.errors import (
     UnsupportedOpError,
 )
 from npusim.importers.common.builder import FLOAT, Array, GraphBuilder, UnsupportedForm, suggestion
-from npusim.importers.common.names import claim
 from npusim.importers.common.quantized_types import through_u8
 from npusim.importers.tflite import (
     ops_conv,
@@ -36,6 +35,7 @@ from npusim.importers.tflite.state import NEXT_STATE, STATE, initial_values
 from npusim.importers.tflite.table import converter_of, convertible_ops
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
+from npusim.ir.names import distinct
 from npusim.ir.quant import Quant
 
 FAMILIES = (ops_conv, ops_gather, ops_join, ops_known, ops_math, ops_shape, ops_slice, state)
@@ -99,7 +99,7 @@ def load_tflite(
         )
     graphs, source = read_tflite(path)
     graph = graphs[0]
-    labels = _labels(graph)
+    labels = distinct([tensor.name for tensor in graph.tensors], "tensor")
     ends = _ends(graph, labels, outputs, where)
     context = TfliteContext(GraphBuilder(where=where), graph, labels)
     _add_inputs(context, input_shapes, where)
@@ -136,20 +136,6 @@ def initial_states(path: str | Path) -> dict[str, Array]:
         )
         for name, value in initial_values(graphs).items()
     }
-
-
-def _labels(graph: Subgraph) -> tuple[str, ...]:
-    """Return a name of its own for every tensor; the first of several keeps the file's."""
-    taken = {tensor.name for tensor in graph.tensors}
-    seen: set[str] = set()
-    labels = []
-    for index, tensor in enumerate(graph.tensors):
-        name = tensor.name
-        if not name or name in seen:
-            name = claim(f"{name}@{index}" if name else f"tensor_{index}", taken)
-        seen.add(name)
-        labels.append(name)
-    return tuple(labels)
 
 
 def _ends(
