@@ -9,9 +9,8 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
-from npusim.importers.tflite.table import converter
+from npusim.importers.tflite.table import converter, substitute
 from npusim.ir.attrs import EltwiseAttrs
-from npusim.ops import ops_named_in
 
 _TYPES = {"INT32": np.int32, "INT64": np.int64, "FLOAT32": np.float32, "BOOL": np.bool_}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -36,12 +35,11 @@ _ADVICE = (
     "the chip has no such operator: use Maximum, Minimum or a product with a constant mask, or cut "
     "the model before it and run the rest on the CPU"
 )
-_KNOWN = tuple(w for w in _FUNCTIONS if w not in ops_named_in("tflite", lambda definition: True))
 
 
-@converter(*_KNOWN)
+@substitute(*_FUNCTIONS)
 def known_function(op: Operator, context: TfliteContext) -> None:
-    """Compute at once."""
+    """Compute at once, of values that do not depend on the input data."""
     values = [context.value(index) for index in op.inputs]
     given = [value for value in values if value is not None]
     if len(given) != len(values):

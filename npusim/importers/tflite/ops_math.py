@@ -8,7 +8,7 @@ from npusim.importers.common.builder import FLOAT, UnsupportedForm
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
 from npusim.importers.tflite.ops_conv import dequantized
-from npusim.importers.tflite.table import converter
+from npusim.importers.tflite.table import converter, substitute
 from npusim.ir.attrs import (
     NO_ATTRS,
     AlphaAttrs,
@@ -65,7 +65,7 @@ def floor_div(op: Operator, context: TfliteContext) -> None:
     context.emit(op, "floor", (quotient,))
 
 
-@converter("FLOOR_MOD")
+@substitute("FLOOR_MOD")
 def floor_mod(op: Operator, context: TfliteContext) -> None:
     """Compute a - b * floor(a / b), of real tensors."""
     if context.is_quantized(op.inputs[0]):
@@ -78,7 +78,7 @@ def floor_mod(op: Operator, context: TfliteContext) -> None:
     context.emit(op, "sub", (first, product), attrs)
 
 
-@converter("ADD_N")
+@substitute("ADD_N")
 def add_n(op: Operator, context: TfliteContext) -> None:
     """Sum of tensors of one shape, from the first on."""
     total, *rest = (context.feature(index) for index in op.inputs)
@@ -90,7 +90,7 @@ def add_n(op: Operator, context: TfliteContext) -> None:
     context.emit(op, "add", (total, rest[-1]), EltwiseAttrs())
 
 
-@converter("CEIL")
+@substitute("CEIL")
 def ceil(op: Operator, context: TfliteContext) -> None:
     """Compute -floor(-x), of real tensors."""
     if context.is_quantized(op.inputs[0]):
@@ -99,7 +99,7 @@ def ceil(op: Operator, context: TfliteContext) -> None:
     context.emit(op, "neg", (context.part(op, "floor", "floor", (negative,)),))
 
 
-@converter("RELU_0_TO_1")
+@substitute("RELU_0_TO_1")
 def relu_0_to_1(op: Operator, context: TfliteContext) -> None:
     """Clamp to 0 .. 1."""
     context.emit(op, "clip", (context.feature(op.inputs[0]),), ClipAttrs(minimum=0.0, maximum=1.0))
@@ -162,7 +162,7 @@ def softmax(op: Operator, context: TfliteContext) -> None:
     context.emit(op, op.type.lower(), (name,), attrs)
 
 
-@converter("CUMSUM")
+@substitute("CUMSUM")
 def cumsum(op: Operator, context: TfliteContext) -> None:
     """Sum up to each element: a product with a constant triangle."""
     data = op.inputs[0]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from npusim.errors import ModelImportError
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
+from npusim.ops import ops_named_in
 
 Converter = Callable[[Operator, TfliteContext], None]
 _CONVERTERS: dict[str, Converter] = {}
@@ -21,6 +22,12 @@ def converter(*types: str) -> Callable[[Converter], Converter]:
         return convert
 
     return add
+
+
+def substitute(*types: str) -> Callable[[Converter], Converter]:
+    """Register the decorated function for those that no operator of npusim stands for."""
+    named = ops_named_in("tflite", lambda definition: True)
+    return converter(*(word for word in types if word not in named))
 
 
 def converter_of(word: str) -> Converter | None:
