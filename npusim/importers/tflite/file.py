@@ -225,9 +225,10 @@ class _Reader:
         buffer = model.Buffers(proto.Buffer()) if proto.Buffer() else None
         if buffer is not None and buffer.Offset() > 1:
             problem = "its data lies behind the flatbuffer (models above 2 GiB)"
-        elif buffer is not None and buffer.DataLength():
+        elif buffer is not None and (buffer.DataLength() or proto.Sparsity() is not None):
             if word in _NUMPY:
-                data = self._value(buffer.DataAsNumpy(), word, shape, name, proto.Sparsity())
+                raw = buffer.DataAsNumpy() if buffer.DataLength() else np.zeros(0, np.uint8)
+                data = self._value(raw, word, shape, name, proto.Sparsity())
             else:
                 problem = f"its type {word} has no counterpart"
         quant, wrong = self._quant(proto.Quantization(), name, len(shape))

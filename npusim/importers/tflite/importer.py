@@ -23,6 +23,7 @@ from npusim.importers.tflite import (
     ops_gather,
     ops_join,
     ops_known,
+    ops_lstm,
     ops_math,
     ops_shape,
     ops_slice,
@@ -38,7 +39,17 @@ from npusim.ir.graph import Graph
 from npusim.ir.names import distinct
 from npusim.ir.quant import Quant
 
-FAMILIES = (ops_conv, ops_gather, ops_join, ops_known, ops_math, ops_shape, ops_slice, state)
+FAMILIES = (
+    ops_conv,
+    ops_gather,
+    ops_join,
+    ops_known,
+    ops_lstm,
+    ops_math,
+    ops_shape,
+    ops_slice,
+    state,
+)
 """Importing them registers the converters."""
 
 _WRONG = (GraphError, ModelImportError, QuantizationError, ValueError, IndexError)
@@ -50,8 +61,8 @@ ADVICE = {
         ("WHILE", "IF", "CALL"), "convert without control flow: unroll loops over fixed lengths"
     ),
     **dict.fromkeys(
-        ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "SVDF", "RNN"),
-        "recurrent layers are not there yet: convert with unroll=True, or " + _CUT,
+        ("UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF", "RNN"),
+        "of the recurrent layers only LSTM is there: convert with unroll=True, or " + _CUT,
     ),
     **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "TOPK_V2"), _CUT),
     "CUSTOM TFLite_Detection_PostProcess": _CUT,

@@ -104,6 +104,8 @@ def _indices(
         if not 0 <= axis < rank:
             raise ModelImportError(f"a block of axis {axis} of {rank}", remedy=_REMEDY)
         size = sizes[rank + number]
+        if not size:
+            raise ModelImportError(f"a block of axis {axis} without a size", remedy=_REMEDY)
         index[axis] = index[axis] * size + places[:, rank + number]
         spans[axis] = sizes[axis] * size if sizes[axis] else shape[axis]
     return index, spans
