@@ -87,7 +87,7 @@ def run_litert(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
         ) from error
     except (RuntimeError, ValueError) as error:
         raise ModelImportError(
-            f"LiteRT: {str(error).strip()}",
+            f"LiteRT: {' '.join(str(error).split())}",
             where=where,
             rule="the model must run in LiteRT to be compared with it",
             remedy="python -m pip install -U ai-edge-litert, or compare with npusim's evaluator",

@@ -289,6 +289,28 @@ def test_embedding(tmp_path, places, known):
     np.testing.assert_array_equal(got["y"], want)
 
 
+@pytest.mark.parametrize(("same", "size"), [(True, (8, 12)), (False, (9, 13))])
+def test_mediapipes_transposed_convolution(tmp_path, same, size):
+    """A custom operator, equal to TRANSPOSE_CONV of the same weights and bias."""
+    shape, weights, bias = (1, 4, 6, 5), real(3, 3, 3, 5), real(3)
+    out = (1, *size, 3)
+    plain = one_op("TRANSPOSE_CONV", shape, out, before=[ints(*out), weights], constants=[bias],
+                   options="TransposeConvOptions", padding=0 if same else 1, strideH=2,
+                   strideW=2)  # fmt: skip
+    model = one_op("CUSTOM", shape, out, constants=[weights, bias])
+    model.proto.operatorCodes[0].customCode = b"Convolution2DTransposeBias"
+    (op,) = model.proto.subgraphs[0].operators
+    op.customOptions = np.array([1 if same else 2, 2, 2], np.int32).view(np.uint8)
+    x = real(*shape)
+    (want,) = litert(plain.bytes(), [x])
+    graph = load_tflite(model.save(tmp_path / "net.tflite"))
+    got = evaluate(graph, {"x": x.transpose(0, 3, 1, 2).copy()})["y"]
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    op.customOptions = op.customOptions[:8]
+    with pytest.raises(ModelImportError, match="8 bytes of options"):
+        load_tflite(model.save(tmp_path / "net.tflite"))
+
+
 # ---- activations and batches
 @pytest.mark.parametrize("kind", ["CONV_2D", "ADD", "AVERAGE_POOL_2D"])
 def test_a_fused_tanh_is_computed(tmp_path, kind):

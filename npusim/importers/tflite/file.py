@@ -64,13 +64,17 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """An operator of the file; -1 among the inputs is one that is left out."""
+    """An operator of the file; -1 among the inputs is one that is left out.
+
+    ``custom`` holds the options of a custom operator, in a form of its own.
+    """
 
     type: str
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any = field(repr=False)
+    custom: bytes = b""
 
     def option(self, name: str, default: Any) -> Any:
         """Return a field of the operator's options, the default when it has none.
@@ -213,6 +217,7 @@ class _Reader:
             inputs=_ints(proto.InputsAsNumpy()),
             outputs=_ints(proto.OutputsAsNumpy()),
             options=options,
+            custom=proto.CustomOptionsAsNumpy().tobytes() if proto.CustomOptionsLength() else b"",
         )
 
     def _tensor(self, model: Any, proto: Any) -> Tensor:

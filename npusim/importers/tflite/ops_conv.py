@@ -1,5 +1,6 @@
 """Convolutions, fully connected layers, matrix products and pooling."""
 
+import struct
 from math import prod
 
 import numpy as np
@@ -185,17 +186,45 @@ def depthwise_conv_2d(op: Operator, context: TfliteContext) -> None:
 def transpose_conv(op: Operator, context: TfliteContext) -> None:
     """Read output shape, weights (O, kh, kw, C), data and bias."""
     target = context.fixed_ints(op, 0, "the output shape")
-    weights = context.fixed(op, 1, "the weights")
-    shape = context.shape(op.inputs[2])
+    same = op.option("Padding", SAME) == SAME
+    _transposed(op, context, (2, 1, 3), target, _stride(op), same=same)
+
+
+@converter("CUSTOM Convolution2DTransposeBias")
+def transpose_conv_with_bias(op: Operator, context: TfliteContext) -> None:
+    """Read data, weights (O, kh, kw, C) and bias: MediaPipe's own form of TRANSPOSE_CONV.
+
+    Its options are three integers: padding (1 same, 2 valid), stride across, stride down.
+    """
+    if len(op.custom) < 12:
+        raise ModelImportError(f"{len(op.custom)} bytes of options", rule="three integers")
+    padding, across, down = struct.unpack("<iii", op.custom[:12])
+    target = context.tensor(op.outputs[0]).shape
+    if padding not in (1, 2) or min(across, down) < 1 or min(target, default=0) < 1:
+        raise ModelImportError(f"padding {padding}, strides {(down, across)}, output {target}")
+    _transposed(op, context, (0, 1, 2), target, (down, across), same=padding == 1)
+
+
+def _transposed(
+    op: Operator,
+    context: TfliteContext,
+    places: tuple[int, int, int],
+    target: tuple[int, ...],
+    stride: tuple[int, int],
+    *,
+    same: bool,
+) -> None:
+    """Emit a transposed convolution; ``places`` are those of data, weights and bias."""
+    data, at, bias = places
+    weights = context.fixed(op, at, "the weights")
+    shape = context.shape(op.inputs[data])
     if weights.ndim != 4 or len(shape) != 4 or len(target) != 4 or weights.shape[3] != shape[3]:
         raise ModelImportError(f"weights {weights.shape} do not fit the input {shape}")
-    stride = _stride(op)
     pads: list[int] = []
     extra = []
     for axis in range(2):
         out, size = target[1 + axis], shape[1 + axis]
         reach = (size - 1) * stride[axis] + weights.shape[1 + axis]
-        same = op.option("Padding", SAME) == SAME
         total = max(reach - out, 0) if same else 0
         pads += [total // 2, total - total // 2]
         extra.append(out - (reach - total))
@@ -209,8 +238,8 @@ def transpose_conv(op: Operator, context: TfliteContext) -> None:
             f"output {target} does not fit input {shape}, weights {weights.shape}"
         )
     ours = weights.transpose(0, 3, 1, 2)
-    names = weights_and_bias(op, context, ours, 0, ifm=2, at=1, bias=3)
-    ifm = context.feature(op.inputs[2])
+    names = weights_and_bias(op, context, ours, 0, ifm=data, at=at, bias=bias)
+    ifm = context.feature(op.inputs[data])
     activation = op.option("FusedActivationFunction", 0)
     context.emit(op, "deconv2d", (ifm, *names), attrs, activation=activation)
 
