@@ -20,8 +20,8 @@ ALLOWED = {
     "perfmodel": {"passes", "ops", "ir", "errors"},
     "assets": {"errors"},
     "passes": {"explain", "ops", "ir", "errors"},
-    "importers": {"explain", "host", "ops", "ir", "errors", "extras", "passes"},
-    "exporters": {"explain", "passes", "ops", "ir", "errors"},
+    "importers": {"errors", "explain", "extras", "host", "ir", "ops", "passes", "reference"},
+    "exporters": {"errors", "explain", "ir", "ops", "passes"},
     "reference": {
         "explain",
         "kernels",

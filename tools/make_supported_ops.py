@@ -24,7 +24,7 @@ from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
-from npusim.importers.tflite import context as tflite
+from npusim.importers.tflite import table as tflite
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES, EngineRule
 from npusim.runtime.binding import has_binding

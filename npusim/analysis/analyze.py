@@ -18,11 +18,11 @@ from npusim.analysis.recording import (
     LayerOutput,
     Recording,
     layer_output,
-    record_float,
     record_program,
     single_sample,
     values_by_tensor,
 )
+from npusim.analysis.source import record_every_layer
 from npusim.errors import ConfigError, InputError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -130,6 +130,7 @@ class Analysis:
             ]
         return {
             "label": self.label,
+            "reference": self.source.label,
             "sample": self.sample,
             "threshold": self.threshold,
             "first_wrong": self.first_wrong,
@@ -163,7 +164,7 @@ def analyze(
     threshold : float
         Cosine of the entire run below which a layer counts as wrong.
     reference : Recording, optional
-        Float results of the same sample; by default npusim's own evaluator computes them.
+        Float results of the same sample; by default those of ``record_every_layer``.
     progress : callable, optional
         Called with (layers done, layers, layer).
 
@@ -176,7 +177,7 @@ def analyze(
     """
     require_float_source(graph)
     program = single_sample(program)
-    known = reference or record_float(graph, feeds)
+    known = reference or record_every_layer(graph, feeds)
     entire = record_program(program, feeds, preprocessed=True)
     values: dict[str, Array] = {
         **{name: np.asarray(value) for name, value in feeds.items()},

@@ -44,6 +44,15 @@ FolderOption = Annotated[
 LayoutOption = Annotated[
     str, typer.Option(metavar="auto|NHWC|NCHW", help="Axis order of dumps that do not say.")
 ]
+ReferenceOption = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        metavar="auto|framework|npusim",
+        help="What runs the source: its own framework where it is installed (ONNX Runtime, LiteRT, "
+        "OpenCV), or npusim's evaluator.",
+    ),
+]
 OtherModelOption = Annotated[
     str | None, typer.Option(help="Compare with a run of this model instead of the source.")
 ]
@@ -74,6 +83,7 @@ def command(
     source_input: SourceInputOption = None,
     folder: FolderOption = None,
     layout: LayoutOption = AUTO,
+    reference_of: ReferenceOption = "auto",
     other_model: OtherModelOption = None,
     other_scheme: OtherSchemeOption = None,
     other_algorithm: OtherAlgorithmOption = None,
@@ -111,7 +121,7 @@ def command(
             made = first.changed(other, other_scheme, other_dataset, other_algorithm)
             reference = made.record(other, made.quantized(other, shown), feeds, shown)
         else:
-            reference = _source(graph, model, source_input, feeds)
+            reference = _source(graph, model, source_input, feeds, reference_of)
     found = npusim.compare(actual, reference, threshold=threshold)
     _refuse_strangers(found, str(folder or other_model or model))
     if as_json:
@@ -210,7 +220,9 @@ def _load_other(model: str, how: dict[str, Any]) -> Graph:
     return common.load(model, **(how | {"shape": None} if is_stored(model) else how))
 
 
-def _source(graph: Graph, model: str, source_input: list[Path] | None, feeds: Any) -> Recording:
+def _source(
+    graph: Graph, model: str, source_input: list[Path] | None, feeds: Any, reference: str
+) -> Recording:
     if any(node.engine is not None for node in graph.nodes):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",
@@ -218,7 +230,8 @@ def _source(graph: Graph, model: str, source_input: list[Path] | None, feeds: An
             remedy="give the float model; it is quantized on the way. Or give --folder or "
             "--other-model",
         )
-    return npusim.record_source(graph, source_feeds(graph, source_input) if source_input else feeds)
+    given = source_feeds(graph, source_input) if source_input else feeds
+    return npusim.record_source(graph, given, reference=reference)
 
 
 def source_feeds(graph: Graph, paths: list[Path]) -> dict[str, NDArray[np.float32]]:

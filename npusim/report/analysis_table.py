@@ -120,6 +120,8 @@ def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
         lines.append(f"No layer is below {analysis.threshold:g}.")
     else:
         lines.append(f"The first layer below {analysis.threshold:g} is {analysis.first_wrong}.")
+    lines.append(f"The reference is {analysis.source.label}.")
+    lines += [f"Note: {note}." for note in analysis.source.notes]
     if analysis.hint:
         lines.append(analysis.hint[0].upper() + analysis.hint[1:] + ".")
     causes = [row for row in analysis.layers if row.reason and row.severity == BAD]

@@ -34,14 +34,18 @@ def test_case_b22_everything_unsupported_at_once(tmp_path):
     main.op("SIN", [b], [c])
     main.op("SOFTMAX", [x], [d], "SoftmaxOptions", beta=2.0)
     main.op("RELU", [a], [e])
-    main.proto.inputs, main.proto.outputs = [x], [c, d, e]
+    weights, bias = main.constant("w", np.ones((2, 1, 1, 2), np.float32)), main.tensor("g", F)
+    main.op("CONV_2D", [e, weights, main.constant("n", np.ones(2, np.float32))], [bias],
+            "Conv2DOptions", strideH=1, strideW=1, fusedActivationFunction=5)  # fmt: skip
+    main.proto.inputs, main.proto.outputs = [x], [c, d, bias]
     text = message(model.save(tmp_path / "net.tflite"), UnsupportedOpError)
     assert "4 unsupported operators" in text
     assert "CUSTOM TFLite_Detection_PostProcess" in text
-    assert "SIN version 1, no counterpart" in text
+    assert "SIN version 1, it depends on the input data; the chip has no such" in text
     assert "'b', 'c'" in text
-    assert "beta 2; multiply the input by beta: 'd'" in text
+    assert "CONV_2D version 1, its fused activation" in text  # behind what is not known
     assert "RELU" not in text
+    assert "SOFTMAX is wrong in itself, axis" not in text
     assert "npusim ops" in text
 
 

@@ -19,6 +19,7 @@ TYPES = {
     "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
+    "bool": schema.TensorType.BOOL,
     "resource": schema.TensorType.RESOURCE,
 }
 Quant = tuple[Any, Any] | tuple[Any, Any, int] | None  # scale(s), zero point(s), axis

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
 from npusim.host.tail import OPSET, HostNode, tail_of
+from npusim.importers.common.names import claim
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
@@ -304,7 +305,7 @@ class GraphBuilder:
             When the shapes do not fit or are absurd.
         """
         if name in self.layer_names:
-            name = f"{name}@{outputs[0]}"
+            name = claim(f"{name}@{outputs[0]}", self.layer_names)
         node = Node(
             name=name,
             op=op,

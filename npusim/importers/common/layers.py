@@ -15,6 +15,7 @@ from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.host.tail import HostNode
 from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm, check_elements
 from npusim.importers.common.known import folded
+from npusim.importers.common.names import claim
 from npusim.ir.attrs import (
     NO_ATTRS,
     AlphaAttrs,
@@ -117,7 +118,7 @@ class LayerContext:
     aliases : dict
         Tensor -> the tensor that holds it, for layers that do nothing.
     names : set
-        All tensor names of the file, which invented tensors avoid.
+        All tensor names of the file, which invented tensors avoid, and theirs.
     """
 
     builder: GraphBuilder
@@ -144,12 +145,8 @@ class LayerContext:
         return name
 
     def unused(self, base: str) -> str:
-        """Return a tensor name that neither the file nor the graph has."""
-        name, count = base, 1
-        while name in self.names or name in self.builder.tensors or name in self.values:
-            count += 1
-            name = f"{base}{count}"
-        return name
+        """Return a tensor name that neither the file nor the graph has, and take it."""
+        return claim(base, self.names, self.builder.tensors, self.values)
 
     # ---- emitting
     def constant(self, base: str, value: Array | float) -> str:

@@ -16,6 +16,7 @@ from npusim.importers.common.builder import (
     works_on_codes,
 )
 from npusim.importers.common.builder import UnsupportedForm as UnsupportedForm
+from npusim.importers.common.names import claim
 from npusim.ir.attrs import NO_ATTRS, Attrs, EltwiseAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Quant
@@ -110,7 +111,7 @@ class Context:
     used : set
         ONNX tensors that some needed node or an output reads.
     names : set
-        All tensor names of the file, which invented tensors avoid.
+        All tensor names of the file, which invented tensors avoid, and theirs.
     """
 
     builder: GraphBuilder
@@ -159,12 +160,8 @@ class Context:
         return name
 
     def unused(self, base: str) -> str:
-        """Return a tensor name that neither the model nor the graph has."""
-        name, count = base, 1
-        while name in self.names or name in self.builder.tensors:
-            count += 1
-            name = f"{base}{count}"
-        return name
+        """Return a tensor name that neither the model nor the graph has, and take it."""
+        return claim(base, self.names, self.builder.tensors)
 
     def fixed(self, node: OnnxNode, index: int, what: str) -> Array | None:
         """Return the value of an input that must be known; None when it is left out.

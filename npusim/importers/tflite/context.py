@@ -2,9 +2,13 @@
 
 The file's feature maps are N, H, W, C; npusim's are N, C, H, W. Every tensor with four axes is held
 as N, C, H, W in the graph, all others as in the file. "Source order" below is the file's.
+
+An operator whose result has as many axes as its operand works in the graph's order (``feature``,
+``axis``, ``emit``). One that changes their number works in source order: ``in_source``,
+``emit_source``. What is known is computed at once, whatever operator gives it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -16,17 +20,28 @@ from npusim.importers.common.builder import (
     Array,
     GraphBuilder,
     UnsupportedForm,
+    check_elements,
     takes_any_type,
     works_on_codes,
 )
+from npusim.importers.common.fold import known_results
+from npusim.importers.common.names import claim
 from npusim.importers.tflite.file import Operator, Subgraph, Tensor
+from npusim.importers.tflite.fused import NONE, fused_operator
+from npusim.importers.tflite.layout import (
+    TO_NCHW,
+    TO_NHWC,
+    physical,
+    same_memory,
+    source_order,
+)
 from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs, TransposeAttrs
 from npusim.ir.dtypes import DType
+from npusim.ir.graph import Node
 from npusim.ir.quant import Affine, Quant
 from npusim.ir.tensor import Shape
+from npusim.ops import infer_shapes
 
-TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
-NONE, RELU, RELU_N1_TO_1, RELU6 = range(4)
 _TYPES = {
     "FLOAT32": DType.F32,
     "FLOAT16": DType.F32,
@@ -38,24 +53,16 @@ _TYPES = {
     "INT64": DType.I64,
     "BOOL": DType.BOOL,
 }
-_RECTIFIERS = {RELU: ("relu", 0.0, np.inf), RELU_N1_TO_1: ("relu1", -1.0, 1.0)}
-_RECTIFIERS[RELU6] = ("relu6", 0.0, 6.0)
 _FROM_CODES = 8
 
 
-def physical(shape: Shape) -> Shape:
-    """Return a shape of the file as the graph has it."""
-    return tuple(shape[i] for i in TO_NCHW) if len(shape) == 4 else tuple(shape)
+_TANH_NOTE = (
+    "a fused tanh is computed, as the file asks for; LiteRT's own processor kernels leave it out"
+)
 
 
-def source_order(shape: Shape) -> Shape:
-    """Return a shape of the graph as the file has it."""
-    return tuple(shape[i] for i in TO_NHWC) if len(shape) == 4 else tuple(shape)
-
-
-def same_memory(shape: Shape) -> bool:
-    """Tell whether elements lie alike in N, C, H, W and N, H, W, C: one channel or one pixel."""
-    return len(shape) != 4 or shape[1] == 1 or shape[2] * shape[3] == 1
+class Waiting(Exception):
+    """An operator needs the value of a tensor that an operator without a counterpart gives."""
 
 
 @dataclass(slots=True)
@@ -68,10 +75,15 @@ class TfliteContext:
         Tensor index -> tensor of the graph.
     values : dict
         Tensor index -> known value, in source order.
-    nhwc_outputs : set of int
-        Graph outputs that the last step turns back to source order.
+    ends : set of int
+        Graph outputs; the last step turns those with four axes back to source order.
     ordered_names : dict
         Graph tensor -> the same in source order, for those that were needed.
+    taken : set of str
+        All tensor names of the file, and all that were invented.
+    stand_ins : set of int
+        Tensors that only stand for what an operator without a counterpart gives, and all that
+        depend on them: the rest of the file is still looked through.
     handles : dict
         Tensor index -> the variable that it stands for.
     states, next_states : dict
@@ -81,7 +93,10 @@ class TfliteContext:
     builder: GraphBuilder
     graph: Subgraph
     labels: tuple[str, ...]
-    nhwc_outputs: set[int] = field(default_factory=set)
+    ends: set[int] = field(default_factory=set)
+    taken: set[str] = field(init=False)
+    named: set[int] = field(default_factory=set)
+    stand_ins: set[int] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
     values: dict[int, Array] = field(default_factory=dict)
     ordered_names: dict[str, str] = field(default_factory=dict)
@@ -90,18 +105,24 @@ class TfliteContext:
     next_states: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.taken = set(self.labels)
+
     # ---- what is known of a tensor
     def tensor(self, index: int) -> Tensor:
         """Return the file's record of a tensor."""
         return self.graph.tensors[index]
 
     def value(self, index: int) -> Array | None:
-        """Return the known value of a tensor in source order."""
+        """Return the known value of a tensor in source order, None when there is none."""
         if index < 0:
             return None
+        if index in self.names:
+            held = self.builder.constants.get(self.names[index])
+            return held.transpose(TO_NHWC) if held is not None and held.ndim == 4 else held
         found = self.values.get(index)
         tensor = self.graph.tensors[index]
-        if found is None and tensor.problem and index not in self.names:
+        if found is None and tensor.problem:
             raise UnsupportedForm(f"tensor {tensor.name!r} cannot be used: {tensor.problem}")
         return tensor.data if found is None else found
 
@@ -112,8 +133,12 @@ class TfliteContext:
         ------
         UnsupportedForm
             When it depends on the data or is left out.
+        Waiting
+            When what gives it has no counterpart.
         """
         index = op.inputs[position] if position < len(op.inputs) else -1
+        if index in self.stand_ins:
+            raise Waiting
         value = self.value(index)
         if value is None:
             raise UnsupportedForm(
@@ -180,9 +205,17 @@ class TfliteContext:
                 rule="operators are in execution order",
             )
         value = value.transpose(TO_NCHW) if value.ndim == 4 else value
-        name = self.add_constant(self.labels[index], value, index)
+        at_end = index in self.ends and value.ndim == 4
+        base = self.output_name(index, 4) if at_end else self.own_name(index)
+        name = self.add_constant(base, value, index)
         self.names[index] = name
         return name
+
+    def own_name(self, index: int) -> str:
+        """Return the name of a constant of the file; others for those that take it later."""
+        first = index not in self.named
+        self.named.add(index)
+        return self.labels[index] if first else self.unused(self.labels[index])
 
     def add_constant(self, name: str, value: Array, index: int) -> str:
         """Add a constant made of a file's tensor, with its quantization."""
@@ -192,15 +225,22 @@ class TfliteContext:
             if not isinstance(stated, Affine):
                 raise UnsupportedForm(f"constant {name!r} has one scale per channel")
             quant = stated
-        return self.builder.add_constant(self.unused(name), np.asarray(value, order="C"), quant)
+        return self.builder.add_constant(name, np.asarray(value, order="C"), quant)
+
+    def constant(self, base: str, value: Array, rank: int) -> str:
+        """Add a real constant in source order that broadcasts against ``rank`` axes."""
+        if rank == 4 and value.ndim:
+            value = value.reshape((1,) * (4 - value.ndim) + value.shape).transpose(TO_NCHW)
+        own = np.ascontiguousarray(value, np.float32).reshape(value.shape)
+        return self.builder.add_constant(self.unused(base), own)
+
+    def check_size(self, shape: Sequence[int]) -> None:
+        """Refuse absurd shapes before anything is made of them."""
+        check_elements(shape, "a constant", self.builder.where)
 
     def unused(self, base: str) -> str:
-        """Return a tensor name that the graph does not have yet."""
-        name, count = base, 1
-        while name in self.builder.tensors:
-            count += 1
-            name = f"{base}{count}"
-        return name
+        """Return a tensor name that neither the file nor the graph has, and take it."""
+        return claim(base, self.taken, self.builder.tensors)
 
     def ordered(self, index: int) -> str:
         """Return a tensor whose elements lie in source order (its shape may not)."""
@@ -208,11 +248,48 @@ class TfliteContext:
         shape = self.builder.tensors[name].shape
         if same_memory(shape):
             return name
-        if name not in self.ordered_names:
-            target = self.unused(f"{name}/nhwc")
-            self.add(f"{name}/nhwc", "transpose", (name,), target, TransposeAttrs(perm=TO_NHWC))
-            self.ordered_names[name] = target
-        return self.ordered_names[name]
+        return self.turned(name)
+
+    def in_source(self, index: int) -> str:
+        """Return a tensor with shape and elements in source order."""
+        name = self.feature(index)
+        return self.turned(name) if len(self.builder.tensors[name].shape) == 4 else name
+
+    def turned(self, name: str, origin: str = "") -> str:
+        """Return a graph tensor with four axes in source order, made when first needed."""
+        found = self.ordered_names.get(name)
+        if found is None:
+            found = self.unused(f"{name}/nhwc")
+            self.turn(f"{name}/nhwc", name, found, TO_NHWC, origin=origin or f"{name}/nhwc")
+            self.ordered_names[name] = found
+        return found
+
+    def turn(self, layer: str, name: str, target: str, perm: tuple[int, ...], origin: str) -> str:
+        """Append the step between the two orders of four axes."""
+        shape = self.builder.tensors[name].shape
+        result = tuple(shape[i] for i in perm)
+        if same_memory(shape if perm == TO_NHWC else result):
+            attrs: Attrs = ReshapeAttrs(shape=result)
+            return self.add(layer, "reshape", (name,), target, attrs, origin=origin)
+        attrs = TransposeAttrs(perm=perm)
+        return self.add(layer, "transpose", (name,), target, attrs, origin=origin)
+
+    def widened(self, op: Operator, position: int, rank: int) -> str:
+        """Return an operand with ``rank`` axes as the graph has them; new ones in front are 1.
+
+        Operands without axes and those that have the rank stay as they are.
+        """
+        index = op.inputs[position]
+        shape = self.shape(index)
+        if len(shape) in (0, rank) or 4 not in (len(shape), rank):
+            return self.feature(index)
+        if rank != 4:  # broadcasting adds the axes in front
+            return self.in_source(index)
+        wide = (1,) * (4 - len(shape)) + tuple(shape)
+        name = self.part(op, f"operand{position}", "reshape", (self.feature(index),),
+                         ReshapeAttrs(shape=wide))  # fmt: skip
+        label = f"{self.labels[op.outputs[0]]}/operand{position}/nchw"
+        return self.turn(label, name, self.unused(label), TO_NCHW, origin=self.origin(op))
 
     def axis(self, index: int, axis: int) -> int:
         """Return an axis of the file's tensor as the graph counts it."""
@@ -234,7 +311,12 @@ class TfliteContext:
         dtype: DType | None = None,
         quant: Quant | None = None,
     ) -> str:
-        """Append a node with one output and return it."""
+        """Append a node with one output and return it; of known operands it is computed at once."""
+        if inputs and all(name in self.builder.constants for name in inputs):
+            found = self._known(op, inputs, attrs, dtype)
+            if found is not None:
+                kept = self.builder.tensors[inputs[0]].quant if quant is None else quant
+                return self.builder.add_constant(output, found, kept)
         self.builder.add_node(
             layer,
             op,
@@ -247,10 +329,26 @@ class TfliteContext:
         )
         return output
 
-    def output_name(self, index: int) -> str:
-        """Return the graph tensor that an operator's result gets."""
+    def _known(
+        self, op: str, inputs: Sequence[str], attrs: Attrs, dtype: DType | None
+    ) -> Array | None:
+        """Return the result of known operands; None for codes that are not only moved."""
+        specs = [self.builder.tensors[name] for name in inputs]
+        coded = any(spec.quant != FLOAT for spec in specs)
+        if op == "convert" or (coded and not takes_any_type(op)):
+            return None
+        values = [self.builder.constants[name] for name in inputs]
+        results = known_results(op, values, attrs, dtype or specs[0].dtype)
+        return None if results is None else results[0]
+
+    def origin(self, op: Operator) -> str:
+        """Return what layers of an operator stand for: its first output."""
+        return self.labels[op.outputs[0]]
+
+    def output_name(self, index: int, rank: int) -> str:
+        """Return the graph tensor that an operator's result with ``rank`` axes gets."""
         label = self.labels[index]
-        return self.unused(f"{label}/nchw") if index in self.nhwc_outputs else label
+        return self.unused(f"{label}/nchw") if index in self.ends and rank == 4 else label
 
     def emit(
         self,
@@ -274,24 +372,54 @@ class TfliteContext:
         index = op.outputs[output]
         dtype, quant = self.spec(index)
         self._check_operands(kind, attrs, inputs, quant)
-        label, target = self.labels[index], self.output_name(index)
-        clamp = self._clamp(activation, dtype, quant)
+        rank = len(self._shape_of(kind, inputs, attrs))
+        label, target = self.labels[index], self.output_name(index, rank)
+        clamp = fused_operator(activation, dtype, quant)
+        if clamp == "tanh" and _TANH_NOTE not in self.notes:
+            self.notes.append(_TANH_NOTE)
         if clamp:
-            inner = self.unused(f"{target}/linear")
-            self.add(
-                f"{label}/linear",
-                kind,
-                inputs,
-                inner,
-                attrs,
-                origin=label,
-                dtype=dtype,
-                quant=quant,
-            )
+            inner = self.stored(op, "linear", kind, inputs, attrs, output=output)
             kind, inputs, attrs = clamp, (inner,), NO_ATTRS
         self.add(label, kind, inputs, target, attrs, origin=label, dtype=dtype, quant=quant)
         self.names[index] = target
         return target
+
+    def emit_source(
+        self,
+        op: Operator,
+        kind: str,
+        inputs: Sequence[str],
+        attrs: Attrs = NO_ATTRS,
+        *,
+        output: int = 0,
+    ) -> str:
+        """Append the operator that gives an output from operands in source order.
+
+        A result with four axes is then turned to the graph's order.
+        """
+        if len(self._shape_of(kind, inputs, attrs)) != 4:
+            return self.emit(op, kind, inputs, attrs, output=output)
+        index = op.outputs[output]
+        dtype, quant = self.spec(index)
+        self._check_operands(kind, attrs, inputs, quant)
+        label = self.labels[index]
+        inner = self.unused(f"{label}/nhwc")
+        self.add(
+            f"{label}/nhwc", kind, inputs, inner, attrs, origin=label, dtype=dtype, quant=quant
+        )
+        return self._emit_turned(op, inner, output)
+
+    def _emit_turned(self, op: Operator, name: str, output: int) -> str:
+        """Give an output as a tensor in source order that has four axes."""
+        shape = self.builder.tensors[name].shape
+        if same_memory(physical(shape)):
+            attrs: Attrs = ReshapeAttrs(shape=physical(shape))
+            return self.emit(op, "reshape", (name,), attrs, output=output)
+        return self.emit(op, "transpose", (name,), TransposeAttrs(perm=TO_NCHW), output=output)
+
+    def _shape_of(self, kind: str, inputs: Sequence[str], attrs: Attrs) -> Shape:
+        node = Node(name=kind, op=kind, inputs=tuple(inputs), outputs=(), attrs=attrs)
+        return infer_shapes(node, [self.builder.tensors[name] for name in inputs])[0]
 
     def part(
         self, op: Operator, part: str, kind: str, inputs: Sequence[str], attrs: Attrs = NO_ATTRS
@@ -300,6 +428,32 @@ class TfliteContext:
         label = self.labels[op.outputs[0]]
         target = self.unused(f"{label}/{part}")
         return self.add(f"{label}/{part}", kind, inputs, target, attrs, origin=label)
+
+    def stored(
+        self,
+        op: Operator,
+        part: str,
+        kind: str,
+        inputs: Sequence[str],
+        attrs: Attrs = NO_ATTRS,
+        *,
+        output: int = 0,
+        activation: int = NONE,
+    ) -> str:
+        """Append a step before the last one of an operator, in the type of an output."""
+        index = op.outputs[output]
+        dtype, quant = self.spec(index)
+        self._check_operands(kind, attrs, inputs, quant)
+        layer = f"{self.labels[index]}/{part}"
+        clamp = fused_operator(activation, dtype, quant)
+        made = self.unused(f"{layer}/linear" if clamp else layer)
+        self.add(
+            layer, kind, inputs, made, attrs, origin=self.labels[index], dtype=dtype, quant=quant
+        )
+        if not clamp:
+            return made
+        target, name = self.unused(layer), f"{layer}/{clamp}"
+        return self.add(name, clamp, (made,), target, origin=self.labels[index])
 
     def emit_reshape(self, op: Operator, name: str, shape: Shape, *, output: int = 0) -> None:
         """Give an output as a tensor in source order, with ``shape`` in source order."""
@@ -316,18 +470,19 @@ class TfliteContext:
         self.add(
             f"{label}/nhwc", "reshape", (name,), inner, ReshapeAttrs(shape=shape), origin=label
         )
-        self.emit(op, "transpose", (inner,), TransposeAttrs(perm=TO_NCHW), output=output)
+        self._emit_turned(op, inner, output)
 
     def alias(self, op: Operator, name: str, *, output: int = 0) -> None:
         """Make an output another name of a tensor, for an operator that does nothing."""
         index = op.outputs[output]
-        if index in self.graph.outputs:
+        if index in self.ends:
             self.emit(op, "identity", (name,), output=output)
         else:
             self.names[index] = name
 
     def _check_operands(self, kind: str, attrs: Attrs, inputs: Sequence[str], quant: Quant) -> None:
-        if takes_any_type(kind) or works_on_codes(kind, attrs):
+        known = all(name in self.builder.constants for name in inputs)
+        if takes_any_type(kind) or works_on_codes(kind, attrs) or (known and quant == FLOAT):
             return
         for name in inputs:
             spec = self.builder.tensors[name]
@@ -342,44 +497,3 @@ class TfliteContext:
                 "it mixes quantized and float tensors",
                 "convert the model with full integer quantization, or load the float model",
             )
-
-    def _clamp(self, activation: int, dtype: DType, quant: Quant) -> str:
-        """Return the operator of a fused activation, empty where storing is the clamp already."""
-        if activation == NONE:
-            return ""
-        if activation not in _RECTIFIERS:
-            raise UnsupportedForm("its fused activation", "use relu, relu6 or a layer of its own")
-        kind, low, high = _RECTIFIERS[activation]
-        if isinstance(quant, Affine):
-            lowest = quant.zero_point + low / quant.scale
-            highest = quant.zero_point + high / quant.scale
-            if lowest <= dtype.min and round(min(highest, 1e9)) >= dtype.max:
-                return ""
-        return kind
-
-
-Converter = Callable[[Operator, TfliteContext], None]
-_CONVERTERS: dict[str, Converter] = {}
-
-
-def converter(*types: str) -> Callable[[Converter], Converter]:
-    """Register the decorated function for TensorFlow Lite operators; a duplicate raises."""
-
-    def add(convert: Converter) -> Converter:
-        for word in types:
-            if word in _CONVERTERS:
-                raise ModelImportError(f"{word} has two converters")
-            _CONVERTERS[word] = convert
-        return convert
-
-    return add
-
-
-def converter_of(word: str) -> Converter | None:
-    """Return the converter of an operator."""
-    return _CONVERTERS.get(word)
-
-
-def convertible_ops() -> tuple[str, ...]:
-    """Return the TensorFlow Lite operators that have a converter."""
-    return tuple(sorted(_CONVERTERS))

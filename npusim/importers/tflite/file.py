@@ -14,6 +14,7 @@ from npusim.errors import ModelImportError
 from npusim.extras import require
 from npusim.importers.common.builder import Array, check_elements, read_bytes, sha256_of
 from npusim.importers.formats import refuse_other
+from npusim.importers.tflite.sparse import dense
 from npusim.ir.graph import Source
 from npusim.ir.quant import Affine, AffinePerChannel
 
@@ -63,13 +64,17 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """An operator of the file; -1 among the inputs is one that is left out."""
+    """An operator of the file; -1 among the inputs is one that is left out.
+
+    ``custom`` holds the options of a custom operator, in a form of its own.
+    """
 
     type: str
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Any = field(repr=False)
+    custom: bytes = b""
 
     def option(self, name: str, default: Any) -> Any:
         """Return a field of the operator's options, the default when it has none.
@@ -212,6 +217,7 @@ class _Reader:
             inputs=_ints(proto.InputsAsNumpy()),
             outputs=_ints(proto.OutputsAsNumpy()),
             options=options,
+            custom=proto.CustomOptionsAsNumpy().tobytes() if proto.CustomOptionsLength() else b"",
         )
 
     def _tensor(self, model: Any, proto: Any) -> Tensor:
@@ -222,13 +228,12 @@ class _Reader:
         if not 0 <= proto.Buffer() < max(model.BuffersLength(), 1):
             raise ModelImportError(f"buffer {proto.Buffer()} of tensor {name!r} does not exist")
         buffer = model.Buffers(proto.Buffer()) if proto.Buffer() else None
-        if proto.Sparsity() is not None:
-            problem = "it is stored sparsely; convert the model without sparsity"
-        elif buffer is not None and buffer.Offset() > 1:
+        if buffer is not None and buffer.Offset() > 1:
             problem = "its data lies behind the flatbuffer (models above 2 GiB)"
-        elif buffer is not None and buffer.DataLength():
+        elif buffer is not None and (buffer.DataLength() or proto.Sparsity() is not None):
             if word in _NUMPY:
-                data = self._value(buffer.DataAsNumpy(), word, shape, name)
+                raw = buffer.DataAsNumpy() if buffer.DataLength() else np.zeros(0, np.uint8)
+                data = self._value(raw, word, shape, name, proto.Sparsity())
             else:
                 problem = f"its type {word} has no counterpart"
         quant, wrong = self._quant(proto.Quantization(), name, len(shape))
@@ -241,9 +246,18 @@ class _Reader:
             problem=problem or wrong,
         )
 
-    def _value(self, raw: Array, word: str, shape: tuple[int, ...], name: str) -> Array:
+    def _value(
+        self, raw: Array, word: str, shape: tuple[int, ...], name: str, sparsity: Any
+    ) -> Array:
         dtype = _NUMPY[word]
         expected = check_elements(shape, f"tensor {name!r}", "") * dtype.itemsize
+        if sparsity is not None:
+            try:
+                return dense(np.frombuffer(raw.tobytes(), dtype), shape, sparsity)
+            except ModelImportError as error:
+                raise ModelImportError(
+                    f"tensor {name!r}: {error.what}", rule=error.rule, remedy=error.remedy
+                ) from None
         if raw.size != expected:
             raise ModelImportError(
                 f"tensor {name!r} of shape {shape} has {raw.size} bytes",

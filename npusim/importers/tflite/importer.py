@@ -1,6 +1,7 @@
 """TensorFlow Lite file -> Graph with concrete shapes, quantized where the model is."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
@@ -8,46 +9,63 @@ from typing import Any
 
 import numpy as np
 
-from npusim.errors import GraphError, ModelImportError, QuantizationError, UnsupportedOpError
-from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm, suggestion
-from npusim.importers.common.quantized_types import through_u8
-from npusim.importers.tflite import ops_conv, ops_math, ops_move, state
-from npusim.importers.tflite.context import (
-    TO_NHWC,
-    TfliteContext,
-    converter_of,
-    convertible_ops,
-    physical,
-    same_memory,
+from npusim.errors import (
+    GraphError,
+    ModelImportError,
+    NpusimError,
+    QuantizationError,
+    UnsupportedOpError,
 )
+from npusim.importers.common.builder import FLOAT, Array, GraphBuilder, UnsupportedForm, suggestion
+from npusim.importers.common.quantized_types import through_u8
+from npusim.importers.tflite import (
+    ops_conv,
+    ops_gather,
+    ops_join,
+    ops_known,
+    ops_lstm,
+    ops_math,
+    ops_shape,
+    ops_slice,
+    state,
+)
+from npusim.importers.tflite.context import TfliteContext, Waiting
 from npusim.importers.tflite.file import Operator, Subgraph, read_tflite
+from npusim.importers.tflite.layout import TO_NHWC, physical
 from npusim.importers.tflite.state import NEXT_STATE, STATE, initial_values
-from npusim.ir.attrs import ReshapeAttrs, TransposeAttrs
+from npusim.importers.tflite.table import converter_of, convertible_ops
+from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
-from npusim.ir.tensor import Shape
+from npusim.ir.names import distinct
+from npusim.ir.quant import Quant
 
-FAMILIES = (ops_conv, ops_math, ops_move, state)
+FAMILIES = (
+    ops_conv,
+    ops_gather,
+    ops_join,
+    ops_known,
+    ops_lstm,
+    ops_math,
+    ops_shape,
+    ops_slice,
+    state,
+)
 """Importing them registers the converters."""
 
+_WRONG = (GraphError, ModelImportError, QuantizationError, ValueError, IndexError)
+"""What a converter raises for an operator that contradicts itself."""
+_REAL: Quant = FLOAT
 _CUT = "cut the model before it and run the rest on the CPU"
 ADVICE = {
     **dict.fromkeys(
         ("WHILE", "IF", "CALL"), "convert without control flow: unroll loops over fixed lengths"
     ),
     **dict.fromkeys(
-        ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "SVDF", "RNN"),
-        "recurrent layers are not there yet: convert with unroll=True, or " + _CUT,
+        ("UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF", "RNN"),
+        "of the recurrent layers only LSTM is there: convert with unroll=True, or " + _CUT,
     ),
-    **dict.fromkeys(
-        ("GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL", "EQUAL", "NOT_EQUAL", "SELECT",
-         "SELECT_V2", "LOGICAL_AND", "LOGICAL_OR", "LOGICAL_NOT"),
-        "the chip has no comparisons; use Maximum, Minimum or a product with a constant mask",
-    ),
-    **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "TOPK_V2", "WHERE"), _CUT),
+    **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "TOPK_V2"), _CUT),
     "CUSTOM TFLite_Detection_PostProcess": _CUT,
-    "DENSIFY": "convert the model without sparse weights",
-    "BROADCAST_TO": "write it as Tile",
-    "CUMSUM": "write it as BatchMatMul with a constant triangular matrix",
 }  # fmt: skip
 
 
@@ -92,11 +110,11 @@ def load_tflite(
         )
     graphs, source = read_tflite(path)
     graph = graphs[0]
-    labels = _labels(graph)
+    labels = distinct([tensor.name for tensor in graph.tensors], "tensor")
     ends = _ends(graph, labels, outputs, where)
     context = TfliteContext(GraphBuilder(where=where), graph, labels)
     _add_inputs(context, input_shapes, where)
-    context.nhwc_outputs.update(index for index in ends if len(graph.tensors[index].shape) == 4)
+    context.ends.update(ends)
     _walk(context, _needed(graph, ends), where)
     names = [_finished(context, index) for index in ends]
     if outputs is None:
@@ -129,19 +147,6 @@ def initial_states(path: str | Path) -> dict[str, Array]:
         )
         for name, value in initial_values(graphs).items()
     }
-
-
-def _labels(graph: Subgraph) -> tuple[str, ...]:
-    """Return a name of its own for every tensor."""
-    seen: set[str] = set()
-    labels = []
-    for index, tensor in enumerate(graph.tensors):
-        name = tensor.name or f"tensor_{index}"
-        if name in seen:
-            name = f"{name}@{index}"
-        seen.add(name)
-        labels.append(name)
-    return tuple(labels)
 
 
 def _ends(
@@ -184,7 +189,8 @@ def _add_inputs(context: TfliteContext, shapes: Any, where: str) -> None:
             for own, size in zip(stated, wanted, strict=True)
         )
         if shape and shape[0] == -1:
-            shape = (1, *shape[1:])  # an open batch
+            shape = (1, *shape[1:])
+            context.notes.append(f"input {label!r}: the open batch {stated} is taken as 1")
         if min(shape, default=1) < 1:
             open_sizes.append(f"{label!r} {shape}")
             continue
@@ -235,34 +241,30 @@ def _needed(graph: Subgraph, ends: Sequence[int]) -> list[Operator]:
 
 def _walk(context: TfliteContext, operators: Sequence[Operator], where: str) -> None:
     findings: dict[str, list[str]] = {}
-    lost: set[int] = set()
     for op in operators:
         name = context.labels[op.outputs[0]] if op.outputs else "no output"
-        waits = lost.intersection(op.inputs)
-        convert = converter_of(op.type)
+        waits = bool(context.stand_ins.intersection(op.inputs))
         try:
+            convert = converter_of(op.type)
             if convert is None:
                 raise UnsupportedForm("no counterpart")
-            if not waits:
-                convert(op, context)
+            convert(op, context)
+            if waits:
+                context.stand_ins.update(op.outputs)
         except UnsupportedForm as form:
             advice = form.advice or _advice(op.type)
             line = f"{op.type} version {op.version}, {form.reason}; {advice}: "
             findings.setdefault(line, []).append(repr(name))
-            lost.update(op.outputs)
-        except (GraphError, ModelImportError, QuantizationError) as error:
-            place = f"{where}: layer {name!r} ({op.type})"
-            raise ModelImportError(
-                error.what, where=place, rule=error.rule, remedy=error.remedy
-            ) from None
-        except (ValueError, IndexError) as error:  # numpy on sizes that contradict each other
-            raise ModelImportError(
-                f"its sizes do not fit: {error}",
-                where=f"{where}: layer {name!r} ({op.type})",
-                remedy="the file is damaged; convert the model again",
-            ) from None
-        if waits:
-            lost.update(op.outputs)
+            _stand_in(context, op)
+        except Waiting:
+            _stand_in(context, op)
+        except _WRONG as error:
+            if not findings:
+                raise _located(error, f"{where}: layer {name!r} ({op.type})") from None
+            if not waits:
+                line = f"{op.type} is wrong in itself, {str(error).splitlines()[0]}: "
+                findings.setdefault(line, []).append(repr(name))
+            _stand_in(context, op)
     if findings:
         count = sum(map(len, findings.values()))
         raise UnsupportedOpError(
@@ -272,6 +274,32 @@ def _walk(context: TfliteContext, operators: Sequence[Operator], where: str) -> 
             rule="every operator needs a counterpart on the chip; npusim ops lists them",
             remedy="rewrite them as advised, or end the model before them with outputs=",
         )
+
+
+def _stand_in(context: TfliteContext, op: Operator) -> None:
+    """Let what an operator should give be an input, so that what reads it is looked at too."""
+    for index in op.outputs:
+        context.stand_ins.add(index)
+        shape = context.tensor(index).shape
+        if index in context.names or min(shape, default=1) < 1:
+            continue
+        name = context.unused(f"{context.labels[index]}/stand_in")
+        dtype, quant = DType.F32, _REAL
+        with suppress(UnsupportedForm):  # of a type that npusim does not have
+            dtype, quant = context.spec(index)
+        context.builder.add_input(name, physical(shape), dtype, quant)
+        context.names[index] = name
+
+
+def _located(error: Exception, place: str) -> ModelImportError:
+    """Return an error of one operator with its place."""
+    if isinstance(error, NpusimError):
+        return ModelImportError(error.what, where=place, rule=error.rule, remedy=error.remedy)
+    return ModelImportError(  # numpy on sizes that contradict each other
+        f"its sizes do not fit: {error}",
+        where=place,
+        remedy="the file is damaged; convert the model again",
+    )
 
 
 def _advice(word: str) -> str:
@@ -289,7 +317,9 @@ def _finished(context: TfliteContext, index: int) -> str:
     """Return an output under its own name and in source order."""
     label = context.labels[index]
     name = context.feature(index)
-    if index in context.nhwc_outputs and name != label:
+    if name in (context.labels[i] for i in context.graph.inputs):  # a result needs its own name
+        label = context.unused(f"{label}/copy")
+    if len(context.builder.tensors[name].shape) == 4 and name != label:
         return in_source_order(context, name, label)
     if name != label:
         context.add(f"{label}/copy", "identity", (name,), label, origin=label)
@@ -298,14 +328,7 @@ def _finished(context: TfliteContext, index: int) -> str:
 
 def in_source_order(context: TfliteContext, name: str, label: str) -> str:
     """Append the step that turns a tensor with four axes back to N, H, W, C."""
-    shape: Shape = context.builder.tensors[name].shape
-    target = tuple(shape[i] for i in TO_NHWC)
-    layer = f"{label}/nhwc"
-    if same_memory(shape):
-        context.add(layer, "reshape", (name,), label, ReshapeAttrs(shape=target), origin=label)
-    else:
-        context.add(layer, "transpose", (name,), label, TransposeAttrs(perm=TO_NHWC), origin=label)
-    return label
+    return context.turn(f"{label}/nhwc", name, label, TO_NHWC, origin=label)
 
 
 def _next_states(context: TfliteContext) -> list[str]:

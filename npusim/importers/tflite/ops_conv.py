@@ -1,5 +1,6 @@
 """Convolutions, fully connected layers, matrix products and pooling."""
 
+import struct
 from math import prod
 
 import numpy as np
@@ -7,16 +8,19 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, Stored, UnsupportedForm
 from npusim.importers.common.quantized import bias_of
-from npusim.importers.tflite.context import TfliteContext, converter
+from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
+from npusim.importers.tflite.table import converter
 from npusim.ir.attrs import (
     Conv2dAttrs,
     Deconv2dAttrs,
+    EltwiseAttrs,
     FcAttrs,
     MatmulAttrs,
     Pool2dAttrs,
     PoolKind,
     ReshapeAttrs,
+    TileAttrs,
 )
 from npusim.ir.quant import Affine, AffinePerChannel, Quant, scale_of
 
@@ -74,12 +78,12 @@ def weights_and_bias(
     """
     label, out_c = context.labels[op.outputs[0]], int(weights.shape[0])
     index = op.inputs[at]
-    name = context.unused(context.labels[index])
+    name = context.own_name(index)
     bias_index = op.inputs[bias] if bias < len(op.inputs) else -1
     value = context.value(bias_index)
     if value is None and bias_index >= 0:
         raise UnsupportedForm("the bias depends on the input data")
-    bias_name = context.unused(f"{label}/bias" if value is None else context.labels[bias_index])
+    bias_name = context.unused(f"{label}/bias") if value is None else context.own_name(bias_index)
     quant = context.tensor(index).quant
     if weights.dtype.kind == "f" or not context.is_quantized(op.inputs[ifm]):
         real = dequantized(weights, quant, axis)
@@ -182,17 +186,45 @@ def depthwise_conv_2d(op: Operator, context: TfliteContext) -> None:
 def transpose_conv(op: Operator, context: TfliteContext) -> None:
     """Read output shape, weights (O, kh, kw, C), data and bias."""
     target = context.fixed_ints(op, 0, "the output shape")
-    weights = context.fixed(op, 1, "the weights")
-    shape = context.shape(op.inputs[2])
+    same = op.option("Padding", SAME) == SAME
+    _transposed(op, context, (2, 1, 3), target, _stride(op), same=same)
+
+
+@converter("CUSTOM Convolution2DTransposeBias")
+def transpose_conv_with_bias(op: Operator, context: TfliteContext) -> None:
+    """Read data, weights (O, kh, kw, C) and bias: MediaPipe's own form of TRANSPOSE_CONV.
+
+    Its options are three integers: padding (1 same, 2 valid), stride across, stride down.
+    """
+    if len(op.custom) < 12:
+        raise ModelImportError(f"{len(op.custom)} bytes of options", rule="three integers")
+    padding, across, down = struct.unpack("<iii", op.custom[:12])
+    target = context.tensor(op.outputs[0]).shape
+    if padding not in (1, 2) or min(across, down) < 1 or min(target, default=0) < 1:
+        raise ModelImportError(f"padding {padding}, strides {(down, across)}, output {target}")
+    _transposed(op, context, (0, 1, 2), target, (down, across), same=padding == 1)
+
+
+def _transposed(
+    op: Operator,
+    context: TfliteContext,
+    places: tuple[int, int, int],
+    target: tuple[int, ...],
+    stride: tuple[int, int],
+    *,
+    same: bool,
+) -> None:
+    """Emit a transposed convolution; ``places`` are those of data, weights and bias."""
+    data, at, bias = places
+    weights = context.fixed(op, at, "the weights")
+    shape = context.shape(op.inputs[data])
     if weights.ndim != 4 or len(shape) != 4 or len(target) != 4 or weights.shape[3] != shape[3]:
         raise ModelImportError(f"weights {weights.shape} do not fit the input {shape}")
-    stride = _stride(op)
     pads: list[int] = []
     extra = []
     for axis in range(2):
         out, size = target[1 + axis], shape[1 + axis]
         reach = (size - 1) * stride[axis] + weights.shape[1 + axis]
-        same = op.option("Padding", SAME) == SAME
         total = max(reach - out, 0) if same else 0
         pads += [total // 2, total - total // 2]
         extra.append(out - (reach - total))
@@ -206,8 +238,8 @@ def transpose_conv(op: Operator, context: TfliteContext) -> None:
             f"output {target} does not fit input {shape}, weights {weights.shape}"
         )
     ours = weights.transpose(0, 3, 1, 2)
-    names = weights_and_bias(op, context, ours, 0, ifm=2, at=1, bias=3)
-    ifm = context.feature(op.inputs[2])
+    names = weights_and_bias(op, context, ours, 0, ifm=data, at=at, bias=bias)
+    ifm = context.feature(op.inputs[data])
     activation = op.option("FusedActivationFunction", 0)
     context.emit(op, "deconv2d", (ifm, *names), attrs, activation=activation)
 
@@ -216,6 +248,9 @@ def transpose_conv(op: Operator, context: TfliteContext) -> None:
 def fully_connected(op: Operator, context: TfliteContext) -> None:
     """Weights (O, K); the input is seen as rows of K values in source order."""
     data = op.inputs[0]
+    if context.value(op.inputs[1]) is None:
+        _computed_weights(op, context)
+        return
     weights = context.fixed(op, 1, "the weights")
     if op.option("WeightsFormat", 0) or weights.ndim != 2:
         raise UnsupportedForm("weights in a shuffled format", "convert without it")
@@ -235,27 +270,63 @@ def fully_connected(op: Operator, context: TfliteContext) -> None:
     if len(result) == 2:
         context.emit(op, "fc", (ifm, *names), FcAttrs(), activation=activation)
         return
-    if activation:
-        raise UnsupportedForm("a fused activation on more than two axes", "use a layer of its own")
-    dtype, quant = context.spec(op.outputs[0])
-    label = context.labels[op.outputs[0]]
-    product = context.unused(f"{label}/product")
-    context.add(
-        f"{label}/product", "fc", (ifm, *names), product, FcAttrs(), origin=label, dtype=dtype,
-        quant=quant,
-    )  # fmt: skip
+    product = context.stored(op, "product", "fc", (ifm, *names), FcAttrs(), activation=activation)
+    context.emit_reshape(op, product, result)
+
+
+def _computed_weights(op: Operator, context: TfliteContext) -> None:
+    """Multiply with weights that depend on the data: a product of matrices, then the bias."""
+    data, weights = op.inputs[:2]
+    if context.is_quantized(data):
+        raise UnsupportedForm("quantized weights that depend on the input data")
+    shape, (out_c, depth) = context.shape(data), context.shape(weights)
+    rows = ReshapeAttrs(shape=(prod(shape) // depth, depth))
+    ifm = context.part(op, "rows", "reshape", (context.ordered(data),), rows)
+    attrs = MatmulAttrs(transpose_b=True)
+    product = context.part(op, "product", "matmul", (ifm, context.feature(weights)), attrs)
+    if len(op.inputs) > 2 and op.inputs[2] >= 0:
+        operands = (product, context.feature(op.inputs[2]))
+        product = context.part(op, "sum", "add", operands, EltwiseAttrs())
+    activation = op.option("FusedActivationFunction", 0)
+    keeps = bool(op.option("KeepNumDims", False))
+    result = (*shape[:-1], out_c) if keeps else (prod(shape) // depth, out_c)
+    product = context.stored(op, "clamped", "identity", (product,), activation=activation)
     context.emit_reshape(op, product, result)
 
 
 @converter("BATCH_MATMUL")
 def batch_matmul(op: Operator, context: TfliteContext) -> None:
-    """Product of two activations of up to three axes."""
-    if any(len(context.shape(index)) == 4 for index in op.inputs[:2]):
-        raise UnsupportedForm("four axes", "fold the leading axes into one")
+    """Product of matrices; more than one leading axis is folded into one."""
     attrs = MatmulAttrs(
         transpose_a=bool(op.option("AdjX", False)), transpose_b=bool(op.option("AdjY", False))
     )
-    context.emit(op, "matmul", [context.feature(i) for i in op.inputs[:2]], attrs)
+    shapes = [tuple(context.shape(index)) for index in op.inputs[:2]]
+    if max(map(len, shapes)) <= 3:
+        context.emit(op, "matmul", [context.feature(i) for i in op.inputs[:2]], attrs)
+        return
+    lead = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+    operands = [_folded(op, context, position, lead) for position in range(2)]
+    product = context.stored(op, "product", "matmul", operands, attrs)
+    context.emit_reshape(op, product, (*lead, *context.builder.tensors[product].shape[-2:]))
+
+
+def _folded(op: Operator, context: TfliteContext, position: int, lead: tuple[int, ...]) -> str:
+    """Return an operand of a product with all leading axes folded into one."""
+    index = op.inputs[position]
+    shape, name = tuple(context.shape(index)), context.in_source(index)
+    own = shape[:-2]
+    if prod(own) == 1:  # the product broadcasts it
+        attrs = ReshapeAttrs(shape=(1, *shape[-2:]) if own else shape)
+        return context.part(op, f"operand{position}", "reshape", (name,), attrs) if own else name
+    wide = (1,) * (len(lead) - len(own)) + own
+    if wide != lead:
+        if wide != own:
+            attrs = ReshapeAttrs(shape=(*wide, *shape[-2:]))
+            name = context.part(op, f"wide{position}", "reshape", (name,), attrs)
+        repeats = (*(n // w for n, w in zip(lead, wide, strict=True)), 1, 1)
+        name = context.part(op, f"tiled{position}", "tile", (name,), TileAttrs(repeats=repeats))
+    attrs = ReshapeAttrs(shape=(prod(lead), *shape[-2:]))
+    return context.part(op, f"operand{position}", "reshape", (name,), attrs)
 
 
 @converter("MAX_POOL_2D", "AVERAGE_POOL_2D", "L2_POOL_2D")

@@ -7,9 +7,11 @@ runs. The first step takes the values of ``initial_states``, which are 0 in near
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
-from npusim.importers.tflite.context import TfliteContext, converter, physical
+from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator, Subgraph
+from npusim.importers.tflite.layout import physical
 from npusim.importers.tflite.ops_conv import dequantized
+from npusim.importers.tflite.table import converter
 
 STATE, NEXT_STATE = "state", "next_state"
 
