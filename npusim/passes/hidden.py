@@ -82,8 +82,9 @@ def side_through(node: Node, position: int, graph: Graph, below: Mapping[str, in
                 return 0
             factor = positive_or_negative(graph, node.inputs[1 - position])
             return side * factor
-    passes = (definition.moves or keeps_codes(node)) and not (node.op == "gather" and position)
-    return side if passes else 0
+    if node.op == "gather" and position:
+        return 0  # indices
+    return side if definition.moves or keeps_codes(node) else 0
 
 
 def positive_or_negative(graph: Graph, tensor: str) -> int:

@@ -12,6 +12,7 @@ from npusim.passes.hidden import sides
 from npusim.quantization.apply import Formats
 from npusim.quantization.schemes import Range, Scheme, parameters
 
+PAGE = "constant-drowns"
 LOST = 8.0  # less than 1/8 of the steps that the operand would have alone: 3 bits
 FEW = 64.0  # and fewer steps than that
 
@@ -49,7 +50,7 @@ def drowned(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -> Iter
             f"of the {scheme.dtype.value} result {step:.3g}, so that the other operand {low:.6g} .."
             f" {high:.6g} spans {steps:.3g} steps of it; npusim computes with that. Use a smaller "
             f"constant (a mask needs no more than -100), or f16 for this layer "
-            f"{see('constant-drowns')}"
+            f"{see(PAGE)}"
         )
 
 
@@ -74,5 +75,5 @@ def clipped_fills(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
             f"layer {node.name!r} (pad): its fill value {attrs.value:.6g} lies beyond {low:.6g} .. "
             f"{high:.6g}, the range it shares with its input; npusim stores the end of that range, "
             "as the chip does. Choose a fill value inside, or give the input a wider range in a "
-            f"cfg file {see('constant-drowns')}"
+            f"cfg file {see(PAGE)}"
         )
