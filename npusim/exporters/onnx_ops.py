@@ -140,7 +140,7 @@ def _fc(w: Writer, node: Node) -> None:
         return
     value = w.graph.constants.get(weights)
     if value is not None:
-        turned = w.constant(node, "weights", np.ascontiguousarray(value.T))
+        turned = w.constant(node, "weights", np.asarray(value.T, order="C"))
     else:
         turned = w.add("Transpose", [weights], w.temporary(node, "weights"), perm=[1, 0])
     product = w.add("MatMul", [data, turned], w.temporary(node, "product"))
@@ -279,7 +279,8 @@ def _reshape(w: Writer, node: Node) -> None:
 @writes("transpose")
 def _transpose(w: Writer, node: Node) -> None:
     perm = cast(TransposeAttrs, node.attrs).perm
-    w.add("Transpose", node.inputs, node.outputs[0], perm=list(perm))
+    # an empty list has no type in ONNX; by default the axes are reversed
+    w.add("Transpose", node.inputs, node.outputs[0], perm=list(perm) or None)
 
 
 @writes("concat")

@@ -160,6 +160,9 @@ class Graph:
 
     Every tensor name used by a node is a key of ``tensors``; weights and other known values are
     also in ``constants``. ``nodes`` are in topological order.
+
+    ``coded`` names the inputs and outputs that the source model declares as integers with a scale
+    and zero point: what other runtimes take and give there are codes.
     """
 
     name: str
@@ -173,6 +176,7 @@ class Graph:
     target: str = "rk1808"
     batch: int = 1
     notes: tuple[str, ...] = ()
+    coded: tuple[str, ...] = ()
 
     def copy(self, **changes: object) -> "Graph":
         """Return a graph with its own dictionaries (arrays are shared) and the given changes."""

@@ -132,6 +132,8 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
     inputs = list(node.inputs)
     if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
         data, weights, bias = node.inputs
+        if graph.is_constant(data) and graph.spec(data).dtype is DType.F32:
+            data = inputs[0] = _stored_operand(graph, data, scheme)
         integers, weight_quant = quantizer.weights(
             graph.constants[weights], formats.quants.get(weights)
         )
@@ -141,7 +143,8 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
         )
         inputs[2] = stored_constant(graph, bias, integers, bias_quant)
         return replace(node, inputs=tuple(inputs))
-    in_float = all(graph.spec(name).dtype is DType.F16 for name in graph.activations(node))
+    computed = [graph.spec(name).dtype for name in graph.activations(node)]
+    in_float = bool(computed) and all(dtype is DType.F16 for dtype in computed)
     for position, name in enumerate(node.inputs):
         if not graph.is_constant(name) or graph.spec(name).dtype is not DType.F32:
             continue
@@ -156,13 +159,18 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
         if in_float or (scheme is Scheme.U8 and op_def(node.op).real_operand):
             inputs[position] = stored_half(graph, node, name)
             continue
-        quant: Quant
+        quant = None
         if keeps_codes(node) or node.op == "concat":
             quant = graph.spec(node.outputs[0]).quant
-        else:
-            quant = operand_parameters(value, scheme)
-        inputs[position] = stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
+        inputs[position] = _stored_operand(graph, name, scheme, quant)
     return replace(node, inputs=tuple(inputs))
+
+
+def _stored_operand(graph: Graph, name: str, scheme: Scheme, quant: Quant | None = None) -> str:
+    """Store a known operand as codes, by default with parameters of its own; return its name."""
+    value = graph.constants[name]
+    quant = quant or operand_parameters(value, scheme)
+    return stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
 
 
 def _is_parameter(node: Node, position: int) -> bool:

@@ -11,6 +11,7 @@ from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
+from npusim.passes.driver import check_parameters
 from npusim.passes.rewrite import add_constant
 from npusim.quantization.constants import float16_constants
 
@@ -29,7 +30,10 @@ def to_float16(graph: Graph) -> Graph:
     ------
     QuantizationError
         When a constant exceeds the largest float16; it names the layer.
+    GraphError
+        When a parameter of a layer is computed by the network.
     """
+    check_parameters(graph)
     graph = lift_small_weights(graph.copy())
     for name in [*graph.inputs, *(out for node in graph.nodes for out in node.outputs)]:
         spec = graph.spec(name)
