@@ -79,10 +79,10 @@ class RankCase:
         return f"{self.op}-{self.rank}-{'.'.join(map(str, self.shapes))}-{known}"
 
     @property
-    def _entries(self) -> int:
+    def entries(self) -> int:
         """Return how many entries a gather picks from."""
-        data = self.shapes[0]
-        return data[self.attrs.axis] if self.attrs.axis < len(data) else 1
+        data, axis = self.shapes[0], getattr(self.attrs, "axis", 0)
+        return data[axis] if axis < len(data) else 1
 
     def graph(self) -> Graph:
         """Return the operator alone and, of real results, between two others.
@@ -97,7 +97,7 @@ class RankCase:
         operands = []
         for i, (shape, known) in enumerate(zip(self.shapes, self.constants, strict=True)):
             if self.op == "gather" and i:
-                value = b.rng.integers(0, self._entries, shape)
+                value = b.rng.integers(0, self.entries, shape)
                 given = (
                     b.constant(f"k{i}", value)
                     if known
@@ -133,7 +133,7 @@ class RankCase:
 def _forms(op: str, rank: int) -> Iterator[tuple[Attrs, tuple[Shape, ...]]]:
     """Yield attributes and operand shapes."""
     definition, shape = op_def(op), SIZES[:rank]
-    channels = shape[1:2] or (1,)
+    channels = shape[1:2] or shape[:1]
     if issubclass(definition.attrs, ReshapeAttrs):
         count = 1
         for size in shape:
@@ -159,7 +159,7 @@ def _forms(op: str, rank: int) -> Iterator[tuple[Attrs, tuple[Shape, ...]]]:
             for indices in ((), (3,), (1, 2)):
                 yield attrs, (shape, indices)
         elif op == "prelu":
-            for slope in ((), (1,), (*channels, *(1,) * max(rank - 2, 0))):
+            for slope in dict.fromkeys(((), shape[:1], (*channels, *(1,) * (rank - 2)))):
                 yield attrs, (shape, slope)
         elif op == "matmul":
             yield attrs, (shape, shape)

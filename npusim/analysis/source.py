@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from npusim.analysis.float_runner import file_inputs, run_source_float
 from npusim.analysis.recording import Recording, record_float, record_values
 from npusim.ir.graph import Graph
+from npusim.runtime.ends import as_declared
 
 Array = NDArray[Any]
 
@@ -36,6 +37,6 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     if not set(graph.inputs) <= set(file_inputs(graph.source.path)):  # cut out of the file's model
         return record_float(graph, feeds)
     tensors = [name for node in graph.nodes for name in node.outputs]
-    values = run_source_float(graph.source.path, feeds, tensors=tensors)
+    values = run_source_float(graph.source.path, as_declared(graph, feeds), tensors=tensors)
     kind = "quantized" if graph.is_quantized else "float"
     return record_values(graph, values, label=f"{kind} (ONNX Runtime)")

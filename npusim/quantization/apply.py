@@ -133,7 +133,10 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
     if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
         data, weights, bias = node.inputs
         if graph.is_constant(data) and graph.spec(data).dtype is DType.F32:
-            data = inputs[0] = _stored_operand(graph, data, scheme)
+            value = graph.constants[data]
+            own = operand_parameters(value, scheme)
+            data = stored_constant(graph, data, quantize(value, scheme.dtype, own), own)
+            inputs[0] = data
         integers, weight_quant = quantizer.weights(
             graph.constants[weights], formats.quants.get(weights)
         )
@@ -159,18 +162,13 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
         if in_float or (scheme is Scheme.U8 and op_def(node.op).real_operand):
             inputs[position] = stored_half(graph, node, name)
             continue
-        quant = None
+        quant: Quant
         if keeps_codes(node) or node.op == "concat":
             quant = graph.spec(node.outputs[0]).quant
-        inputs[position] = _stored_operand(graph, name, scheme, quant)
+        else:
+            quant = operand_parameters(value, scheme)
+        inputs[position] = stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
     return replace(node, inputs=tuple(inputs))
-
-
-def _stored_operand(graph: Graph, name: str, scheme: Scheme, quant: Quant | None = None) -> str:
-    """Store a known operand as codes, by default with parameters of its own; return its name."""
-    value = graph.constants[name]
-    quant = quant or operand_parameters(value, scheme)
-    return stored_constant(graph, name, quantize(value, scheme.dtype, quant), quant)
 
 
 def _is_parameter(node: Node, position: int) -> bool:

@@ -5,18 +5,19 @@ their arrays hold codes; ``Program.run`` takes and gives real numbers everywhere
 what pixels are after mean and std, and ``Program.run_codes`` takes and gives codes.
 """
 
-import logging
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
 from npusim.explain import see
+from npusim.ir.codes import quantize
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 
-log = logging.getLogger("npusim")
 Array = NDArray[Any]
 
 
@@ -80,3 +81,13 @@ def codes_from(value: Array, spec: TensorSpec) -> Array:
             rule=f"{spec.dtype.numpy} holds {spec.dtype.min} to {spec.dtype.max}",
         )
     return codes
+
+
+def as_declared(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return real feeds as another runtime takes them: codes where the model declares codes."""
+    return {
+        name: quantize(value, graph.spec(name).dtype, graph.spec(name).quant)
+        if name in graph.coded and np.asarray(value).dtype.kind == "f"
+        else value
+        for name, value in feeds.items()
+    }
