@@ -25,6 +25,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ops import op_def, op_names
 from npusim.reference.evaluate import evaluate
+from tests.importers.tflite_build import Model
 from tests.rank_graphs import RANKS, RankCase, rank_cases
 from tests.samples import POSITIVE
 
@@ -216,3 +217,36 @@ def test_info_is_silent_while_it_asks(caplog):
     feeds = [("s", {"x0": np.ones((1, 4, 6, 6), np.float32)})]
     npusim.compile(npusim.quantize(graph, feeds, scheme="i8", engine="npusim"))
     assert caplog.records
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_layers_of_constants_in_a_file_that_does_not_fold_them(dtype, tmp_path):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    rng, coded = np.random.default_rng(0), dtype == "int8"
+    quant = (0.05, 3) if coded else None
+
+    def numbers():
+        return rng.uniform(-2, 2, (1, 4)).astype(np.float32) if not coded else (
+            rng.integers(-100, 100, (1, 4)).astype(np.int8)
+        )  # fmt: skip
+
+    model = Model()
+    main = model.function()
+    x, t, u, y = (main.tensor(name, (1, 4), dtype, quant=quant) for name in "xtuy")
+    main.op("ADD", [main.constant(name, numbers(), quant) for name in "ab"], [t], "AddOptions")
+    main.op("RELU", [t], [u])
+    main.op("ADD", [x, u], [y], "AddOptions")
+    main.proto.inputs, main.proto.outputs = [x], [y]
+    path, feed = model.save(tmp_path / "m.tflite"), numbers()
+    runtime = litert.Interpreter(str(path))
+    runtime.allocate_tensors()
+    runtime.set_tensor(runtime.get_input_details()[0]["index"], feed)
+    runtime.invoke()
+    want = runtime.get_tensor(runtime.get_output_details()[0]["index"])
+    graph = npusim.load_model(path)
+    for level in (0, 3):
+        ready = npusim.float16(graph, optimization_level=level)
+        program = npusim.compile(ready, optimization_level=level)
+        (got,) = program.run_codes({graph.inputs[0]: feed}).values()
+        assert np.abs(got.astype(float) - want).max() <= (1 if coded else 0.01)
+        npusim.estimate(program)

@@ -1,6 +1,7 @@
 """One function per operator: what ONNX nodes of opset 12 it becomes."""
 
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -454,4 +455,12 @@ def _l2norm(w: Writer, node: Node) -> None:
 def _lrn(w: Writer, node: Node) -> None:
     attrs = cast(LrnAttrs, node.attrs)
     settings = {"size": attrs.size, "alpha": attrs.alpha, "beta": attrs.beta, "bias": attrs.bias}
-    w.add("LRN", node.inputs, node.outputs[0], **settings)
+    shape = w.graph.spec(node.inputs[0]).shape
+    if len(shape) == 4:
+        w.add("LRN", node.inputs, node.outputs[0], **settings)
+        return
+    # ONNX Runtime takes maps only
+    sizes = w.numbers(node, "map", (*shape[:2], prod(shape[2:]), 1))
+    drawn = w.add("Reshape", [node.inputs[0], sizes], w.temporary(node, "as_map"))
+    done = w.add("LRN", [drawn], w.temporary(node, "done"), **settings)
+    w.add("Reshape", [done, w.numbers(node, "shape", shape)], node.outputs[0])

@@ -47,14 +47,22 @@ def codes_in_doubt(graph: Graph, name: str, value: Array, how: Preprocess | None
     if name not in graph.coded or not is_coded(spec) or value.dtype.kind not in "iu":
         return ""
     scale, zero_point = scale_of(spec.quant), zero_point_of(spec.quant)
-    if how not in (None, Preprocess()) or (scale, zero_point) == (1.0, 0):
+    if _prepares(how) or (scale, zero_point) == (1.0, 0):
         return ""
     return (
         f"input {name!r}: the {value.dtype} array is read as real numbers; the model declares "
         f"codes of scale {scale:.6g} and zero point {zero_point}. For codes, as other runtimes "
         "take them: Program.run_codes, npusim run --codes, RKNN.inference(inputs_pass_through=[1]);"
-        f" for pixels: mean and std {see('integer-input')}"
+        " for pixels: mean and std " + see("integer-input")
     )
+
+
+def _prepares(how: Preprocess | None) -> bool:
+    """Tell whether numbers change on their way in: what is prepared so are pixels."""
+    if how is None:
+        return False
+    moved = list(how.reorder) != sorted(how.reorder)
+    return moved or any(how.mean) or any(std != 1 for std in how.std)
 
 
 def codes_from(value: Array, spec: TensorSpec) -> Array:
