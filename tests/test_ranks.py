@@ -25,11 +25,14 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ops import op_def, op_names
 from npusim.reference.evaluate import evaluate
+from npusim.testing import GraphBuilder
 from tests.importers.tflite_build import Model
 from tests.rank_graphs import RANKS, RankCase, rank_cases
 from tests.samples import POSITIVE
 
 CASES = tuple(rank_cases())
+ROOT = Path(__file__).parents[1]
+CODE = ("kernels", *(f"npusim/{name}" for name in ("ir", "passes", "quantization", "runtime")))
 SCHEMES = ("u8", "i8", "i16", "f16")
 # share of the largest value that a result may be off: what an operator and two others lose
 TOLERANCE = {"u8": 0.06, "i8": 0.12, "i16": 0.02, "f16": 0.02}
@@ -198,6 +201,21 @@ def test_a_computed_parameter_is_refused_before_anything_is_calibrated():
         npusim.estimate(graph)
 
 
+def test_info_and_quantize_refuse_the_same_constant():
+    b = GraphBuilder()
+    b.node("mul", [b.input("x", 1, 4), b.constant("large", [1e6])], "y")
+    graph = b.done()
+    assert set(refusals(graph)) == {"f16"}
+    assert describe(graph)["refused"] == refusals(graph)
+    feeds = [("s", {"x": np.ones((1, 4), np.float32)})]
+    for scheme in SCHEMES:
+        if scheme == "f16":
+            with pytest.raises(NpusimError, match="'large'"):
+                npusim.quantize(graph, feeds, scheme=scheme, engine="npusim")
+        else:
+            npusim.compile(npusim.quantize(graph, feeds, scheme=scheme, engine="npusim"))
+
+
 def test_ranks_that_an_operator_has_not_are_refused_by_its_rule():
     refused = {(case.op, case.rank) for case in CASES if defined(case) is None}
     taken = {(case.op, case.rank) for case in CASES if defined(case) is not None}
@@ -206,6 +224,13 @@ def test_ranks_that_an_operator_has_not_are_refused_by_its_rule():
     four = [op for op in op_names() if {rank for o, rank in taken if o == op} == {4}]
     assert set(four) >= {"conv2d", "pool2d", "resize"}
     assert {rank for op, rank in taken if op == "relu"} == set(RANKS)
+
+
+def test_no_array_is_given_an_axis_in_passing():
+    # numpy's own ascontiguousarray makes one axis of none: np.asarray(.., order="C") keeps it
+    sources = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    assert len(sources) > 100
+    assert not [str(path) for path in sources if "ascontiguousarray(" in path.read_text()]
 
 
 def test_info_is_silent_while_it_asks(caplog):
