@@ -30,8 +30,8 @@ def run_source_float(
     path : str or Path
         The model; its external data, if any, lies in the same folder.
     feeds : mapping of str to array
-        One array per input, after preprocessing, in the model's axis order. Another element type
-        than the model's is converted when it holds the same numbers.
+        One array per input, after preprocessing, in the model's axis order. Another floating point
+        width than the model's is converted, and whole numbers where the model declares integers.
     tensors : sequence of str, optional
         The values to return besides the model's outputs; by default all intermediate ones. Names
         that the model does not have are left out.
@@ -182,9 +182,17 @@ def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
     tensor = item.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     if value.dtype != dtype:
+        real = np.issubdtype(dtype, np.floating)
+        if real and not np.issubdtype(value.dtype, np.floating):
+            raise InputError(
+                f"element type {value.dtype}",
+                where=at,
+                rule=f"{dtype} is expected",
+                remedy=f"pass value.astype('{dtype}')",
+            )
         with np.errstate(invalid="ignore", over="ignore"):
             declared = value.astype(dtype)
-        if not np.issubdtype(dtype, np.floating) and (declared != value).any():
+        if not real and (declared != value).any():
             raise InputError(
                 f"{value.dtype} values that are not {dtype}",
                 where=at,
