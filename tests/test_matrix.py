@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import npusim
+from npusim.api.refusals import refusals
 from npusim.errors import GraphError, UnsupportedOpError
 from npusim.exporters.onnx import save_onnx, to_onnx
 from npusim.ir import archive
@@ -209,6 +210,12 @@ def test_machine_codes_give_the_same_bits(name, scheme, path, monkeypatch):
     finally:
         isa.selected.cache_clear()
     assert_results(other.run_stored(codes), want)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_info_refuses_nothing_that_is_taken(name):
+    for graph in (imported(name), quantized(name, "i8"), program(name, "f16").graph):
+        assert refusals(graph) == {}
 
 
 def test_every_operator_has_a_sample():

@@ -22,7 +22,7 @@ _overflows = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def _wide(value: F32) -> F64:
-    return np.ascontiguousarray(value, np.float64)
+    return np.asarray(value, np.float64, order="C")
 
 
 REDUCTIONS: Mapping[str, Callable[[F64, Axes], F64]] = {

@@ -46,7 +46,7 @@ def round_entry(value: F64) -> F64:
 
 def read_f16(codes: NDArray[np.float16]) -> F64:
     """Return float16 codes as TP numbers: subnormals count, exponent 31 is one more binade."""
-    bits = np.ascontiguousarray(codes).view(np.uint16).astype(np.int64)
+    bits = np.asarray(codes, order="C").view(np.uint16).astype(np.int64)
     exponent, fraction = bits >> 10 & 31, bits & 1023
     magnitude = np.where(
         exponent == 0, fraction * 2.0**-24, (1024 + fraction) * np.exp2(exponent - 25.0)

@@ -102,6 +102,6 @@ def pack_depthwise(
     table = np.array(places_of, np.int64).reshape(-1, 2)
     return Passes(
         aligned(joined),
-        np.ascontiguousarray(table[:, 0]),
-        np.ascontiguousarray(table[:, 1]),
+        np.asarray(table[:, 0], order="C"),
+        np.asarray(table[:, 1], order="C"),
     )

@@ -240,7 +240,7 @@ def pack_weights(flat: NDArray[np.generic]) -> NDArray[np.generic]:
     packed = np.zeros((groups, panels * PANEL, count), flat.dtype)
     packed[:, :per_group] = flat
     packed = packed.reshape(groups * panels, PANEL, count).transpose(0, 2, 1)
-    return np.ascontiguousarray(packed)
+    return np.asarray(packed, order="C")
 
 
 def pack_columns(

@@ -30,7 +30,7 @@ def accumulator_wrap(view: LayerView) -> Finding | None:
     if any(isinstance(spec.quant, Float | AffinePerChannel) for spec in specs[:2]):
         return None
     weights, bias = (graph.constants.get(name) for name in node.inputs[1:3])
-    if weights is None or bias is None:
+    if weights is None or bias is None or not view.inputs:
         return None
     unit = scale_of(specs[0].quant) * scale_of(specs[1].quant)
     integers = bias.astype(np.int64)
@@ -92,6 +92,8 @@ def table_kink(view: LayerView) -> Finding | None:
     """Find a TP table whose straight segments leave the function, by more than one step."""
     node, step = view.node, view.step
     if node.engine is not Engine.TP or not op_def(node.op).tp_table or step is None:
+        return None
+    if not view.inputs:  # it reads constants only
         return None
     exact = view.exact()
     if exact is None:

@@ -218,7 +218,7 @@ def values_text(value: NDArray[Any], spec: TensorSpec, number_format: str = "") 
 
     Every distinct stored value is formatted once: a u8 tensor has at most 256 of them.
     """
-    flat = np.ascontiguousarray(value).reshape(-1)
+    flat = np.asarray(value, order="C").reshape(-1)
     codes = flat.view(np.uint16) if flat.dtype == np.float16 else flat
     if codes.dtype.itemsize == 1:  # sorting is slower than a table of all codes
         distinct = np.arange(256, dtype=np.uint8).view(codes.dtype)

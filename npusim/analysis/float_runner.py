@@ -31,7 +31,7 @@ def run_source_float(
         The model; its external data, if any, lies in the same folder.
     feeds : mapping of str to array
         One array per input, after preprocessing, in the model's axis order. Another floating point
-        width than the model's is converted.
+        width than the model's is converted, and whole numbers where the model declares integers.
     tensors : sequence of str, optional
         The values to return besides the model's outputs; by default all intermediate ones. Names
         that the model does not have are left out.
@@ -182,14 +182,24 @@ def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
     tensor = item.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
     if value.dtype != dtype:
-        if not (np.issubdtype(value.dtype, np.floating) and np.issubdtype(dtype, np.floating)):
+        real = np.issubdtype(dtype, np.floating)
+        if real and not np.issubdtype(value.dtype, np.floating):
             raise InputError(
                 f"element type {value.dtype}",
                 where=at,
                 rule=f"{dtype} is expected",
                 remedy=f"pass value.astype('{dtype}')",
             )
-        value = value.astype(dtype)
+        with np.errstate(invalid="ignore", over="ignore"):
+            declared = value.astype(dtype)
+        if not real and (declared != value).any():
+            raise InputError(
+                f"{value.dtype} values that are not {dtype}",
+                where=at,
+                rule=f"the model declares {dtype}: whole numbers in its range",
+                remedy="give whole numbers, such as indices or codes",
+            )
+        value = declared
     if tensor.HasField("shape"):
         # a size that is a symbol, missing, or (some exporters) not positive is free
         sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]

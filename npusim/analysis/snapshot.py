@@ -239,7 +239,7 @@ class _LayerWriter:
 
 def _encoded(value: Array, spec: TensorSpec, suffix: str) -> bytes:
     """Return the content of a layer file: real values in the file's order."""
-    value = np.ascontiguousarray(_in_file_order(value))
+    value = np.asarray(_in_file_order(value), order="C")
     if suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, dequantize(value, spec.quant), allow_pickle=False)

@@ -16,6 +16,7 @@ from npusim.extras import require
 from npusim.ir.graph import Graph
 from npusim.reference.litert import litert_version, run_litert
 from npusim.reference.opencv import opencv_version, run_opencv
+from npusim.runtime.ends import as_declared
 
 Array = NDArray[Any]
 CHOICES = ("auto", "framework", "npusim")
@@ -45,7 +46,7 @@ def _onnx_version() -> str:
 
 def _run_onnx(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     tensors = [name for node in graph.nodes for name in node.outputs]
-    return run_source_float(graph.source.path, feeds, tensors=tensors)
+    return run_source_float(graph.source.path, as_declared(graph, feeds), tensors=tensors)
 
 
 RUNTIMES: Mapping[str, Runtime] = {

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from npusim.api.refusals import OWN_FORMAT, refusals
 from npusim.cli import common
 from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.graph import Graph
@@ -79,6 +80,8 @@ def command(
             table.add_row(f"does not fit {scheme} ({len(lines)})", "\n".join(lines))
     if facts["notes"]:
         table.add_row("notes", "\n".join(facts["notes"]))
+    for scheme, text in facts["refused"].items():
+        table.add_row("refused" + ("" if scheme == OWN_FORMAT else f" in {scheme}"), text)
     table.add_row("unsupported", "nothing")
     shown.print(table)
     if layers:
@@ -139,6 +142,7 @@ def describe(graph: Graph) -> dict[str, Any]:
             for layer in (graph.tail.layers if graph.tail else ())
         ],
         "notes": list(graph.notes),
+        "refused": refusals(graph),
         "unsupported": [],
     }
 

@@ -1,17 +1,23 @@
 """``npusim run``."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common
+from npusim.cli.codes import codes_of
+
+if TYPE_CHECKING:
+    from npusim.runtime.program import Program
 
 NAME = "run"
 
@@ -28,6 +34,10 @@ def command(
     reorder: common.ReorderOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
+    codes: Annotated[
+        bool,
+        typer.Option("--codes", help="Inputs and outputs are codes, as other runtimes have them."),
+    ] = False,
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the outputs as npy files.")
@@ -42,19 +52,8 @@ def command(
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
     program = common.compiled(ready, level=level, shown=shown)
-    label, feeds = common.sample_of(ready, inputs, dataset)
-    options = options_from_environment()
-    dump = LayerDump(program, Path.cwd(), options) if options else None
-    begin = time.perf_counter()
-    results = program.run(feeds, preprocessed=True, observe=dump.observe if dump else None)
-    host_s = time.perf_counter() - begin
-    if dump:
-        index = dump.close(results)
-        shown.print(
-            f"layer dump: {index.name} and {len(program.graph.nodes)} layers in {index.parent}"
-        )
-        if dump.overwritten:
-            shown.print(f"warning: {dump.overwritten} files of an earlier dump were replaced")
+    label, feeds = codes_of(ready, inputs) if codes else common.sample_of(ready, inputs, dataset)
+    results, host_s = _run(program, feeds, codes, shown)
     if output:
         output.mkdir(parents=True, exist_ok=True)
         for number, value in enumerate(results.values()):
@@ -74,6 +73,30 @@ def command(
     shown.print(_table(rows, title=title, top=top))
 
 
+def _run(
+    program: "Program", feeds: Mapping[str, NDArray[Any]], codes: bool, shown: Console
+) -> tuple[dict[str, NDArray[Any]], float]:
+    """Return the results and the seconds they took; dump the layers if the environment says so."""
+    options = options_from_environment()
+    dump = LayerDump(program, Path.cwd(), options) if options else None
+    observe = dump.observe if dump else None
+    begin = time.perf_counter()
+    results: dict[str, NDArray[Any]] = (
+        program.run_codes(feeds, observe=observe)
+        if codes
+        else {**program.run(feeds, preprocessed=True, observe=observe)}
+    )
+    host_s = time.perf_counter() - begin
+    if dump:
+        index = dump.close(results)
+        shown.print(
+            f"layer dump: {index.name} and {len(program.graph.nodes)} layers in {index.parent}"
+        )
+        if dump.overwritten:
+            shown.print(f"warning: {dump.overwritten} files of an earlier dump were replaced")
+    return results, host_s
+
+
 def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
     table = Table(box=SIMPLE_HEAD, title=title)
     for heading in ("output", "shape", "min", "max", f"largest {top} (index: value)"):
@@ -82,7 +105,7 @@ def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
         best = "  ".join(f"{i}: {v:.6g}" for i, v in zip(row["index"], row["value"], strict=True))
         table.add_row(
             row["name"],
-            "x".join(map(str, row["shape"])),
+            "x".join(map(str, row["shape"])) or "scalar",
             f"{row['min']:.6g}",
             f"{row['max']:.6g}",
             best,
@@ -96,7 +119,7 @@ def describe(name: str, value: NDArray[Any], top: int) -> dict[str, Any]:
     if not flat.size:  # a host layer that finds nothing
         limits = {"min": float("nan"), "max": float("nan")}
         return {"name": name, "shape": list(value.shape), **limits, "index": [], "value": []}
-    index = np.argsort(-flat, kind="stable")[:top]
+    index = np.argsort(-flat.astype(np.float64), kind="stable")[:top]  # codes have no minus
     return {
         "name": name,
         "shape": list(value.shape),

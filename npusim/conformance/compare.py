@@ -26,5 +26,5 @@ def step_distance(actual: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.in
 
 
 def _ordinal(values: NDArray[Any]) -> NDArray[np.int64]:
-    bits: NDArray[np.int64] = np.ascontiguousarray(values).view(np.int16).astype(np.int64)
+    bits: NDArray[np.int64] = np.asarray(values, order="C").view(np.int16).astype(np.int64)
     return np.where(bits < 0, -(bits & 0x7FFF), bits)

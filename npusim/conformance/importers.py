@@ -154,7 +154,7 @@ def _feeds(case: ImporterCase, graph: Graph) -> dict[str, Array]:
                 value = value.transpose(TO_NCHW)
         else:
             value = np.zeros(spec.shape)
-        feeds[name] = np.ascontiguousarray(value, spec.dtype.numpy)
+        feeds[name] = np.asarray(value, spec.dtype.numpy, order="C")
     return feeds
 
 

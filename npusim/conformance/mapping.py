@@ -63,7 +63,7 @@ def case_graph(case: GoldenCase) -> Graph:
         shape is not the one the operator gives.
     """
     tensors = {name: _spec(case, name) for name in case.tensors}
-    constants = {name: np.ascontiguousarray(case.arrays[name]) for name in case.named("const")}
+    constants = {name: np.asarray(case.arrays[name], order="C") for name in case.named("const")}
     nodes: list[Node] = []
     for number, op in enumerate(case.ops):
         nodes.append(_node(case, number, op, tensors, constants))
@@ -97,7 +97,7 @@ def _node(
     inputs = tuple(op.inputs[i] for i in INPUT_ORDER.get(op.kind, range(len(op.inputs))))
     if op.attrs.get("mult"):  # recorded as (1, O, kh, kw); ours is (O, 1, kh, kw) with groups
         weights = inputs[1]
-        constants[weights] = np.ascontiguousarray(constants[weights].transpose(1, 0, 2, 3))
+        constants[weights] = np.asarray(constants[weights].transpose(1, 0, 2, 3), order="C")
         tensors[weights] = replace(tensors[weights], shape=constants[weights].shape)
     node = Node(
         name=f"{op.kind}_{number}",

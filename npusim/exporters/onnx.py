@@ -73,7 +73,7 @@ def to_onnx(graph: Graph, *, expose: Sequence[str] = ()) -> onnx.ModelProto:
         [_value(graph, name, name) for name in graph.inputs],
         [_value(graph, name, aliased.get(name, name)) for name in names],
         [
-            numpy_helper.from_array(np.ascontiguousarray(value), name)
+            numpy_helper.from_array(np.asarray(value, order="C"), name)
             for name, value in writer.initializers().items()
         ],
     )

@@ -1,6 +1,7 @@
 """One function per operator: what ONNX nodes of opset 12 it becomes."""
 
 from collections.abc import Callable, Iterable
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -140,7 +141,7 @@ def _fc(w: Writer, node: Node) -> None:
         return
     value = w.graph.constants.get(weights)
     if value is not None:
-        turned = w.constant(node, "weights", np.ascontiguousarray(value.T))
+        turned = w.constant(node, "weights", np.asarray(value.T, order="C"))
     else:
         turned = w.add("Transpose", [weights], w.temporary(node, "weights"), perm=[1, 0])
     product = w.add("MatMul", [data, turned], w.temporary(node, "product"))
@@ -279,7 +280,8 @@ def _reshape(w: Writer, node: Node) -> None:
 @writes("transpose")
 def _transpose(w: Writer, node: Node) -> None:
     perm = cast(TransposeAttrs, node.attrs).perm
-    w.add("Transpose", node.inputs, node.outputs[0], perm=list(perm))
+    # an empty list has no type in ONNX; by default the axes are reversed
+    w.add("Transpose", node.inputs, node.outputs[0], perm=list(perm) or None)
 
 
 @writes("concat")
@@ -453,4 +455,12 @@ def _l2norm(w: Writer, node: Node) -> None:
 def _lrn(w: Writer, node: Node) -> None:
     attrs = cast(LrnAttrs, node.attrs)
     settings = {"size": attrs.size, "alpha": attrs.alpha, "beta": attrs.beta, "bias": attrs.bias}
-    w.add("LRN", node.inputs, node.outputs[0], **settings)
+    shape = w.graph.spec(node.inputs[0]).shape
+    if len(shape) == 4:
+        w.add("LRN", node.inputs, node.outputs[0], **settings)
+        return
+    # ONNX Runtime takes maps only
+    sizes = w.numbers(node, "map", (*shape[:2], prod(shape[2:]), 1))
+    drawn = w.add("Reshape", [node.inputs[0], sizes], w.temporary(node, "as_map"))
+    done = w.add("LRN", [drawn], w.temporary(node, "done"), **settings)
+    w.add("Reshape", [done, w.numbers(node, "shape", shape)], node.outputs[0])

@@ -17,6 +17,7 @@ from npusim.errors import ContainerError, ModelImportError
 from npusim.importers.common.builder import refuse_absent
 from npusim.ir import archive, vendor_file
 from npusim.ir.graph import Graph
+from npusim.ir.quant import Float
 
 Shapes = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]]
 HEAD_BYTES = 32
@@ -271,7 +272,13 @@ def load_as(
         )
     else:
         graph = read(path, **cuts)
-    return graph
+    return graph if form.name == OWN else graph.copy(coded=_coded(graph))
+
+
+def _coded(graph: Graph) -> tuple[str, ...]:
+    """Return the inputs and outputs that a source model declares as codes."""
+    ends = dict.fromkeys((*graph.inputs, *graph.outputs))
+    return tuple(name for name in ends if not isinstance(graph.spec(name).quant, Float))
 
 
 def refusal(name: str, path: str | Path) -> ModelImportError:

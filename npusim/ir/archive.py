@@ -104,7 +104,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
             file.write(bytes(_aligned(file.tell()) - file.tell()))
             written = 0
             for name, value in graph.constants.items():
-                raw = np.ascontiguousarray(value)
+                raw = np.asarray(value, order="C")
                 gap = bytes(places[name].offset - written)
                 for part in (gap, raw.reshape(-1).view(np.uint8).data):
                     file.write(part)
@@ -263,6 +263,7 @@ def graph_json(graph: Graph) -> dict[str, Any]:
         "target": graph.target,
         "batch": graph.batch,
         "notes": encode(graph.notes),
+        "coded": encode(graph.coded),
     }
 
 
@@ -289,6 +290,7 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
         target=str(data["target"]),
         batch=batch,
         notes=tuple(str(note) for note in data["notes"]),
+        coded=tuple(str(name) for name in data.get("coded", ())),  # version 2 had none at first
         tail=_tail_from_json(data["tail"]) if "tail" in data else None,
     )
 

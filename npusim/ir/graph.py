@@ -196,6 +196,9 @@ class Graph:
     Every tensor name used by a node is a key of ``tensors``; weights and other known values are
     also in ``constants``. ``nodes`` are in topological order. ``outputs`` are those of the NPU;
     ``results`` are the network's.
+
+    ``coded`` names the inputs and outputs that the source model declares as integers with a scale
+    and zero point: what other runtimes take and give there are codes.
     """
 
     name: str
@@ -209,6 +212,7 @@ class Graph:
     target: str = "rk1808"
     batch: int = 1
     notes: tuple[str, ...] = ()
+    coded: tuple[str, ...] = ()
     tail: Tail | None = None
 
     @property

@@ -13,6 +13,7 @@ from npusim.ops.registry import (
     ops_named_in,
     ops_where,
     register,
+    require_parameters,
 )
 from npusim.ops.traits import TpTable, Traits
 
@@ -30,6 +31,7 @@ __all__ = [
     "ops_named_in",
     "ops_where",
     "register",
+    "require_parameters",
 ]
 
 FAMILIES = (conv, eltwise, move, norm, pool, reduce, unary)

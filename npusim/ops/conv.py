@@ -76,9 +76,11 @@ def _deconv_macs(attrs: Deconv2dAttrs, ins: Sequence[Shape], out: Shape) -> int:
 )
 def deconv2d(attrs: Deconv2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W), (O,C/group,kh,kw), (O) -> (N,O,OH,OW)."""
-    ifm, weights, _ = ins
+    ifm, weights, bias = ins
     if len(ifm) != 4 or len(weights) != 4 or ifm[1] != weights[1] * attrs.group:
         raise GraphError(f"ifm {ifm}, weights {weights} and group {attrs.group} do not fit")
+    if bias != (weights[0],):
+        raise GraphError(f"bias {bias} does not have one value per output channel {weights[0]}")
     top, bottom, left, right = attrs.pad
     spatial = [
         (size - 1) * stride + (kernel - 1) * dilation + 1 + extra - pad

@@ -20,6 +20,7 @@ from npusim.ir.attrs import (
     TransposeAttrs,
 )
 from npusim.ir.tensor import Shape
+from npusim.ops.checks import require_axes, require_map
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits, always, kind_is
 
@@ -77,6 +78,7 @@ def transpose(attrs: TransposeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 def concat(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """All other axes agree."""
     axis, first = attrs.axis, ins[0]
+    require_axes(first, (axis,))
     for shape in ins:
         if len(shape) != len(first) or any(
             a != b for i, (a, b) in enumerate(zip(shape, first, strict=True)) if i != axis
@@ -89,6 +91,7 @@ def concat(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 def split(attrs: SplitAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Sizes add up to the axis."""
     (ifm,) = ins
+    require_axes(ifm, (attrs.axis,))
     if sum(attrs.sizes) != ifm[attrs.axis] or min(attrs.sizes) < 1:
         raise GraphError(f"sizes {attrs.sizes} do not add up to axis {attrs.axis} of {ifm}")
     return tuple((*ifm[: attrs.axis], n, *ifm[attrs.axis + 1 :]) for n in attrs.sizes)
@@ -142,7 +145,7 @@ def resize(attrs: ResizeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 @register("depth2space", BlockAttrs, "channels to blocks of pixels", _MOVE)
 def depth2space(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C/b/b,H*b,W*b)."""
-    n, c, h, w = ins[0]
+    n, c, h, w = require_map(ins[0])
     block = attrs.block
     if c % (block * block):
         raise GraphError(f"{c} channels are no multiple of block {block} squared")
@@ -152,7 +155,7 @@ def depth2space(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 @register("space2depth", BlockAttrs, "blocks of pixels to channels", _MOVE)
 def space2depth(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C*b*b,H/b,W/b)."""
-    n, c, h, w = ins[0]
+    n, c, h, w = require_map(ins[0])
     block = attrs.block
     if h % block or w % block:
         raise GraphError(f"{h}x{w} is no multiple of block {block}")
@@ -167,6 +170,7 @@ def space2depth(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 )
 def channel_shuffle(attrs: GroupAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
+    require_axes(ins[0], (1,))
     if ins[0][1] % attrs.group:
         raise GraphError(f"{ins[0][1]} channels are no multiple of group {attrs.group}")
     return (ins[0],)
@@ -184,4 +188,5 @@ def tile(attrs: TileAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 def gather(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Replace the axis of the data by the axes of the indices."""
     data, indices = ins
+    require_axes(data, (attrs.axis,))
     return ((*data[: attrs.axis], *indices, *data[attrs.axis + 1 :]),)

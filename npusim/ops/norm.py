@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from npusim.errors import GraphError
 from npusim.ir.attrs import AxisAttrs, LrnAttrs, NormAttrs
 from npusim.ir.tensor import Shape
+from npusim.ops.checks import require_axes, require_per_channel
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits
 
@@ -18,10 +19,8 @@ from npusim.ops.traits import Traits
 )
 def batch_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """ifm, gamma, beta, mean, var (one value per channel, axis 1)."""
-    ifm = ins[0]
-    if len(ifm) < 2 or any(shape != (ifm[1],) for shape in ins[1:]):
-        raise GraphError(f"parameters {ins[1:]} must have one value per channel of {ifm}")
-    return (ifm,)
+    require_per_channel(ins[0], ins[1:])
+    return (ins[0],)
 
 
 @register(
@@ -32,7 +31,12 @@ def batch_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     inputs=3,
 )
 def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """ifm, gamma, beta."""
+    """ifm, gamma, beta (one value per channel, axis 1); three axes or more."""
+    require_per_channel(ins[0], ins[1:])
+    if len(ins[0]) < 3:
+        raise GraphError(
+            f"a tensor of shape {ins[0]}", rule="axes to normalise over, behind N and C"
+        )
     return (ins[0],)
 
 
@@ -44,8 +48,13 @@ def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     inputs=3,
 )
 def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """ifm, gamma, beta."""
-    return (ins[0],)
+    """ifm, gamma, beta (of the normalised axes)."""
+    ifm, rank = ins[0], len(ins[0])
+    require_axes(ifm, (attrs.axis % rank if attrs.axis < 0 < rank else attrs.axis,))
+    normalised = ifm[attrs.axis % rank :]
+    if any(tuple(shape) != normalised for shape in ins[1:]):
+        raise GraphError(f"parameters {ins[1:]} must have the normalised axes {normalised}")
+    return (ifm,)
 
 
 @register(
@@ -56,10 +65,12 @@ def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 )
 def l2norm(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
+    require_axes(ins[0], (attrs.axis,))
     return (ins[0],)
 
 
 @register("lrn", LrnAttrs, "local response normalisation across channels", Traits(keeps_sign=True))
 def lrn(attrs: LrnAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
-    """Shape is kept."""
+    """Shape is kept; channels are axis 1."""
+    require_axes(ins[0], (1,))
     return (ins[0],)

@@ -6,6 +6,7 @@ from math import inf
 
 from npusim.ir.attrs import ArgAttrs, AxisAttrs, ReduceAttrs
 from npusim.ir.tensor import Shape
+from npusim.ops.checks import require_axes
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits, always, hides_high, hides_low
 
@@ -13,6 +14,7 @@ from npusim.ops.traits import Traits, always, hides_high, hides_low
 def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Reduced axes become 1 or vanish."""
     (ifm,) = ins
+    require_axes(ifm, attrs.axes)
     if attrs.keepdims:
         return (tuple(1 if i in attrs.axes else n for i, n in enumerate(ifm)),)
     return (tuple(n for i, n in enumerate(ifm) if i not in attrs.axes),)
@@ -47,6 +49,7 @@ register("argmin", ArgAttrs, "index of the first minimum", replace(_INDEX, hides
 
 def along_axis(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
+    require_axes(ins[0], (attrs.axis,))
     return (ins[0],)
 
 

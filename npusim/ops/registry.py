@@ -5,7 +5,7 @@ A list of operators anywhere else is a question to this registry: ``op_def(node.
 ``ops_where(lambda d: d.moves)``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields
 
 from npusim.errors import GraphError
@@ -135,6 +135,34 @@ def infer_shapes(node: Node, specs: Sequence[TensorSpec]) -> tuple[Shape, ...]:
         raise GraphError(
             error.what, where=f"layer {node.name!r} ({node.op})", rule=error.rule
         ) from None
+
+
+def require_parameters(node: Node, known: Container[str]) -> None:
+    """Check that everything besides the first operand of a layer with parameters is known.
+
+    Parameters
+    ----------
+    node : Node
+    known : container of str
+        Names of the constants.
+
+    Raises
+    ------
+    GraphError
+        Naming the layer and the parameter that the network computes.
+    """
+    definition = op_def(node.op)
+    if not (definition.weighted or definition.real_parameters):
+        return
+    for name in node.inputs[1:]:
+        if name not in known:
+            raise GraphError(
+                f"parameter {name!r} is computed by the network",
+                where=f"layer {node.name!r} ({node.op})",
+                rule="weights, biases and parameters of a normalisation are constants",
+                remedy="store the computed values in the model (an exporter's constant folding "
+                "does), or write the layer as matmul, mul and add of computed tensors",
+            )
 
 
 def node_macs(node: Node, inputs: Sequence[Shape], output: Shape) -> int:

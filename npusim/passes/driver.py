@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from npusim.errors import GraphError
 from npusim.ir.graph import Graph, prune
 from npusim.ir.verify import Stage, verify
-from npusim.ops import infer_shapes
+from npusim.ops import infer_shapes, require_parameters
 
 Pass = Callable[[Graph], Graph]
 
@@ -64,6 +64,15 @@ def run_pipeline(
         if trace:
             trace(step.name, graph)
     return graph
+
+
+def check_parameters(graph: Graph) -> None:
+    """Raise a GraphError when weights, a bias or a normalisation's parameter are computed.
+
+    A float graph may be like that; the chip's layers are not.
+    """
+    for node in graph.nodes:
+        require_parameters(node, graph.constants)
 
 
 def check(graph: Graph, stage: Stage | None = None) -> None:

@@ -55,10 +55,11 @@ def optimize(graph: Graph, *, level: int = 3, splits_deconv: bool = False) -> Gr
     return run_pipeline(graph, steps, level=level)
 
 
-def lower(graph: Graph, *, level: int = 3) -> Graph:
+def lower(graph: Graph, *, level: int = 3, warns: bool = True) -> Graph:
     """Return the quantized graph with engines assigned and requantization lowered.
 
-    A lowered graph is finished: it is checked and stays as it is, whatever the level.
+    A lowered graph is finished: it is checked and stays as it is, whatever the level. ``warns``
+    says whether layers that the chip computes otherwise are named in warnings.
 
     Raises
     ------
@@ -69,7 +70,8 @@ def lower(graph: Graph, *, level: int = 3) -> Graph:
         verify(graph, "lowered")
         check_placement(graph)
         return graph
-    lowered = run_pipeline(graph, QUANTIZED_PASSES, level=level, stage="quantized")
+    steps = [step for step in QUANTIZED_PASSES if warns or step.run is not warn_unmodelled]
+    lowered = run_pipeline(graph, steps, level=level, stage="quantized")
     verify(lowered, "lowered")
     return lowered
 

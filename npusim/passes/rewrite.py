@@ -61,7 +61,7 @@ def channel_vector(graph: Graph, tensor: str, like: str) -> NDArray[np.float64] 
 def add_constant(graph: Graph, stem: str, value: NDArray[Any]) -> str:
     """Add a float32 constant to a graph under construction; return its name."""
     name = fresh(graph, stem)
-    array = np.ascontiguousarray(value, dtype=np.float32)
+    array = np.asarray(value, dtype=np.float32, order="C")
     graph.constants[name] = array
     graph.tensors[name] = TensorSpec(name=name, shape=array.shape, dtype=DType.F32)
     return name

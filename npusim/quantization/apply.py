@@ -157,6 +157,11 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats, clamp
     inputs = list(node.inputs)
     if op_def(node.op).weighted and graph.is_constant(node.inputs[1]):
         data, weights, bias = node.inputs
+        if graph.is_constant(data) and graph.spec(data).dtype is DType.F32:
+            value = graph.constants[data]
+            own = operand_parameters(value, scheme)
+            data = stored_constant(graph, data, quantize(value, scheme.dtype, own), own)
+            inputs[0] = data
         integers, weight_quant = quantizer.weights(
             graph.constants[weights], formats.quants.get(weights)
         )
@@ -166,7 +171,8 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats, clamp
         )
         inputs[2] = stored_constant(graph, bias, integers, bias_quant)
         return replace(node, inputs=tuple(inputs))
-    in_float = all(graph.spec(name).dtype is DType.F16 for name in graph.activations(node))
+    computed = [graph.spec(name).dtype for name in graph.activations(node)]
+    in_float = bool(computed) and all(dtype is DType.F16 for dtype in computed)
     for position, name in enumerate(node.inputs):
         if not graph.is_constant(name) or graph.spec(name).dtype is not DType.F32:
             continue

@@ -2,6 +2,7 @@
 
 from npusim.ir.graph import Graph, Node
 from npusim.ops import keeps_codes, op_def
+from npusim.passes.driver import check_parameters
 from npusim.quantization.apply import apply_scheme
 from npusim.quantization.constrain import constrain
 from npusim.quantization.float16 import to_float16
@@ -26,7 +27,10 @@ def assume_quantized(graph: Graph, scheme: Scheme) -> Graph:
     ------
     QuantizationError
         When a constant cannot be stored in the scheme.
+    GraphError
+        When a parameter of a layer is computed by the network.
     """
+    check_parameters(graph)
     if scheme is Scheme.F16:
         return to_float16(graph)
     ranges: dict[str, Range] = dict.fromkeys(graph.inputs, (-1.0, 1.0))

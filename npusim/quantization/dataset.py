@@ -7,7 +7,7 @@ first, then in the working directory. Files: ``npusim.quantization.sample_files`
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from npusim.errors import DatasetError, InputError
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
 from npusim.quantization.sample_files import Misfit, Unusable, check_file, find_file, read_file
+from npusim.runtime.ends import codes_in_doubt
 from npusim.runtime.program import preprocess
 
 log = logging.getLogger("npusim")
@@ -94,13 +95,15 @@ class Dataset:
                 remedy="replace this sample",
             )
         self._warn_of_scale(name, how, data)
+        if doubt := codes_in_doubt(self.graph, name, data, how):
+            self._warn_once(f"codes {name}", doubt)
         if spec.dtype.is_float or not isinstance(spec.quant, Float):
             try:
-                return np.ascontiguousarray(preprocess(data, how, where=f"input {name!r}"))
+                return np.asarray(preprocess(data, how, where=f"input {name!r}"), order="C")
             except InputError as error:
                 raise DatasetError(error.what, where=where, rule=error.rule) from error
         with np.errstate(invalid="ignore"):
-            integers = np.ascontiguousarray(data.astype(spec.dtype.numpy))
+            integers = np.asarray(data.astype(spec.dtype.numpy), order="C")
         if (integers != data).any():
             raise DatasetError(
                 f"the array holds values that are not {spec.dtype.numpy}",
@@ -200,17 +203,34 @@ def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
     DatasetError
         Naming the file.
     """
+    source = Dataset(Path(), graph, ())
+    return _from_files(paths, graph, lambda path, name: source.load(path, name, path.name))
+
+
+def load_raw(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
+    """Read one sample as it is in its files: neither reorder nor mean nor std; errors as above.
+
+    Returns
+    -------
+    dict
+        Input name -> array of the file's own type, in the graph's shape.
+    """
+    return _from_files(paths, graph, lambda path, name: read_file(path, graph.spec(name))[0])
+
+
+def _from_files(
+    paths: Sequence[str | Path], graph: Graph, read: Callable[[Path, str], Array]
+) -> dict[str, Array]:
     wanted = ", ".join(f"{name!r} {graph.spec(name).shape}" for name in graph.inputs)
     files = [Path(path) for path in paths]
     if len(files) != len(graph.inputs):
         raise DatasetError(f"{len(files)} files are given", rule=f"one per input: {wanted}")
-    source = Dataset(Path(), graph, ())
     feeds = {}
     for name, file in zip(graph.inputs, files, strict=True):
         try:
             found = find_file(str(file), Path())
             check_file(found, graph.spec(name))
-            feeds[name] = source.load(found, name, found.name)
+            feeds[name] = read(found, name)
         except (Unusable, Misfit) as error:
             raise DatasetError(str(error), where=str(file), rule=f"inputs: {wanted}") from error
     return feeds

@@ -11,6 +11,7 @@ from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
+from npusim.passes.driver import check_parameters
 from npusim.passes.hidden import sides
 from npusim.passes.rewrite import add_constant
 from npusim.quantization.clamp import Clamp
@@ -33,7 +34,10 @@ def to_float16(graph: Graph) -> Graph:
     ------
     QuantizationError
         When constants exceed the largest float16; it names the layers.
+    GraphError
+        When a parameter of a layer is computed by the network.
     """
+    check_parameters(graph)
     below = sides(graph)
     graph = lift_small_weights(graph.copy())
     check_constants(graph, lambda _: Scheme.F16)

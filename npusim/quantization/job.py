@@ -8,6 +8,7 @@ from pathlib import Path
 from npusim.errors import QuantizationError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
+from npusim.passes.driver import check_parameters
 from npusim.passes.pipeline import optimize
 from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
@@ -95,6 +96,8 @@ class Quantization:
     ------
     QuantizationError
         For a model that came quantized.
+    GraphError
+        When a parameter of a layer is computed by the network.
     """
 
     def __init__(self, source: Graph, plan: Plan) -> None:
@@ -110,6 +113,7 @@ class Quantization:
         self.source, self.plan = source, plan
         splits = plan.toolkit.splits_deconv and plan.scheme is Scheme.U8
         self.graph = optimize(source, level=plan.level, splits_deconv=splits)
+        check_parameters(self.graph)
         self.formats = Formats(
             default=plan.scheme,
             layers=resolve_layers(plan.layers, self.graph, source, default=plan.scheme),

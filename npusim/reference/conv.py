@@ -32,7 +32,7 @@ def pack_panels(weights: Array) -> Array:
     if out_c % LANES:
         weights = np.pad(weights, ((0, 0), (0, panels * LANES - out_c), (0, 0)))
     by_panel = weights.reshape(groups, panels, LANES, depth).swapaxes(2, 3)
-    return np.ascontiguousarray(by_panel).reshape(-1)
+    return np.asarray(by_panel, order="C").reshape(-1)
 
 
 def product(
@@ -78,7 +78,7 @@ def rows_product(
     """Return (rows, K) times packed (K, O) plus bias, through the activation."""
     count, depth = rows.shape
     return product(
-        np.ascontiguousarray(rows),
+        np.asarray(rows, order="C"),
         panels,
         bias,
         runs=(0,),
@@ -94,7 +94,7 @@ def padded_channels_last(ifm: Array, pad: tuple[int, int, int, int]) -> Array:
     """Return (N, C, H, W) as a C-contiguous (N, H + .., W + .., C) array with zeros around."""
     moved = ifm.transpose(0, 2, 3, 1)
     if not any(pad):
-        return np.ascontiguousarray(moved)
+        return np.asarray(moved, order="C")
     top, bottom, left, right = pad
     images, height, width, channels = moved.shape
     canvas = np.zeros((images, height + top + bottom, width + left + right, channels), ifm.dtype)
@@ -120,7 +120,7 @@ def prepare_conv2d(node: Node, graph: Graph, workers: Workers) -> Step:
 
     def pack(weights: Array) -> Array:
         if by_channel:
-            return np.ascontiguousarray(weights.reshape(out_c, -1).T)
+            return np.asarray(weights.reshape(out_c, -1).T, order="C")
         return pack_panels(weights.transpose(0, 2, 3, 1).reshape(attrs.group, multiplier, -1))
 
     constant = graph.constants.get(node.inputs[1])
@@ -146,7 +146,7 @@ def prepare_conv2d(node: Node, graph: Graph, workers: Workers) -> Step:
             ofm = product(
                 canvas,
                 prepared,
-                np.ascontiguousarray(bias),
+                np.asarray(bias, order="C"),
                 runs=[y * row + x * column for y in range(kernel_h) for x in range(steps_x)],
                 run_length=group_c * kernel_w // steps_x,
                 geometry=geometry,
@@ -175,7 +175,7 @@ def _by_channel(
     pixels = images * geometry[3] * geometry[4]
     ofm = np.empty((pixels, weights.shape[1]), np.float32)
     low, high = (np.float32(limit) for limit in LIMITS[activation])
-    flat, values = canvas.reshape(-1), np.ascontiguousarray(bias)
+    flat, values = canvas.reshape(-1), np.asarray(bias, order="C")
     starts, sizes = np.array(taps, np.int64), np.array(geometry, np.int64)
     kernel = depthwise.compile()
 
@@ -254,7 +254,7 @@ def prepare_fc(node: Node, graph: Graph, workers: Workers) -> Step:
     def step(ifm: Array, weights: Array, bias: Array) -> tuple[Array, ...]:
         panels = pack_panels(weights[None]) if packed is None else packed
         rows = ifm.reshape(-1, ifm.shape[-1])
-        ofm = rows_product(rows, panels, np.ascontiguousarray(bias), attrs.activation, workers)
+        ofm = rows_product(rows, panels, np.asarray(bias, order="C"), attrs.activation, workers)
         return (ofm.reshape(*ifm.shape[:-1], -1),)
 
     return step

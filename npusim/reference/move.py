@@ -147,7 +147,7 @@ def prepare_resize(node: Node, graph: Graph, workers: Workers) -> Step:
     columns = nearest_indices(in_w, width, coordinates)
 
     def step(ifm: Array) -> tuple[Array, ...]:
-        moved = np.ascontiguousarray(ifm.transpose(0, 2, 3, 1))
+        moved = np.asarray(ifm.transpose(0, 2, 3, 1), order="C")
         if attrs.mode is ResizeMode.NEAREST:
             return (from_channels_last(moved.take(rows, 1).take(columns, 2)),)
         return (

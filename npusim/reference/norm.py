@@ -75,7 +75,7 @@ def prepare_l2norm(node: Node, graph: Graph, workers: Workers) -> Step:
     axis = attrs.axis
 
     def step(x: Array) -> tuple[Array, ...]:
-        last = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        last = np.asarray(np.moveaxis(x, axis, -1), order="C")
         length = np.sqrt(np.square(last).sum(-1, keepdims=True))
         ofm = np.where(length == 0, np.float32(0), last / length)
         return (np.moveaxis(ofm, -1, axis),)

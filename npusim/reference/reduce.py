@@ -51,7 +51,7 @@ def prepare_softmax(node: Node, graph: Graph, workers: Workers) -> Step:
     logarithm = node.op == "log_softmax"
 
     def step(x: Array) -> tuple[Array, ...]:
-        last = np.ascontiguousarray(np.moveaxis(x, axis, -1))
+        last = np.asarray(np.moveaxis(x, axis, -1), order="C")
         shifted = last - last.max(-1, keepdims=True)
         powers = np.exp(shifted)
         total = powers.sum(-1, keepdims=True)

@@ -134,7 +134,7 @@ def contiguous(value: Array) -> Array:
     Vectorised functions of numpy may take another path, and give another last bit, for gaps.
     """
     order = sorted(range(value.ndim), key=lambda axis: -value.strides[axis])
-    return value if value.transpose(order).flags.c_contiguous else np.ascontiguousarray(value)
+    return value if value.transpose(order).flags.c_contiguous else np.asarray(value, order="C")
 
 
 def last_axes(value: Array, axes: tuple[int, ...]) -> Array:
@@ -144,7 +144,7 @@ def last_axes(value: Array, axes: tuple[int, ...]) -> Array:
     """
     rest = [axis for axis in range(value.ndim) if axis not in axes]
     moved = value.transpose(*rest, *axes)
-    return np.ascontiguousarray(moved).reshape(*moved.shape[: len(rest)], -1)
+    return np.asarray(moved, order="C").reshape(*moved.shape[: len(rest)], -1)
 
 
 def is_channels_last(value: Array) -> bool:

@@ -48,7 +48,7 @@ class RowPlan:
         spread = self.spread[position]
         if spread is not None:
             memory = np.broadcast_to(memory, spread)
-        return np.ascontiguousarray(memory).reshape(-1)
+        return np.asarray(memory, order="C").reshape(-1)
 
 
 def row_plan(a: Array, b: Array, shape: tuple[int, ...]) -> RowPlan:
@@ -83,4 +83,4 @@ def _row_plan(
 def _row_starts(own: Sequence[int], full: Sequence[int], row: Sequence[int]) -> Offsets:
     """Return the first element of every row of the broadcast, in the operand's own memory."""
     starts = np.arange(prod(own), dtype=np.int64).reshape(own) * prod(row)
-    return np.ascontiguousarray(np.broadcast_to(starts, full)).reshape(-1)
+    return np.asarray(np.broadcast_to(starts, full), order="C").reshape(-1)

@@ -24,7 +24,7 @@ def inverse(order: Sequence[int]) -> tuple[int, ...]:
 
 def channels_last(value: NDArray[Any]) -> NDArray[Any]:
     """Return (N, C, H, W) as a C-contiguous (N, H, W, C) array; copies only when needed."""
-    return np.ascontiguousarray(value.transpose(0, 2, 3, 1))
+    return np.asarray(value.transpose(0, 2, 3, 1), order="C")
 
 
 def from_channels_last(value: NDArray[Any]) -> NDArray[Any]:

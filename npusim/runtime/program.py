@@ -1,5 +1,6 @@
 """A network bound to kernels, ready to run."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from npusim.errors import InputError
 from npusim.host.runner import network_results
 from npusim.ir.graph import Graph, Node, Preprocess
-from npusim.ir.quant import Float
+from npusim.ir.quant import Float, Quant
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
+from npusim.runtime.ends import codes_from, codes_in_doubt
 from npusim.runtime.real_codes import dequantize, quantize
 from npusim.runtime.threads import own_processors
+
+log = logging.getLogger("npusim")
 
 Array = NDArray[Any]
 # (node, output tensor name, stored value) for every executed layer output, in execution order
@@ -49,6 +53,7 @@ class Program:
     ) -> None:
         load_bindings()
         self.graph = graph
+        self._said: set[str] = set()
         last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
         kept = set(graph.outputs)
         self._nodes: list[BoundNode] = []
@@ -60,6 +65,11 @@ class Program:
             self._nodes.append(
                 BoundNode(node, bind(node, graph), graph.activations(node), node.outputs, dead)
             )
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
 
     @property
     def layers(self) -> tuple[BoundNode, ...]:
@@ -81,7 +91,8 @@ class Program:
         feeds : mapping
             One array per input, by name, in the input's shape (batch axis multiplied by
             ``graph.batch``). Values are raw (pixels): reorder, mean, std and quantization are
-            applied here.
+            applied here. Integers are numbers like others, no codes; a warning says so where the
+            source model declares codes (see ``run_codes``).
         pass_through : iterable of str
             Inputs whose arrays already hold the stored type.
         preprocessed : bool
@@ -100,26 +111,94 @@ class Program:
             When an input is missing, unknown or of a wrong shape or type.
         """
         direct = set(pass_through)
-        stored = {
-            name: self._stored_input(name, value, name in direct, preprocessed)
-            for name, value in self._checked(feeds).items()
+        results = self._run_batch(
+            {
+                name: self._stored_input(name, value, name in direct, preprocessed)
+                for name, value in self._checked(feeds).items()
+            },
+            observe,
+        )
+        if self.graph.tail is not None:
+            return self._with_tail(results, feeds)
+        return {name: self._joined(name, parts, dequantize) for name, parts in results.items()}
+
+    def run_codes(
+        self, feeds: Mapping[str, Array], *, observe: Observe | None = None
+    ) -> dict[str, Array]:
+        """Run the network on codes, as ONNX Runtime and LiteRT run a quantized model.
+
+        Parameters
+        ----------
+        feeds : mapping
+            One array per input, by name, in the input's shape (batch axis multiplied by
+            ``graph.batch``; feature maps N, C, H, W). Inputs that are stored as integers take codes
+            of any integer type that hold their range; float inputs take real numbers. Neither
+            reorder nor mean nor std is applied.
+        observe : callable, optional
+            As in ``run``.
+
+        Returns
+        -------
+        dict
+            Output name -> codes in the stored integer type, or float32. Where host layers stand
+            behind the outputs: what ``run`` gives.
+
+        Raises
+        ------
+        InputError
+            When an input is missing, unknown, of a wrong shape, or no codes of its type.
+        """
+        stored = {}
+        for name, value in self._checked(feeds).items():
+            spec = self.graph.spec(name)
+            coded = not spec.dtype.is_float
+            given = codes_from(value, spec) if coded else value
+            stored[name] = self._stored_input(name, given, coded, preprocessed=True)
+        results = self._run_batch(stored, observe)
+        if self.graph.tail is not None:
+            return {**self._with_tail(results, feeds)}
+        return {
+            name: self._joined(name, parts, lambda codes, _: codes)
+            if not self.graph.spec(name).dtype.is_float
+            else self._joined(name, parts, dequantize)
+            for name, parts in results.items()
         }
+
+    def _run_batch(
+        self, stored: Mapping[str, list[Array]], observe: Observe | None
+    ) -> dict[str, list[Array]]:
+        """Return the stored results of every sample, by output."""
         batches = [
             self.run_stored({n: v[i] for n, v in stored.items()}, observe=observe)
             for i in range(self.graph.batch)
         ]
-        results = [self._results(batch, feeds) for batch in batches]
-        if self.graph.batch == 1:
-            return results[0]
-        return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+        return {name: [batch[name] for batch in batches] for name in self.graph.outputs}
 
-    def _results(
-        self, outputs: Mapping[str, Array], inputs: Mapping[str, Array]
+    def _with_tail(
+        self, outputs: Mapping[str, list[Array]], inputs: Mapping[str, Array]
     ) -> dict[str, NDArray[np.float32]]:
-        """Return the real results of one sample: the outputs, or what host layers make of them."""
-        real = {name: dequantize(v, self.graph.spec(name).quant) for name, v in outputs.items()}
-        found = network_results(self.graph, real, inputs)
-        return {name: value.astype(np.float32, copy=False) for name, value in found.items()}
+        """Return what host layers make of the outputs, sample by sample."""
+        quants = {name: self.graph.spec(name).quant for name in outputs}
+        made = []
+        for i in range(self.graph.batch):
+            real = {name: dequantize(parts[i], quants[name]) for name, parts in outputs.items()}
+            made.append(network_results(self.graph, real, inputs))
+        return {
+            name: np.concatenate([np.atleast_1d(one[name]) for one in made]).astype(np.float32)
+            if len(made) > 1
+            else made[0][name].astype(np.float32, copy=False)
+            for name in self.graph.results
+        }
+
+    def _joined(
+        self, name: str, parts: list[Array], reading: Callable[[Array, Quant], Array]
+    ) -> Array:
+        """Return the results of a batch as one array; without a batch axis they get one."""
+        quant = self.graph.spec(name).quant
+        values = [reading(part, quant) for part in parts]
+        if len(values) == 1:
+            return values[0]
+        return np.concatenate([np.atleast_1d(value) for value in values])
 
     def run_stored(
         self, feeds: Mapping[str, Array], *, observe: Observe | None = None
@@ -156,6 +235,7 @@ class Program:
     ) -> list[Array]:
         """Return one stored array per sample of the batch."""
         spec, batch = self.graph.spec(name), self.graph.batch
+        how = None if preprocessed else self.graph.preprocess.get(name)
         shape = (spec.shape[0] * batch, *spec.shape[1:]) if spec.shape else spec.shape
         if value.shape != shape:
             raise InputError(
@@ -171,20 +251,18 @@ class Program:
                     rule=f"a pass-through input must already be {spec.dtype.numpy}",
                 )
         else:
-            real = preprocess(
-                value,
-                None if preprocessed else self.graph.preprocess.get(name),
-                where=f"input {name!r}",
-            )
+            if doubt := codes_in_doubt(self.graph, name, value, how):
+                self._warn_once(doubt)
+            real = preprocess(value, how, where=f"input {name!r}")
             if not np.isfinite(real).all():
                 raise InputError("the array holds NaN or infinity", where=f"input {name!r}")
             indices = isinstance(spec.quant, Float) and not spec.dtype.is_float
             value = (
                 real.astype(spec.dtype.numpy) if indices else quantize(real, spec.dtype, spec.quant)
             )
-        return (
-            [part.reshape(spec.shape) for part in np.split(value, batch)] if batch > 1 else [value]
-        )
+        if batch == 1 or not spec.shape:  # what has no axes is the same for all samples
+            return [value] * batch
+        return [part.reshape(spec.shape) for part in np.split(value, batch)]
 
 
 def preprocess(

@@ -26,7 +26,7 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
     if not kernels or real.dtype != np.float32:
         return plain_quantize(real, dtype, quant)
     order = memory_order(real)
-    memory = np.ascontiguousarray(real.transpose(order))
+    memory = np.asarray(real.transpose(order), order="C")
     codes = np.empty(memory.shape, dtype.numpy)
     numbers, results = memory.reshape(-1), codes.reshape(-1)
     scalars = scale_of(quant), float(zero_point_of(quant)), float(dtype.min), float(dtype.max)
@@ -46,7 +46,7 @@ def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
     every = np.arange(256, dtype=np.uint8).view(codes.dtype)
     table = plain_dequantize(every, quant)
     order = memory_order(codes)
-    memory = np.ascontiguousarray(codes.transpose(order))
+    memory = np.asarray(codes.transpose(order), order="C")
     real = np.empty(memory.shape, np.float32)
     source, results = unsigned(memory), real.reshape(-1)
     run_rows(

@@ -44,7 +44,7 @@ def code_table(key: Hashable, codes: Array, function: Function) -> Array:
     key = (key, codes.dtype.str, codes.shape)
     table = _TABLES.get(key)
     if table is None:
-        table = _TABLES[key] = unsigned(np.ascontiguousarray(function(codes)))
+        table = _TABLES[key] = unsigned(np.asarray(function(codes), order="C"))
         table.flags.writeable = False
     return table
 
@@ -72,7 +72,7 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
         if identity:
             return (value,)
         order = memory_order(value)
-        memory = np.ascontiguousarray(value.transpose(order))
+        memory = np.asarray(value.transpose(order), order="C")
         result = np.empty(memory.shape, ofm)
         source, target = unsigned(memory), unsigned(result)
         run_rows(
@@ -109,7 +109,7 @@ def _clip_step(clip: Clip) -> Step:
 
     def step(value: Array) -> tuple[Array, ...]:
         order = memory_order(value)
-        memory = np.ascontiguousarray(value.transpose(order))
+        memory = np.asarray(value.transpose(order), order="C")
         result = np.empty_like(memory)
         if scale == 1:
             np.clip(memory, np.int16(low), np.int16(high), out=result)

@@ -10,7 +10,7 @@ SHOWN = 3  # differing elements that a message names
 
 def _bits(value: NDArray[Any]) -> NDArray[Any]:
     unsigned = np.dtype(f"u{value.dtype.itemsize}")
-    return np.ascontiguousarray(value).view(unsigned).reshape(value.shape)
+    return np.asarray(value, order="C").view(unsigned).reshape(value.shape)
 
 
 def assert_bit_equal(actual: ArrayLike, expected: ArrayLike, what: str = "") -> None:

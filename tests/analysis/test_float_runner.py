@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from npusim.analysis.float_runner import run_source_float
 from npusim.errors import InputError, MissingExtraError, ModelImportError
+from tests.onnx_models import onnx_model
 
 pytest.importorskip("onnxruntime")
 
@@ -176,3 +177,13 @@ def test_integer_products_do_not_saturate(tmp_path, op, weights_type):
     onnx.save(made, tmp_path / "q.onnx")
     (values,) = run_source_float(tmp_path / "q.onnx", {"x": ifm}).values()
     np.testing.assert_array_equal(values.reshape(-1), np.full(4, 103, np.uint8))
+
+
+def test_whole_numbers_go_into_integer_inputs(tmp_path):
+    nodes = [onnx.helper.make_node("Cast", ["x"], ["y"], to=onnx.TensorProto.FLOAT)]
+    model = onnx_model(nodes, {"x": (1, 3)}, {"y": (1, 3)}, types={"x": np.int64})
+    onnx.save(model, tmp_path / "m.onnx")
+    found = run_source_float(tmp_path / "m.onnx", {"x": np.float32([[3, -1, 7]])})
+    np.testing.assert_array_equal(found["y"], [[3, -1, 7]])
+    with pytest.raises(InputError, match="float32 values that are not int64"):
+        run_source_float(tmp_path / "m.onnx", {"x": np.float32([[3, 0.5, 7]])})

@@ -114,7 +114,7 @@ def convolution(layer: CaffeLayer, context: CaffeContext) -> None:
         grouped = weights.reshape(group, shape[1] // group, filters // group, *kernel)
         weights = grouped.swapaxes(1, 2).reshape(filters, shape[1] // group, *kernel)
     names = (
-        context.constant(f"{layer.name}/weights", np.ascontiguousarray(weights)),
+        context.constant(f"{layer.name}/weights", np.asarray(weights, order="C")),
         context.constant(f"{layer.name}/bias", bias),
     )
     common = {"stride": stride, "dilation": dilation, "group": group}
@@ -192,7 +192,7 @@ def fully_connected(
     """Emit (.., K) x (O, K); ``flat`` drops the leading axis of size one."""
     operands = (
         source,
-        context.constant(f"{layer.name}/weights", np.ascontiguousarray(weights)),
+        context.constant(f"{layer.name}/weights", np.asarray(weights, order="C")),
         context.constant(f"{layer.name}/bias", bias),
     )
     out = context.emit(layer, "fc", operands, FcAttrs(), part="row" if flat else "")

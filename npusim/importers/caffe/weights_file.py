@@ -81,7 +81,7 @@ class WeightsFile:
                 file.seek(begin)
                 if blob.step:
                     pieces = np.fromfile(file, np.uint8, end - begin).reshape(-1, blob.step)
-                    parts.append(np.ascontiguousarray(pieces[:, 1:]).view(blob.dtype)[:, 0])
+                    parts.append(np.asarray(pieces[:, 1:], order="C").view(blob.dtype)[:, 0])
                 else:
                     parts.append(
                         np.fromfile(file, blob.dtype, (end - begin) // blob.dtype.itemsize)

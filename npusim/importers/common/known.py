@@ -44,7 +44,7 @@ def folded(op: str, values: Sequence[Array], attrs: Attrs) -> list[Array] | None
         case ReshapeAttrs(shape=shape):
             return [first.reshape(shape)]
         case TransposeAttrs(perm=perm):
-            return [np.ascontiguousarray(first.transpose(perm))]
+            return [np.asarray(first.transpose(perm), order="C")]
         case TileAttrs(repeats=repeats):
             return [np.tile(first, repeats)]
         case SplitAttrs(axis=axis, sizes=sizes):

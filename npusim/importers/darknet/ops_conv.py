@@ -93,7 +93,7 @@ def convolutional(layer: DarknetLayer, context: DarknetContext) -> None:
         weights = context.take(layer, (inner, filters), "weights").T
     else:
         weights = context.take(layer, (filters, inner), "weights")
-    kernel = np.ascontiguousarray(weights).reshape(filters, shape[1] // groups, size, size)
+    kernel = np.asarray(weights, order="C").reshape(filters, shape[1] // groups, size, size)
     word = activation_of(layer, context, "logistic")
     zero = np.zeros(filters, np.float32)
     operands = (
@@ -132,7 +132,7 @@ def connected(layer: DarknetLayer, context: DarknetContext) -> None:
     zero = np.zeros(filters, np.float32)
     operands = (
         rows,
-        context.constant(f"{layer.name}/weights", np.ascontiguousarray(weights)),
+        context.constant(f"{layer.name}/weights", np.asarray(weights, order="C")),
         context.constant(f"{layer.name}/biases", zero if statistics else biases),
     )
     out = context.emit(layer, "fc", operands, FcAttrs(), part="sums")

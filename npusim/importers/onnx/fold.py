@@ -135,7 +135,7 @@ def _check_size(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
         for name, value in feeds.items()
     }
     small = {
-        name: numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape))
+        name: numpy_helper.from_array(np.asarray(value, order="C").reshape(value.shape))
         for name, value in feeds.items()
         if value.size <= SMALL_ELEMENTS
     }

@@ -142,8 +142,8 @@ def initial_states(path: str | Path) -> dict[str, Array]:
     """
     graphs, _ = read_tflite(Path(path))
     return {
-        f"{STATE}/{name}": np.ascontiguousarray(
-            value.transpose(0, 3, 1, 2) if value.ndim == 4 else value
+        f"{STATE}/{name}": np.asarray(
+            value.transpose(0, 3, 1, 2) if value.ndim == 4 else value, order="C"
         )
         for name, value in initial_values(graphs).items()
     }

@@ -111,7 +111,7 @@ def weights_and_bias(
         raise UnsupportedForm("its bias has no scale", "convert the model again")
     own, bias_quant = bias_of(plain, stored, scale_of(data.quant), quant)
     return (
-        context.builder.add_constant(name, np.ascontiguousarray(weights), quant),
+        context.builder.add_constant(name, np.asarray(weights, order="C"), quant),
         context.builder.add_constant(bias_name, own, bias_quant),
     )
 

@@ -48,7 +48,7 @@ _HALF_OPERATIONS = {
 }
 
 
-@binding(*FUNCTIONS, engine=Engine.SHADER)
+@binding(*FUNCTIONS, engine=Engine.SHADER, operands=True)
 def bind_on_shader(node: Node, graph: Graph) -> Step:
     """Bind float32 arithmetic of any element types."""
     a, b, ofm = _specs(node, graph)
@@ -67,8 +67,8 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
     )
 
 
-@binding("add", "sub", engine=Engine.NN)
-@binding("add", "sub", engine=Engine.TP)
+@binding("add", "sub", engine=Engine.NN, operands=True)
+@binding("add", "sub", engine=Engine.TP, operands=True)
 def bind_as_layer(node: Node, graph: Graph) -> Step:
     """Bind a sum of two hidden results: a convolution, or for one pixel on TP.
 

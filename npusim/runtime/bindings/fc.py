@@ -54,7 +54,7 @@ def bind_fc(node: Node, graph: Graph) -> Step:
     )
 
     def step(ifm: Array) -> tuple[Array, ...]:
-        pixels = np.ascontiguousarray(ifm).reshape(1, 1, rows, -1)
+        pixels = np.asarray(ifm, order="C").reshape(1, 1, rows, -1)
         (result,) = conv(pixels.transpose(0, 3, 1, 2))
         return (result.transpose(0, 2, 3, 1).reshape(ofm.shape),)
 
@@ -123,7 +123,7 @@ def own_channel_sums(
         O is a multiple of the input's channels.
     """
     ofm = graph.spec(node.outputs[0])
-    columns = np.ascontiguousarray(weights.reshape(len(weights), -1).T).astype(np.float32)
+    columns = np.asarray(weights.reshape(len(weights), -1).T, order="C").astype(np.float32)
     start = tp_bias(bias)
     store = _store(node, graph, relu=relu)
 

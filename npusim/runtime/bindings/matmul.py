@@ -14,7 +14,7 @@ from npusim.runtime.binding import Step, binding
 from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 
 
-@binding("matmul", engine=Engine.SHADER)
+@binding("matmul", engine=Engine.SHADER, operands=True)
 def bind_matmul(node: Node, graph: Graph) -> Step:
     """Bind a matrix product: exact sum, one rounding; i16 and float16 in float32 steps.
 

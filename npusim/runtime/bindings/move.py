@@ -166,7 +166,7 @@ def bind_concat(node: Node, graph: Graph) -> Step:
         step = memory[(0,) * at].nbytes  # from one run of a part to the next
         begin = 0
         for copy, part in zip(copies, parts, strict=True):
-            source = np.ascontiguousarray(copy(part).transpose(order))
+            source = np.asarray(copy(part).transpose(order), order="C")
             length = source[(0,) * at].nbytes
             _copy_runs(source.reshape(-1).view(np.uint8), length, target, begin, step)
             begin += length
@@ -240,12 +240,15 @@ def bind_gather(node: Node, graph: Graph) -> Step:
     return step
 
 
+_JOINS: dict[str, Bind] = {"concat": bind_concat, "gather": bind_gather}
+
+
 def _register() -> None:
     moves: dict[str, Bind] = dict.fromkeys(MOVES, bind_move)
-    moves |= {"split": bind_split, "concat": bind_concat, "pad": bind_pad, "gather": bind_gather}
+    moves |= {"split": bind_split, "pad": bind_pad, **_JOINS}
     for op, bind in moves.items():
         for engine in _TP_OR_SHADER if op_def(op).tp_copy else (Engine.SHADER,):
-            binding(op, engine=engine)(bind)
+            binding(op, engine=engine, operands=op in _JOINS)(bind)
 
 
 _register()

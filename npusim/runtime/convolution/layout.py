@@ -51,7 +51,7 @@ class Layout:
         if repeats == 1:
 
             def on_pixels(ifm: Array, ofm: Array) -> None:
-                run(np.ascontiguousarray(ifm.transpose(0, 2, 3, 1)), ofm)
+                run(np.asarray(ifm.transpose(0, 2, 3, 1), order="C"), ofm)
 
             return on_pixels
         return lambda ifm, ofm: run(np.repeat(channels_last(ifm), repeats, axis=3), ofm)

@@ -146,7 +146,6 @@ def test_outputs_without_inputs_hold_the_stored_bias():
 
 
 def test_weights_must_be_known():
-
     one = ((1, 1, 1, 1), F16)
-    with pytest.raises(GraphError, match=r"layer 'up'.*input 1 \('x1'\)"):
-        bound_layer("deconv2d", Engine.NN, [one, one, one], F16, name="up")
+    with pytest.raises(GraphError, match=r"layer 'up'.*parameter 'x1' is computed by the network"):
+        bound_layer("deconv2d", Engine.NN, [one, one, ((1,), F16)], F16, name="up")
