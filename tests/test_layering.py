@@ -13,15 +13,17 @@ ALLOWED = {
     "environment": {"errors"},
     "extras": {"errors"},
     "explain": {"errors"},
-    "ir": {"errors"},
+    "words": set(),
+    "ir": {"words", "errors"},
     "ops": {"ir", "errors"},
     "kernels": set(),
     "perfmodel": {"passes", "ops", "ir", "errors"},
     "assets": {"errors"},
-    "passes": {"explain", "ops", "ir", "errors"},
-    "importers": {"explain", "ops", "ir", "errors", "extras", "passes"},
+    "passes": {"words", "explain", "ops", "ir", "errors"},
+    "importers": {"words", "explain", "ops", "ir", "errors", "extras", "passes"},
     "exporters": {"passes", "ops", "ir", "errors"},
     "reference": {
+        "words",
         "explain",
         "kernels",
         "exporters",
@@ -32,8 +34,8 @@ ALLOWED = {
         "errors",
         "extras",
     },
-    "runtime": {"explain", "kernels", "passes", "ops", "ir", "environment", "errors"},
-    "quantization": {"explain", "runtime", "reference", "passes", "ops", "ir", "errors"},
+    "runtime": {"words", "explain", "kernels", "passes", "ops", "ir", "environment", "errors"},
+    "quantization": {"words", "explain", "runtime", "reference", "passes", "ops", "ir", "errors"},
     "conformance": {
         "importers",
         "runtime",
@@ -45,6 +47,7 @@ ALLOWED = {
         "errors",
     },
     "analysis": {
+        "words",
         "explain",
         "runtime",
         "reference",
@@ -54,8 +57,18 @@ ALLOWED = {
         "errors",
         "extras",
     },
-    "evaluation": {"explain", "runtime", "reference", "quantization", "ir", "errors", "extras"},
+    "evaluation": {
+        "words",
+        "explain",
+        "runtime",
+        "reference",
+        "quantization",
+        "ir",
+        "errors",
+        "extras",
+    },
     "report": {
+        "words",
         "explain",
         "analysis",
         "evaluation",
@@ -67,6 +80,7 @@ ALLOWED = {
         "extras",
     },
     "tuning": {
+        "words",
         "explain",
         "analysis",
         "quantization",
@@ -80,6 +94,7 @@ ALLOWED = {
     },
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
+        "words",
         "explain",
         "importers",
         "passes",
@@ -119,7 +134,11 @@ def imports(path: Path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            if node.module == "npusim":
+                names = [alias.name for alias in node.names]
+                yield from (f"npusim.{name}" for name in names if not name.startswith("__"))
+            else:
+                yield node.module or ""
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))

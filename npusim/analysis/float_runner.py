@@ -9,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.analysis.unsigned_weights import use_unsigned_weights
 from npusim.errors import InputError, ModelImportError
 from npusim.extras import require
@@ -201,6 +202,6 @@ def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
                 f"shape {value.shape}",
                 where=at,
                 rule=f"({text}) is expected",
-                remedy="resize or transpose the data, or pass input_shapes",
+                remedy=f"resize or transpose the data, or give {words.say('input_shapes')}",
             )
     return value

@@ -11,9 +11,11 @@ def main() -> None:
     from npusim.cli.app import app
     from npusim.cli.common import print_error
     from npusim.errors import NpusimError
+    from npusim.words import FrontEnd, speaking
 
-    try:
-        app()
-    except NpusimError as error:
-        print_error(error)
-        sys.exit(2)
+    with speaking(FrontEnd.CLI):
+        try:
+            app()
+        except NpusimError as error:
+            print_error(error)
+            sys.exit(2)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ConfigError, DatasetError
 from npusim.evaluation.labelled import Item, check_classes
 from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_cluster
@@ -163,7 +164,7 @@ def evaluate(
         When labels are no classes, or no sample could be run.
     """
     if jobs < 1:
-        raise ConfigError(f"{jobs} jobs", where="--jobs", rule="at least 1")
+        raise ConfigError(f"{jobs} jobs", where=words.say("jobs"), rule="at least 1")
     task_named(job.task, labels=job.labels, offset=job.offset, search=job.search or None)
     if job.task == CLASSIFICATION:
         graph = next(iter(job.graphs.values()))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from npusim import words
 from npusim.errors import DatasetError
 from npusim.quantization.sample_files import KNOWN_SUFFIXES
 
@@ -85,9 +86,9 @@ def check_classes(
         first = "\n".join(bad[:SHOWN])
         raise DatasetError(
             f"{len(bad)} labels are no class of the network:\n{first}",
-            rule=f"a number 0 .. {classes - 1 - offset}, or a name from --labels",
-            remedy="give --labels with one class name a line in the order of the network's "
-            "classes; --label-offset 1 when class 0 is the background",
+            rule=f"a number 0 .. {classes - 1 - offset}, or a name from {words.say('labels')}",
+            remedy=f"give {words.say('labels')}, one class name a line in the order of the "
+            f"network's classes; {words.say('label_offset')} when class 0 is the background",
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 
@@ -83,14 +84,14 @@ class State:
             raise ConfigError(
                 "this is no state file of npusim evaluate",
                 where=str(self.path),
-                remedy="give another --state; nothing was changed",
+                remedy=f"give another {words.say('state')}; nothing was changed",
             ) from None
         if head["fingerprint"] != fingerprint:
             raise ConfigError(
                 "the state belongs to another model, task or set",
                 where=str(self.path),
                 rule="a state goes on with exactly what it began with",
-                remedy="remove the file, or give another --state",
+                remedy=f"remove the file, or give another {words.say('state')}",
             )
         for number, line in enumerate(lines[1:], start=2):
             try:

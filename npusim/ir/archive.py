@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ContainerError, GraphError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
@@ -185,7 +186,7 @@ def _open(path: str | Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         raise ContainerError(
             f"the model file cannot be read: {error.strerror}",
             where=str(path),
-            remedy="check the path; export_rknn writes this file",
+            remedy=f"check the path; {words.say('stores')} writes this file",
         ) from error
     _, version, _, json_bytes, data_bytes, json_digest, data_digest = _HEAD.unpack(head)
     if version > VERSION:
@@ -234,8 +235,8 @@ def _foreign(path: Path, head: bytes) -> ContainerError:
     return ContainerError(
         f"this is {what}",
         where=str(path),
-        rule="load_rknn reads the files that export_rknn wrote",
-        remedy="import source models with load_onnx and build them",
+        rule=f"npusim reads the model files that {words.say('stores')} wrote",
+        remedy=words.say("from_source"),
     )
 
 

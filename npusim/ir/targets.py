@@ -20,7 +20,7 @@ def checked_target(name: str, *, where: str = "target") -> str:
     target = str(name).strip().lower()
     if target not in FAMILY:
         known = f"one of {', '.join(FAMILY)}"
-        priced = "npusim estimates its times only (npusim perf --target); its arithmetic is unknown"
+        priced = "npusim estimates its times only (npusim perf); its arithmetic is unknown"
         raise ConfigError(
             f"{name!r} is not simulated"
             if target in OTHER_FAMILY

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from npusim import words
 from npusim.errors import ContainerError
 
 PLAIN = b"RKNN"
@@ -116,7 +117,7 @@ def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
         raise ContainerError(
             "this is an encrypted vendor model; nothing of it can be read",
             where=where,
-            remedy="load the source model and build it with npusim",
+            remedy=words.say("from_source"),
         )
     if not head.startswith(PLAIN):
         raise ContainerError("this is not a vendor model file", where=where)
@@ -167,7 +168,7 @@ def refusal(path: str | Path) -> ContainerError:
     why = (
         "a pre-compiled file holds machine code for one driver version instead of the network"
         if found.precompiled
-        else "npusim loads the files that its own export_rknn wrote"
+        else f"npusim reads the model files that {words.say('stores')} wrote"
     )
     table = found.table()
     return ContainerError(
@@ -175,5 +176,5 @@ def refusal(path: str | Path) -> ContainerError:
         f"{', '.join(found.targets) or 'not given'})" + (f" with\n{table}" if table else ""),
         where=str(path),
         rule=why,
-        remedy="load the source model and build it with npusim",
+        remedy=words.say("from_source"),
     )

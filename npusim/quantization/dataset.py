@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import DatasetError, InputError
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
@@ -223,7 +224,7 @@ def _lines(path: Path) -> list[str]:
         raise DatasetError(
             "the dataset file does not exist",
             where=str(path),
-            remedy="write one sample a line, or build with do_quantization=False",
+            remedy=f"write one sample a line, or {words.say('without_dataset')}",
         ) from None
     except OSError as error:
         raise DatasetError(

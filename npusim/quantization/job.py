@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 
+from npusim import words
 from npusim.errors import QuantizationError
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
@@ -102,8 +103,8 @@ class Quantization:
                 f"the model is already {'float16' if halves else 'quantized'}",
                 where=source.source.path or source.name,
                 rule="quantization starts from a float model",
-                remedy="keep its own parameters (npusim.float16(graph), "
-                "RKNN.build(do_quantization=False), no --quantize), or load the float model",
+                remedy=f"keep its own parameters ({words.say('keep_parameters')}), or load the "
+                "float model",
             )
         self.source, self.plan = source, plan
         splits = plan.toolkit.splits_deconv and plan.scheme is Scheme.U8

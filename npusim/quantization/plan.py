@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.equalize import Relu6
@@ -93,13 +94,13 @@ class Plan:
         if known and self.changes_weights:
             raise ConfigError(
                 "equalization and bias correction need calibration data",
-                where="dataset (--dataset)",
+                where=words.say("dataset"),
                 remedy=_LIST,
             )
         if not (known or self.is_float16) and self.dataset is None:
             raise ConfigError(
                 f"quantizing to {self.scheme.value} needs calibration data",
-                where="dataset (--dataset)",
+                where=words.say("dataset"),
                 remedy=_LIST,
             )
 

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from npusim import words
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.memory import MemoryUse
 from npusim.report.eval_memory import mebi
@@ -199,7 +200,7 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
     for advice in ranked[:lines]:
         table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
     if len(ranked) > lines:
-        table.caption = f"{len(ranked) - lines} more in --json and --csv"
+        table.caption = f"{len(ranked) - lines} more in {words.say('json_and_csv')}"
     return table
 
 

@@ -36,8 +36,7 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
     ModelImportError
         From the importer.
     """
-    names, ends = _names("inputs", inputs), _names("outputs", outputs)
-    sizes = _sizes(input_size_list)
+    names, sizes = _names("inputs", inputs), _sizes(input_size_list)
     if names is not None and sizes is None:
         raise ConfigError(
             "inputs is given without input_size_list",
@@ -45,30 +44,38 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
         )
     if names is not None and sizes is not None and len(names) != len(sizes):
         raise ConfigError(f"{len(names)} inputs and {len(sizes)} sizes", rule="one size per input")
+    return import_part("ONNX", model, inputs, input_size_list, outputs)
+
+
+def import_part(
+    framework: str,
+    model: Path,
+    inputs: Any,
+    input_size_list: Any,
+    outputs: Any,
+    *,
+    weights: Path | bool | None = None,
+) -> Graph:
+    """Return the graph of a file of any framework between inputs and outputs; errors as above."""
+    sizes = _sizes(input_size_list)
     return load_as(
-        "ONNX",
+        framework,
         model,
-        inputs=names,
+        weights=weights,
+        inputs=_names("inputs", inputs),
         input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
-        outputs=ends,
+        outputs=_names("outputs", outputs),
     )
 
 
 def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
     """Return the graph of a TorchScript file, with the toolkit's parameters."""
-    sizes = _sizes(input_size_list)
-    if sizes is None:
+    if _sizes(input_size_list) is None:
         raise ConfigError(
             "input_size_list is not given",
             rule="one size without batch per input, for example [[3, 224, 224]]",
         )
-    return load_as(
-        "PyTorch",
-        model,
-        input_shapes=[(1, *size) for size in sizes],
-        inputs=_names("inputs", inputs),
-        outputs=_names("outputs", outputs),
-    )
+    return import_part("PyTorch", model, inputs, input_size_list, outputs)
 
 
 def build(

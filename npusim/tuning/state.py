@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 
@@ -62,7 +63,7 @@ class State:
         if self.path is None or not self.path.exists():
             return 0
         where = str(self.path)
-        remedy = "give --restart, or another --state file"
+        remedy = f"give {words.say('restart')}, or another {words.say('state')} file"
         try:
             content = json.loads(self.path.read_bytes())
             kind, version, job = content["kind"], content["version"], content["job"]

@@ -133,7 +133,7 @@ def test_mixed_scale_concat():
     rows, _ = analysed(concat_net(0.004), x)
     assert rows["joined"].verdict == "mixed_concat"
     assert "cut the model before" in rows["joined"].suggestion
-    assert "--no-join" in rows["small"].suggestion
+    assert "no_join=" in rows["small"].suggestion
     assert "'small'" in rows["joined"].reason
     assert "SQNR" in rows["joined"].reason
     assert rows["small"].verdict == "mixed_concat"

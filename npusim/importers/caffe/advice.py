@@ -3,6 +3,7 @@
 import re
 from difflib import get_close_matches
 
+from npusim import words
 from npusim.importers.caffe.context import converter
 from npusim.importers.caffe.net import CaffeLayer
 
@@ -25,7 +26,7 @@ def advise(layer: CaffeLayer) -> str:
     if layer.type in _ADVICE:
         return _ADVICE[layer.type]
     names = list(layer.inputs)
-    cut = f"end the network before it with outputs={names} and run it on the CPU"
+    cut = f"end the network before it ({words.cut_at(outputs=names)}) and run it on the CPU"
     if layer.type == "Python":
         record = layer.parameters("python_param")
         if "proposal" in record.text("module") + record.text("layer").lower():

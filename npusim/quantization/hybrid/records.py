@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
@@ -186,7 +187,7 @@ def ranges_in_cfg(
             f"no range of {', '.join(missing[:5])}" + (" and others" if missing[5:] else ""),
             where=str(path),
             rule="without a dataset every tensor's min_value and max_value come from this file",
-            remedy="give a dataset",
+            remedy=f"give {words.say('dataset')}",
         )
     return found
 
@@ -206,7 +207,7 @@ def _refuse_unknown(config: HybridConfig, by_key: Mapping[Key, Slot]) -> None:
                 rule=f"layer {record.layer_id!r} has {', '.join(parts)}"
                 if parts
                 else f"no layer is called {record.layer_id!r}",
-                remedy="run hybrid_quantization_step1 again for this model",
+                remedy=f"write the file again for this model: {words.say('write_cfg')}",
             )
 
 
