@@ -19,8 +19,9 @@ NAME = "run"
 def command(
     model: common.ModelArgument,
     inputs: common.InputOption = None,
-    scheme: common.SchemeOption = None,
+    scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
+    algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
@@ -30,7 +31,7 @@ def command(
     level: common.LevelOption = 3,
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the outputs as npy files.")
+        Path | None, typer.Option("--output", "-o", help="Folder for the outputs as npy files.")
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -40,7 +41,9 @@ def command(
         model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
     )
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
+    ready = common.quantized(
+        graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
+    )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     options = options_from_environment()

@@ -1,6 +1,7 @@
 """Run a labelled set through the float and the quantized networks and sum up."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_
 from npusim.evaluation.state import State
 from npusim.evaluation.task import CLASSIFICATION, TOP, task_named
 from npusim.evaluation.worker import FLOAT, Job
+from npusim.quantization.input_text import sample_texts
+
+log = logging.getLogger("npusim")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +178,9 @@ def evaluate(
     done: dict[int, dict[str, Any]] = dict(stored.records) if stored else {}
     left = [item for item in items if item.index not in done]
     interrupted = False
+    network = next(iter(job.graphs.values()))
+    for text in sample_texts(network, (item.paths for item in left)):
+        log.info("%s", text)
     if progress:
         progress(len(done), len(items))
     running = _running(job, left, jobs, scheduler)

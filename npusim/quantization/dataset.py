@@ -19,6 +19,7 @@ from npusim import words
 from npusim.errors import DatasetError, InputError
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
+from npusim.quantization.input_text import file_text, input_text
 from npusim.quantization.sample_files import Misfit, Unusable, check_file, find_file, read_file
 from npusim.runtime.program import preprocess
 
@@ -50,6 +51,7 @@ class Dataset:
     graph: Graph
     entries: tuple[Entry, ...]
     limit: int | None = None
+    says: bool = True
     _warned: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
@@ -95,6 +97,7 @@ class Dataset:
                 remedy="replace this sample",
             )
         self._warn_of_scale(name, how, data)
+        self._say_once(input_text(name, spec, how, file_text(path, spec)))
         if spec.dtype.is_float or not isinstance(spec.quant, Float):
             try:
                 return np.ascontiguousarray(preprocess(data, how, where=f"input {name!r}"))
@@ -122,6 +125,11 @@ class Dataset:
                 f"input {name!r}: mean {how.mean or 0} and std {how.std or 1} look like values for "
                 f"0..1, but the samples go up to {data.max():g}; multiply mean and std by 255",
             )
+
+    def _say_once(self, text: str) -> None:
+        if self.says and text not in self._warned:
+            self._warned.add(text)
+            log.info("%s", text)
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned:
@@ -182,7 +190,9 @@ def open_dataset(path: str | Path, graph: Graph, *, limit: int | None = None) ->
     return Dataset(path, graph, tuple(entries), limit)
 
 
-def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
+def load_sample(
+    paths: Sequence[str | Path], graph: Graph, *, said: bool = False
+) -> dict[str, Array]:
     """Read one sample from files, as a line of a list would.
 
     Parameters
@@ -190,6 +200,8 @@ def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
     paths : sequence of path
         One file per input of the model, in order.
     graph : Graph
+    said : bool
+        What goes into the inputs was said already.
 
     Returns
     -------
@@ -205,7 +217,7 @@ def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
     files = [Path(path) for path in paths]
     if len(files) != len(graph.inputs):
         raise DatasetError(f"{len(files)} files are given", rule=f"one per input: {wanted}")
-    source = Dataset(Path(), graph, ())
+    source = Dataset(Path(), graph, (), says=not said)
     feeds = {}
     for name, file in zip(graph.inputs, files, strict=True):
         try:

@@ -23,7 +23,7 @@ from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
 from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
-from npusim.quantization.plan import Plan, Samples
+from npusim.quantization.plan import Plan, Samples, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
 
 log = logging.getLogger("npusim")
@@ -51,6 +51,8 @@ def execute(source: Graph, plan: Plan, *, progress: Progress | None = None) -> G
     """
     job = Quantization(source, plan)
     if plan.is_float16 and plan.measured is None:
+        if unused := unused_without_calibration(plan.algorithm, plan.toolkit, plan.no_join):
+            log.warning("%s", unused)
         return to_float16(job.graph)
     return job.quantized(job.measure(progress), job.formats)
 

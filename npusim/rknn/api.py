@@ -163,6 +163,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
                 else "a model from load_rknn is finished; init_runtime comes next",
             )
         self._built = self._simulation = None
+        self._log.new_model()
         if pre_compile:
             self._log.warning("pre_compile=True has no effect: npusim files run everywhere")
         self._built = build(

@@ -14,8 +14,9 @@ from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
 from npusim.passes.pipeline import lower, upgraded
+from npusim.quantization.input_text import array_text, input_text
 from npusim.quantization.job import Quantization
-from npusim.quantization.plan import Plan
+from npusim.quantization.plan import Plan, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
@@ -90,6 +91,10 @@ def build(
     """Return the lowered graph of a float graph, under a configuration."""
     graph = prepared(graph, options, log, batch=batch)
     level = options.optimization_level
+    if not do_quantization or options.scheme is Scheme.F16:
+        choices = (options.algorithm, options.toolkit, options.no_join)
+        if unused := unused_without_calibration(*choices):
+            log.warning(f"config: {unused}")
     if graph.is_quantized and not do_quantization:
         return keep_parameters(graph, options, log)
     if not do_quantization or options.scheme is Scheme.F16:
@@ -114,11 +119,10 @@ def prepared(graph: Graph, options: Options, log: Log, *, batch: Any) -> Graph:
         target=simulated_chip(options.targets),
         batch=_batch(batch, log),
     )
-    for name, how in graph.preprocess.items():
-        log.info(
-            f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
-            f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
-        )
+    for name in graph.inputs:
+        spec = graph.spec(name)
+        taken_as = array_text("arrays", spec, layout="nhwc")
+        log.info(input_text(name, spec, graph.preprocess.get(name), taken_as))
     return graph
 
 

@@ -40,6 +40,7 @@ class Log:
         self.file: Path | None = None
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._said: set[str] = set()
+        self._of_model: set[str] = set()
         self._lock = Lock()
         _install_capture()
         if file is None:
@@ -77,6 +78,16 @@ class Log:
         if text not in self._said:
             self._said.add(text)
             self._write(level, text)
+
+    def of_library(self, text: str, *, level: int) -> None:
+        """Say what the library says, once for a model however often its graph is looked at."""
+        if text not in self._of_model:
+            self._of_model.add(text)
+            self._write(level, text)
+
+    def new_model(self) -> None:
+        """Let the library speak of another model, or of this one built anew."""
+        self._of_model.clear()
 
     def failure(self, error: Exception, *, call: str) -> None:
         """Report a failed call and store the full log.
@@ -150,10 +161,19 @@ class _Capture(logging.Handler):
                 last.handle(record)
             return
         level = max(known for known in (*_LETTERS, 0) if known <= record.levelno)
-        log._write(level or logging.DEBUG, record.getMessage())
+        log.of_library(record.getMessage(), level=level or logging.DEBUG)
+
+
+def _wanted(record: logging.LogRecord) -> bool:
+    """Keep INFO for calls of objects: other users of the library did not ask for it."""
+    return record.levelno >= logging.WARNING or _current.get() is not None
 
 
 def _install_capture() -> None:
     logger = logging.getLogger("npusim")
-    if not any(isinstance(handler, _Capture) for handler in logger.handlers):
-        logger.addHandler(_Capture())
+    if any(isinstance(handler, _Capture) for handler in logger.handlers):
+        return
+    logger.addHandler(_Capture())
+    if logger.level == logging.NOTSET:  # nobody chose one
+        logger.setLevel(logging.INFO)
+        logger.addFilter(_wanted)

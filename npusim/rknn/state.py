@@ -70,6 +70,7 @@ class RknnState:
     def _start(self) -> None:
         """Forget the model before another one is loaded."""
         self._refuse_bad_config()
+        self._log.new_model()
         self._source = self._built = self._simulation = None
 
     def _loaded(self, graph: Graph, model: Any) -> None:
