@@ -3,6 +3,12 @@
 Each message says what went wrong, where, which rule was broken and what to do about it.
 """
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class NpusimError(Exception):
     """Base of all npusim errors.
@@ -27,6 +33,24 @@ class NpusimError(Exception):
         if remedy:
             parts.append(f"Remedy: {remedy}")
         super().__init__("\n  ".join(parts))
+
+
+def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Return what ``make`` returns; its errors that name no place get this one.
+
+    Parameters
+    ----------
+    where : str
+        File, layer or tensor that ``make`` works on and does not know.
+    """
+    try:
+        return make(*args, **kwargs)
+    except NpusimError as error:
+        if error.where:
+            raise
+        raise type(error)(
+            error.what, where=where, rule=error.rule, remedy=error.remedy
+        ) from error.__cause__
 
 
 class ModelImportError(NpusimError):

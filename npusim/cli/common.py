@@ -303,6 +303,12 @@ def quantized(
                 where="--quantize",
                 remedy="leave the option out, or give the float model",
             )
+        from npusim.quantization.plan import unused_without_calibration
+
+        algorithm = choices.get("algorithm", "normal")
+        algorithm = algorithm if isinstance(algorithm, str) else algorithm.name
+        if unused := unused_without_calibration(algorithm):
+            log.warning("%s", unused)
         return graph
     chosen = scheme_named(scheme) if scheme else Scheme.F16
     if scheme is None:

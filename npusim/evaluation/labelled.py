@@ -1,16 +1,14 @@
 """A labelled set: one folder per class, or a list of ``path label`` lines."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from npusim import words
 from npusim.errors import DatasetError
-from npusim.quantization.sample_files import KNOWN_SUFFIXES
+from npusim.quantization.sample_files import KNOWN_SUFFIXES, columns, wrong_count
 
 SHOWN = 10
-_WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +145,13 @@ def _list(path: Path, inputs: int) -> list[Item]:
     items: list[Item] = []
     bad: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        words = [quoted or plain for quoted, plain in _WORD.findall(line)]
-        if not words:
+        found_columns = columns(line)
+        if not found_columns:
             continue
-        if len(words) != inputs + 1:
-            bad.append(f"line {number}: {len(words)} columns, {inputs + 1} expected")
+        if len(found_columns) != inputs + 1:
+            bad.append(f"line {number}: {wrong_count(line, inputs + 1)}")
             continue
-        *names, label = words
+        *names, label = found_columns
         found = [_beside(path.parent, name) for name in names]
         missing = [name for name, file in zip(names, found, strict=True) if file is None]
         if missing:

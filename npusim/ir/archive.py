@@ -263,6 +263,14 @@ def graph_json(graph: Graph) -> dict[str, Any]:
     }
 
 
+def _spec(item: Any) -> TensorSpec:
+    try:
+        return decode(TensorSpec, item)
+    except CodecError as error:
+        name = item.get("name") if isinstance(item, dict) else None
+        raise CodecError(f"tensor {name!r}: {error}") from error
+
+
 def graph_from_json(data: Mapping[str, Any]) -> Graph:
     """Return the graph of ``graph_json``, without constants.
 
@@ -271,7 +279,7 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
     CodecError, KeyError, ValueError, TypeError, AttributeError
         When the data is something else.
     """
-    specs = [decode(TensorSpec, item) for item in data["tensors"]]
+    specs = [_spec(item) for item in data["tensors"]]
     batch = data["batch"]
     if type(batch) is not int or batch < 1:
         raise CodecError(f"batch {batch!r}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import QuantizationError
+from npusim.errors import QuantizationError, located
 from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -94,7 +94,10 @@ def apply_formats(graph: Graph, ranges: Mapping[str, Range], formats: Formats) -
         scheme = Scheme.F16 if name in float_tensors else schemes[name]
         quant = _activation_quant(name, sources.get(name, name), scheme, ranges, formats)
         graph.tensors[name] = replace(spec, dtype=scheme.dtype, quant=quant)
-    nodes = [_constants(graph, node, formats.scheme_of(node), formats) for node in graph.nodes]
+    nodes = [
+        located(f"layer {n.name!r}", _constants, graph, n, formats.scheme_of(n), formats)
+        for n in graph.nodes
+    ]
     return graph.copy(nodes=tuple(nodes))
 
 

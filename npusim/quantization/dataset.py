@@ -6,7 +6,6 @@ first, then in the working directory. Files: ``npusim.quantization.sample_files`
 """
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,15 @@ from npusim.errors import DatasetError, InputError
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
 from npusim.quantization.input_text import file_text, input_text
-from npusim.quantization.sample_files import Misfit, Unusable, check_file, find_file, read_file
+from npusim.quantization.sample_files import (
+    Misfit,
+    Unusable,
+    check_file,
+    columns,
+    find_file,
+    read_file,
+    wrong_count,
+)
 from npusim.runtime.program import preprocess
 
 log = logging.getLogger("npusim")
@@ -28,7 +35,6 @@ log = logging.getLogger("npusim")
 Array = NDArray[Any]
 ASPECT_CHANGE = 1.1
 SHOWN = 10  # bad lines written out one by one
-_COLUMN = re.compile(r'"([^"]*)"|(\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +264,11 @@ def _check_line(
 ) -> tuple[Path, ...]:
     if line.count('"') % 2:
         raise Unusable("a double quote is not closed")
-    columns = [quoted or plain for quoted, plain in _COLUMN.findall(line)]
-    if len(columns) != len(graph.inputs):
-        raise Misfit(f"{len(columns)} columns, {len(graph.inputs)} expected")
+    names = columns(line)
+    if len(names) != len(graph.inputs):
+        raise Misfit(wrong_count(line, len(graph.inputs)))
     files = []
-    for column, name in zip(columns, graph.inputs, strict=True):
+    for column, name in zip(names, graph.inputs, strict=True):
         spec = graph.spec(name)
         files.append(find_file(column, folder))
         if (size := check_file(files[-1], spec)) is not None:

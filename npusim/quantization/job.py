@@ -51,7 +51,7 @@ def execute(source: Graph, plan: Plan, *, progress: Progress | None = None) -> G
     """
     job = Quantization(source, plan)
     if plan.is_float16 and plan.measured is None:
-        if unused := unused_without_calibration(plan.algorithm, plan.toolkit, plan.no_join):
+        if unused := unused_without_calibration(plan.algorithm.name, plan.toolkit, plan.no_join):
             log.warning("%s", unused)
         return to_float16(job.graph)
     return job.quantized(job.measure(progress), job.formats)

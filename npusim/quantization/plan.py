@@ -20,11 +20,11 @@ _LIST = "give a text file with one image or npy per line"
 
 
 def unused_without_calibration(
-    algorithm: Algorithm, toolkit: Era, no_join: Collection[str]
+    algorithm: str, toolkit: Era = DEFAULT_ERA, no_join: Collection[str] = ()
 ) -> str | None:
     """Return a warning that names the choices which a model without calibration cannot follow."""
     given = {
-        "algorithm": algorithm.name != Algorithm().name,
+        "algorithm": algorithm != Algorithm().name,
         "toolkit_name": toolkit != DEFAULT_ERA,
         "no_join_name": bool(no_join),
     }

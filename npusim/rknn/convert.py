@@ -92,7 +92,7 @@ def build(
     graph = prepared(graph, options, log, batch=batch)
     level = options.optimization_level
     if not do_quantization or options.scheme is Scheme.F16:
-        choices = (options.algorithm, options.toolkit, options.no_join)
+        choices = (options.algorithm.name, options.toolkit, options.no_join)
         if unused := unused_without_calibration(*choices):
             log.warning(f"config: {unused}")
     if graph.is_quantized and not do_quantization:

@@ -13,6 +13,7 @@ from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite.context import convertible_ops as tflite_ops
 from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
 from npusim.rknn import RKNN
+from npusim.words import FrontEnd, speaking
 
 ONNX_ROUTES = {form.name: form.advice for form in FORMATS if form.advice and not form.loader}
 WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
@@ -56,4 +57,7 @@ def test_a_way_over_onnx_is_told_for_frameworks_that_are_not_read(
     monkeypatch.chdir(tmp_path)
     load = getattr(RKNN(), form.call)
     assert load("model") == -1
-    assert form.advice in capsys.readouterr().err
+    with speaking(FrontEnd.RKNN):
+        advice = form.remedy()
+    assert "call load_onnx" in advice
+    assert advice in capsys.readouterr().err

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from npusim import words
-from npusim.errors import ConfigError
+from npusim.errors import ConfigError, located
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ops import op_def
@@ -284,7 +284,10 @@ def _take_numbers(
             result.ranges[slot.tensor] = record.minimum, record.maximum
             bounded.add(slot.tensor)
         layer_scheme = result.formats.layers.get(slot.node, result.formats.default)
-        if record.scheme is layer_scheme and (own := _given_quant(record, slot.record)):
+        place = f"{record.where}: {record.key}"
+        if record.scheme is layer_scheme and (
+            own := located(place, _given_quant, record, slot.record)
+        ):
             quants[slot.tensor] = own
             if slot.tensor in result.formats.given:  # all from this file: which one was edited?
                 result.notes.append(
