@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from npusim.analysis.arithmetic_causes import accumulator_wrap, few_steps, table_kink
 from npusim.analysis.channel_causes import mixed_concat, unequal_channels
+from npusim.analysis.constant_causes import vanished_constant
 from npusim.analysis.findings import Finding
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.range_causes import (
@@ -15,6 +16,7 @@ from npusim.analysis.range_causes import (
 Measure = Callable[[LayerView], Finding | None]
 MEASURES: tuple[Measure, ...] = (
     accumulator_wrap,
+    vanished_constant,
     clipped_range,
     clipped_input,
     table_kink,

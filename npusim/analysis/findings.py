@@ -16,6 +16,7 @@ class Cause(Enum):
     """Why a layer is off, the most definite first."""
 
     ACCUMULATOR_WRAP = "accumulator_wrap"
+    VANISHED_CONSTANT = "vanished_constant"
     CLIPPED_RANGE = "clipped_range"
     TABLE_KINK = "table_kink"
     UNEQUAL_CHANNELS = "unequal_channels"

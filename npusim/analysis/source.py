@@ -38,4 +38,4 @@ def record_source(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     tensors = [name for node in graph.nodes for name in node.outputs]
     values = run_source_float(graph.source.path, feeds, tensors=tensors)
     kind = "quantized" if graph.is_quantized else "float"
-    return record_values(graph, values, label=f"{kind} (ONNX Runtime)")
+    return record_values(graph, values, label=f"{kind} (ONNX Runtime)", feeds=feeds)

@@ -117,11 +117,13 @@ class Log:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Take the library's warnings while a call runs, in this thread."""
+        """Take the library's messages while a call runs, in this thread."""
         token = _current.set(self)
+        _listen(1)
         try:
             yield
         finally:
+            _listen(-1)
             _current.reset(token)
 
     def _write(self, level: int, text: str) -> None:
@@ -164,16 +166,25 @@ class _Capture(logging.Handler):
         log.of_library(record.getMessage(), level=level or logging.DEBUG)
 
 
-def _wanted(record: logging.LogRecord) -> bool:
-    """Keep INFO for calls of objects: other users of the library did not ask for it."""
-    return record.levelno >= logging.WARNING or _current.get() is not None
+_listening = Lock()
+_calls, _level_before = 0, logging.NOTSET
+
+
+def _listen(change: int) -> None:
+    """Let the library say what it does (level INFO) as long as a call of any object runs."""
+    global _calls, _level_before
+    logger = logging.getLogger("npusim")
+    with _listening:
+        if not _calls:
+            _level_before = logger.level
+            if not logger.isEnabledFor(logging.INFO):
+                logger.setLevel(logging.INFO)
+        _calls += change
+        if not _calls:
+            logger.setLevel(_level_before)
 
 
 def _install_capture() -> None:
     logger = logging.getLogger("npusim")
-    if any(isinstance(handler, _Capture) for handler in logger.handlers):
-        return
-    logger.addHandler(_Capture())
-    if logger.level == logging.NOTSET:  # nobody chose one
-        logger.setLevel(logging.INFO)
-        logger.addFilter(_wanted)
+    if not any(isinstance(handler, _Capture) for handler in logger.handlers):
+        logger.addHandler(_Capture())
