@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,10 +109,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def console(as_json: bool = False) -> Console:
     """Return the console for text; with JSON, text goes to standard error.
 
-    Tables need some width: a narrow terminal wraps them, a file gets them whole.
+    Tables need some width: a narrow terminal wraps them, a file gets them whole. The variable
+    COLUMNS decides where it is set; rich has read it.
     """
     shown = Console(stderr=as_json)
-    shown.width = max(shown.width, 100) if shown.is_terminal else FILE_WIDTH
+    if not os.environ.get("COLUMNS", "").isdigit():
+        shown.width = max(shown.width, 100) if shown.is_terminal else FILE_WIDTH
     return shown
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common
+from npusim.report.names import Name
 
 NAME = "run"
 
@@ -84,7 +85,7 @@ def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
     for row in rows:
         best = "  ".join(f"{i}: {v:.6g}" for i, v in zip(row["index"], row["value"], strict=True))
         table.add_row(
-            row["name"],
+            Name(row["name"]),
             "x".join(map(str, row["shape"])),
             f"{row['min']:.6g}",
             f"{row['max']:.6g}",

@@ -12,20 +12,13 @@ from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.memory import MemoryUse
 from npusim.report.eval_memory import mebi
 from npusim.report.eval_perf import executed
+from npusim.report.names import shorten
 from npusim.report.perf_advice import Advice, advise, advise_network
 from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
 
 WIDTH = 100  # what the tables need at least
 ROOMY = 120  # from here the columns stand further apart
 ADVICE_LINES = 12
-
-
-def shorten(name: str, width: int) -> str:
-    """Return a name of at most ``width`` characters: its end, where names differ, is kept."""
-    if len(name) <= width:
-        return name
-    tail = (width - 1) * 2 // 3
-    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
 def plain_table(title: str = "", *, dense: bool = False) -> Table:
