@@ -87,6 +87,11 @@ WORDS = {
         "--quantize u8 --dataset LIST",
         "build(do_quantization=True, dataset=..)",
     ),
+    "quantize_first": Words(
+        "npusim.quantize(graph, dataset), or npusim.float16(graph) without calibration",
+        "--quantize u8 --dataset LIST, or --quantize f16",
+        "build",
+    ),
     "raise_layers": Words(
         "layers={{name: 'i16'}}",
         "npusim tune, or a cfg file: npusim quantize --write-cfg, then --hybrid",

@@ -18,7 +18,7 @@ from npusim.words import FrontEnd
 ROOT = Path(__file__).resolve().parent.parent
 # What belongs to one front end. RKNN parameters that others share (outputs=, dataset) are not here.
 OPTION = r"(?<![\w-])--[a-z][a-z-]+"
-TYPED = r"input_shapes|npusim\.(load_model|quantize|float16|compile)\b|write_cfg="
+TYPED = r"input_shapes|npusim\.(load_model|quantize|float16)\b|write_cfg="
 CLASS = (
     r"input_size_list|do_quantization|hybrid_quantization_step|rknn_batch_size|export_rknn|"
     r"\bbuild\(|\bconfig\(|(?<!importer\.)\bload_(onnx|caffe|darknet|tflite|pytorch|rknn)\b|data_format="
@@ -35,6 +35,7 @@ OF_ONE = {
     "npusim/quantization/hybrid/files.py": "json and data files, which only the RKNN class has",
     "npusim/environment.py": "a table of variables, each says whom it concerns",
     "npusim/words.py": "the table itself",
+    "npusim/api/arguments.py": "the typed functions' own texts; other front ends check before",
     "npusim/conformance/__main__.py": "a program of its own with its own options",
 }
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from npusim import words
+from npusim.api.stages import is_complete
+from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.ir.targets import checked_target
 from npusim.passes.pipeline import lower
@@ -32,7 +35,15 @@ def compile(
     Raises
     ------
     ConfigError
-        When the target is no simulated chip; the error names those that are.
+        When the target is no simulated chip; the error names those that are. When the graph is
+        float.
     """
+    if not is_complete(graph):
+        raise ConfigError(
+            "this graph computes real numbers (float32), which the chip does not",
+            where=graph.source.path or graph.name,
+            rule="a quantized or float16 graph is compiled",
+            remedy=words.say("quantize_first"),
+        )
     target = checked_target(graph.target if target is None else target)
     return Program(lower(graph.copy(target=target), level=optimization_level), progress=progress)

@@ -91,6 +91,11 @@ class Fitted:
     def __init__(self, table: Table) -> None:
         self.table = table
 
+    @property
+    def row_count(self) -> int:
+        """Return how many rows the table has."""
+        return self.table.row_count
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         names = [column for column in self.table.columns if _holds_names(column)]
         others = [column for column in self.table.columns if column not in names]

@@ -43,7 +43,7 @@ def test_the_uid_at_the_end_is_kept(name, uid, width):
 
 def test_names_are_cut_where_their_parts_are_joined():
     assert shorten("stem/block_12/conv1/BiasAdd_417", 24) == "stem/…/conv1/BiasAdd_417"
-    assert shorten("Conv_1 + Add_2 + BatchNorm_3 + Relu_4", 24) == "Conv_1 + …3 + Relu_4"
+    assert shorten("Conv_1 + Add_2 + BatchNorm_3 + Relu_4", 24) == "Conv_…_3 + Relu_4"
     assert shorten(FUSED, 0) == ""
 
 
