@@ -63,6 +63,9 @@ WORDS = {
     # parameters with a value
     "toolkit": Words("toolkit={value!r}", "--toolkit {value}", "config(toolkit={value!r})"),
     "no_join": Words("no_join=[{value!r}]", "--no-join {value}", "config(no_join=[{value!r}])"),
+    "own_engine": Words(
+        "engine='npusim'", "--engine npusim (npusim quantize)", "the typed functions' engine"
+    ),
     "batch_is": Words("batch {value}", "batch {value}", "rknn_batch_size {value}"),
     "one_image": Words(
         "a graph of batch 1", "a model of batch 1", "build(.., rknn_batch_size=1)"
@@ -94,7 +97,7 @@ WORDS = {
     ),
     "raise_layers": Words(
         "layers={{name: 'i16'}}",
-        "npusim tune, or a cfg file: npusim quantize --write-cfg, then --hybrid",
+        "npusim quantize --layer NAME=i16",
         "hybrid_quantization_step1 and step2",
     ),
     "range_in_cfg": Words(

@@ -306,12 +306,13 @@ def quantized(
                 where="--quantize",
                 remedy="leave the option out, or give the float model",
             )
+        from npusim.explain import see
         from npusim.quantization.plan import unused_without_calibration
 
         algorithm = choices.get("algorithm", "normal")
         algorithm = algorithm if isinstance(algorithm, str) else algorithm.name
         if unused := unused_without_calibration(algorithm):
-            log.warning("%s", unused)
+            log.warning("%s %s", unused, see("unused-choices"))
         return graph
     chosen = scheme_named(scheme) if scheme else Scheme.F16
     if scheme is None:

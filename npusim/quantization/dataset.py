@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from npusim import words
 from npusim.errors import DatasetError, InputError
+from npusim.explain import see
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
 from npusim.quantization.input_text import file_text, input_text
@@ -78,7 +79,8 @@ class Dataset:
                 }
             except Unusable as error:
                 reasons.append(f"{entry.label}: {error}")
-                log.warning("%s; this sample is left out", reasons[-1])
+                left_out = see("samples-left-out")
+                log.warning("%s; this sample is left out %s", reasons[-1], left_out)
                 continue
             yield entry.label, feeds
             used += 1
@@ -129,7 +131,8 @@ class Dataset:
             self._warn_once(
                 f"scale {name}",
                 f"input {name!r}: mean {how.mean or 0} and std {how.std or 1} look like values for "
-                f"0..1, but the samples go up to {data.max():g}; multiply mean and std by 255",
+                f"0..1, but the samples go up to {data.max():g}; multiply mean and std by 255 "
+                f"{see('mean-for-0-1')}",
             )
 
     def _say_once(self, text: str) -> None:
@@ -301,14 +304,17 @@ def _nothing_left(path: Path, reasons: list[str], *, blank: int = 0) -> DatasetE
 
 def _warn_of_lines(path: Path, unusable: list[str], stretched: list[str], blank: int) -> None:
     for reason in unusable[:SHOWN]:
-        log.warning("%s; this line is left out", reason)
+        log.warning("%s; this line is left out %s", reason, see("samples-left-out"))
     if len(unusable) > SHOWN:
-        log.warning("%s: %d more lines are left out", path.name, len(unusable) - SHOWN)
+        more, page = len(unusable) - SHOWN, see("samples-left-out")
+        log.warning("%s: %d more lines are left out %s", path.name, more, page)
     if blank:
         log.warning("%s: %d blank lines ignored", path.name, blank)
     if stretched:
         log.warning(
-            "%d images change their proportions by more than 10 %% when stretched, the first is %s",
+            "%d images change their proportions by more than 10 %% when stretched, the first is "
+            "%s; crop or pad them as for training %s",
             len(stretched),
             stretched[0],
+            see("stretched-images"),
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from npusim import words
 from npusim.errors import QuantizationError
+from npusim.explain import see
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
@@ -52,7 +53,7 @@ def execute(source: Graph, plan: Plan, *, progress: Progress | None = None) -> G
     job = Quantization(source, plan)
     if plan.is_float16 and plan.measured is None:
         if unused := unused_without_calibration(plan.algorithm.name, plan.toolkit, plan.no_join):
-            log.warning("%s", unused)
+            log.warning("%s %s", unused, see("unused-choices"))
         return to_float16(job.graph)
     return job.quantized(job.measure(progress), job.formats)
 
@@ -158,9 +159,9 @@ class Quantization:
             change = edited(plan.cfg, self.graph, self.source, ranges, self.formats)
             self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
-                log.warning("%s", note)
+                log.warning("%s %s", note, see("cfg-numbers"))
         for text in sigmoid_cuts(self.graph, ranges, self.formats):
-            log.warning("%s", text)
+            log.warning("%s %s", text, see("sigmoid-range"))
         if plan.write_cfg is not None:
             slots = records_of(self.graph, self.source, ranges, self.formats)
             write_cfg(plan.write_cfg, [slot.record for slot in slots], {})
@@ -172,9 +173,16 @@ class Quantization:
         ranges = constrain(self.graph, measured, era=era, apart=apart)
         found = losses(self.graph, measured, ranges, self.plan.scheme, era=era, apart=apart)
         for loss in found[:SHOWN]:
-            log.warning("%s", loss.text())
+            log.warning("%s %s", loss.text(), see("shared-range"))
         if more := [loss.layer for loss in found[SHOWN:]]:
-            log.warning("%d more layers lose 3 bits or more: %s", len(more), ", ".join(more))
+            names = ", ".join(more)
+            log.warning(
+                "%d more layers lose 3 bits or more in a range they share, which npusim keeps: "
+                "%s %s",
+                len(more),
+                names,
+                see("shared-range"),
+            )
         return ranges
 
     def _calibrated(self, progress: Progress | None) -> Calibration:

@@ -8,6 +8,7 @@ from typing import Any
 
 from npusim.api.quantizing import float16
 from npusim.errors import ConfigError
+from npusim.explain import see
 from npusim.importers.formats import load_as
 from npusim.importers.stored import load_with_meta
 from npusim.ir.graph import Graph
@@ -94,12 +95,15 @@ def build(
     if not do_quantization or options.scheme is Scheme.F16:
         choices = (options.algorithm.name, options.toolkit, options.no_join)
         if unused := unused_without_calibration(*choices):
-            log.warning(f"config: {unused}")
+            log.warning(f"config: {unused} {see('unused-choices')}")
     if graph.is_quantized and not do_quantization:
         return keep_parameters(graph, options, log)
     if not do_quantization or options.scheme is Scheme.F16:
         if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
-            log.warning("config: a float model has no parameters for quantized inputs and outputs")
+            log.warning(
+                "config: quantize_input_node and merge_dequant_layer_and_output_node have no "
+                "effect on a float16 model: its inputs and outputs stay float16; quantize it"
+            )
         why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
         log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
@@ -173,7 +177,10 @@ def _batch(value: Any, log: Log) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"rknn_batch_size {value!r}", rule="-1, or an integer of at least 1")
     if value >= ADVISED_BATCH:
-        log.warning(f"rknn_batch_size {value}: the vendor advises less than {ADVISED_BATCH}")
+        log.warning(
+            f"rknn_batch_size {value}: the vendor advises less than {ADVISED_BATCH} "
+            "for a board's memory; npusim computes the samples one by one, with the same bits"
+        )
     return value
 
 

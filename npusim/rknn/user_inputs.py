@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.quantization.input_text import array_text, input_text
 from npusim.runtime.feeds import LAYOUTS, arrange, as_number_array
@@ -124,7 +125,8 @@ def _converted(array: Array, data_type: str | None, where: str, once: Callable[.
         if array.dtype.kind == "f":
             once(
                 f"{where}: the array holds {array.dtype} and data_type is not given; the values "
-                "are used as they are. The toolkit's default is 'uint8': say data_type='float32'"
+                "are used as they are. The toolkit's default is 'uint8': say data_type='float32' "
+                f"{see('data-type-not-given')}"
             )
         return array
     wanted = np.dtype(data_type)
