@@ -121,3 +121,26 @@ def test_a_command_s_own_option_is_named(run, net, tmp_path):
     assert "--calibration" in err
     assert "--dataset:" not in err
     assert common.BUNDLED == "demo"
+
+
+def test_single_layers_get_a_format_of_their_own(run, net):
+    code, out, err = run(
+        "quantize", net, "--dataset", "list.txt", "-o", "a.npusim", "--layer", "r=i16"
+    )
+    assert code == 2
+    assert "no layer is called 'r'" in err
+    layer = "Relu_r=i16"
+    code, out, err = run(
+        "quantize", net, "--dataset", "list.txt", "-o", "a.npusim", "--layer", layer
+    )
+    assert code == 0, err
+    assert "1 layers of their own" in out
+    for wrong in ("Relu_r", "=i16", "Relu_r="):
+        code, _, err = run(
+            "quantize", net, "--dataset", "list.txt", "-o", "a.npusim", "--layer", wrong
+        )
+        assert code == 2
+        assert "NAME=FORMAT" in err
+    code, _, err = run("quantize", "a.npusim", "-o", "b.npusim", "--layer", layer)
+    assert code == 2
+    assert "already quantized" in err
