@@ -6,6 +6,9 @@ Each message says what went wrong, where, which rule was broken and what to do a
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+UNREADABLE = "check that the file exists, is complete and that you may read it"
+UNWRITABLE = "check that the folder exists, has room and that you may write to it"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -22,10 +25,14 @@ class NpusimError(Exception):
     rule : str, optional
         The rule that was broken, with the offending value in ``what`` or here.
     remedy : str, optional
-        What the user can do.
+        What the user can do. Where neither it nor a rule is given, ``usual_remedy`` stands for it.
     """
 
+    usual_remedy = "check what the message names"
+
     def __init__(self, what: str, *, where: str = "", rule: str = "", remedy: str = "") -> None:
+        if not (rule or remedy):
+            remedy = self.usual_remedy
         self.what, self.where, self.rule, self.remedy = what, where, rule, remedy
         parts = [f"{where}: {what}" if where else what]
         if rule:
@@ -56,6 +63,10 @@ def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
 class ModelImportError(NpusimError):
     """A model file cannot be read or understood."""
 
+    usual_remedy = (
+        "the model contradicts itself here: check it in its own framework, or export it again"
+    )
+
 
 class UnsupportedOpError(ModelImportError):
     """The model uses operators that npusim does not have; all of them are listed."""
@@ -64,30 +75,51 @@ class UnsupportedOpError(ModelImportError):
 class GraphError(NpusimError):
     """A graph breaks an invariant (shape, type, order)."""
 
+    usual_remedy = (
+        "check the layer's operands and attributes; a model that runs in its own framework and is "
+        "refused here is a fault of npusim: please report it"
+    )
+
 
 class QuantizationError(NpusimError):
     """Ranges or parameters cannot be used."""
+
+    usual_remedy = "look at the samples, and at the weights of this layer and those before it"
 
 
 class DatasetError(QuantizationError):
     """The calibration list or one of its samples cannot be used."""
 
+    usual_remedy = "correct the file or the sample that is named"
+
 
 class InputError(NpusimError):
     """Data handed to a compiled program does not fit its inputs."""
+
+    usual_remedy = "check the data that was given"
 
 
 class ContainerError(NpusimError):
     """A stored model file is damaged, foreign or of another version."""
 
+    usual_remedy = (
+        "the file is damaged or incomplete: copy it again, or make it again from the source model"
+    )
+
 
 class MachineError(NpusimError):
     """A machine description or target name cannot be used."""
+
+    usual_remedy = "correct the entry; the chips that npusim brings are complete examples"
 
 
 class MissingExtraError(NpusimError):
     """An optional dependency is needed and not installed."""
 
+    usual_remedy = "install it with pip"
+
 
 class ConfigError(NpusimError):
     """A configuration value cannot be used."""
+
+    usual_remedy = "correct the value that is named"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from npusim import words
 from npusim.analysis.unsigned_weights import use_unsigned_weights
-from npusim.errors import InputError, ModelImportError
+from npusim.errors import UNREADABLE, InputError, ModelImportError
 from npusim.extras import require
 
 Array = NDArray[Any]
@@ -124,7 +124,9 @@ def _read(path: Path) -> onnx.ModelProto:
         return onnx.load(path)
     except OSError as error:
         raise ModelImportError(
-            error.strerror or str(error), where=str(error.filename or path)
+            error.strerror or str(error),
+            where=str(error.filename or path),
+            remedy=UNREADABLE,
         ) from error
     except DecodeError as error:
         raise ModelImportError(

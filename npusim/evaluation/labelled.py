@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npusim import words
-from npusim.errors import DatasetError
+from npusim.errors import UNREADABLE, DatasetError
 from npusim.quantization.sample_files import KNOWN_SUFFIXES, columns, wrong_count
 
 SHOWN = 10
@@ -108,7 +108,9 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"labels cannot be read: {error}", where=str(path)) from error
+        raise DatasetError(
+            f"labels cannot be read: {error}", where=str(path), remedy=UNREADABLE
+        ) from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -141,7 +143,9 @@ def _list(path: Path, inputs: int) -> list[Item]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"the list cannot be read: {error}", where=str(path)) from error
+        raise DatasetError(
+            f"the list cannot be read: {error}", where=str(path), remedy=UNREADABLE
+        ) from error
     items: list[Item] = []
     bad: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from npusim import words
-from npusim.errors import ConfigError
+from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 
 FORMAT = "npusim evaluate 1"
@@ -51,7 +51,9 @@ class State:
             self._file: BinaryIO | None = self.path.open("ab")
         except OSError as error:
             raise ConfigError(
-                f"the state cannot be stored: {error.strerror}", where=str(self.path)
+                f"the state cannot be stored: {error.strerror}",
+                where=str(self.path),
+                remedy=UNWRITABLE,
             ) from error
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from npusim import words
-from npusim.errors import ContainerError
+from npusim.errors import UNREADABLE, ContainerError
 
 PLAIN = b"RKNN"
 ENCRYPTED = b"CYPTRKNN"
@@ -108,7 +108,9 @@ def read_vendor_file(path: str | Path) -> VendorFile:
             size = path.stat().st_size
             return _read(file, size, str(path))
     except OSError as error:
-        raise ContainerError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise ContainerError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
+        ) from error
 
 
 def _read(file: BinaryIO, size: int, where: str) -> VendorFile:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim import words
-from npusim.errors import DatasetError, InputError
+from npusim.errors import UNREADABLE, DatasetError, InputError
 from npusim.explain import see
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
@@ -249,7 +249,9 @@ def _lines(path: Path) -> list[str]:
         ) from None
     except OSError as error:
         raise DatasetError(
-            f"the dataset file cannot be read: {error.strerror}", where=str(path)
+            f"the dataset file cannot be read: {error.strerror}",
+            where=str(path),
+            remedy=UNREADABLE,
         ) from error
     try:
         lines = data.decode("utf-8-sig").split("\n")

@@ -85,7 +85,13 @@ class RknnState:
 
     def _refuse_bad_config(self) -> None:
         if self._config_error is not None:
-            raise ConfigError(f"config failed before: {self._config_error}")
+            error = self._config_error
+            raise ConfigError(
+                f"config failed before: {error.what}",
+                where=error.where,
+                rule=error.rule,
+                remedy=error.remedy,
+            )
 
     def _running(self) -> "Simulation":
         if self._simulation is None:

@@ -7,7 +7,7 @@ from threading import Thread
 from typing import Any
 
 from npusim import words
-from npusim.errors import ModelImportError
+from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import check_elements, suggestion
 from npusim.ir.tensor import Shape
 
@@ -43,7 +43,9 @@ class Fingerprint:
         self._thread.join()
         if self._error is not None:
             raise ModelImportError(
-                f"cannot be read: {self._error.strerror}", where=str(self._path)
+                f"cannot be read: {self._error.strerror}",
+                where=str(self._path),
+                remedy=UNREADABLE,
             ) from self._error
         return self._digest
 
