@@ -1,7 +1,7 @@
 """npusim: bit-exact simulation and performance estimation of the RK1808 / RK3399Pro NPU.
 
 Names are loaded when first used: importing npusim compiles nothing and imports neither Numba nor
-onnx.
+onnx. Functions check what they are given (``npusim.api.arguments``).
 """
 
 from importlib import import_module
@@ -65,6 +65,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
+        if not isinstance(value, type):
+            from npusim.api.arguments import checked
+
+            value = checked(value)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'npusim' has no attribute {name!r}")

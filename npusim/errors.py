@@ -3,6 +3,15 @@
 Each message says what went wrong, where, which rule was broken and what to do about it.
 """
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+UNREADABLE = "check that the file exists, is complete and that you may read it"
+UNWRITABLE = "check that the folder exists, has room and that you may write to it"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class NpusimError(Exception):
     """Base of all npusim errors.
@@ -16,10 +25,14 @@ class NpusimError(Exception):
     rule : str, optional
         The rule that was broken, with the offending value in ``what`` or here.
     remedy : str, optional
-        What the user can do.
+        What the user can do. Where neither it nor a rule is given, ``usual_remedy`` stands for it.
     """
 
+    usual_remedy = "check what the message names"
+
     def __init__(self, what: str, *, where: str = "", rule: str = "", remedy: str = "") -> None:
+        if not (rule or remedy):
+            remedy = self.usual_remedy
         self.what, self.where, self.rule, self.remedy = what, where, rule, remedy
         parts = [f"{where}: {what}" if where else what]
         if rule:
@@ -29,8 +42,30 @@ class NpusimError(Exception):
         super().__init__("\n  ".join(parts))
 
 
+def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Return what ``make`` returns; its errors that name no place get this one.
+
+    Parameters
+    ----------
+    where : str
+        File, layer or tensor that ``make`` works on and does not know.
+    """
+    try:
+        return make(*args, **kwargs)
+    except NpusimError as error:
+        if error.where:
+            raise
+        raise type(error)(
+            error.what, where=where, rule=error.rule, remedy=error.remedy
+        ) from error.__cause__
+
+
 class ModelImportError(NpusimError):
     """A model file cannot be read or understood."""
+
+    usual_remedy = (
+        "the model contradicts itself here: check it in its own framework, or export it again"
+    )
 
 
 class UnsupportedOpError(ModelImportError):
@@ -40,30 +75,51 @@ class UnsupportedOpError(ModelImportError):
 class GraphError(NpusimError):
     """A graph breaks an invariant (shape, type, order)."""
 
+    usual_remedy = (
+        "check the layer's operands and attributes; a model that runs in its own framework and is "
+        "refused here is a fault of npusim: please report it"
+    )
+
 
 class QuantizationError(NpusimError):
     """Ranges or parameters cannot be used."""
+
+    usual_remedy = "look at the samples, and at the weights of this layer and those before it"
 
 
 class DatasetError(QuantizationError):
     """The calibration list or one of its samples cannot be used."""
 
+    usual_remedy = "correct the file or the sample that is named"
+
 
 class InputError(NpusimError):
     """Data handed to a compiled program does not fit its inputs."""
+
+    usual_remedy = "check the data that was given"
 
 
 class ContainerError(NpusimError):
     """A stored model file is damaged, foreign or of another version."""
 
+    usual_remedy = (
+        "the file is damaged or incomplete: copy it again, or make it again from the source model"
+    )
+
 
 class MachineError(NpusimError):
     """A machine description or target name cannot be used."""
+
+    usual_remedy = "correct the entry; the chips that npusim brings are complete examples"
 
 
 class MissingExtraError(NpusimError):
     """An optional dependency is needed and not installed."""
 
+    usual_remedy = "install it with pip"
+
 
 class ConfigError(NpusimError):
     """A configuration value cannot be used."""
+
+    usual_remedy = "correct the value that is named"

@@ -13,16 +13,28 @@ ALLOWED = {
     "environment": {"errors"},
     "extras": {"errors"},
     "explain": {"errors"},
-    "host": {"ir", "errors"},
-    "ir": {"errors"},
+    "host": {"errors", "ir"},
+    "ir": {"errors", "words"},
+    "words": set(),
     "ops": {"ir", "errors"},
     "kernels": set(),
     "perfmodel": {"passes", "ops", "ir", "errors"},
     "assets": {"errors"},
-    "passes": {"explain", "ops", "ir", "errors"},
-    "importers": {"errors", "explain", "extras", "host", "ir", "ops", "passes", "reference"},
+    "passes": {"errors", "explain", "ir", "ops", "words"},
+    "importers": {
+        "errors",
+        "explain",
+        "extras",
+        "host",
+        "ir",
+        "ops",
+        "passes",
+        "reference",
+        "words",
+    },
     "exporters": {"errors", "explain", "ir", "ops", "passes"},
     "reference": {
+        "words",
         "explain",
         "kernels",
         "exporters",
@@ -33,8 +45,18 @@ ALLOWED = {
         "errors",
         "extras",
     },
-    "runtime": {"explain", "host", "kernels", "passes", "ops", "ir", "environment", "errors"},
-    "quantization": {"explain", "runtime", "reference", "passes", "ops", "ir", "errors"},
+    "runtime": {
+        "environment",
+        "errors",
+        "explain",
+        "host",
+        "ir",
+        "kernels",
+        "ops",
+        "passes",
+        "words",
+    },
+    "quantization": {"errors", "explain", "ir", "ops", "passes", "reference", "runtime", "words"},
     "conformance": {
         "host",
         "importers",
@@ -47,6 +69,7 @@ ALLOWED = {
         "errors",
     },
     "analysis": {
+        "words",
         "explain",
         "runtime",
         "reference",
@@ -56,8 +79,18 @@ ALLOWED = {
         "errors",
         "extras",
     },
-    "evaluation": {"explain", "runtime", "reference", "quantization", "ir", "errors", "extras"},
+    "evaluation": {
+        "words",
+        "explain",
+        "runtime",
+        "reference",
+        "quantization",
+        "ir",
+        "errors",
+        "extras",
+    },
     "report": {
+        "words",
         "explain",
         "analysis",
         "evaluation",
@@ -69,6 +102,7 @@ ALLOWED = {
         "extras",
     },
     "tuning": {
+        "words",
         "explain",
         "analysis",
         "quantization",
@@ -82,6 +116,7 @@ ALLOWED = {
     },
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
+        "words",
         "explain",
         "importers",
         "passes",
@@ -121,7 +156,11 @@ def imports(path: Path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            if node.module == "npusim":
+                names = [alias.name for alias in node.names]
+                yield from (f"npusim.{name}" for name in names if not name.startswith("__"))
+            else:
+                yield node.module or ""
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))

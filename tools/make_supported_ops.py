@@ -172,7 +172,7 @@ def formats_table() -> str:
         "|---|---|---|---|---|",
     ]
     for form in FORMATS:
-        state = "imported" if form.loader else f"not imported: {form.advice}"
+        state = "imported" if form.loader else f"not imported: {form.remedy()}"
         if form.extra:
             state += f", with `npusim[{form.extra}]`"
         cells = (form.name, ", ".join(form.suffixes), form.second, f"`{form.call}`", state)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.causes import find_causes
-from npusim.analysis.compare import PREPROCESSING_HINT, WRONG_BELOW
+from npusim.analysis.compare import WRONG_BELOW, first_layer_hint
 from npusim.analysis.findings import Finding
 from npusim.analysis.hidden import masked_at_ends
 from npusim.analysis.individual import LayerRun, run_individually
@@ -19,6 +19,7 @@ from npusim.analysis.recording import (
     Recording,
     layer_output,
     record_program,
+    same_inputs,
     single_sample,
     values_by_tensor,
 )
@@ -193,7 +194,18 @@ def analyze(
         for tensor, value in zip(run.node.outputs, run.outputs, strict=True):
             output = layer_output(program.graph, run.node, tensor, np.array(value))
             alone.append(output)
-            rows.append(_row(program.graph, run, output, stored[tensor], values, users, threshold))
+            rows.append(
+                _row(
+                    program.graph,
+                    run,
+                    output,
+                    stored[tensor],
+                    values,
+                    users,
+                    graph.constants,
+                    threshold,
+                )
+            )
         if progress:
             progress(done + 1, len(program.graph.nodes), run.node.name)
     wrong = next(
@@ -206,7 +218,9 @@ def analyze(
         layers=_inheritance(program.graph, rows),
         threshold=threshold,
         first_wrong=wrong,
-        hint=PREPROCESSING_HINT if wrong is not None and wrong == first else "",
+        hint=first_layer_hint(entire, known)
+        if wrong is not None and wrong == first and not same_inputs(entire, known)
+        else "",
         entire=entire,
         individual=Recording(label=f"{entire.label}, layer by layer", layers=tuple(alone)),
         source=known,
@@ -249,6 +263,7 @@ def _row(
     entire: LayerOutput,
     values: Mapping[str, Array],
     users: Mapping[str, Sequence[Node]],
+    originals: Mapping[str, Array],
     threshold: float,
 ) -> AnalysedLayer:
     spec = graph.spec(output.tensor)
@@ -303,6 +318,7 @@ def _row(
         inputs=run.inputs,
         values=values,
         users=users,
+        originals=originals,
     )
     findings = find_causes(view)
     chosen = next((f for f in findings if f.severe), findings[0] if findings else None)

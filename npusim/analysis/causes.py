@@ -9,6 +9,7 @@ from npusim.analysis.arithmetic_causes import (
     table_kink,
 )
 from npusim.analysis.channel_causes import mixed_concat, unequal_channels
+from npusim.analysis.constant_causes import vanished_constant
 from npusim.analysis.findings import Finding
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.range_causes import (
@@ -21,6 +22,7 @@ Measure = Callable[[LayerView], Finding | None]
 MEASURES: tuple[Measure, ...] = (
     accumulator_wrap,
     negative_sums,
+    vanished_constant,
     clipped_range,
     clipped_input,
     table_kink,

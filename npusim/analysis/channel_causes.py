@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from npusim import words
 from npusim.analysis.findings import (
     LOST_DB,
     POOR_DB,
@@ -115,9 +116,9 @@ def _concat_parts(view: LayerView) -> Finding | None:
 
 def _apart(concat: str) -> str:
     return (
-        f"cut the model before {concat} and join on the host, keep its parts apart (--no-join "
-        f"{concat}), scale the weights before it, or raise the layers around it to "
-        "dynamic_fixed_point-i16"
+        f"cut the model before {concat} and join on the host, keep its parts apart "
+        f"({words.say('no_join', value=concat)}), scale the weights before it, or raise the "
+        "layers around it to dynamic_fixed_point-i16"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.analysis.hidden import cut, end_of
 from npusim.analysis.metrics import Difference, difference
 from npusim.analysis.recording import (
@@ -16,6 +17,7 @@ from npusim.analysis.recording import (
     align,
     layers_named,
     record_program,
+    same_inputs,
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.limits import SMALLEST_NORMAL_F16
@@ -23,10 +25,6 @@ from npusim.ir.quant import Float
 from npusim.runtime.program import Program
 
 WRONG_BELOW = 0.98  # cosine; the vendor's trouble-shooting guides draw the line here
-PREPROCESSING_HINT = (
-    "the first layer already differs: look at preprocessing before quantization. "
-    "Check reorder_channel (RGB or BGR), mean and std (0..255 scale) and the input's layout"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +148,30 @@ def compare(
         unmatched=layers_named(alone),
         threshold=threshold,
         first_wrong=wrong,
-        hint=PREPROCESSING_HINT if first_is_wrong else "",
+        hint=first_layer_hint(actual, reference) if first_is_wrong else "",
         actual=actual.label,
         reference=reference.label,
         notes=(*actual.notes, *reference.notes),
+    )
+
+
+def first_layer_hint(actual: Recording, reference: Recording) -> str:
+    """Return what to look at when the very first layer is wrong.
+
+    Preprocessing is the first suspect where the runs were fed differently or nobody knows, and none
+    where both were fed the same.
+    """
+    same = same_inputs(actual, reference)
+    if same is None or not same:
+        known = "" if same is None else " and the two runs were fed different values"
+        return (
+            f"the first layer already differs{known}: look at preprocessing before quantization. "
+            f"Check {words.say('channel_order')} (RGB or BGR), {words.say('mean_and_std')} (0..255 "
+            "scale) and the input's layout"
+        )
+    return (
+        "the first layer already differs although both runs were fed the same: it is the layer's "
+        "own constants or ranges in this number format; npusim analyze measures which"
     )
 
 

@@ -18,6 +18,7 @@ class Cause(Enum):
 
     ACCUMULATOR_WRAP = "accumulator_wrap"
     NEGATIVE_SUMS = "negative_sums"
+    VANISHED_CONSTANT = "vanished_constant"
     CLIPPED_RANGE = "clipped_range"
     TABLE_KINK = "table_kink"
     UNEQUAL_CHANNELS = "unequal_channels"

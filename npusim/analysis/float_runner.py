@@ -9,8 +9,9 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.analysis.unsigned_weights import use_unsigned_weights
-from npusim.errors import InputError, ModelImportError
+from npusim.errors import UNREADABLE, InputError, ModelImportError
 from npusim.extras import require
 
 Array = NDArray[Any]
@@ -123,7 +124,9 @@ def _read(path: Path) -> onnx.ModelProto:
         return onnx.load(path)
     except OSError as error:
         raise ModelImportError(
-            error.strerror or str(error), where=str(error.filename or path)
+            error.strerror or str(error),
+            where=str(error.filename or path),
+            remedy=UNREADABLE,
         ) from error
     except DecodeError as error:
         raise ModelImportError(
@@ -211,6 +214,6 @@ def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
                 f"shape {value.shape}",
                 where=at,
                 rule=f"({text}) is expected",
-                remedy="resize or transpose the data, or pass input_shapes",
+                remedy=f"resize or transpose the data, or give {words.say('input_shapes')}",
             )
     return value

@@ -1,7 +1,7 @@
 """One layer, run alone, with what is needed to find out why it is off."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,8 @@ class LayerView:
         Float reference of all tensors.
     users : mapping
         Tensor -> layers that read it.
+    originals : mapping
+        Constants of the float source by their names there.
     """
 
     graph: Graph
@@ -48,6 +50,7 @@ class LayerView:
     inputs: tuple[Array, ...]
     values: Mapping[str, Array]
     users: Mapping[str, Sequence[Node]]
+    originals: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def spec(self) -> TensorSpec:

@@ -1,5 +1,6 @@
 """What the layers of one run gave: from npusim, the float source or a dump; and how two line up."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.masks import hidden_tensors
 from npusim.reference.float_engine import float_engine
-from npusim.runtime.program import Program
+from npusim.runtime.program import Program, preprocess
 
 Array = NDArray[Any]
 Key = tuple[str, int]  # (source node, its output)
@@ -88,11 +89,30 @@ class Recording:
         Says which run this is, in tables and reports.
     notes : tuple of str
         What had to be assumed, for example a dump's axis order.
+    fed : mapping
+        Input name -> digest of the real values that it was fed; empty where nobody knows.
     """
 
     label: str
     layers: tuple[LayerOutput, ...]
     notes: tuple[str, ...] = ()
+    fed: Mapping[str, str] = field(default_factory=dict)
+
+
+def digests(feeds: Mapping[str, Array]) -> dict[str, str]:
+    """Return ``Recording.fed`` of real values after reorder, mean and std."""
+    return {
+        name: hashlib.sha256(
+            repr(np.shape(value)).encode() + np.asarray(value, np.float32).tobytes()
+        ).hexdigest()
+        for name, value in feeds.items()
+    }
+
+
+def same_inputs(one: Recording, other: Recording) -> bool | None:
+    """Tell whether two runs were fed the same real values; None when nobody knows."""
+    common = one.fed.keys() & other.fed.keys()
+    return all(one.fed[name] == other.fed[name] for name in common) if common else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +172,19 @@ def record_program(
             layer_output(program.graph, node, tensor, np.array(value), hides=sides.get(tensor, 0))
         ),
     )
-    return Recording(label=label or element_types(program.graph), layers=tuple(rows))
+    how = {} if preprocessed else program.graph.preprocess
+    fed = digests({name: preprocess(np.asarray(v), how.get(name)) for name, v in feeds.items()})
+    return Recording(label=label or element_types(program.graph), layers=tuple(rows), fed=fed)
 
 
-def record_values(graph: Graph, values: Mapping[str, Array], *, label: str) -> Recording:
+def record_values(
+    graph: Graph, values: Mapping[str, Array], *, label: str, feeds: Mapping[str, Array]
+) -> Recording:
     """Return a recording of a float graph from values by tensor name; missing ones are left out."""
     sides = hidden_tensors(graph)
     return Recording(
         label=label,
+        fed=digests(feeds),
         layers=tuple(
             layer_output(graph, node, tensor, values[tensor], hides=sides.get(tensor, 0))
             for node in graph.nodes
@@ -201,7 +226,7 @@ def record_float(
     values: dict[str, Array] = {}
     runner = float_engine(graph, engine)
     runner.run(feeds, observe=lambda name, value: values.update({name: np.array(value, order="C")}))
-    return record_values(graph, values, label=label or f"float ({runner.name})")
+    return record_values(graph, values, label=label or f"float ({runner.name})", feeds=feeds)
 
 
 def element_types(graph: Graph) -> str:

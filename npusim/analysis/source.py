@@ -166,7 +166,7 @@ def _blind(why: str) -> str:
 def _recorded(graph: Graph, feeds: Mapping[str, Array], runtime: Runtime) -> Recording:
     kind = "quantized" if graph.is_quantized else "float"
     label = f"{kind} ({runtime.version()})"
-    return record_values(graph, runtime.run(graph, feeds), label=label)
+    return record_values(graph, runtime.run(graph, feeds), label=label, feeds=feeds)
 
 
 def _evaluated(graph: Graph, feeds: Mapping[str, Array], why: str) -> Recording:

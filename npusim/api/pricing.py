@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from npusim import words
 from npusim.api.stages import is_complete, is_quantized
 from npusim.errors import ConfigError
 from npusim.importers.formats import load
@@ -76,7 +77,7 @@ def estimate(
     network = _network(model, None if scheme is None else scheme_of(scheme), optimization_level)
     if batch is not None:
         if batch < 1:
-            raise ConfigError(f"batch {batch}", where="batch (--batch)", rule="at least 1")
+            raise ConfigError(f"batch {batch}", where=words.say("batch"), rule="at least 1")
         network = replace(network, batch=batch)
     return estimated(
         network, target, profile=profile, clock_mhz=clock_mhz, ddr_gbps=ddr_gbps, sram=sram

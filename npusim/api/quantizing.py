@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 
+from npusim import words
 from npusim.api.stages import is_quantized
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
@@ -196,7 +197,5 @@ def relu6_named(word: Relu6 | str) -> Relu6:
     """
     known = [mode.value for mode in Relu6]
     if isinstance(word, str) and word not in known:
-        raise ConfigError(
-            f"value {word!r}", where="relu6 (--equalize, --relu6)", rule=", ".join(known)
-        )
+        raise ConfigError(f"value {word!r}", where=words.say("relu6"), rule=", ".join(known))
     return Relu6(word)

@@ -3,6 +3,9 @@
 import logging
 from collections.abc import Callable
 
+from npusim import words
+from npusim.api.stages import is_complete
+from npusim.errors import ConfigError
 from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.ir.targets import assumption, checked_target
@@ -36,8 +39,15 @@ def compile(
     Raises
     ------
     ConfigError
-        When there is no such chip; the error names those that are known.
+        When there is no such chip; the error names those that are known. When the graph is float.
     """
+    if not is_complete(graph):
+        raise ConfigError(
+            "this graph computes real numbers (float32), which the chip does not",
+            where=graph.source.path or graph.name,
+            rule="a quantized or float16 graph is compiled",
+            remedy=words.say("quantize_first"),
+        )
     target = checked_target(graph.target if target is None else target)
     if said := assumption(target):
         log.warning("%s %s", said, see("assumed-arithmetic"))

@@ -23,6 +23,26 @@ COMMANDS = {
     "warmup": "Compile every kernel now, so that later starts do not wait.",
     "conformance": "Replay recorded golden vectors.",
 }
+EXAMPLES = {
+    "demo": "npusim demo -o demo-results",
+    "run": "npusim run net.onnx --input cat.jpg --mean 127.5 --std 127.5 --quantize u8 "
+    "--dataset list.txt -o outputs",
+    "quantize": "npusim quantize net.onnx --dataset list.txt --mean 127.5 --std 127.5 "
+    "-o net.npusim",
+    "tune": "npusim tune net.onnx --dataset list.txt --budget-us 9000 -o tuned",
+    "equalize": "npusim equalize net.onnx --dataset list.txt -o equalized.onnx",
+    "perf": "npusim perf net.onnx --target rk1808 --top 10",
+    "dump": "npusim dump net.npusim --input cat.jpg -o layers",
+    "compare": "npusim compare net.onnx --quantize u8 --dataset list.txt --input cat.jpg",
+    "analyze": "npusim analyze net.onnx --dataset list.txt --input cat.jpg -o analysis",
+    "evaluate": "npusim evaluate net.onnx --dataset labelled.txt --calibration list.txt "
+    "--quantize u8,i16",
+    "info": "npusim info net.onnx --layers",
+    "ops": "npusim ops conv2d",
+    "explain": "npusim explain lrn-zeros",
+    "warmup": "npusim warmup",
+    "conformance": "npusim conformance recorded/nn recorded/ops",
+}
 
 
 class LateCommands(TyperGroup):
@@ -33,7 +53,8 @@ class LateCommands(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         module = import_module(f"npusim.cli.{name}")
         alone = _application()
-        alone.command(name, help=COMMANDS[str(name)])(module.command)
+        text, example = COMMANDS[str(name)], EXAMPLES[str(name)]
+        alone.command(name, help=text, epilog=f"Example: {example}")(module.command)
         return name, typer.main.get_command(alone), rest
 
 

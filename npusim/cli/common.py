@@ -1,8 +1,10 @@
 """What the commands share: options, loading, feeds, printing."""
 
 import json
+import logging
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +36,8 @@ from npusim.quantization.schemes import Scheme, scheme_named
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
 if TYPE_CHECKING:
     from npusim.runtime.program import Program
+
+log = logging.getLogger("npusim")
 
 MISMATCH = 1
 BUNDLED = "demo"
@@ -67,8 +71,17 @@ ReorderOption = Annotated[
 DatasetOption = Annotated[
     Path | None, typer.Option("--dataset", help="Calibration list: one sample a line.")
 ]
+_SCHEME: dict[str, Any] = {"metavar": "u8|i8|i16|f16"}
 SchemeOption = Annotated[
-    str | None, typer.Option("--quantize", metavar="u8|i8|i16|f16", help="Number format.")
+    str | None, typer.Option("--quantize", help="Number format. Default: u8.", **_SCHEME)
+]
+RunSchemeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        help="Number format. Default: f16, which needs no calibration; the command says so.",
+        **_SCHEME,
+    ),
 ]
 AlgorithmOption = Annotated[
     str,
@@ -96,10 +109,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 def console(as_json: bool = False) -> Console:
     """Return the console for text; with JSON, text goes to standard error.
 
-    Tables need some width: a narrow terminal wraps them, a file gets them whole.
+    Tables need some width: a narrow terminal wraps them, a file gets them whole. The variable
+    COLUMNS decides where it is set; rich has read it.
     """
     shown = Console(stderr=as_json)
-    shown.width = max(shown.width, 100) if shown.is_terminal else FILE_WIDTH
+    if not os.environ.get("COLUMNS", "").isdigit():
+        shown.width = max(shown.width, 100) if shown.is_terminal else FILE_WIDTH
     return shown
 
 
@@ -166,15 +181,17 @@ def load(
     reorder: str | None = None,
     target: str | None = None,
     as_source: bool = False,
+    known: Sequence[str] = (),
 ) -> Graph:
     """Load any model the command line accepts, with its preprocessing.
 
-    A model that came quantized is made ready to compile, unless ``as_source``.
+    A model that came quantized is made ready to compile, unless ``as_source``. ``known`` are words
+    besides 'demo' that the command takes for a model.
     """
     if target is not None:
         target = checked_target(target, where="--target")
     path = assets.model_path() if model == BUNDLED else Path(model)
-    refuse_absent(path, known=[BUNDLED])
+    refuse_absent(path, known=[BUNDLED, *known])
     shapes = _shapes(shape)
     means = None if mean is None else _numbers(mean, "--mean")
     stds = None if std is None else _numbers(std, "--std")
@@ -279,7 +296,8 @@ def quantized(
 ) -> Graph:
     """Return the graph in the wanted number format; a stored one must not be asked again.
 
-    ``choices`` are those of ``npusim.quantize``. Without a scheme a float model becomes float16.
+    ``choices`` are those of ``npusim.quantize``. Without a scheme a float model becomes float16,
+    which is said.
     """
     if is_quantized(graph):
         if scheme is not None:
@@ -288,8 +306,17 @@ def quantized(
                 where="--quantize",
                 remedy="leave the option out, or give the float model",
             )
+        from npusim.explain import see
+        from npusim.quantization.plan import unused_without_calibration
+
+        algorithm = choices.get("algorithm", "normal")
+        algorithm = algorithm if isinstance(algorithm, str) else algorithm.name
+        if unused := unused_without_calibration(algorithm):
+            log.warning("%s %s", unused, see("unused-choices"))
         return graph
     chosen = scheme_named(scheme) if scheme else Scheme.F16
+    if scheme is None:
+        log.info("%s: float16, since no --quantize is given", graph.name)
     with progress_of(shown, "calibrating") as progress:
         return npusim.quantize(graph, dataset, scheme=chosen, progress=progress, **choices)
 

@@ -1,5 +1,6 @@
 """``npusim compare``."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,8 @@ from npusim.errors import ConfigError, InputError
 from npusim.importers.formats import is_stored
 from npusim.ir.graph import Graph
 from npusim.report.compare_table import comparison_table, verdict
+
+log = logging.getLogger("npusim")
 
 NAME = "compare"
 ModelArgument = Annotated[
@@ -71,7 +74,7 @@ OtherDatasetOption = Annotated[Path | None, typer.Option(help="Calibration list 
 def command(
     model: ModelArgument,
     inputs: common.InputOption = None,
-    scheme: common.SchemeOption = None,
+    scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
@@ -242,10 +245,11 @@ def source_feeds(graph: Graph, paths: list[Path]) -> dict[str, NDArray[np.float3
             where="--source-input",
             rule=f"one npy per input: {', '.join(graph.inputs)}",
         )
-    return {
-        name: read_npy(path, graph.spec(name).shape)
-        for name, path in zip(graph.inputs, paths, strict=True)
-    }
+    found = {}
+    for name, path in zip(graph.inputs, paths, strict=True):
+        found[name] = read_npy(path, graph.spec(name).shape)
+        log.info("input %r of the source framework: %s, as it is", name, path.name)
+    return found
 
 
 def read_npy(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:

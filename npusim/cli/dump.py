@@ -15,8 +15,9 @@ def command(
     model: common.ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
     inputs: common.InputOption = None,
-    scheme: common.SchemeOption = None,
+    scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
+    algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
@@ -34,7 +35,9 @@ def command(
     options = DumpOptions(layout=layout.upper(), number_format=number_format)
     graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
+    ready = common.quantized(
+        graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
+    )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     dump = LayerDump(program, output, options)

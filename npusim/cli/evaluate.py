@@ -21,6 +21,7 @@ from npusim.evaluation.worker import FLOAT
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
+from npusim.words import FrontEnd, speaking
 
 NAME = "evaluate"
 INTERRUPTED = 130  # as shells say of a command that was interrupted
@@ -205,10 +206,11 @@ def _networks(
         return {"model": common.quantized(graph, schemes, None, shown=shown)}
     dataset = common.dataset_of(model, calibration)
     choices = {"algorithm": algorithm, "optimization_level": level}
-    return {FLOAT: graph} | {
-        scheme: common.quantized(graph, scheme, dataset, shown=shown, **choices)
-        for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split())
-    }
+    with speaking(FrontEnd.CLI, dataset="--calibration"):
+        return {FLOAT: graph} | {
+            scheme: common.quantized(graph, scheme, dataset, shown=shown, **choices)
+            for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split())
+        }
 
 
 def _drop(found: Evaluation) -> float:

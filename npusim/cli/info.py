@@ -14,6 +14,7 @@ from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.graph import Graph
 from npusim.ir.text import placement, tensor_text
 from npusim.ops import node_macs
+from npusim.report.names import Name
 from npusim.report.number_formats import number_formats
 
 NAME = "info"
@@ -93,7 +94,7 @@ def _layer_table(rows: list[dict[str, Any]]) -> Table:
     for name in ("layer", "op", *LAYER_FACTS):
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(row["layer"], row["op"], *(str(row[name]) for name in LAYER_FACTS))
+        table.add_row(Name(row["layer"]), row["op"], *(str(row[name]) for name in LAYER_FACTS))
     return table
 
 

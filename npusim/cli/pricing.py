@@ -44,7 +44,9 @@ def price(request: Request) -> Estimate:
         bundled = request.model == BUNDLED_LIST
         source = assets.layer_list_path() if bundled else Path(request.model)
     else:  # exporters call all their graphs the same
-        graph = common.load(request.model, weights=request.weights, shape=request.shape)
+        graph = common.load(
+            request.model, weights=request.weights, shape=request.shape, known=[BUNDLED_LIST]
+        )
         source = graph.copy(name=Path(request.model).stem)
     return npusim.estimate(
         source,

@@ -41,6 +41,7 @@ def command(
     divergence_nbins: quantize_options.BinsOption = 1024,
     engine: quantize_options.EngineOption = "auto",
     hybrid: HybridOption = None,
+    layer: quantize_options.LayerOption = None,
     write_cfg: WriteCfgOption = None,
     equalize: quantize_options.EqualizeOption = None,
     bias_correction: quantize_options.CorrectOption = False,
@@ -66,7 +67,7 @@ def command(
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)
     if given:
-        _refuse_calibration(hybrid, write_cfg, equalize, bias_correction, no_join, dataset)
+        _refuse_calibration(hybrid, write_cfg, equalize, bias_correction, no_join, dataset, layer)
         if toolkit != DEFAULT_ERA.toolkit or algorithm != "normal":
             _refuse_calibration(toolkit, algorithm)
     ready = common.quantized(
@@ -78,6 +79,7 @@ def command(
             algorithm, mmse_epoch, moving_alpha, moving_alpha_weighs, divergence_nbins
         ),
         cfg=hybrid,
+        layers=quantize_options.layers(layer),
         write_cfg=write_cfg,
         equalize=equalize,
         bias_correction=bias_correction,
@@ -98,7 +100,8 @@ def _refuse_calibration(*options: object) -> None:
             "the model is already quantized: there is nothing to calibrate",
             where=" ".join(str(option) for option in options if option),
             rule="it is stored with its own parameters: --dataset, --algorithm, --toolkit, "
-            "--no-join, --hybrid, --write-cfg, --equalize, --bias-correction are for float models",
+            "--no-join, --layer, --hybrid, --write-cfg, --equalize, --bias-correction are for "
+            "float models",
             remedy="leave these options out, or give the float model",
         )
 

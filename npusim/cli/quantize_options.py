@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from npusim.errors import ConfigError
 from npusim.quantization.eras import DEFAULT_ERA, ERAS
 
 if TYPE_CHECKING:
@@ -63,6 +64,35 @@ NoJoinOption = Annotated[
         "--no-join", metavar="LAYER", help="Concat whose parts keep ranges of their own. Repeat."
     ),
 ]
+
+LayerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        metavar="NAME=i16",
+        help="Format of one layer, by its name or id (npusim info --layers). Repeatable.",
+    ),
+]
+
+
+def layers(texts: list[str] | None) -> dict[str, str]:
+    """Return layer -> format of ``--layer`` options.
+
+    Raises
+    ------
+    ConfigError
+        When one has no ``=``.
+    """
+    pairs = [text.rpartition("=") for text in texts or ()]
+    for text, (name, _, word) in zip(texts or (), pairs, strict=True):
+        if not (name and word):
+            raise ConfigError(
+                f"value {text!r}",
+                where="--layer",
+                rule="NAME=FORMAT, for example Conv_3=i16",
+                remedy="name the layer and u8, i8, i16 or f16",
+            )
+    return {name: word for name, _, word in pairs}
 
 
 def algorithm(

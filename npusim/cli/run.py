@@ -15,6 +15,7 @@ from rich.table import Table
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common
 from npusim.cli.codes import codes_of
+from npusim.report.names import Name
 
 if TYPE_CHECKING:
     from npusim.runtime.program import Program
@@ -25,8 +26,9 @@ NAME = "run"
 def command(
     model: common.ModelArgument,
     inputs: common.InputOption = None,
-    scheme: common.SchemeOption = None,
+    scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
+    algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
@@ -40,7 +42,7 @@ def command(
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the outputs as npy files.")
+        Path | None, typer.Option("--output", "-o", help="Folder for the outputs as npy files.")
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -50,7 +52,9 @@ def command(
         model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
     )
     dataset = common.dataset_of(model, dataset)
-    ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
+    ready = common.quantized(
+        graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
+    )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = codes_of(ready, inputs) if codes else common.sample_of(ready, inputs, dataset)
     results, host_s = _run(program, feeds, codes, shown)
@@ -104,7 +108,7 @@ def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
     for row in rows:
         best = "  ".join(f"{i}: {v:.6g}" for i, v in zip(row["index"], row["value"], strict=True))
         table.add_row(
-            row["name"],
+            Name(row["name"]),
             "x".join(map(str, row["shape"])) or "scalar",
             f"{row['min']:.6g}",
             f"{row['max']:.6g}",

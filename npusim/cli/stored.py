@@ -22,7 +22,7 @@ def stored_like(path: Path, graph: Graph, option: str) -> Graph:
         raise ConfigError(
             "this is no stored model",
             where=f"{option} {path}",
-            rule="a file that npusim quantize, npusim tune or RKNN.export_rknn wrote",
+            rule="a file that npusim quantize, npusim tune, npusim.save or the RKNN class wrote",
         )
     found = npusim.load_model(path)
     shapes, own = ({n: g.spec(n).shape for n in g.inputs} for g in (graph, found))

@@ -1,17 +1,22 @@
 """Run a labelled set through the float and the quantized networks and sum up."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ConfigError, DatasetError
 from npusim.evaluation.labelled import Item, check_classes
 from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_cluster
 from npusim.evaluation.state import State
 from npusim.evaluation.task import CLASSIFICATION, TOP, task_named
 from npusim.evaluation.worker import FLOAT, Job
+from npusim.quantization.input_text import sample_texts
+
+log = logging.getLogger("npusim")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,7 @@ def evaluate(
         When labels are no classes, or no sample could be run.
     """
     if jobs < 1:
-        raise ConfigError(f"{jobs} jobs", where="--jobs", rule="at least 1")
+        raise ConfigError(f"{jobs} jobs", where=words.say("jobs"), rule="at least 1")
     task_named(job.task, labels=job.labels, offset=job.offset, search=job.search or None)
     if job.task == CLASSIFICATION:
         graph = next(iter(job.graphs.values()))
@@ -173,6 +178,9 @@ def evaluate(
     done: dict[int, dict[str, Any]] = dict(stored.records) if stored else {}
     left = [item for item in items if item.index not in done]
     interrupted = False
+    network = next(iter(job.graphs.values()))
+    for text in sample_texts(network, (item.paths for item in left)):
+        log.info("%s", text)
     if progress:
         progress(len(done), len(items))
     running = _running(job, left, jobs, scheduler)

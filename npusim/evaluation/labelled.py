@@ -1,15 +1,14 @@
 """A labelled set: one folder per class, or a list of ``path label`` lines."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from npusim.errors import DatasetError
-from npusim.quantization.sample_files import KNOWN_SUFFIXES
+from npusim import words
+from npusim.errors import UNREADABLE, DatasetError
+from npusim.quantization.sample_files import KNOWN_SUFFIXES, columns, wrong_count
 
 SHOWN = 10
-_WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +84,9 @@ def check_classes(
         first = "\n".join(bad[:SHOWN])
         raise DatasetError(
             f"{len(bad)} labels are no class of the network:\n{first}",
-            rule=f"a number 0 .. {classes - 1 - offset}, or a name from --labels",
-            remedy="give --labels with one class name a line in the order of the network's "
-            "classes; --label-offset 1 when class 0 is the background",
+            rule=f"a number 0 .. {classes - 1 - offset}, or a name from {words.say('labels')}",
+            remedy=f"give {words.say('labels')}, one class name a line in the order of the "
+            f"network's classes; {words.say('label_offset')} when class 0 is the background",
         )
 
 
@@ -109,7 +108,9 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"labels cannot be read: {error}", where=str(path)) from error
+        raise DatasetError(
+            f"labels cannot be read: {error}", where=str(path), remedy=UNREADABLE
+        ) from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -142,17 +143,19 @@ def _list(path: Path, inputs: int) -> list[Item]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"the list cannot be read: {error}", where=str(path)) from error
+        raise DatasetError(
+            f"the list cannot be read: {error}", where=str(path), remedy=UNREADABLE
+        ) from error
     items: list[Item] = []
     bad: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        words = [quoted or plain for quoted, plain in _WORD.findall(line)]
-        if not words:
+        found_columns = columns(line)
+        if not found_columns:
             continue
-        if len(words) != inputs + 1:
-            bad.append(f"line {number}: {len(words)} columns, {inputs + 1} expected")
+        if len(found_columns) != inputs + 1:
+            bad.append(f"line {number}: {wrong_count(line, inputs + 1)}")
             continue
-        *names, label = words
+        *names, label = found_columns
         found = [_beside(path.parent, name) for name in names]
         missing = [name for name, file in zip(names, found, strict=True) if file is None]
         if missing:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.evaluation.labelled import Item
 from npusim.evaluation.worker import Job, run_items
@@ -106,7 +107,7 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
     except (OSError, ValueError, TimeoutError) as error:
         raise ConfigError(
             f"no scheduler answers: {error}",
-            where=f"--scheduler {address}",
+            where=words.say("scheduler", value=address),
             rule="the address that dask scheduler prints, for example tcp://10.0.0.1:8786",
         ) from error
     with client:
@@ -115,7 +116,7 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
         except TimeoutError:
             raise ConfigError(
                 "the cluster has no workers",
-                where=f"--scheduler {address}",
+                where=words.say("scheduler", value=address),
                 remedy=f"start some: dask worker {address}",
             ) from None
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -155,11 +156,14 @@ def chunks(items: Sequence[Item], workers: int) -> list[list[Item]]:
 def _executor(job: Job, jobs: int) -> ProcessPoolExecutor:
     # spawn: a forked copy of a process with threads may hang
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(job,))
+    return ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_start, initargs=(job, words.front_end())
+    )
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, reader: words.FrontEnd) -> None:
     global _job
+    words.settle(reader)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     os.environ["NPUSIM_NUM_THREADS"] = "1"
     _job = job

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from npusim.errors import ConfigError
+from npusim import words
+from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 
 FORMAT = "npusim evaluate 1"
@@ -50,7 +51,9 @@ class State:
             self._file: BinaryIO | None = self.path.open("ab")
         except OSError as error:
             raise ConfigError(
-                f"the state cannot be stored: {error.strerror}", where=str(self.path)
+                f"the state cannot be stored: {error.strerror}",
+                where=str(self.path),
+                remedy=UNWRITABLE,
             ) from error
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:
@@ -83,14 +86,14 @@ class State:
             raise ConfigError(
                 "this is no state file of npusim evaluate",
                 where=str(self.path),
-                remedy="give another --state; nothing was changed",
+                remedy=f"give another {words.say('state')}; nothing was changed",
             ) from None
         if head["fingerprint"] != fingerprint:
             raise ConfigError(
                 "the state belongs to another model, task or set",
                 where=str(self.path),
                 rule="a state goes on with exactly what it began with",
-                remedy="remove the file, or give another --state",
+                remedy=f"remove the file, or give another {words.say('state')}",
             )
         for number, line in enumerate(lines[1:], start=2):
             try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ConfigError, InputError
 from npusim.evaluation.labelled import class_number
 
@@ -47,7 +48,9 @@ def task_named(
         return lambda outputs, label: _classify(outputs, class_number(label, labels, offset))
     if not name.startswith(CUSTOM) or name.count(":") != 2:
         raise ConfigError(
-            f"task {name!r}", where="--task", rule=f"{CLASSIFICATION} or custom:module:function"
+            f"task {name!r}",
+            where=words.say("task"),
+            rule=f"{CLASSIFICATION} or custom:module:function",
         )
     function = _imported(*name.removeprefix(CUSTOM).split(":"), search=search)
     return lambda outputs, label: _numbers(function, outputs, label, name)
@@ -59,7 +62,8 @@ def _classify(outputs: Outputs, label: int | None) -> dict[str, Any]:
         raise InputError(
             f"label {label}",
             rule=f"the first output has {scores.size} classes, numbered from 0",
-            remedy="check the labels, --label-offset, and which output holds the classes",
+            remedy=f"check the labels, {words.say('label_offset')}, and which output holds "
+            "the classes",
         )
     order = np.argsort(-scores, kind="stable")
     return {
@@ -77,11 +81,11 @@ def _imported(module: str, function: str, *, search: str | Path | None) -> Calla
     except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigError(
             f"function {function!r} of module {module!r} cannot be imported: {error}",
-            where="--task",
+            where=words.say("task"),
             rule="custom:module:function, a module of the working directory or an installed one",
         ) from error
     if not callable(found):
-        raise ConfigError(f"{module}.{function} is no function", where="--task")
+        raise ConfigError(f"{module}.{function} is no function", where=words.say("task"))
     return found  # type: ignore[no-any-return]
 
 

@@ -96,13 +96,13 @@ class Worker:
 
     def _feeds(self, item: Item) -> dict[str, Any]:
         if not item.contents:
-            return load_sample(item.paths, self._input)
+            return load_sample(item.paths, self._input, said=True)
         with TemporaryDirectory() as folder:
             paths = []
             for place, (name, content) in enumerate(zip(item.paths, item.contents, strict=True)):
                 paths.append(Path(folder) / f"{place}{Path(name).suffix}")
                 paths[-1].write_bytes(content)
-            return load_sample(paths, self._input)
+            return load_sample(paths, self._input, said=True)
 
 
 _workers: dict[str, Worker] = {}

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ContainerError, ModelImportError
 from npusim.importers.common.builder import refuse_absent
 from npusim.ir import archive, vendor_file
@@ -60,7 +61,7 @@ class Format:
     call : str
         The loader of the RKNN class.
     advice : str
-        What to do with such a file where it cannot be read.
+        What to do with such a file where it cannot be read; ``{load}`` stands for loading ONNX.
     """
 
     name: str
@@ -73,6 +74,10 @@ class Format:
     loader: str = ""
     call: str = ""
     advice: str = ""
+
+    def remedy(self) -> str:
+        """Return ``advice`` in the words of the front end."""
+        return self.advice.replace("{load}", words.say("load_onnx"))
 
 
 _PROTOBUF_TEXT = "a protobuf text (Caffe?)"
@@ -108,7 +113,7 @@ FORMATS = (
         extra="torch",
         loader="npusim.importers.pytorch.importer:load_pytorch",
         call="load_pytorch",
-        advice="export it with torch.onnx.export",
+        advice="export it with torch.onnx.export and {load}",
     ),
     Format(
         name=OWN,
@@ -148,7 +153,7 @@ FORMATS = (
         suffixes=(".h5", ".keras"),
         magic=(Magic("an HDF5 file (Keras)", b"\x89HDF"), _ZIP),
         call="load_keras",
-        advice="convert it with tf2onnx (tf2onnx.convert.from_keras) and call load_onnx",
+        advice="convert it with tf2onnx (tf2onnx.convert.from_keras) and {load}",
     ),
     Format(
         name="MXNet",
@@ -160,8 +165,8 @@ FORMATS = (
         ),
         second=".json with the layers, .params with the weights",
         call="load_mxnet",
-        advice="call mxnet.onnx.export_model and load_onnx; a layer list of npusim goes to "
-        "npusim.estimate",
+        advice="call mxnet.onnx.export_model and {load}; a layer list of npusim goes "
+        "to npusim perf or npusim.estimate",
     ),
     Format(
         name="TensorFlow",
@@ -169,7 +174,7 @@ FORMATS = (
         suffixes=(".pb",),
         call="load_tensorflow",
         advice="convert the frozen graph with 'python -m tf2onnx.convert --graphdef model.pb "
-        "--inputs in:0 --outputs out:0 --output model.onnx' and call load_onnx",
+        "--inputs in:0 --outputs out:0 --output model.onnx' and {load}",
     ),
 )
 
@@ -288,7 +293,7 @@ def refusal(name: str, path: str | Path) -> ModelImportError:
         f"{form.name} models are not imported",
         where=str(path),
         rule=_rule(),
-        remedy=f"export the model to ONNX: {form.advice}",
+        remedy=f"export the model to ONNX: {form.remedy()}",
     )
 
 
@@ -317,20 +322,21 @@ def refuse_other(name: str, head: bytes, where: str | Path) -> None:
     raise error(
         f"this is {magic.what}, not {form.noun}",
         where=str(where),
-        remedy=other.advice or f"call {other.call}, or name it {other.suffixes[0]}",
+        remedy=other.remedy()
+        or words.say("other_format", call=other.call, suffix=other.suffixes[0]),
     )
 
 
 def _unknown(path: Path, begun: Mapping[Format, Magic]) -> ModelImportError:
     for form, magic in begun.items():
         return ModelImportError(
-            f"this is {magic.what}", where=str(path), rule=_rule(), remedy=form.advice
+            f"this is {magic.what}", where=str(path), rule=_rule(), remedy=form.remedy()
         )
     return ModelImportError(
         f"files ending in {path.suffix.lower() or 'nothing'} cannot be imported",
         where=str(path),
         rule=_rule(),
-        remedy="export the model to ONNX from its framework and load the .onnx file",
+        remedy="export the model to ONNX from its framework and {load}",
     )
 
 

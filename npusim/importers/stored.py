@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ContainerError
 from npusim.importers.formats import OWN, head_of, refuse_other
 from npusim.ir import archive
@@ -24,7 +25,7 @@ def load_stored(
     given = {"inputs": inputs, "input_shapes": input_shapes, "outputs": outputs}
     if wrong := [name for name, value in given.items() if value is not None]:
         raise ContainerError(
-            f"{' and '.join(wrong)} cannot be changed in a stored model",
+            f"{' and '.join(map(words.say, wrong))} cannot be changed in a stored model",
             where=str(path),
             rule="a stored model is finished: its tensors and shapes are fixed",
             remedy="leave them out, or load the source model",

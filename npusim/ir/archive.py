@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ContainerError, GraphError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
@@ -188,7 +189,7 @@ def _open(path: str | Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         raise ContainerError(
             f"the model file cannot be read: {error.strerror}",
             where=str(path),
-            remedy="check the path; export_rknn writes this file",
+            remedy=f"check the path; {words.say('stores')} writes this file",
         ) from error
     _, version, _, json_bytes, data_bytes, json_digest, data_digest = _HEAD.unpack(head)
     if version > VERSION:
@@ -237,8 +238,8 @@ def _foreign(path: Path, head: bytes) -> ContainerError:
     return ContainerError(
         f"this is {what}",
         where=str(path),
-        rule="load_rknn reads the files that export_rknn wrote",
-        remedy="import source models with load_onnx and build them",
+        rule=f"npusim reads the model files that {words.say('stores')} wrote",
+        remedy=words.say("from_source"),
     )
 
 
@@ -267,6 +268,14 @@ def graph_json(graph: Graph) -> dict[str, Any]:
     }
 
 
+def _spec(item: Any) -> TensorSpec:
+    try:
+        return decode(TensorSpec, item)
+    except CodecError as error:
+        name = item.get("name") if isinstance(item, dict) else None
+        raise CodecError(f"tensor {name!r}: {error}") from error
+
+
 def graph_from_json(data: Mapping[str, Any]) -> Graph:
     """Return the graph of ``graph_json``, without constants.
 
@@ -275,7 +284,7 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
     CodecError, KeyError, ValueError, TypeError, AttributeError
         When the data is something else.
     """
-    specs = [decode(TensorSpec, item) for item in data["tensors"]]
+    specs = [_spec(item) for item in data["tensors"]]
     batch = data["batch"]
     if type(batch) is not int or batch < 1:
         raise CodecError(f"batch {batch!r}")

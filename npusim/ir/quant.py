@@ -7,6 +7,8 @@ import numpy as np
 
 from npusim.errors import QuantizationError
 
+MAX_FL = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Float:
@@ -21,9 +23,14 @@ class Affine:
     zero_point: int = 0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise QuantizationError(f"scale {self.scale} must be finite and positive")
-        object.__setattr__(self, "scale", float(np.float32(self.scale)))
+        """Round the scale to float32.
+
+        Raises
+        ------
+        QuantizationError
+            When it is no positive number in float32.
+        """
+        object.__setattr__(self, "scale", _checked_scale(self.scale))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +41,46 @@ class AffinePerChannel:
     zero_points: tuple[int, ...]
     axis: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse scales that ``Affine`` refuses."""
+        for scale in self.scales:
+            _checked_scale(scale)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DynamicFixedPoint:
     """real = q * 2**-fl; ``fl`` may be negative."""
 
     fl: int
+
+    def __post_init__(self) -> None:
+        """Refuse exponents whose power of two is no number.
+
+        Raises
+        ------
+        QuantizationError
+        """
+        if abs(self.fl) > MAX_FL:
+            raise QuantizationError(
+                f"{self.fl} fraction bits",
+                rule=f"-{MAX_FL} .. {MAX_FL}: one step is 2 to the power of -fl",
+                remedy="8 and 16 bit tensors of usual values have -20 .. 40",
+            )
+
+
+def _checked_scale(scale: float) -> float:
+    """Return a scale as float32 holds it."""
+    with np.errstate(over="ignore", under="ignore"):
+        held = float(np.float32(scale))
+    if not (np.isfinite(held) and held > 0):
+        held_as = "" if held == scale or np.isnan(held) else f", which float32 holds as {held:g}"
+        raise QuantizationError(
+            f"scale {scale:g}{held_as}",
+            rule="a scale is a positive finite float32: the real distance of two codes",
+            remedy="look for constants or ranges that are huge, tiny or not a number where it "
+            "comes from; the product of two scales must be a float32 too",
+        )
+    return held
 
 
 Quant = Float | Affine | AffinePerChannel | DynamicFixedPoint

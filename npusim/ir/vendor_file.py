@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from npusim.errors import ContainerError
+from npusim import words
+from npusim.errors import UNREADABLE, ContainerError
 
 PLAIN = b"RKNN"
 ENCRYPTED = b"CYPTRKNN"
@@ -111,7 +112,9 @@ def read_vendor_file(path: str | Path) -> VendorFile:
             size = path.stat().st_size
             return _read(file, size, str(path))
     except OSError as error:
-        raise ContainerError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise ContainerError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
+        ) from error
 
 
 def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
@@ -120,7 +123,7 @@ def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
         raise ContainerError(
             "this is an encrypted vendor model; nothing of it can be read",
             where=where,
-            remedy="load the source model and build it with npusim",
+            remedy=words.say("from_source"),
         )
     if not head.startswith(PLAIN):
         raise ContainerError("this is not a vendor model file", where=where)
@@ -187,7 +190,7 @@ def refusal(path: str | Path) -> ContainerError:
     why = (
         "a pre-compiled file holds machine code for one driver version instead of the network"
         if found.precompiled
-        else "npusim loads the files that its own export_rknn wrote"
+        else f"npusim reads the model files that {words.say('stores')} wrote"
     )
     table = found.table()
     return ContainerError(
@@ -195,5 +198,5 @@ def refusal(path: str | Path) -> ContainerError:
         f"{', '.join(found.targets) or 'not given'})" + (f" with\n{table}" if table else ""),
         where=str(path),
         rule=why,
-        remedy="load the source model and build it with npusim",
+        remedy=words.say("from_source"),
     )

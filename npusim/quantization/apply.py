@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import QuantizationError
+from npusim.errors import QuantizationError, located
 from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -117,8 +117,16 @@ def _stored(
         graph.tensors[name] = replace(spec, dtype=scheme.dtype, quant=quant)
     clamp = Clamp(below=below, ranges=ranges)
     nodes = [
-        _constants(graph, clamp.fill(graph, node), formats.scheme_of(node), formats, clamp)
-        for node in graph.nodes
+        located(
+            f"layer {n.name!r}",
+            _constants,
+            graph,
+            clamp.fill(graph, n),
+            formats.scheme_of(n),
+            formats,
+            clamp,
+        )
+        for n in graph.nodes
     ]
     return graph.copy(nodes=tuple(nodes), notes=(*graph.notes, *clamp.note()))
 

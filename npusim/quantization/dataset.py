@@ -6,7 +6,6 @@ first, then in the working directory. Files: ``npusim.quantization.sample_files`
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import DatasetError, InputError
+from npusim import words
+from npusim.errors import UNREADABLE, DatasetError, InputError
+from npusim.explain import see
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Float
-from npusim.quantization.sample_files import Misfit, Unusable, check_file, find_file, read_file
+from npusim.quantization.input_text import file_text, input_text
+from npusim.quantization.sample_files import (
+    Misfit,
+    Unusable,
+    check_file,
+    columns,
+    find_file,
+    read_file,
+    wrong_count,
+)
 from npusim.runtime.ends import codes_in_doubt
 from npusim.runtime.program import preprocess
 
@@ -27,7 +37,6 @@ log = logging.getLogger("npusim")
 Array = NDArray[Any]
 ASPECT_CHANGE = 1.1
 SHOWN = 10  # bad lines written out one by one
-_COLUMN = re.compile(r'"([^"]*)"|(\S+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class Dataset:
     graph: Graph
     entries: tuple[Entry, ...]
     limit: int | None = None
+    says: bool = True
     _warned: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
@@ -70,7 +80,8 @@ class Dataset:
                 }
             except Unusable as error:
                 reasons.append(f"{entry.label}: {error}")
-                log.warning("%s; this sample is left out", reasons[-1])
+                left_out = see("samples-left-out")
+                log.warning("%s; this sample is left out %s", reasons[-1], left_out)
                 continue
             yield entry.label, feeds
             used += 1
@@ -97,6 +108,7 @@ class Dataset:
         self._warn_of_scale(name, how, data)
         if doubt := codes_in_doubt(self.graph, name, data, how):
             self._warn_once(f"codes {name}", doubt)
+        self._say_once(input_text(name, spec, how, file_text(path, spec)))
         if spec.dtype.is_float or not isinstance(spec.quant, Float):
             try:
                 return np.asarray(preprocess(data, how, where=f"input {name!r}"), order="C")
@@ -122,8 +134,14 @@ class Dataset:
             self._warn_once(
                 f"scale {name}",
                 f"input {name!r}: mean {how.mean or 0} and std {how.std or 1} look like values for "
-                f"0..1, but the samples go up to {data.max():g}; multiply mean and std by 255",
+                f"0..1, but the samples go up to {data.max():g}; multiply mean and std by 255 "
+                f"{see('mean-for-0-1')}",
             )
+
+    def _say_once(self, text: str) -> None:
+        if self.says and text not in self._warned:
+            self._warned.add(text)
+            log.info("%s", text)
 
     def _warn_once(self, key: str, text: str) -> None:
         if key not in self._warned:
@@ -184,7 +202,9 @@ def open_dataset(path: str | Path, graph: Graph, *, limit: int | None = None) ->
     return Dataset(path, graph, tuple(entries), limit)
 
 
-def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
+def load_sample(
+    paths: Sequence[str | Path], graph: Graph, *, said: bool = False
+) -> dict[str, Array]:
     """Read one sample from files, as a line of a list would.
 
     Parameters
@@ -192,6 +212,8 @@ def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
     paths : sequence of path
         One file per input of the model, in order.
     graph : Graph
+    said : bool
+        What goes into the inputs was said already.
 
     Returns
     -------
@@ -203,7 +225,7 @@ def load_sample(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
     DatasetError
         Naming the file.
     """
-    source = Dataset(Path(), graph, ())
+    source = Dataset(Path(), graph, (), says=not said)
     return _from_files(paths, graph, lambda path, name: source.load(path, name, path.name))
 
 
@@ -243,11 +265,13 @@ def _lines(path: Path) -> list[str]:
         raise DatasetError(
             "the dataset file does not exist",
             where=str(path),
-            remedy="write one sample a line, or build with do_quantization=False",
+            remedy=f"write one sample a line, or {words.say('without_dataset')}",
         ) from None
     except OSError as error:
         raise DatasetError(
-            f"the dataset file cannot be read: {error.strerror}", where=str(path)
+            f"the dataset file cannot be read: {error.strerror}",
+            where=str(path),
+            remedy=UNREADABLE,
         ) from error
     try:
         lines = data.decode("utf-8-sig").split("\n")
@@ -265,11 +289,11 @@ def _check_line(
 ) -> tuple[Path, ...]:
     if line.count('"') % 2:
         raise Unusable("a double quote is not closed")
-    columns = [quoted or plain for quoted, plain in _COLUMN.findall(line)]
-    if len(columns) != len(graph.inputs):
-        raise Misfit(f"{len(columns)} columns, {len(graph.inputs)} expected")
+    names = columns(line)
+    if len(names) != len(graph.inputs):
+        raise Misfit(wrong_count(line, len(graph.inputs)))
     files = []
-    for column, name in zip(columns, graph.inputs, strict=True):
+    for column, name in zip(names, graph.inputs, strict=True):
         spec = graph.spec(name)
         files.append(find_file(column, folder))
         if (size := check_file(files[-1], spec)) is not None:
@@ -302,14 +326,17 @@ def _nothing_left(path: Path, reasons: list[str], *, blank: int = 0) -> DatasetE
 
 def _warn_of_lines(path: Path, unusable: list[str], stretched: list[str], blank: int) -> None:
     for reason in unusable[:SHOWN]:
-        log.warning("%s; this line is left out", reason)
+        log.warning("%s; this line is left out %s", reason, see("samples-left-out"))
     if len(unusable) > SHOWN:
-        log.warning("%s: %d more lines are left out", path.name, len(unusable) - SHOWN)
+        more, page = len(unusable) - SHOWN, see("samples-left-out")
+        log.warning("%s: %d more lines are left out %s", path.name, more, page)
     if blank:
         log.warning("%s: %d blank lines ignored", path.name, blank)
     if stretched:
         log.warning(
-            "%d images change their proportions by more than 10 %% when stretched, the first is %s",
+            "%d images change their proportions by more than 10 %% when stretched, the first is "
+            "%s; crop or pad them as for training %s",
             len(stretched),
             stretched[0],
+            see("stretched-images"),
         )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.explain import see
 from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -75,10 +76,12 @@ def lift_small_weights(graph: Graph, *, only: Container[str] | None = None) -> G
         if lift.any():
             log.warning(
                 "layer %s: %d of %d output channels have weights below the smallest normal "
-                "float16; they are scaled up by powers of two and a layer behind scales back",
+                "float16, which the chip reads as 0; npusim scales them up by powers of two and a "
+                "layer behind scales back: scale them in the source model for a board %s",
                 node.name,
                 np.count_nonzero(lift),
                 lift.size,
+                see("small-weights-f16"),
             )
             graph = _lifted(graph.copy(), node, lift)
     return graph

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 
+from npusim import words
 from npusim.errors import QuantizationError
+from npusim.explain import see
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.passes.driver import check_parameters
@@ -25,7 +27,7 @@ from npusim.quantization.hybrid.choice import resolve_layers
 from npusim.quantization.hybrid.records import edited, ranges_in_cfg, records_of
 from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
 from npusim.quantization.masks import calibrate_masked
-from npusim.quantization.plan import Plan, Samples
+from npusim.quantization.plan import Plan, Samples, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
 
 log = logging.getLogger("npusim")
@@ -53,6 +55,8 @@ def execute(source: Graph, plan: Plan, *, progress: Progress | None = None) -> G
     """
     job = Quantization(source, plan)
     if plan.is_float16 and plan.measured is None:
+        if unused := unused_without_calibration(plan.algorithm.name, plan.toolkit, plan.no_join):
+            log.warning("%s %s", unused, see("unused-choices"))
         return to_float16(job.graph)
     return job.quantized(job.measure(progress), job.formats)
 
@@ -107,8 +111,8 @@ class Quantization:
                 f"the model is already {'float16' if halves else 'quantized'}",
                 where=source.source.path or source.name,
                 rule="quantization starts from a float model",
-                remedy="keep its own parameters (npusim.float16(graph), "
-                "RKNN.build(do_quantization=False), no --quantize), or load the float model",
+                remedy=f"keep its own parameters ({words.say('keep_parameters')}), or load the "
+                "float model",
             )
         self.source, self.plan = source, plan
         splits = plan.toolkit.splits_deconv and plan.scheme is Scheme.U8
@@ -161,8 +165,10 @@ class Quantization:
             change = edited(plan.cfg, self.graph, self.source, ranges, self.formats)
             self.formats, ranges = change.formats, change.ranges
             for note in change.notes:
-                log.warning("%s", note)
-        for told in (sigmoid_cuts, drowned, clipped_fills):
+                log.warning("%s %s", note, see("cfg-numbers"))
+        for text in sigmoid_cuts(self.graph, ranges, self.formats):
+            log.warning("%s %s", text, see("sigmoid-range"))
+        for told in (drowned, clipped_fills):
             for text in told(self.graph, ranges, self.formats):
                 log.warning("%s", text)
         if plan.write_cfg is not None:
@@ -176,9 +182,16 @@ class Quantization:
         ranges = constrain(self.graph, measured, era=era, apart=apart)
         found = losses(self.graph, measured, ranges, self.plan.scheme, era=era, apart=apart)
         for loss in found[:SHOWN]:
-            log.warning("%s", loss.text())
+            log.warning("%s %s", loss.text(), see("shared-range"))
         if more := [loss.layer for loss in found[SHOWN:]]:
-            log.warning("%d more layers lose 3 bits or more: %s", len(more), ", ".join(more))
+            names = ", ".join(more)
+            log.warning(
+                "%d more layers lose 3 bits or more in a range they share, which npusim keeps: "
+                "%s %s",
+                len(more),
+                names,
+                see("shared-range"),
+            )
         return ranges
 
     def _calibrated(self, progress: Progress | None) -> Calibration:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from npusim import words
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import scale_of
 from npusim.ops import keeps_codes
@@ -59,7 +60,7 @@ class Loss:
             return (
                 f"{self.layer}: its values go {own} and are clipped to {shared}, the range of the "
                 f"slices that {self.concat} joins; other releases than 1.7.0 do not clip "
-                f"(toolkit '1.7', --toolkit 1.7)"
+                f"({words.say('toolkit', value='1.7')})"
             )
         where = f"tensor {self.tensor!r}" if self.tensor != self.layer else "the input"
         lost = (
@@ -70,9 +71,9 @@ class Loss:
         return (
             f"{self.layer}: its values {own} share the range {shared} through {self.concat} and "
             f"span {self.steps:.3g} steps (alone: {self.steps_alone:.3g}): {lost}. Cut the model "
-            f"before {self.concat} (outputs={list(self.parts)!r}) and join on the host, "
-            f"or keep its parts apart (--no-join {self.concat}, no_join=[{self.concat!r}]), or "
-            f"raise these layers to dynamic_fixed_point-i16 ({where})"
+            f"before {self.concat} ({words.cut_at(outputs=self.parts)}) and join on the host, "
+            f"or keep its parts apart ({words.say('no_join', value=self.concat)}), or raise these "
+            f"layers to dynamic_fixed_point-i16 ({words.say('raise_layers')}) ({where})"
         )
 
 
@@ -80,8 +81,8 @@ def sigmoid_remedy(sigmoids: Sequence[str], tensor: str) -> str:
     """Return how a tensor is spared the cut in front of sigmoids, given by layer id."""
     return (
         f"raise {', '.join(sigmoids)} to dynamic_fixed_point-i16, or give the range in a cfg file "
-        f"(--write-cfg, then --hybrid; write_cfg, then cfg), or cut the model at {tensor!r} "
-        f"(outputs=[{tensor!r}]) and compute the sigmoid on the host"
+        f"({words.say('range_in_cfg')}), or cut the model at {tensor!r} "
+        f"({words.cut_at(outputs=[tensor])}) and compute the sigmoid on the host"
     )
 
 

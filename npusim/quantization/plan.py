@@ -1,12 +1,13 @@
 """Every choice of a quantization in one record: doors translate their words into it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.equalize import Relu6
@@ -16,6 +17,25 @@ from npusim.quantization.schemes import Range, Scheme
 Feeds = Mapping[str, NDArray[Any]]
 Samples = Iterable[tuple[str, Feeds]]
 _LIST = "give a text file with one image or npy per line"
+
+
+def unused_without_calibration(
+    algorithm: str, toolkit: Era = DEFAULT_ERA, no_join: Collection[str] = ()
+) -> str | None:
+    """Return a warning that names the choices which a model without calibration cannot follow."""
+    given = {
+        "algorithm": algorithm != Algorithm().name,
+        "toolkit_name": toolkit != DEFAULT_ERA,
+        "no_join_name": bool(no_join),
+    }
+    names = [words.say(key) for key, changed in given.items() if changed]
+    if not names:
+        return None
+    return (
+        f"{', '.join(names)} given, but nothing is calibrated: the model is computed as without, "
+        f"in float16 or with its own parameters. Quantize a float model for it: "
+        f"{words.say('quantize_here')}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +113,13 @@ class Plan:
         if known and self.changes_weights:
             raise ConfigError(
                 "equalization and bias correction need calibration data",
-                where="dataset (--dataset)",
+                where=words.say("dataset"),
                 remedy=_LIST,
             )
         if not (known or self.is_float16) and self.dataset is None:
             raise ConfigError(
                 f"quantizing to {self.scheme.value} needs calibration data",
-                where="dataset (--dataset)",
+                where=words.say("dataset"),
                 remedy=_LIST,
             )
 

@@ -4,6 +4,7 @@ jpg, jpeg, png and bmp images are stretched to the input's size; npy arrays have
 size, feature maps in N, H, W, C order.
 """
 
+import re
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,23 @@ from npusim.runtime.feeds import arrange
 Array = NDArray[Any]
 KNOWN_SUFFIXES = (*SUFFIXES, ".npy")
 _NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+_COLUMN = re.compile(r'"([^"]*)"|(\S+)')
+
+
+def columns(line: str) -> list[str]:
+    """Return the columns of a line of a list: separated by blanks, or in double quotes."""
+    return [quoted or plain for quoted, plain in _COLUMN.findall(line)]
+
+
+def wrong_count(line: str, wanted: int) -> str:
+    """Return what to say of a line with another number of columns."""
+    found = columns(line)
+    said = f"{len(found)} column{'s' if len(found) != 1 else ''}, {wanted} expected"
+    if len(found) > wanted and '"' not in line:
+        said += f'; a path with blanks goes in double quotes: "{" ".join(found[:2])}"'
+    return said
 
 
 class Unusable(Exception):

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.environment import thread_count
 from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
+from npusim.explain import see
 from npusim.extras import require
 from npusim.ir.graph import Graph
 from npusim.reference.evaluate import Evaluator, checked_feeds
@@ -155,5 +157,12 @@ def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -
     except NpusimError as error:
         if engine == "onnxruntime":
             raise
-        log.warning("%s; npusim's own evaluator runs it instead", error)
+        log.warning(
+            "%s%s; npusim's own evaluator runs it instead, the last bits of ranges may differ: "
+            "choose it for all runs that are compared, with %s %s",
+            f"{error.where}: " if error.where else "",
+            error.what,
+            words.say("own_engine"),
+            see("float-engine"),
+        )
     return OwnEngine(graph)

@@ -13,6 +13,7 @@ from rich.table import Table
 from npusim.analysis.analyze import BAD, FINE, AnalysedLayer, Analysis
 from npusim.analysis.metrics import Difference
 from npusim.ir.atomic import atomic_write
+from npusim.report.names import Fitted, Name
 
 CSV_NAME, JSON_NAME = "analysis.csv", "analysis.json"
 DISTANCES = ("cosine", "euclidean", "euclidean_norm", "sqnr_db", "max_steps", "max_abs", "rms")
@@ -58,7 +59,7 @@ def write_analysis(analysis: Analysis, folder: str | Path) -> tuple[Path, Path]:
     return folder / CSV_NAME, folder / JSON_NAME
 
 
-def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -> Table:
+def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -> Fitted:
     """Return one row per layer output, the entire run and the layer alone side by side.
 
     Columns: layer id, operator, type; cosine, SQNR in dB and largest error in steps of the entire
@@ -73,7 +74,7 @@ def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -
         False: only layers with a verdict other than ok.
     """
     table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("layer", overflow="fold")
+    table.add_column("layer")
     table.add_column("op")
     table.add_column("type")
     for kind in ("entire", "alone"):
@@ -87,7 +88,7 @@ def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -
         if not every and row.severity == FINE:
             continue
         table.add_row(
-            row.layer,
+            Name(row.layer),
             row.op,
             row.dtype,
             *_distances(row.entire),
@@ -98,7 +99,7 @@ def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -
             row.verdict,
             style=STYLES[row.severity],
         )
-    return table
+    return Fitted(table)
 
 
 def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:

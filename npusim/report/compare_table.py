@@ -4,9 +4,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.analysis.compare import ComparedLayer, Comparison
+from npusim.report.names import Fitted, Name
 
 
-def comparison_table(comparison: Comparison, *, title: str = "", most: int | None = None) -> Table:
+def comparison_table(comparison: Comparison, *, title: str = "", most: int | None = None) -> Fitted:
     """Return one row per compared layer.
 
     Columns: layer id, operator, engine, type, cosine, signal-to-noise ratio in dB, largest
@@ -26,17 +27,17 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
         rows = [row for row in rows if row.difference.cosine <= limit][:most]
         title = f"{title} (the {most} layers furthest apart)"
     table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("layer", overflow="fold")
+    table.add_column("layer")
     for heading in ("op", "engine", "type"):
         table.add_column(heading)
     for heading in ("cosine", "SQNR dB", "max steps", "max abs", "saturated"):
         table.add_column(heading, justify="right")
-    table.add_column("source nodes", overflow="fold")
+    table.add_column("source nodes")
     for row in rows:
         far = row.difference
         style = "red" if row.is_wrong(comparison.threshold) else ""
         table.add_row(
-            row.layer,
+            Name(row.layer),
             row.op,
             row.engine,
             row.dtype,
@@ -45,10 +46,10 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
             "-" if far.max_steps != far.max_steps else f"{far.max_steps:.1f}",
             f"{far.max_abs:.4g}",
             f"{(row.saturated_low + row.saturated_high):.1%}",
-            " + ".join(row.origin),
+            Name(" + ".join(row.origin)),
             style=style,
         )
-    return table
+    return Fitted(table)
 
 
 def verdict(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from npusim.analysis.names import file_part
-from npusim.errors import MissingExtraError, NpusimError
+from npusim.errors import UNWRITABLE, MissingExtraError, NpusimError
 from npusim.extras import require
 from npusim.ir.atomic import atomic_write
 from npusim.quantization.distributions import Distribution
@@ -37,7 +37,9 @@ def write_distributions(found: Iterable[Distribution], folder: Path) -> tuple[in
                     np.savez(file, counts=one.counts, low=one.low, high=one.high)
     except OSError as error:
         raise NpusimError(
-            f"histograms cannot be written: {error.strerror}", where=str(folder)
+            f"histograms cannot be written: {error.strerror}",
+            where=str(folder),
+            remedy=UNWRITABLE,
         ) from error
     return len(found), kind
 

@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from npusim.evaluation.evaluate import Evaluation
+from npusim.report.names import Fitted, Name
 
 
 def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
@@ -36,24 +37,24 @@ def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
     return table
 
 
-def worst_table(evaluation: Evaluation, *, count: int = 10) -> Table:
+def worst_table(evaluation: Evaluation, *, count: int = 10) -> Fitted:
     """Return the samples on which quantization costs most.
 
     Columns: sample, label; for each run its first class and the right class's score, or the
     numbers of the task.
     """
     table = Table(box=SIMPLE_HEAD, title="samples that lose most against float")
-    table.add_column("sample", overflow="fold")
+    table.add_column("sample")
     table.add_column("label")
     for name in evaluation.runs:
         table.add_column(name, justify="right")
     for record in evaluation.worst(count):
         table.add_row(
-            record["image"],
+            Name(record["image"]),
             str(record["label"]),
             *(_cell(record["runs"][name]) for name in evaluation.runs),
         )
-    return table
+    return Fitted(table)
 
 
 def evaluation_verdict(evaluation: Evaluation) -> str:

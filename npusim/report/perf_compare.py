@@ -14,6 +14,7 @@ from rich.text import Text
 
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.report.eval_perf import executed
+from npusim.report.names import shorten
 from npusim.report.perf_data import csv_text, engine_totals, op_totals
 from npusim.report.perf_table import (
     ROOMY,
@@ -22,7 +23,6 @@ from npusim.report.perf_table import (
     heading,
     number_format,
     plain_table,
-    shorten,
 )
 
 

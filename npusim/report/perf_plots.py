@@ -16,7 +16,8 @@ from npusim.ir.graph import Engine
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.report.eval_perf import executed
-from npusim.report.perf_table import heading, shorten
+from npusim.report.names import shorten
+from npusim.report.perf_table import heading
 
 COLOURS = {
     Engine.NN: "#0072B2",

@@ -7,24 +7,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from npusim import words
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.memory import MemoryUse
 from npusim.report.eval_memory import mebi
 from npusim.report.eval_perf import executed
+from npusim.report.names import shorten
 from npusim.report.perf_advice import Advice, advise, advise_network
 from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
 
 WIDTH = 100  # what the tables need at least
 ROOMY = 120  # from here the columns stand further apart
 ADVICE_LINES = 12
-
-
-def shorten(name: str, width: int) -> str:
-    """Return a name of at most ``width`` characters: its end, where names differ, is kept."""
-    if len(name) <= width:
-        return name
-    tail = (width - 1) * 2 // 3
-    return f"{name[: width - 1 - tail]}…{name[-tail:]}"
 
 
 def plain_table(title: str = "", *, dense: bool = False) -> Table:
@@ -205,7 +199,7 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
     for advice in ranked[:lines]:
         table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
     if len(ranked) > lines:
-        table.caption = f"{len(ranked) - lines} more in --json and --csv"
+        table.caption = f"{len(ranked) - lines} more in {words.say('json_and_csv')}"
     return table
 
 

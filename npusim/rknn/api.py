@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ConfigError, NpusimError
+from npusim.explain import see
 from npusim.rknn.board_only import BoardOnly
 from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
@@ -125,7 +126,10 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         for text in self._options.silent:
             self._log.debug(f"config: {text} does not change what npusim computes")
         for text in self._options.missed:
-            self._log.warning(f"config: {text} has no effect in npusim")
+            self._log.warning(
+                f"config: {text} has no effect, npusim builds the model without it: prepare "
+                f"pictures and model beforehand {see('config-without-effect')}"
+            )
 
     @boundary(failed)
     def load_onnx(
@@ -163,6 +167,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
                 else "a model from load_rknn is finished; init_runtime comes next",
             )
         self._built = self._simulation = None
+        self._log.new_model()
         if pre_compile:
             self._log.warning("pre_compile=True has no effect: npusim files run everywhere")
         self._built = build(

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from npusim.errors import ConfigError
 from npusim.rknn.log import Log
+from npusim.words import FrontEnd, speaking
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +44,7 @@ def boundary(
         @wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
             name = f"RKNN.{method.__name__}"
-            with self._lock, self._log.active():
+            with self._lock, self._log.active(), speaking(FrontEnd.RKNN):
                 try:
                     known: Any = _known(self._log, name, signature, kwargs)
                     try:

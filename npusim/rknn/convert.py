@@ -8,14 +8,16 @@ from typing import Any
 
 from npusim.api.quantizing import float16
 from npusim.errors import ConfigError
+from npusim.explain import see
 from npusim.importers.formats import load_as
 from npusim.importers.stored import load_with_meta
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.passes.driver import check
 from npusim.passes.pipeline import lower, upgraded
+from npusim.quantization.input_text import array_text, input_text
 from npusim.quantization.job import Quantization
-from npusim.quantization.plan import Plan
+from npusim.quantization.plan import Plan, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
@@ -36,8 +38,7 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
     ModelImportError
         From the importer.
     """
-    names, ends = _names("inputs", inputs), _names("outputs", outputs)
-    sizes = _sizes(input_size_list)
+    names, sizes = _names("inputs", inputs), _sizes(input_size_list)
     if names is not None and sizes is None:
         raise ConfigError(
             "inputs is given without input_size_list",
@@ -45,30 +46,38 @@ def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) ->
         )
     if names is not None and sizes is not None and len(names) != len(sizes):
         raise ConfigError(f"{len(names)} inputs and {len(sizes)} sizes", rule="one size per input")
+    return import_part("ONNX", model, inputs, input_size_list, outputs)
+
+
+def import_part(
+    framework: str,
+    model: Path,
+    inputs: Any,
+    input_size_list: Any,
+    outputs: Any,
+    *,
+    weights: Path | bool | None = None,
+) -> Graph:
+    """Return the graph of a file of any framework between inputs and outputs; errors as above."""
+    sizes = _sizes(input_size_list)
     return load_as(
-        "ONNX",
+        framework,
         model,
-        inputs=names,
+        weights=weights,
+        inputs=_names("inputs", inputs),
         input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
-        outputs=ends,
+        outputs=_names("outputs", outputs),
     )
 
 
 def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any) -> Graph:
     """Return the graph of a TorchScript file, with the toolkit's parameters."""
-    sizes = _sizes(input_size_list)
-    if sizes is None:
+    if _sizes(input_size_list) is None:
         raise ConfigError(
             "input_size_list is not given",
             rule="one size without batch per input, for example [[3, 224, 224]]",
         )
-    return load_as(
-        "PyTorch",
-        model,
-        input_shapes=[(1, *size) for size in sizes],
-        inputs=_names("inputs", inputs),
-        outputs=_names("outputs", outputs),
-    )
+    return import_part("PyTorch", model, inputs, input_size_list, outputs)
 
 
 def build(
@@ -83,11 +92,18 @@ def build(
     """Return the lowered graph of a float graph, under a configuration."""
     graph = prepared(graph, options, log, batch=batch)
     level = options.optimization_level
+    if not do_quantization or options.scheme is Scheme.F16:
+        choices = (options.algorithm.name, options.toolkit, options.no_join)
+        if unused := unused_without_calibration(*choices):
+            log.warning(f"config: {unused} {see('unused-choices')}")
     if graph.is_quantized and not do_quantization:
         return keep_parameters(graph, options, log)
     if not do_quantization or options.scheme is Scheme.F16:
         if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
-            log.warning("config: a float model has no parameters for quantized inputs and outputs")
+            log.warning(
+                "config: quantize_input_node and merge_dequant_layer_and_output_node have no "
+                "effect on a float16 model: its inputs and outputs stay float16; quantize it"
+            )
         why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
         log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
@@ -107,11 +123,10 @@ def prepared(graph: Graph, options: Options, log: Log, *, batch: Any) -> Graph:
         target=simulated_chip(options.targets),
         batch=_batch(batch, log),
     )
-    for name, how in graph.preprocess.items():
-        log.info(
-            f"input {name!r}: reorder {list(how.reorder) or 'none'}, then mean "
-            f"{list(how.mean) or 0}, then std {list(how.std) or 1}"
-        )
+    for name in graph.inputs:
+        spec = graph.spec(name)
+        taken_as = array_text("arrays", spec, layout="nhwc")
+        log.info(input_text(name, spec, graph.preprocess.get(name), taken_as))
     return graph
 
 
@@ -162,7 +177,10 @@ def _batch(value: Any, log: Log) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"rknn_batch_size {value!r}", rule="-1, or an integer of at least 1")
     if value >= ADVISED_BATCH:
-        log.warning(f"rknn_batch_size {value}: the vendor advises less than {ADVISED_BATCH}")
+        log.warning(
+            f"rknn_batch_size {value}: the vendor advises less than {ADVISED_BATCH} "
+            "for a board's memory; npusim computes the samples one by one, with the same bits"
+        )
     return value
 
 

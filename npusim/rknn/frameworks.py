@@ -3,7 +3,7 @@
 from typing import Any
 
 from npusim.errors import ConfigError, NpusimError
-from npusim.importers.formats import load_as, refusal
+from npusim.importers.formats import refusal
 from npusim.rknn.boundary import boundary
 from npusim.rknn.state import OK, RknnState, as_path, failed
 
@@ -14,11 +14,23 @@ class OtherFrameworks(RknnState):
     """``load_*`` of every framework but ONNX."""
 
     @boundary(failed)
-    def load_caffe(self, model: Any, proto: Any = "caffe", blobs: Any = None) -> int:
+    def load_caffe(
+        self,
+        model: Any,
+        proto: Any = "caffe",
+        blobs: Any = None,
+        inputs: Any = None,
+        input_size_list: Any = None,
+        outputs: Any = None,
+    ) -> int:
         """Import a Caffe network; without ``blobs`` its weights are seeded pseudo-random numbers.
 
         ``proto`` names the toolkit's reader ("caffe" or "lstm_caffe") and changes nothing here.
+        ``inputs``, ``input_size_list`` and ``outputs`` as in ``load_onnx``; the toolkit has them
+        there only.
         """
+        from npusim.rknn.convert import import_part
+
         self._start()
         if proto not in _CAFFE_READERS:
             raise ConfigError(
@@ -27,7 +39,8 @@ class OtherFrameworks(RknnState):
                 remedy="the network goes to model, the .caffemodel to blobs",
             )
         weights = False if blobs is None else as_path(blobs, "blobs")
-        self._loaded(load_as("Caffe", as_path(model, "model"), weights=weights), model)
+        path, part = as_path(model, "model"), (inputs, input_size_list, outputs)
+        self._loaded(import_part("Caffe", path, *part, weights=weights), model)
         return OK
 
     @boundary(failed)
@@ -46,18 +59,33 @@ class OtherFrameworks(RknnState):
         raise self._refused("TensorFlow", tf_pb)
 
     @boundary(failed)
-    def load_tflite(self, model: Any) -> int:
-        """Import a TensorFlow Lite model; needs the extra ``tflite``."""
+    def load_tflite(
+        self, model: Any, inputs: Any = None, input_size_list: Any = None, outputs: Any = None
+    ) -> int:
+        """Import a TensorFlow Lite model or a part of it; needs the extra ``tflite``."""
+        from npusim.rknn.convert import import_part
+
         self._start()
-        self._loaded(load_as("TensorFlow Lite", as_path(model, "model")), model)
+        path, part = as_path(model, "model"), (inputs, input_size_list, outputs)
+        self._loaded(import_part("TensorFlow Lite", path, *part), model)
         return OK
 
     @boundary(failed)
-    def load_darknet(self, model: Any, weight: Any = None) -> int:
-        """Import a Darknet network, with the file of its weights."""
+    def load_darknet(
+        self,
+        model: Any,
+        weight: Any = None,
+        inputs: Any = None,
+        input_size_list: Any = None,
+        outputs: Any = None,
+    ) -> int:
+        """Import a Darknet network or a part of it, with the file of its weights."""
+        from npusim.rknn.convert import import_part
+
         self._start()
         weights = None if weight is None else as_path(weight, "weight")
-        self._loaded(load_as("Darknet", as_path(model, "model"), weights=weights), model)
+        path, part = as_path(model, "model"), (inputs, input_size_list, outputs)
+        self._loaded(import_part("Darknet", path, *part, weights=weights), model)
         return OK
 
     @boundary(failed)

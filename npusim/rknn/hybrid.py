@@ -24,6 +24,7 @@ class HybridQuantization(RknnState):
             raise ConfigError(
                 "there is no source model", rule="hybrid_quantization_step1 comes after load_onnx"
             )
+        self._log.new_model()
         self._take(step1(self._source, self._options, self._log, dataset=dataset))
         return OK
 
@@ -74,6 +75,7 @@ class HybridQuantization(RknnState):
         from npusim.rknn.hybrid_steps import build_from_files
 
         self._refuse_bad_config()
+        self._log.new_model()
         if pre_compile:
             self._log.warning("pre_compile=True has no effect: npusim files run everywhere")
         self._built = self._simulation = None

@@ -40,6 +40,7 @@ class Log:
         self.file: Path | None = None
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._said: set[str] = set()
+        self._of_model: set[str] = set()
         self._lock = Lock()
         _install_capture()
         if file is None:
@@ -78,6 +79,16 @@ class Log:
             self._said.add(text)
             self._write(level, text)
 
+    def of_library(self, text: str, *, level: int) -> None:
+        """Say what the library says, once for a model however often its graph is looked at."""
+        if text not in self._of_model:
+            self._of_model.add(text)
+            self._write(level, text)
+
+    def new_model(self) -> None:
+        """Let the library speak of another model, or of this one built anew."""
+        self._of_model.clear()
+
     def failure(self, error: Exception, *, call: str) -> None:
         """Report a failed call and store the full log.
 
@@ -106,11 +117,13 @@ class Log:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Take the library's warnings while a call runs, in this thread."""
+        """Take the library's messages while a call runs, in this thread."""
         token = _current.set(self)
+        _listen(1)
         try:
             yield
         finally:
+            _listen(-1)
             _current.reset(token)
 
     def _write(self, level: int, text: str) -> None:
@@ -150,7 +163,25 @@ class _Capture(logging.Handler):
                 last.handle(record)
             return
         level = max(known for known in (*_LETTERS, 0) if known <= record.levelno)
-        log._write(level or logging.DEBUG, record.getMessage())
+        log.of_library(record.getMessage(), level=level or logging.DEBUG)
+
+
+_listening = Lock()
+_calls, _level_before = 0, logging.NOTSET
+
+
+def _listen(change: int) -> None:
+    """Let the library say what it does (level INFO) as long as a call of any object runs."""
+    global _calls, _level_before
+    logger = logging.getLogger("npusim")
+    with _listening:
+        if not _calls:
+            _level_before = logger.level
+            if not logger.isEnabledFor(logging.INFO):
+                logger.setLevel(logging.INFO)
+        _calls += change
+        if not _calls:
+            logger.setLevel(_level_before)
 
 
 def _install_capture() -> None:

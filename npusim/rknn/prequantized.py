@@ -1,6 +1,7 @@
 """``build(do_quantization=False)`` of a model that came quantized: its parameters are kept."""
 
 from npusim.api.quantizing import float16
+from npusim.explain import see
 from npusim.importers.common.quantized_types import keep_output_codes, quantize_inputs
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower
@@ -35,6 +36,8 @@ def keep_parameters(graph: Graph, options: Options, log: Log) -> Graph:
     )
     if found.elsewhere:
         log.warning(
-            "the chip does not run all of this quantized model as it asks:\n" + found.text()
+            "the chip does not run all of this quantized model as it asks, npusim computes what "
+            f"the chip does; quantize it per tensor to uint8 {see('quantized-as-it-asks')}:\n"
+            + found.text()
         )
     return built

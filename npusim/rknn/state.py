@@ -70,6 +70,7 @@ class RknnState:
     def _start(self) -> None:
         """Forget the model before another one is loaded."""
         self._refuse_bad_config()
+        self._log.new_model()
         self._source = self._built = self._simulation = None
 
     def _loaded(self, graph: Graph, model: Any) -> None:
@@ -84,7 +85,13 @@ class RknnState:
 
     def _refuse_bad_config(self) -> None:
         if self._config_error is not None:
-            raise ConfigError(f"config failed before: {self._config_error}")
+            error = self._config_error
+            raise ConfigError(
+                f"config failed before: {error.what}",
+                where=error.where,
+                rule=error.rule,
+                remedy=error.remedy,
+            )
 
     def _running(self) -> "Simulation":
         if self._simulation is None:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.explain import see
 from npusim.ir.graph import Graph
+from npusim.quantization.input_text import array_text, input_text
 from npusim.runtime.feeds import LAYOUTS, arrange, as_number_array
 
 Array = NDArray[Any]
@@ -51,18 +53,26 @@ def parse_feeds(
     for i, name in enumerate(graph.inputs):
         where = f"input {i} ({name!r})"
         array = as_number_array(arrays[i], where=where)
+        layout = "nchw" if direct[i] else layouts[i] or "nhwc"
+        taken_as = array_text(f"{array.dtype} array", graph.spec(name), layout=layout)
         if direct[i]:  # the model's own type and layout
+            once(
+                f"input {name!r}: {taken_as}; stored values of the model, as they are",
+                level=logging.INFO,
+            )
             feeds[name] = arrange(
-                array, graph.spec(name), layout="nchw", batch=graph.batch, where=where
+                array, graph.spec(name), layout=layout, batch=graph.batch, where=where
             )
             continue
         feeds[name] = arrange(
             _converted(array, types[i], where, once),
             graph.spec(name),
-            layout=layouts[i] or "nhwc",
+            layout=layout,
             batch=graph.batch,
             where=where,
         )
+        how = graph.preprocess.get(name)
+        once(input_text(name, graph.spec(name), how, taken_as), level=logging.INFO)
     return feeds, [name for name, flag in zip(graph.inputs, direct, strict=True) if flag]
 
 
@@ -115,7 +125,8 @@ def _converted(array: Array, data_type: str | None, where: str, once: Callable[.
         if array.dtype.kind == "f":
             once(
                 f"{where}: the array holds {array.dtype} and data_type is not given; the values "
-                "are used as they are. The toolkit's default is 'uint8': say data_type='float32'"
+                "are used as they are. The toolkit's default is 'uint8': say data_type='float32' "
+                f"{see('data-type-not-given')}"
             )
         return array
     wanted = np.dtype(data_type)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.quantization.calibrate import Sample
 from npusim.quantization.outliers import outlier_table, weight_outliers
@@ -19,7 +20,8 @@ def warn_of_outliers(graph: Graph, log: Log) -> None:
     if outliers:
         log.warning(
             f"outlier values in {len(outliers)} weight tensors; they widen the range of their "
-            f"layers and may cost accuracy:\n{outlier_table(outliers)}"
+            f"layers and may cost accuracy; they are quantized as they are "
+            f"{see('weight-outliers')}:\n{outlier_table(outliers)}"
         )
 
 

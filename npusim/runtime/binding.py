@@ -65,7 +65,11 @@ def bind(node: Node, graph: Graph) -> Step:
         parameter is computed by the network.
     """
     if node.engine is None:
-        raise GraphError(f"layer {node.name!r} has no engine", rule="run assign_engine first")
+        raise GraphError(
+            f"layer {node.name!r} has no engine",
+            rule="a Program is made of a lowered graph",
+            remedy="npusim.compile(graph) lowers it and makes the Program",
+        )
     found = _BINDINGS.get((node.op, node.engine))
     if found is None:
         exist = sorted(f"{o} on {e.value}" for o, e in _BINDINGS if o == node.op)

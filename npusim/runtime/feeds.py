@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import InputError
 from npusim.ir.tensor import Shape, TensorSpec
 
@@ -82,7 +83,7 @@ def _misfit(
 ) -> InputError:
     rule = f"it must be {_listed([s for s in shapes if len(s) > 1] or shapes)}"
     if batch > 1:
-        rule += f" (rknn_batch_size {batch})"
+        rule += f" ({words.say('batch_is', value=batch)})"
     rule += f", {prod(shapes[0])} elements"
     what, remedy = f"array of shape {shape} with {prod(shape)} elements", ""
     if len(spec.shape) == 4:
@@ -93,13 +94,13 @@ def _misfit(
         if shape in others:
             what = f"array of shape {shape} is in {other.upper()} order"
             fitting = shapes[0 if len(shape) == 4 else 1]
-            remedy = f"transpose it to {fitting} (inference also takes data_format='{other}')"
+            remedy = words.say("other_layout", shape=fitting, layout=other)
         elif c == 1 and prod(shape) == 3 * prod(shapes[0]):
             remedy = "the model takes one channel: read the image as grey"
         elif c == 3 and prod(shape) * 3 == prod(shapes[0]):
             remedy = "the model takes three channels: read the image in colour"
         elif batch > 1 and prod(shape) * batch == prod(shapes[0]):
-            remedy = f"give {batch} images in one array, or build with rknn_batch_size=1"
+            remedy = f"give {batch} images in one array, or {words.say('one_image')}"
         elif len(shape) in (3, 4) and layout == "nhwc" and shape[-1] == c:
             remedy = f"resize the image to {h} x {w} (height x width)"
     return InputError(what, where=where, rule=rule, remedy=remedy)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import InputError
+from npusim.errors import ConfigError, InputError
 from npusim.host.runner import network_results
 from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float, Quant
@@ -51,6 +51,13 @@ class Program:
     def __init__(
         self, graph: Graph, *, progress: Callable[[int, int, str], None] | None = None
     ) -> None:
+        if not isinstance(graph, Graph):
+            raise ConfigError(
+                f"{type(graph).__name__} given",
+                where="graph of Program",
+                rule="a lowered Graph",
+                remedy="npusim.compile makes a Program of a quantized graph",
+            )
         load_bindings()
         self.graph = graph
         self._said: set[str] = set()
@@ -110,6 +117,13 @@ class Program:
         InputError
             When an input is missing, unknown or of a wrong shape or type.
         """
+        if isinstance(pass_through, str) or not isinstance(pass_through, Iterable):
+            raise InputError(
+                f"{pass_through!r}",
+                where="pass_through",
+                rule="names of inputs",
+                remedy=f"for example {list(self.graph.inputs)!r}",
+            )
         direct = set(pass_through)
         results = self._run_batch(
             {
@@ -220,13 +234,22 @@ class Program:
         return {name: values[name] for name in self.graph.outputs}
 
     def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        unknown = sorted(set(feeds) - set(self.graph.inputs))
+        example = ", ".join(f"{name!r}: array" for name in self.graph.inputs)
+        if not isinstance(feeds, Mapping):
+            raise InputError(
+                f"feeds is {type(feeds).__name__}",
+                where=self.graph.name,
+                rule="arrays by input name",
+                remedy=f"give {{{example}}}",
+            )
+        unknown = sorted(set(feeds) - set(self.graph.inputs), key=str)
         missing = sorted(set(self.graph.inputs) - set(feeds))
         if unknown or missing:
             raise InputError(
                 f"inputs missing: {missing or 'none'}; not in the model: {unknown or 'none'}",
                 where=self.graph.name,
                 rule=f"the inputs are {', '.join(self.graph.inputs)}",
+                remedy=f"give {{{example}}}",
             )
         return {name: np.asarray(feeds[name]) for name in self.graph.inputs}
 
@@ -237,11 +260,19 @@ class Program:
         spec, batch = self.graph.spec(name), self.graph.batch
         how = None if preprocessed else self.graph.preprocess.get(name)
         shape = (spec.shape[0] * batch, *spec.shape[1:]) if spec.shape else spec.shape
+        if value.dtype.kind not in "buif":
+            raise InputError(
+                f"data of type {value.dtype}",
+                where=f"input {name!r}",
+                rule="integers or floating point numbers",
+                remedy="give an array; npusim.read_input(graph, path) reads a file",
+            )
         if value.shape != shape:
             raise InputError(
                 f"array of shape {value.shape}",
                 where=f"input {name!r}",
                 rule=f"shape {shape}" + (f" (batch {batch} x {spec.shape})" if batch > 1 else ""),
+                remedy="N, C, H, W for images: transpose or resize the data",
             )
         if pass_through:
             if value.dtype != spec.dtype.numpy:

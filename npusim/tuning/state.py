@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npusim.errors import ConfigError
+from npusim import words
+from npusim.errors import UNREADABLE, UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 
 KIND = "npusim tune"
@@ -62,7 +63,7 @@ class State:
         if self.path is None or not self.path.exists():
             return 0
         where = str(self.path)
-        remedy = "give --restart, or another --state file"
+        remedy = f"give {words.say('restart')}, or another {words.say('state')} file"
         try:
             content = json.loads(self.path.read_bytes())
             kind, version, job = content["kind"], content["version"], content["job"]
@@ -76,7 +77,9 @@ class State:
                 for p in content["points"]
             ]
         except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", where=where) from error
+            raise ConfigError(
+                f"cannot be read: {error.strerror}", where=where, remedy=UNREADABLE
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"this is no state of a search: {error!r}", where=where, remedy=remedy
@@ -121,7 +124,9 @@ class State:
                 file.write(json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
         except OSError as error:
             raise ConfigError(
-                f"the state cannot be written: {error.strerror}", where=str(self.path)
+                f"the state cannot be written: {error.strerror}",
+                where=str(self.path),
+                remedy=UNWRITABLE,
             ) from error
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from npusim import __version__
+from npusim import __version__, words
 from npusim.errors import ConfigError
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
@@ -94,8 +94,8 @@ def tune(
     if default is Scheme.F16 or default in to:
         raise ConfigError(
             f"layers cannot be raised from {default.value} to {','.join(s.value for s in to)}",
-            where="to",
-            rule="a wider format than the network's own (--to, --quantize)",
+            where=words.say("to"),
+            rule=f"a wider format than the network's own ({words.say('scheme')})",
         )
     ranges = job.measure(calibrating)
     feeds = _feeds(job, evaluate, samples)

@@ -133,7 +133,7 @@ def test_mixed_scale_concat():
     rows, _ = analysed(concat_net(0.004), x)
     assert rows["joined"].verdict == "mixed_concat"
     assert "cut the model before" in rows["joined"].suggestion
-    assert "--no-join" in rows["small"].suggestion
+    assert "no_join=" in rows["small"].suggestion
     assert "'small'" in rows["joined"].reason
     assert "SQNR" in rows["joined"].reason
     assert rows["small"].verdict == "mixed_concat"
@@ -308,3 +308,50 @@ def test_a_constant_without_axes_may_have_several_readers(scheme):
     x = samples(np.random.default_rng(0).standard_normal((1, 4, 6, 6)))
     rows, _ = analysed(graph, x, scheme=scheme)
     assert {"y"} <= set(rows)
+
+
+def scaled(small):
+    """Return x times a constant, behind it a relu."""
+    b = GraphBuilder()
+    b.input("x", 1, 4, 6, 6)
+    b.node("mul", ["x", b.constant("k", np.full((1, 4, 1, 1), small, np.float32))], "m")
+    return b.done(b.node("relu", ["m"], "y"))
+
+
+@pytest.mark.parametrize("small", [1e-9, 2e-5])
+def test_a_constant_that_float16_does_not_hold_is_blamed_and_not_the_picture(small):
+    x = {"x": RNG.normal(size=(1, 4, 6, 6)).astype(np.float32) * 1e3}
+    for value, verdict in ((small, "vanished_constant"), (0.5, "ok")):
+        graph = scaled(value)
+        program = npusim.compile(npusim.float16(graph))
+        found = analyze(graph, program, x)
+        assert found.layers[0].verdict == verdict
+        assert found.hint == ""
+        if verdict != "ok":
+            assert "constant 'k' became 0: 4 of its 4 numbers" in found.layers[0].reason
+            assert "float16 (hybrid" not in found.layers[0].suggestion
+        run = npusim.record_program(program, x, preprocessed=True)
+        hint = npusim.compare(run, npusim.record_float(graph, x)).hint
+        assert bool(hint) == (verdict != "ok")
+        assert "although both runs were fed the same" in hint or not hint
+
+
+def test_constants_that_were_0_or_are_folded_are_not_blamed():
+    x = {"x": RNG.normal(size=(1, 4, 6, 6)).astype(np.float32)}
+    graph = scaled(0.0)
+    found = analyze(graph, npusim.compile(npusim.float16(graph)), x)
+    assert "vanished_constant" not in [c for row in found.layers for c in causes(row)]
+
+
+def test_preprocessing_is_suspected_where_the_runs_were_fed_differently_or_nobody_knows():
+    x = RNG.uniform(1, 2, (1, 8, 12, 12)).astype(np.float32)
+    graph = plain_net()
+    program = npusim.compile(npusim.float16(graph))
+    run = npusim.record_program(program, {"x": x}, preprocessed=True)
+    source = npusim.record_float(graph, {"x": -x})
+    assert "were fed different values: look at preprocessing" in npusim.compare(run, source).hint
+    unknown = replace(source, fed={})
+    hint = npusim.compare(run, unknown).hint
+    assert "look at preprocessing" in hint
+    assert "different values" not in hint
+    assert analyze(graph, program, {"x": x}, reference=source).hint

@@ -192,12 +192,13 @@ def test_case_2_1_wrong_channel_order_gives_the_preprocessing_hint(run, tmp_path
     right = (pixels.transpose(0, 3, 1, 2)[:, ::-1].astype(np.float32) - 127.5) / 127.5
     np.save(tmp_path / "source.npy", right)
     files = ("--input", "image.npy", "--source-input", "source.npy", "--quantize", "u8")
-    assert "reorder_channel" not in run("compare", "demo", *files)[1]
+    assert "--reorder" not in run("compare", "demo", *files)[1]
     code, out, _ = run(
         "compare", "demo", *files, "--mean", "127.5", "--std", "127.5", "--reorder", "0,1,2"
     )
     assert code == 1
-    assert "reorder_channel" in out
+    assert "fed different values: look at preprocessing" in " ".join(out.split())
+    assert "--reorder" in out
     np.save(tmp_path / "source.npy", right[:, :, :10])
     assert run("compare", "demo", *files)[0] == 2
 

@@ -78,9 +78,9 @@ def test_an_interrupted_run_goes_on_elsewhere(job, labelled, cluster, tmp_path):
 
 def test_no_scheduler(job, labelled, monkeypatch):
     monkeypatch.setattr("npusim.evaluation.pools.CONNECT_S", 0.5)
-    with pytest.raises(ConfigError, match=r"--scheduler"):
+    with pytest.raises(ConfigError, match=r"scheduler"):
         evaluate(job(), labelled(1), scheduler="tcp://127.0.0.1:9")
-    with pytest.raises(ConfigError, match=r"--scheduler"):
+    with pytest.raises(ConfigError, match=r"scheduler"):
         evaluate(job(), labelled(1), scheduler="nonsense://x")
 
 

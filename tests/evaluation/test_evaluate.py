@@ -69,7 +69,7 @@ def test_custom_tasks(job, labelled, tmp_path):
         with pytest.raises(DatasetError, match=words):
             evaluate(job(f"custom:my_task:{name}", search=str(tmp_path)), items)
     for name in ("custom:my_task:none", "custom:no_module_x:f", "segmentation", "custom:a"):
-        with pytest.raises(ConfigError, match=r"--task"):
+        with pytest.raises(ConfigError, match="task"):
             evaluate(job(name, search=str(tmp_path)), items)
 
 
@@ -173,7 +173,7 @@ def test_parts_keep_all_workers_busy_to_the_end(labelled):
 
 
 def test_no_jobs_is_refused(job, labelled):
-    with pytest.raises(ConfigError, match="--jobs"):
+    with pytest.raises(ConfigError, match="jobs"):
         evaluate(job(), labelled(1), jobs=0)
 
 

@@ -47,7 +47,7 @@ def test_a_list(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a.png\n", "line 1: 1 columns, 2 expected"),
+        ("a.png\n", "line 1: 1 column, 2 expected"),
         ("\nmissing.png 1\n", "line 2: missing.png does not exist"),
         (f"{'x' * 5000}.png 1\n", "does not exist"),
         ("", "no sample"),

@@ -13,6 +13,7 @@ from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
 from npusim.importers.tflite.table import convertible_ops as tflite_ops
 from npusim.rknn import RKNN
+from npusim.words import FrontEnd, speaking
 
 ONNX_ROUTES = {form.name: form.advice for form in FORMATS if form.advice and not form.loader}
 WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
@@ -32,7 +33,8 @@ def test_no_onnx_advice_for_what_is_converted():
 def test_onnx_advice_names_operators_that_are_converted(op):
     named = {word for word in WORD.findall(advice.ADVICE[op]) if onnx.defs.has(word)}
     assert named <= set(onnx_ops())
-    assert advice.advice_for(op, "") == advice.ADVICE[op]
+    said = advice.ADVICE[op].replace("{cut}", "outputs=['x']")
+    assert advice.advice_for(op, "", ["x", "w"]) == said
 
 
 def test_no_tflite_advice_for_what_is_converted():
@@ -55,4 +57,7 @@ def test_a_way_over_onnx_is_told_for_frameworks_that_are_not_read(
     monkeypatch.chdir(tmp_path)
     load = getattr(RKNN(), form.call)
     assert load("model") == -1
-    assert form.advice in capsys.readouterr().err
+    with speaking(FrontEnd.RKNN):
+        advice = form.remedy()
+    assert "call load_onnx" in advice
+    assert advice in capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_what_is_no_model_is_named_under_every_suffix(tmp_path, form) -> None:
         with pytest.raises((ModelImportError, ContainerError)) as error:
             npusim.load_model(path)
         assert f"this is {form.noun}" in str(error.value)
-        assert form.advice in str(error.value)
+        assert form.remedy() in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_case_b26_weights_only(tmp_path, net):
 def test_errors_name_the_file_and_the_remedy(tmp_path, net, monkeypatch):
     path = tmp_path / "net.pt"
     torch.jit.script(net).save(str(path))
-    with pytest.raises(ModelImportError, match="input_size_list"):
+    with pytest.raises(ModelImportError, match="input_shapes"):
         load(path)
     with pytest.raises(ModelImportError, match=r"net.pt: torch cannot export it"):
         load_pytorch(path, input_shapes=[(1, 4, 16, 16)])

@@ -386,7 +386,7 @@ def test_dynamic_quantization_is_answered_at_once(tmp_path):
     assert "also unsupported" in text
     assert "'other': Selu" in text
     assert "quantize_static" in text
-    assert "do_quantization=True" in text
+    assert "npusim.quantize(graph, dataset)" in text
 
 
 def test_sixteen_bits_and_blocks_are_named(tmp_path):

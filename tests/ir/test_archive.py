@@ -377,6 +377,20 @@ def test_a_saved_file_has_ordinary_permissions(stored):
     assert stored.stat().st_mode == probe.stat().st_mode
 
 
+def test_a_scale_that_is_no_number_is_named_with_its_tensor(tmp_path):
+    path = tmp_path / "m.npusim"
+    graph = weights_graph(np.ones((2, 2)))
+    archive.save(graph, path)
+
+    def without_scale(content):
+        content["tensors"][0]["quant"] = {"type": "Affine", "scale": 0.0, "zero_point": 0}
+
+    rewrite(path, lambda content: without_scale(content["graph"]))
+    name = next(iter(graph.tensors))
+    with pytest.raises(ContainerError, match=rf"m.npusim(.|\n)*tensor '{name}'(.|\n)*float32"):
+        archive.load(path)
+
+
 def test_codec_refuses_what_it_cannot_store():
     with pytest.raises(CodecError, match="ndarray"):
         encode(np.zeros(3))
@@ -385,7 +399,7 @@ def test_codec_refuses_what_it_cannot_store():
     assert encode((np.int64(3), np.float32(0.5), np.bool_(True), math.inf)) == [3, 0.5, True, "inf"]
     with pytest.raises(CodecError, match="is not int"):
         decode(DynamicFixedPoint, {"type": "DynamicFixedPoint", "fl": True})
-    with pytest.raises(CodecError, match="must be finite"):
+    with pytest.raises(CodecError, match="positive finite float32"):
         decode(Affine, {"type": "Affine", "scale": -1.0})
 
 

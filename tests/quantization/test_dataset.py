@@ -115,7 +115,7 @@ def test_case_B5_one_column_per_input(folder):
 def test_wrong_column_counts_name_line_expected_and_found(folder):
     image(folder / "a.png")
     text = refusal(listing(folder, "a.png a.png\na.png\n\na.png a.png a.png\n"), model(RGB, RGB))
-    assert "dataset.txt:2: 1 columns, 2 expected" in text
+    assert "dataset.txt:2: 1 column, 2 expected" in text
     assert "dataset.txt:4: 3 columns, 2 expected" in text
     assert "dataset.txt:1" not in text
     assert "'in0' (1, 3, 4, 6), 'in1' (1, 3, 4, 6)" in text

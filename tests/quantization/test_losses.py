@@ -44,7 +44,7 @@ def test_scores_joined_with_boxes_are_all_zero_and_the_build_says_so(caplog):
         "alone: 255",
         "n_out_3",
         "['scores', 'boxes']",
-        "--no-join n_out_3",
+        "no_join=['n_out_3']",
     ):
         assert word in first
 
@@ -125,7 +125,7 @@ def built(caplog, graph, **options):
 def test_cut_of_a_sigmoid_that_others_feel_is_told(caplog, outputs, reader):
     _, (said,) = built(caplog, read_by_two(*outputs))
     assert said.startswith("n_c_1: its values go ")
-    for word in ("cut to -6.3 .. 6.3", f"lost for {reader}", "raise n_s_2", "--write-cfg", "'c'"):
+    for word in ("cut to -6.3 .. 6.3", f"lost for {reader}", "raise n_s_2", "write_cfg=", "'c'"):
         assert word in said
 
 

@@ -9,12 +9,12 @@ from npusim.ir.dtypes import DType
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import parse_layer_list
 from npusim.report.eval_perf import executed
+from npusim.report.names import shorten
 from npusim.report.perf_compare import compare, comparison_report
 from npusim.report.perf_table import (
     advice_table,
     full_report,
     layer_table,
-    shorten,
     summary,
     traffic_table,
 )

@@ -158,7 +158,7 @@ def test_case_B3_order_of_preprocessing_is_in_the_log(new, convnet, images, capf
         mean_values=[[1, 2, 3]],
         reorder_channel="2 1 0",
     )
-    assert "reorder [2, 1, 0], then mean [1.0, 2.0, 3.0], then std 1" in capfd.readouterr().err
+    assert "; channels 2 1 0 (BGR), minus mean 1 2 3\n" in capfd.readouterr().err
 
 
 def test_case_B22_all_unsupported_operators_in_one_message(new, work, capfd):

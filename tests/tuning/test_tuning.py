@@ -127,7 +127,7 @@ def test_state_of_another_search_and_damaged_files_are_refused(tmp_path):
     assert State(path, {"model": "a"}).load() == 1
     with pytest.raises(ConfigError, match="model differ") as caught:
         State(path, {"model": "b"}).load()
-    assert "--restart" in str(caught.value)
+    assert "restart=True" in str(caught.value)
     for text in ("{", "[]", json.dumps({"kind": "x", "version": 1, "job": {}, "points": []})):
         path.write_text(text)
         with pytest.raises(ConfigError, match="no state of a search"):

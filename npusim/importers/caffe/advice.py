@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 
+from npusim import words
 from npusim.importers.caffe.context import converter
 from npusim.importers.caffe.net import CaffeLayer
 
@@ -18,7 +19,7 @@ def advise(layer: CaffeLayer) -> str:
     if layer.type in _ADVICE:
         return _ADVICE[layer.type]
     names = list(layer.inputs)
-    cut = f"end the network before it with outputs={names} and run it on the CPU"
+    cut = f"end the network before it ({words.cut_at(outputs=names)}) and run it on the CPU"
     known = {name.lower(): name for name in converter.types()}
     close = get_close_matches(layer.type.lower(), list(known), n=1, cutoff=0.8)
     if close and known[close[0]] != layer.type:

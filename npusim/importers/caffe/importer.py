@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.caffe import (
     ops_conv,
@@ -221,7 +222,8 @@ def _add_inputs(
                 f"input {name!r} has no size in the file",
                 where=net.where,
                 rule="the chip runs networks of fixed size",
-                remedy=f"give input_shapes={{{name!r}: (1, 3, 224, 224)}}, or write an Input layer",
+                remedy=f"give {words.shapes_given({name: (1, 3, 224, 224)})}, or write an Input "
+                "layer",
             )
         dtype = DType.I32 if readers[name] == {"Embed"} else DType.F32
         if dtype is DType.I32:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import read_bytes
 
@@ -68,7 +69,8 @@ def parse_file(path: Path) -> Block:
             "the file is not text",
             where=str(path),
             rule="the network is a .prototxt; weights (.caffemodel) are given beside it",
-            remedy='load_model("deploy.prototxt", weights="net.caffemodel")',
+            remedy=f"give the .prototxt as the model and the .caffemodel as weights: "
+            f"{words.say('caffe_files')}",
         ) from None
     return parse(text, str(path))
 

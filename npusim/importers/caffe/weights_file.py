@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from npusim.errors import ModelImportError
+from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 
@@ -107,7 +107,9 @@ def read_weights(path: Path) -> WeightsFile:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 layers = _Walker(data, where).layers()
     except OSError as error:
-        raise ModelImportError(f"cannot be read: {error.strerror}", where=where) from error
+        raise ModelImportError(
+            f"cannot be read: {error.strerror}", where=where, remedy=UNREADABLE
+        ) from error
     return WeightsFile(path, Fingerprint(path), layers)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import ModelImportError
+from npusim.errors import UNREADABLE, ModelImportError
 from npusim.host.tail import OPSET, HostNode, tail_of
 from npusim.importers.common.names import claim
 from npusim.ir.attrs import NO_ATTRS, Attrs
@@ -82,7 +82,9 @@ def read_bytes(path: Path, limit: int) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
-        raise ModelImportError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise ModelImportError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
+        ) from error
 
 
 def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) -> None:
@@ -110,7 +112,9 @@ def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) ->
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         names = [entry.name for entry in beside if entry.is_file()]
     except OSError as error:
-        raise ModelImportError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise ModelImportError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
+        ) from error
     raise ModelImportError(
         f"the {what} file does not exist",
         where=str(path),

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.host.tail import HostNode
 from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm, check_elements
@@ -448,6 +449,6 @@ def unsupported(findings: Sequence[str], path: Any) -> UnsupportedOpError:
         f"{count}:" + "".join(f"\n    {line}" for line in findings),
         where=str(path),
         rule="every layer needs a counterpart on the chip; npusim ops lists them",
-        remedy="rewrite the layers as advised, or cut the network with inputs= and outputs= and "
+        remedy=f"rewrite the layers as advised, or cut the network ({words.say('cut_both')}) and "
         "run the rest on the CPU",
     )

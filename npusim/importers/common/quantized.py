@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from npusim.errors import located
 from npusim.importers.common.builder import FLOAT, Array, Stored, works_on_codes
 from npusim.ir.attrs import ClipAttrs
 from npusim.ir.dtypes import DType
@@ -52,12 +53,15 @@ class _Absorber:
         for node in self.graph.nodes:
             if node.op == "convert":
                 self._convert(node)
-            elif not self._on_codes(node):
+            elif not located(self._place(node), self._on_codes, node):
                 self._on_reals(node)
         for name in self.graph.outputs:
             if name in self.codes:
                 self._need_real(name)
         return self.out.copy(nodes=tuple(self.nodes))
+
+    def _place(self, node: Node) -> str:
+        return f"{self.graph.source.path or self.graph.name}: layer {node.name!r}"
 
     # ---- what each real tensor should be stored as
     def _collect_wanted(self) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from npusim.errors import ModelImportError
+from npusim import words
+from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import check_elements, suggestion
 from npusim.ir.tensor import Shape
 
@@ -42,7 +43,9 @@ class Fingerprint:
         self._thread.join()
         if self._error is not None:
             raise ModelImportError(
-                f"cannot be read: {self._error.strerror}", where=str(self._path)
+                f"cannot be read: {self._error.strerror}",
+                where=str(self._path),
+                remedy=UNREADABLE,
             ) from self._error
         return self._digest
 
@@ -142,7 +145,7 @@ def wanted_shape(
         for key in shapes:
             if key not in inputs:
                 raise ModelImportError(
-                    f"input_shapes names {key!r}, which is no input",
+                    f"{words.say('input_shapes')} names {key!r}, which is no input",
                     where=where,
                     rule=f"inputs: {', '.join(map(repr, inputs))}",
                     remedy=suggestion(str(key), inputs),
@@ -169,9 +172,10 @@ def wanted_shape(
             wished.insert(0, 1)
         if own is not None and len(wished) != len(own):
             raise ModelImportError(
-                f"the shape {given!r} given for input {name!r} has {len(wished)} sizes",
+                f"the shape {words.shape_text(given)} given for input {name!r} has "
+                f"{words.sizes(len(wished))}",
                 where=where,
-                rule=f"the file's is {tuple(own)}; the batch may be left out",
+                rule=f"the file's is {words.shape_text(own)}{words.say('batch_rule')}",
             )
         kept = own or (0,) * len(wished)
         shape = tuple(k if w is None else w for w, k in zip(wished, kept, strict=True))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import read_bytes
 
@@ -102,7 +103,8 @@ def read_cfg(path: Path) -> list[Section]:
             "the file is not text",
             where=where,
             rule="the network is a .cfg; weights are given beside it",
-            remedy='load_model("yolov3.cfg", weights="yolov3.weights")',
+            remedy="give the .cfg as the model and the .weights as weights: "
+            f"{words.say('darknet_files')}",
         ) from None
     sections: list[Section] = []
     for number, raw in enumerate(text.splitlines(), start=1):

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import GraphBuilder, suggestion
 from npusim.importers.common.two_files import (
@@ -175,8 +176,8 @@ def _convert(net: Net, context: DarknetContext, shapes: ShapesLike, cut: int) ->
                 f"it reads the boxes of layer {name!r}",
                 where=f"{net.where}: {layer.where}",
                 rule="boxes are decoded on the CPU, nothing on the chip reads them",
-                remedy=f"read {boxes[name].inputs[0]!r}, or end the network with "
-                f"outputs=[{name!r}]",
+                remedy=f"read {boxes[name].inputs[0]!r}, or end the network there: "
+                f"{words.cut_at(outputs=[name])}",
             )
     shape = wanted_shape(INPUT, net.shape, shapes, [INPUT], net.where)
     assert shape is not None
@@ -200,7 +201,9 @@ def advise(layer: DarknetLayer) -> str:
         return "use upsample and convolutional (Darknet cannot load its weights either)"
     if layer.type in ("rnn", "gru", "lstm", "crnn", "conv_lstm", "history"):
         return "recurrent layers keep a state; export one step as a feed-forward network"
-    return f"end the network before it with outputs=[{layer.inputs[0]!r}] and run it on the CPU"
+    return (
+        f"end the network before it ({words.cut_at(outputs=layer.inputs[:1])}), run it on the CPU"
+    )
 
 
 def _ends(net: Net, outputs: Sequence[str] | None) -> tuple[list[int], int]:

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from npusim.errors import ModelImportError
+from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, check_elements, refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 
@@ -110,7 +110,9 @@ def open_weights(path: Path) -> Numbers:
             head = file.read(20)
             size = file.seek(0, 2)
     except OSError as error:
-        raise ModelImportError(f"cannot be read: {error.strerror}", where=where) from error
+        raise ModelImportError(
+            f"cannot be read: {error.strerror}", where=where, remedy=UNREADABLE
+        ) from error
     if size < 16:
         raise ModelImportError(
             f"the file has {size} bytes",

@@ -1,10 +1,12 @@
 """Advice for ONNX operators without a counterpart: the nearest rewrite."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
+from npusim import words
 from npusim.importers.onnx.context import convertible_ops
 
-_CUT = "end the graph before it with outputs= and run it on the CPU"
+_CUT = "end the graph before it ({cut}) and run it on the CPU"
 
 ADVICE = {
     **dict.fromkeys(
@@ -53,8 +55,13 @@ _OTHER_DOMAINS = (
 )
 
 
-def advice_for(op_type: str, domain: str) -> str:
-    """Return what to do about an operator that has no converter."""
+def advice_for(op_type: str, domain: str, inputs: Sequence[str] = ()) -> str:
+    """Return what to do about an operator that has no converter, by its inputs."""
+    cut = words.cut_at(outputs=inputs[:1]) if inputs else words.say("cut_both")
+    return _advice(op_type, domain).replace("{cut}", cut)
+
+
+def _advice(op_type: str, domain: str) -> str:
     if op_type in ADVICE:
         return ADVICE[op_type]
     if domain:

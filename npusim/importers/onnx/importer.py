@@ -156,7 +156,7 @@ def _load(
 def _quant_of(triple: Triple, context: Context, where: str) -> Affine:
     """Return the parameters of an integer input, from the node that reads it."""
     scale, zero = context.known(triple.scale), context.known(triple.zero_point)
-    if scale is None or scale.size != 1 or not scale.reshape(-1)[0] > 0:
+    if scale is None or scale.size != 1 or not 0 < scale.reshape(-1)[0] < float("inf"):
         raise ModelImportError(
             f"the scale of input {triple.codes!r} is not one known positive number",
             where=where,

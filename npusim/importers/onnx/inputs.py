@@ -5,12 +5,14 @@ from typing import Any
 
 from onnx import GraphProto, TensorProto, ValueInfoProto
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import check_elements, suggestion
 from npusim.importers.onnx.tensor import element_type_name
 from npusim.ir.dtypes import DType
 from npusim.ir.tensor import Shape
 
+IMAGE = (1, 3, 224, 224)  # a shape to show how shapes are written
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
 
 _TYPES: dict[int, DType] = {
@@ -90,7 +92,7 @@ def _by_name(
     for name, shape in shapes.items():
         if name not in inputs:
             raise ModelImportError(
-                f"input_shapes names {name!r}, which is no input",
+                f"{words.say('input_shapes')} names {name!r}, which is no input",
                 where=where,
                 rule=f"inputs: {', '.join(map(repr, inputs))}",
                 remedy=suggestion(name, inputs),
@@ -146,7 +148,7 @@ def _model_type(value: ValueInfoProto | None, name: str, where: str) -> DType:
             f"input {name!r} has element type {element_type_name(kind)}",
             where=where,
             rule=f"inputs: {', '.join(element_type_name(t) for t in _TYPES)}",
-            remedy="cut the graph behind it with inputs=",
+            remedy=f"cut the graph behind it ({words.cut_at(inputs=['a tensor'])})",
         )
     return _TYPES[kind]
 
@@ -190,23 +192,23 @@ def _contradiction(
     """Return the error for a shape, as it was given, that the model's own does not allow."""
     if len(given) == len(model):
         return ModelImportError(
-            f"the shape {given} given for input {name!r} contradicts the model",
+            f"the shape {words.shape_text(given)} given for input {name!r} contradicts the model",
             where=where,
-            rule=f"the model fixes it as {_text(model)}",
+            rule=f"the model fixes it as {words.shape_text(model)}",
             remedy="export the model with the size you want, or with a symbolic size",
         )
+    example = words.one_shape(name, _filled_in({name: model}).get(name, model))
+    advice = f"give all {words.sizes(len(model))}, for example {example}"
+    if all(isinstance(size, int) for size in model):
+        advice = f"give {words.one_shape(name, model)}, or no shape: the model has its own"
     return ModelImportError(
-        f"the shape {given} given for input {name!r} has {len(given)} sizes",
+        f"the shape {words.shape_text(given)} given for input {name!r} has "
+        f"{words.sizes(len(given))}",
         where=where,
-        rule=f"the model's has {len(model)}: {_text(model)}; the batch alone may be left out",
-        remedy=f"give all {len(model)} sizes"
-        if any(isinstance(size, str) for size in model)
-        else f"give {_text(model)}, or no shape: the model has its own",
+        rule=f"the model's has {words.sizes(len(model))}: {words.shape_text(model)}"
+        f"{words.say('batch_rule')}",
+        remedy=advice,
     )
-
-
-def _text(shape: Sequence[int | str]) -> str:
-    return "(" + ", ".join(str(n) or "?" for n in shape) + ")"
 
 
 def _refuse_symbolic(sizes: Mapping[str, tuple[int | str, ...] | None], where: str) -> None:
@@ -217,20 +219,39 @@ def _refuse_symbolic(sizes: Mapping[str, tuple[int | str, ...] | None], where: s
     }
     if not unknown:
         return
-    texts, examples = [], []
+    texts = []
     for name, shape in unknown.items():
         if shape is None:
             texts.append(f"{name!r} has no shape at all")
-            examples.append(f"{name!r}: (1, 3, 224, 224)")
             continue
         symbols = ", ".join(f"axis {i} is {n!r}" for i, n in enumerate(shape) if isinstance(n, str))
-        texts.append(f"{name!r} {_text(shape)}: {symbols}")
-        filled = (n if isinstance(n, int) else 1 if i == 0 else 224 for i, n in enumerate(shape))
-        examples.append(f"{name!r}: {tuple(filled)}")
+        texts.append(f"{name!r} ({', '.join(map(str, shape))}): {symbols}")
     raise ModelImportError(
         f"dynamic input sizes: {'; '.join(texts)}",
         where=where,
         rule="the chip runs networks of fixed size",
-        remedy=f"give the sizes you want, for example input_shapes={{{', '.join(examples)}}} "
-        "(RKNN: input_size_list, without the batch)",
+        remedy="give the sizes you want, for example "
+        + words.shapes_given(_filled_in(sizes, all_of_them=words.front_end().takes_all_shapes)),
     )
+
+
+def _filled_in(
+    sizes: Mapping[str, tuple[int | str, ...] | None], *, all_of_them: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Return usual shapes of the inputs with open sizes (or of all); a symbol has one value."""
+    known: dict[str, int] = {}
+    for shape in sizes.values():
+        for i, size in enumerate(shape or ()):
+            if isinstance(size, str) and size not in ("", "?"):
+                usual = 1 if i == 0 else 3 if i == 1 and len(shape or ()) == 4 else 224
+                known[size] = min(usual, known.get(size, usual))
+    return {
+        name: IMAGE
+        if shape is None
+        else tuple(
+            n if isinstance(n, int) else known.get(n, 1 if i == 0 else 224)
+            for i, n in enumerate(shape)
+        )
+        for name, shape in sizes.items()
+        if all_of_them or shape is None or any(isinstance(n, str) for n in shape)
+    }

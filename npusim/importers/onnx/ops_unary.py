@@ -5,6 +5,7 @@ import math
 import numpy as np
 from onnx import TensorProto
 
+from npusim import words
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
 from npusim.importers.onnx.tensor import element_type_name
 from npusim.ir.attrs import AlphaAttrs, ClipAttrs, HardSigmoidAttrs
@@ -149,7 +150,7 @@ def cast(node: OnnxNode, context: Context) -> None:
     elif own.is_float:
         raise UnsupportedForm(
             f"cast of real numbers to {target.value} cuts off fractions",
-            "remove the cast, or end the graph before it with outputs=",
+            f"remove the cast, or end the graph before it ({words.cut_at(outputs=[source])})",
         )
     elif not to_float and not _holds(target, own):
         raise UnsupportedForm(f"cast of {own.value} to {target.value}, which holds fewer numbers")

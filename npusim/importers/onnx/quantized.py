@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto, helper
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import FLOAT, Array
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
@@ -34,7 +35,10 @@ _FOLLOWED = (
     *("Identity", "MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice"),
     *("Split", "Concat", "Pad", "Gather", "Resize", "DepthToSpace", "SpaceToDepth", "Expand"),
 )
-_ADVICE = "quantize the float model here instead: build(do_quantization=True, dataset=..)"
+
+
+def _advice() -> str:
+    return f"quantize the float model here instead: {words.say('quantize_here')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +76,11 @@ def parameters(
     if zeros is None:
         zeros = np.zeros(scales.shape, _default_type(node))
     if scales.ndim > 1:
-        raise UnsupportedForm(f"scales of shape {scales.shape} (blocks)", _ADVICE)
+        raise UnsupportedForm(f"scales of shape {scales.shape} (blocks)", _advice())
     try:
         dtype = DType.of(zeros.dtype)
     except KeyError:
-        raise UnsupportedForm(f"codes of type {zeros.dtype}", _ADVICE) from None
+        raise UnsupportedForm(f"codes of type {zeros.dtype}", _advice()) from None
     real = scales.astype(np.float64).reshape(-1)
     if not np.isfinite(real).all() or (real <= 0).any() or zeros.size not in (1, real.size):
         raise ModelImportError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from onnx import NodeProto, checker
 
+from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.onnx.advice import advice_for
 from npusim.importers.onnx.context import (
@@ -109,8 +110,9 @@ class Walk:
             f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
             where=str(self.path),
             rule="every operator needs a counterpart on the chip; npusim ops lists them",
-            remedy=f"rewrite the nodes as advised, or end the network with outputs={cut} and run "
-            f"the rest on the CPU; it does not by itself, because {against}",
+            remedy="rewrite the nodes as advised, or end the network in front of them "
+            f"({words.cut_at(outputs=cut)}) and run the rest on the CPU; it does not by itself, "
+            f"because {against}",
         )
 
     def _dynamic_error(self) -> UnsupportedOpError:
@@ -123,9 +125,8 @@ class Walk:
             + "".join(f"\n    {line}" for line in others),
             where=str(self.path),
             rule="the chip's scales and zero points are fixed when the model is built",
-            remedy="load the float model and quantize it here (build(do_quantization=True, "
-            "dataset=..)), or quantize it statically (onnxruntime.quantization.quantize_static) "
-            "and load that",
+            remedy=f"load the float model and quantize it here ({words.say('quantize_here')}), or "
+            "quantize it statically (onnxruntime.quantization.quantize_static) and load that",
         )
 
     def _node(self, proto: NodeProto, part_of: OnnxNode | None) -> OnnxNode:
@@ -151,7 +152,7 @@ class Walk:
         )
 
     def _note(self, node: OnnxNode, form: UnsupportedForm) -> None:
-        advice = form.advice or advice_for(node.op_type, node.domain)
+        advice = form.advice or advice_for(node.op_type, node.domain, node.inputs)
         kind = f"{node.op_type} ({node.domain or 'ai.onnx'} version {node.version})"
         if node.op_type in DYNAMIC:
             line = f"{node.name!r}: {kind}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.extras import require
 from npusim.importers.common.builder import read_bytes, sha256_of
@@ -57,7 +58,7 @@ def load_pytorch(
             "the sizes of the inputs are not given",
             where=where,
             rule="a TorchScript file does not say them",
-            remedy="give input_shapes=[(1, 3, 224, 224)] (RKNN: input_size_list)",
+            remedy=f"give {words.shapes_given({'x': (1, 3, 224, 224)})}, one per input, in order",
         )
     digest = sha256_of(_checked(path))
     torch = require("torch", extra="torch", purpose="reading PyTorch models")
@@ -123,7 +124,8 @@ def _export(torch: Any, path: Path, exported: Path, shapes: Sequence[Sequence[in
         raise ModelImportError(
             f"torch cannot export it: {lines[0]}",
             where=str(path),
-            rule=f"a network that runs on {' and '.join(str(tuple(s)) for s in shapes)} and has "
+            rule=f"a network that runs on {' and '.join(map(words.shape_text, shapes))} and has "
             f"ONNX counterparts in opset {OPSET}",
-            remedy="check input_size_list; or export it with torch.onnx.export and call load_onnx",
+            remedy=f"check {words.say('input_shapes')}; or export it with torch.onnx.export "
+            "and load that",
         ) from error

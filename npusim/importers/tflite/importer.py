@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from npusim import words
 from npusim.errors import (
     GraphError,
     ModelImportError,
@@ -207,7 +208,7 @@ def _add_inputs(context: TfliteContext, shapes: Any, where: str) -> None:
             f"sizes are open: {', '.join(open_sizes)}",
             where=where,
             rule="the chip runs fixed sizes",
-            remedy="give input_shapes, or convert the model with a fixed input",
+            remedy=f"give {words.say('input_shapes')}, or convert the model with a fixed input",
         )
 
 
@@ -272,7 +273,8 @@ def _walk(context: TfliteContext, operators: Sequence[Operator], where: str) -> 
             + "".join(f"\n    {line}{', '.join(names)}" for line, names in findings.items()),
             where=where,
             rule="every operator needs a counterpart on the chip; npusim ops lists them",
-            remedy="rewrite them as advised, or end the model before them with outputs=",
+            remedy=f"rewrite them as advised, or end the model before them "
+            f"({words.say('cut_both')})",
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from npusim import words as front_end_words
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.quantization.hybrid.choice import FLOAT32_WORDS, layer_scheme
@@ -128,7 +129,7 @@ def read_cfg(path: str | Path) -> HybridConfig:
             raise ConfigError(
                 f"neither {LAYERS_KEY} nor records are in the file",
                 where=str(path),
-                rule="hybrid_quantization_step1 writes this file",
+                rule=f"{front_end_words.say('write_cfg')} writes this file",
             )
         return HybridConfig(layers=None, records=records, notes=tuple(notes))
     entries = layers_item.mapping(LAYERS_KEY)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from npusim.errors import ConfigError
+from npusim import words
+from npusim.errors import ConfigError, located
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ops import op_def
@@ -186,7 +187,7 @@ def ranges_in_cfg(
             f"no range of {', '.join(missing[:5])}" + (" and others" if missing[5:] else ""),
             where=str(path),
             rule="without a dataset every tensor's min_value and max_value come from this file",
-            remedy="give a dataset",
+            remedy=f"give {words.say('dataset')}",
         )
     return found
 
@@ -206,7 +207,7 @@ def _refuse_unknown(config: HybridConfig, by_key: Mapping[Key, Slot]) -> None:
                 rule=f"layer {record.layer_id!r} has {', '.join(parts)}"
                 if parts
                 else f"no layer is called {record.layer_id!r}",
-                remedy="run hybrid_quantization_step1 again for this model",
+                remedy=f"write the file again for this model: {words.say('write_cfg')}",
             )
 
 
@@ -283,7 +284,10 @@ def _take_numbers(
             result.ranges[slot.tensor] = record.minimum, record.maximum
             bounded.add(slot.tensor)
         layer_scheme = result.formats.layers.get(slot.node, result.formats.default)
-        if record.scheme is layer_scheme and (own := _given_quant(record, slot.record)):
+        place = f"{record.where}: {record.key}"
+        if record.scheme is layer_scheme and (
+            own := located(place, _given_quant, record, slot.record)
+        ):
             quants[slot.tensor] = own
             if slot.tensor in result.formats.given:  # all from this file: which one was edited?
                 result.notes.append(

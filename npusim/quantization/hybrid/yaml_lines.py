@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from npusim.errors import ConfigError
+from npusim.errors import UNREADABLE, ConfigError
 
 LARGEST_FILE_BYTES = 1 << 28
 _NONE = ("", "~", "null", "none")
@@ -85,7 +85,9 @@ def read_yaml(path: str | Path) -> Item:
             raise ConfigError("the file is too large for a cfg file", where=str(path))
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"this is no text file: byte {error.start} is not UTF-8", where=str(path)

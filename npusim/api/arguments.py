@@ -1,0 +1,309 @@
+"""Arguments of the public functions, by parameter name: what each must be, and how to get one.
+
+``npusim`` hands out its functions through ``checked``, so that a mistake is an error with a remedy
+instead of what Python says deep inside.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from functools import wraps
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from npusim import words
+from npusim.errors import ConfigError, DatasetError, InputError, NpusimError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOAD = "npusim.load_model(path) returns one"
+COMPILE = "npusim.compile(npusim.quantize(graph, dataset)) returns one"
+RECORD = "npusim.record_program, record_float, record_source and read_dump return one"
+SAMPLES = "the path of a list of files, or [('name', {'input': float32 array}), ..]"
+
+
+class Kind(NamedTuple):
+    """What an argument must be.
+
+    Attributes
+    ----------
+    rule, remedy : str
+        In words.
+    fits : callable
+        Tells whether a value is one.
+    error : type
+        What is raised otherwise.
+    """
+
+    rule: str
+    remedy: str
+    fits: Callable[[Any], bool]
+    error: type[NpusimError] = ConfigError
+
+
+def _named(*names: str) -> Callable[[Any], bool]:
+    """Return a test for classes by their names: nothing is imported for it."""
+    return lambda value: any(cls.__name__ in names for cls in type(value).__mro__)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | PathLike) and bool(str(value))
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= low
+
+
+def _is_feeds(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and not (item is None or isinstance(item, str | PathLike))
+        for name, item in value.items()
+    )
+
+
+def _is_shapes(value: Any) -> bool:
+    shapes = value.values() if isinstance(value, Mapping) else value
+    return not isinstance(value, str) and (
+        isinstance(value, Mapping | Sequence)
+        and all(isinstance(shape, Sequence) and not isinstance(shape, str) for shape in shapes)
+    )
+
+
+_GRAPH = Kind("a Graph", LOAD, _named("Graph"))
+_PROGRAM = Kind("a Program", COMPILE, _named("Program"))
+_RECORDING = Kind("a Recording", RECORD, _named("Recording"))
+_PATH = Kind("the path of a file", "give a str or a pathlib.Path", _is_path)
+_WORD = Kind("a word", "give a str", lambda value: isinstance(value, str))
+_NAMES = Kind("names", "give a list of str", _is_words)
+_CALLABLE = Kind("a function", "give something that can be called", callable)
+_SCHEME = Kind(
+    "a number format",
+    "give 'u8', 'i8', 'i16' or 'f16', or a Scheme",
+    lambda value: isinstance(value, str) or _named("Scheme")(value),
+)
+_LEVEL = Kind(
+    "a whole number 0 .. 3", "3 does all rewrites", lambda v: _is_whole(v, 0) and int(v) <= 3
+)
+_NUMBER = Kind("a number", "give an int or a float", _is_number)
+_COUNT = Kind("a whole number, 1 or more", "give an int", lambda value: _is_whole(value, 1))
+
+KINDS = {
+    "graph": _GRAPH,
+    "program": _PROGRAM,
+    "actual": _RECORDING,
+    "reference": _RECORDING,
+    "like": _RECORDING,
+    "path": _PATH,
+    "folder": _PATH._replace(rule="the path of a folder"),
+    "cfg": _PATH,
+    "write_cfg": _PATH,
+    "search": _PATH,
+    "state": _PATH,
+    "weights": _PATH._replace(
+        rule="the path of a file, or False", fits=lambda value: value is False or _is_path(value)
+    ),
+    "inputs": _NAMES,
+    "outputs": _NAMES,
+    "no_join": _NAMES,
+    "input_shapes": Kind(
+        "shapes by name, or one for each input in order",
+        "for example {'x': (1, 3, 224, 224)}, or [(1, 3, 224, 224)]",
+        _is_shapes,
+    ),
+    "feeds": Kind(
+        "arrays by input name",
+        "for example {'x': array}; npusim.read_input(graph, path) reads files",
+        _is_feeds,
+        InputError,
+    ),
+    "files": Kind(
+        "one path, or a list with one for each input",
+        "give paths of images or npy files; arrays go to Program.run as {'x': array}",
+        lambda v: _is_path(v) or (isinstance(v, Sequence) and bool(v) and all(map(_is_path, v))),
+    ),
+    "model": Kind(
+        "a Graph, a Program, a Network or the path of a model file",
+        LOAD,
+        lambda value: _is_path(value) or _named("Graph", "Program", "Network")(value),
+    ),
+    "networks": Kind(
+        "graphs by name",
+        "for example {'float': graph, 'u8': npusim.quantize(graph, dataset)}",
+        lambda value: isinstance(value, Mapping) and all(map(_named("Graph"), value.values())),
+    ),
+    "scheme": _SCHEME,
+    "to": _SCHEME._replace(
+        rule="a number format, or several",
+        fits=lambda v: _SCHEME.fits(v) or (isinstance(v, Sequence) and all(map(_SCHEME.fits, v))),
+    ),
+    "layers": Kind(
+        "number formats by layer",
+        "for example {'Conv_3': 'i16'}",
+        lambda value: isinstance(value, Mapping) and all(map(_SCHEME.fits, value.values())),
+    ),
+    "algorithm": Kind(
+        "a calibration statistic",
+        "give 'normal', 'moving_average', 'kl_divergence' or 'mmse', or an Algorithm",
+        lambda value: isinstance(value, str) or _named("Algorithm")(value),
+    ),
+    "equalize": Kind(
+        "what to do with relu6",
+        "give 'keep', 'restrict' or 'replace'",
+        lambda value: isinstance(value, str) or _named("Relu6")(value),
+    ),
+    "toolkit": Kind(
+        "a release of RKNN-Toolkit",
+        "give a str, for example '1.7.3'",
+        lambda value: isinstance(value, str) or _named("Era")(value),
+    ),
+    "target": Kind(
+        "a chip",
+        "give its name, for example 'rk1808'; npusim.estimate also takes a .toml file",
+        lambda value: _is_path(value) or _named("Machine")(value),
+    ),
+    "engine": _WORD._replace(remedy="give 'auto', 'onnxruntime' or 'npusim'"),
+    "metric": _WORD,
+    "task": _WORD,
+    "profile": _WORD,
+    "layout": _WORD,
+    "optimization_level": _LEVEL,
+    "level": _LEVEL,
+    "threshold": _NUMBER,
+    "budget_us": _NUMBER,
+    "goal": _NUMBER,
+    "batch": _COUNT,
+    "jobs": _COUNT,
+    "samples": _COUNT,
+    "most": _COUNT,
+    "progress": _CALLABLE,
+    "report": _CALLABLE,
+    "say": _CALLABLE,
+}
+KINDS["relu6"] = KINDS["equalize"]
+SAMPLED = {"quantize": ("dataset",), "equalize": ("dataset",), "tune": ("dataset", "evaluate")}
+LABELLED = Kind(
+    "a labelled set",
+    "give a folder with one folder per class, a list of 'path label' lines, or Items",
+    lambda v: _is_path(v) or (isinstance(v, Sequence) and all(map(_named("Item"), v))),
+    DatasetError,
+)
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a public function that refuses arguments of a wrong kind by name.
+
+    A parameter whose default is None takes None. Iterables of samples are checked as they are read.
+    """
+    signature = inspect.signature(function)
+    sampled = SAMPLED.get(function.__name__, ())
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = signature.bind(*args, **kwargs)  # Python's own words for names that do not exist
+        for name, value in bound.arguments.items():
+            if value is None and signature.parameters[name].default is None:
+                continue
+            where = _place(name, function.__name__)
+            if name in sampled:
+                bound.arguments[name] = _samples(value, where)
+            elif name == "dataset":
+                _check(value, LABELLED, where)
+            elif name in KINDS:
+                _check(value, KINDS[name], where)
+        return function(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _place(name: str, function: str) -> str:
+    """Return which parameter of which function it is, or which option stands for it."""
+    if words.front_end() is words.FrontEnd.PYTHON:
+        return f"{name} of npusim.{function}"
+    known = words.WORDS.get(name)
+    plain = known is not None and "{" not in known.cli  # a name without a value
+    return words.say(name) if plain else f"--{name.replace('_', '-')}"
+
+
+def _check(value: Any, kind: Kind, where: str) -> None:
+    if not kind.fits(value):
+        raise kind.error(_what(value), where=where, rule=kind.rule, remedy=kind.remedy)
+
+
+def _what(value: Any) -> str:
+    """Return a value in a few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    if isinstance(value, Mapping | list | tuple) and value:
+        first = next(iter(value.items() if isinstance(value, Mapping) else value))
+        return f"a {type(value).__name__} whose first entry is {_short(first)}"
+    return f"{_short(value)} ({type(value).__name__})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_short, value))})"
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
+    return text if text and len(text) < 60 else f"a {type(value).__name__}"
+
+
+def _samples(value: Any, where: str) -> Any:
+    """Return samples that are checked now, or one by one as they are read."""
+    if _is_path(value) or _named("Dataset")(value):
+        return value
+    if isinstance(value, str | bytes | Mapping | np.ndarray) or not isinstance(value, Iterable):
+        raise _no_samples(value, where)
+    if isinstance(value, list | tuple):
+        for sample in value:
+            _check_sample(sample, where)
+        return value
+    return _each(value, where) if isinstance(value, Iterator) else _Samples(value, where)
+
+
+def _each(samples: Iterable[Any], where: str) -> Iterator[Any]:
+    for sample in samples:
+        _check_sample(sample, where)
+        yield sample
+
+
+class _Samples(Sized):
+    """Samples of somebody's own class, which can be read again."""
+
+    def __init__(self, samples: Iterable[Any], where: str) -> None:
+        self._samples, self._where = samples, where
+
+    def __iter__(self) -> Iterator[Any]:
+        return _each(self._samples, self._where)
+
+    def __len__(self) -> int:
+        return len(self._samples) if isinstance(self._samples, Sized) else 0
+
+
+def _check_sample(sample: Any, where: str) -> None:
+    pair = isinstance(sample, tuple | list) and len(sample) == 2
+    if not pair or not isinstance(sample[0], str | Path) or not _is_feeds(sample[1]):
+        raise _no_samples(sample, where, "a sample is ")
+
+
+def _no_samples(value: Any, where: str, what: str = "") -> DatasetError:
+    return DatasetError(
+        f"{what}{_what(value)}",
+        where=where,
+        rule=SAMPLES,
+        remedy="name each sample, and its arrays by the inputs of the model (graph.inputs), after "
+        "mean and std; npusim.read_input(graph, files) reads one from files",
+    )

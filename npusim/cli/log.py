@@ -1,0 +1,37 @@
+"""What the library says while a command runs, on standard error: each sentence once."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Once(logging.Handler):
+    """Prints messages of the logger ``npusim`` from INFO on; warnings are called so."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message that was not printed before."""
+        text = record.getMessage()
+        if text in self._said:
+            return
+        self._said.add(text)
+        mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        print(f"{mark}{text}", file=sys.stderr)
+
+
+@contextmanager
+def library_messages() -> Iterator[None]:
+    """Print what the library says while a command runs."""
+    logger, handler = logging.getLogger("npusim"), Once()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
