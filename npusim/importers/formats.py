@@ -56,6 +56,9 @@ class Format:
     loader : str
         ``module:function``, called with (path, inputs, input_shapes, outputs); empty while there is
         no importer.
+    inputs : str
+        ``module:function`` from a path to lines on the inputs that the file itself names; empty
+        where only an import finds them.
     call : str
         The loader of the RKNN class.
     advice : str
@@ -70,6 +73,7 @@ class Format:
     weights: str = ""
     extra: str = ""
     loader: str = ""
+    inputs: str = ""
     call: str = ""
     advice: str = ""
 
@@ -85,6 +89,7 @@ FORMATS = (
         magic=(Magic("a protobuf message (an ONNX model?)", b"\x08"),),
         second="external data, in files that the model names",
         loader="npusim.importers.onnx.importer:load_onnx",
+        inputs="npusim.importers.onnx.file:inputs_of",
         call="load_onnx",
     ),
     Format(
@@ -272,6 +277,24 @@ def load_as(
     else:
         graph = read(path, **cuts)
     return graph
+
+
+def inputs_of(path: str | Path) -> list[str]:
+    """Return lines on the inputs that a file names, also of one that cannot be imported.
+
+    Empty for formats that only an import describes.
+
+    Raises
+    ------
+    ModelImportError
+        When the file itself cannot be read.
+    """
+    form = _by_suffix(Path(path))
+    if form is None or not form.inputs:
+        return []
+    module, _, function = form.inputs.partition(":")
+    lines: list[str] = getattr(import_module(module), function)(Path(path))
+    return lines
 
 
 def refusal(name: str, path: str | Path) -> ModelImportError:

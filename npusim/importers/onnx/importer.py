@@ -27,6 +27,7 @@ from npusim.importers.onnx.cut import Cut, cut_graph, names_of, names_read
 from npusim.importers.onnx.file import opsets_of, read_model, refuse_sparse
 from npusim.importers.onnx.inputs import ShapesLike, input_specs
 from npusim.importers.onnx.numbering import numbered
+from npusim.importers.onnx.pictures import channels_last_pictures, turn_to_file_order
 from npusim.importers.onnx.quantized import Triple, input_parameters
 from npusim.importers.onnx.tensor import tensor_value
 from npusim.importers.onnx.walk import Walk
@@ -117,17 +118,21 @@ def _load(
     graph = model.graph
     constants = _initializer_names(graph, where)
     cut = cut_graph(graph, constants, inputs, outputs, where)
-    specs = input_specs(graph, cut.inputs, input_shapes, where)
+    notes: list[str] = []
+    specs = input_specs(graph, cut.inputs, input_shapes, where, notes)
     used = {name for proto in cut.nodes for name in names_read(proto)} | set(cut.outputs)
     written = {name for proto in cut.nodes for name in names_of(proto)} | set(cut.inputs)
-    context = Context(builder=GraphBuilder(where=where), used=used, names=written)
+    context = Context(builder=GraphBuilder(where=where), used=used, names=written, notes=notes)
     for proto in graph.initializer:
         if proto.name in used:
             context.values[proto.name] = tensor_value(proto, proto.name, path)
     casted = _only_cast(cut, {name for name, (_, dtype) in specs.items() if not dtype.is_float})
     coded = input_parameters(cut.nodes, [n for n, (_, dtype) in specs.items() if dtype.bits == 8])
+    pictures = channels_last_pictures(cut.nodes, {n: shape for n, (shape, _) in specs.items()})
     for name, (shape, dtype) in specs.items():
-        context.builder.add_input(name, shape, DType.F32 if name in casted else dtype)
+        turned = name in pictures and name not in cut.outputs
+        taken = (shape[0], shape[3], shape[1], shape[2]) if turned else shape
+        context.builder.add_input(name, taken, DType.F32 if name in casted else dtype)
         triple = coded.get(name)
         if triple is not None and dtype in (DType.U8, DType.I8):
             context.builder.set_quant(name, _quant_of(triple, context, where))
@@ -136,6 +141,8 @@ def _load(
                 f"input {name!r} is {dtype.value} in the file and only cast to float: "
                 "taken as a float input of the same values"
             )
+        if turned:
+            turn_to_file_order(name, context)
     walk = Walk(context, path, opsets_of(model), model.ir_version)
     walk.run(cut.nodes)
     walk.refuse_findings()

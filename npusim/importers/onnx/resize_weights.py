@@ -8,7 +8,6 @@ import numpy as np
 from npusim.importers.common.builder import Array
 from npusim.importers.onnx.resize_positions import Axis
 
-
 Kernel = Callable[[Array], Array]
 
 
