@@ -194,6 +194,11 @@ def _binary(w: Writer, node: Node) -> None:
     _finish(w, node, op_def(node.op).onnx, node.inputs)
 
 
+@writes(*ops_where(lambda d: d.truth or d.of_truth))
+def _truth(w: Writer, node: Node) -> None:
+    w.add(op_def(node.op).onnx, node.inputs, node.outputs[0])
+
+
 @writes("relu6", "relu1", "clip")
 def _clip(w: Writer, node: Node) -> None:
     limits = {"relu6": (0.0, 6.0), "relu1": (-1.0, 1.0)}

@@ -1,6 +1,6 @@
 """Operator definitions. Importing this package registers all families."""
 
-from npusim.ops import conv, eltwise, move, norm, pool, reduce, unary
+from npusim.ops import compare, conv, eltwise, move, norm, pool, reduce, unary
 from npusim.ops.registry import (
     OpDef,
     averages,
@@ -32,4 +32,4 @@ __all__ = [
     "register",
 ]
 
-FAMILIES = (conv, eltwise, move, norm, pool, reduce, unary)
+FAMILIES = (compare, conv, eltwise, move, norm, pool, reduce, unary)

@@ -61,6 +61,12 @@ class Traits:
         results the input's parameters can hold, and argmax, whose result is an index.
     averages : callable
         Attributes -> results are means of elements.
+    truth : bool
+        Results are truth values.
+    of_truth : bool
+        The first input, or every one of a function with ``truth``, is a truth value.
+    joins : bool
+        All real inputs and the result have one set of parameters, as those of a concat.
     elementwise : bool
         An element of the result depends on the elements in its place only (after broadcasting).
     activation : bool
@@ -109,6 +115,9 @@ class Traits:
     keeps_codes: Callable[[Any], bool] = never
     on_codes: bool = False
     averages: Callable[[Any], bool] = never
+    truth: bool = False
+    of_truth: bool = False
+    joins: bool = False
     elementwise: bool = False
     activation: bool = False
     rectifier: bool = False

@@ -157,7 +157,7 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
             inputs[position] = stored_half(graph, node, name)
             continue
         quant: Quant
-        if keeps_codes(node) or node.op == "concat":
+        if keeps_codes(node) or node.op == "concat" or op_def(node.op).joins:
             quant = graph.spec(node.outputs[0]).quant
         else:
             quant = operand_parameters(value, scheme)

@@ -20,11 +20,8 @@ ADVICE = {
     **dict.fromkeys(
         ("LSTM", "GRU", "RNN"), "recurrent layers are not there yet; unroll them or " + _CUT
     ),
-    **dict.fromkeys(
-        ("Where", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or"),
-        "the chip has no comparisons; use Clip, Max, Min or a product with a constant mask",
-    ),
-    **dict.fromkeys(("Round", "Ceil", "Mod", "Sign"), "use Floor: ceil(x) = -floor(-x)"),
+    **dict.fromkeys(("IsInf", "IsNaN"), "remove the test: calibrated numbers are finite"),
+    "Mod": "write it as Sub, Mul, Floor and Div",
     **dict.fromkeys(("Cos", "Sin", "Tan", "Asin", "Acos", "Atan"), "use a table or " + _CUT),
     "Selu": "write it as Elu and Mul by a constant",
     "Celu": "write it as Elu with scaled input",
@@ -33,10 +30,6 @@ ADVICE = {
     "Hardmax": "use ArgMax",
     "Einsum": "write it as Transpose, Reshape and MatMul",
     "GridSample": "resample on the CPU; " + _CUT,
-    "ScatterND": "write it as Slice and Concat",
-    "ScatterElements": "write it as Slice and Concat",
-    "GatherND": "write it as Slice, Gather and Concat",
-    "GatherElements": "write it as Slice, Gather and Concat",
     "CumSum": "write it as MatMul with a constant triangular matrix",
     "ReduceLogSumExp": "write it as Exp, ReduceSum and Log",
     "MeanVarianceNormalization": "use InstanceNormalization",

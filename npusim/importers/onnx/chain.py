@@ -64,13 +64,25 @@ class Chain:
         """Append a change of shape where there is one."""
         if tuple(shape) == self.shape:
             return self
+        if self._known() is not None:
+            return self._fold(self._known().reshape(shape), part)  # type: ignore[union-attr]
         return self.then("reshape", ReshapeAttrs(shape=tuple(shape)), part=part)
 
     def transpose(self, perm: tuple[int, ...], part: str = "turned") -> "Chain":
         """Append a permutation where there is one."""
         if perm == tuple(range(len(perm))):
             return self
+        if self._known() is not None:
+            return self._fold(self._known().transpose(perm), part)  # type: ignore[union-attr]
         return self.then("transpose", TransposeAttrs(perm=perm), part=part)
+
+    def _known(self) -> Array | None:
+        return None if self.waiting else self.context.known(self.name)
+
+    def _fold(self, value: Array, part: str) -> "Chain":
+        self.name = self.context.unused(f"{self.node.outputs[0]}/{part}")
+        self.context.values[self.name] = value
+        return self
 
     def binary(
         self, op: str, operand: Array | float | str, part: str = "", *, front: bool = False

@@ -270,6 +270,10 @@ class Context:
         """Append an element-wise operator of two tensors."""
         return self.emit(node, op, (first, second), EltwiseAttrs(), part=part)
 
+    def emit_truth(self, node: OnnxNode, op: str, inputs: Sequence[str], *, part: str = "") -> str:
+        """Append an operator whose results are truth values."""
+        return self.emit(node, op, inputs, part=part, dtype=DType.BOOL)
+
     def scalar(self, node: OnnxNode, part: str, value: float) -> str:
         """Add a constant of one number and return its name."""
         return self.constant(f"{node.outputs[0]}/{part}", np.array(value, np.float32))

@@ -1,11 +1,13 @@
 """Evaluates nodes whose inputs are all known, such as the arithmetic on shapes."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TypeProto, helper, numpy_helper, shape_inference
+from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from npusim.errors import ModelImportError
@@ -174,6 +176,18 @@ def _check_growth(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
     raise UnsupportedForm(f"the size of the folded {node.op_type} is not known in advance")
 
 
+def evaluated(node: OnnxNode, values: Sequence[Array]) -> Array:
+    """Return a node's first output for values of all its inputs; errors name the node."""
+    given = [name for name in node.inputs if name]
+    names = [f"i{position}" for position in range(len(given))]
+    proto = NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.input[:]
+    proto.input.extend(names)
+    alone = replace(node, proto=proto)
+    return np.asarray(_evaluate(alone, dict(zip(names, values, strict=True)), "")[0])
+
+
 def _evaluate(node: OnnxNode, feeds: dict[str, Array], where: str) -> list[Any]:
     opsets = {"": node.version}
     try:
@@ -183,7 +197,7 @@ def _evaluate(node: OnnxNode, feeds: dict[str, Array], where: str) -> list[Any]:
         # numpy, protobuf and the evaluator's own types; the node and the cause are named
         raise ModelImportError(
             f"cannot be evaluated at import: {error}",
-            where=f"{where}: {node.where}",
+            where=f"{where}: {node.where}" if where else node.where,
             rule="nodes that depend on constants only are evaluated while importing",
             remedy="simplify the model with its exporter's constant folding",
         ) from error

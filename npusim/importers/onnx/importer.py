@@ -19,6 +19,8 @@ from npusim.importers.onnx import (
     ops_quantized,
     ops_reduce,
     ops_resize,
+    ops_scatter,
+    ops_select,
     ops_shape,
     ops_unary,
 )
@@ -46,6 +48,8 @@ FAMILIES = (
     ops_quantized,
     ops_reduce,
     ops_resize,
+    ops_scatter,
+    ops_select,
     ops_shape,
     ops_unary,
 )

@@ -126,6 +126,8 @@ def nothing(node: OnnxNode, context: Context) -> None:
 def cast(node: OnnxNode, context: Context) -> None:
     """Casts between real types vanish; integers become real or wider by ``convert``.
 
+    Truth values become 1 and 0 by a choice, real numbers truth values by a comparison.
+
     int64 to int32 is allowed too: such tensors are indices, which are far below 2**31.
     """
     source = node.inputs[0]
@@ -140,12 +142,22 @@ def cast(node: OnnxNode, context: Context) -> None:
         kind = node.integer("to")
         to_float = kind in FLOAT_TYPES
         found = DType.F32 if to_float else _INTEGER_TYPES.get(kind)
+        if kind == TensorProto.BOOL:
+            found = DType.BOOL
         if found is None:
             raise UnsupportedForm(f"cast to type {element_type_name(kind)}")
         target = found
     own = context.dtype(source)
     if own is target:
         context.alias(node.outputs[0], source)
+    elif target is DType.BOOL and own.is_float:
+        equal = context.emit_truth(
+            node, "equal", (source, context.scalar(node, "zero", 0.0)), part="is_zero"
+        )
+        context.emit_truth(node, "logical_not", (equal,))
+    elif own is DType.BOOL and to_float:
+        ends = [context.scalar(node, word, value) for word, value in (("one", 1.0), ("zero", 0.0))]
+        context.emit(node, "select", (source, *ends), dtype=DType.F32)
     elif own.is_float:
         raise UnsupportedForm(
             f"cast of real numbers to {target.value} cuts off fractions",
