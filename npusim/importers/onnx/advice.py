@@ -17,9 +17,6 @@ ADVICE = {
         "export without control flow: trace the model with fixed sizes (torch.onnx.export with "
         "int() around sizes) or simplify it with its exporter",
     ),
-    **dict.fromkeys(
-        ("LSTM", "GRU", "RNN"), "recurrent layers are not there yet; unroll them or " + _CUT
-    ),
     **dict.fromkeys(("IsInf", "IsNaN"), "remove the test: calibrated numbers are finite"),
     "Mod": "write it as Sub, Mul, Floor and Div",
     **dict.fromkeys(("Cos", "Sin", "Tan", "Asin", "Acos", "Atan"), "use a table or " + _CUT),

@@ -80,7 +80,7 @@ class Chain:
         return None if self.waiting else self.context.known(self.name)
 
     def _fold(self, value: Array, part: str) -> "Chain":
-        self.name = self.context.unused(f"{self.node.outputs[0]}/{part}")
+        self.name = self.context.unused(f"{self.node.first}/{part}")
         self.context.values[self.name] = value
         return self
 
@@ -91,23 +91,24 @@ class Chain:
         part = part or op
         if not isinstance(operand, str):
             value = np.asarray(operand, np.float32)
-            base = f"{self.node.outputs[0]}/{part}_with"
+            base = f"{self.node.first}/{part}_with"
             operand = self.context.constant(base, value)
         return self.then(op, EltwiseAttrs(), operand, part=part, front=front)
 
-    def product(self, matrix: Array, part: str = "product") -> "Chain":
-        """Append a product of the last axis with a matrix (out, in)."""
-        base = f"{self.node.outputs[0]}/{part}"
+    def product(self, matrix: Array, part: str = "product", bias: Array | None = None) -> "Chain":
+        """Append a product of the last axis with a matrix (out, in), and a sum with a bias."""
+        base = f"{self.node.first}/{part}"
+        added = np.zeros(len(matrix), np.float32) if bias is None else bias
         weights = self.context.constant(f"{base}_weights", np.asarray(matrix, np.float32))
-        bias = self.context.constant(f"{base}_bias", np.zeros(len(matrix), np.float32))
-        return self.then("fc", FcAttrs(), weights, bias, part=part)
+        bias_name = self.context.constant(f"{base}_bias", np.asarray(added, np.float32))
+        return self.then("fc", FcAttrs(), weights, bias_name, part=part)
 
     def _flush(self, output: str = "") -> str:
         """Emit the operator that waits, as the last one when an output is given."""
         last = self.waiting
         if last is not None:
             outputs = [output] if output else None
-            whole = output == self.node.outputs[0]
+            whole = output == self.node.first
             part = last.part
             self.name = self.context.emit(
                 self.node,
@@ -126,7 +127,7 @@ class Chain:
 
     def end(self, output: str = "") -> None:
         """Give the node's output, by default the first; a chain of nothing is another name."""
-        output = output or self.node.outputs[0]
+        output = output or self.node.first
         if self.waiting is None:
             self.context.alias(output, self.name)
         else:

@@ -55,6 +55,11 @@ class OnnxNode:
         """Return how messages name the node."""
         return f"node {self.name!r} ({self.op_type})"
 
+    @property
+    def first(self) -> str:
+        """Return the first output that has a name."""
+        return next((output for output in self.outputs if output), self.name)
+
     def _get(self, key: str, kind: int, default: Any) -> Any:
         attribute = self.attrs.get(key)
         if attribute is None:
@@ -243,7 +248,7 @@ class Context:
         outputs : iterable of str, optional
             Default: the node's first output, or a new tensor when ``part`` is given.
         """
-        first = node.outputs[0]
+        first = node.first
         outs = tuple(outputs or ([self.unused(f"{first}/{part}")] if part else [first]))
         operands = [self.operand(name) for name in inputs]
         if not takes_any_type(op):
