@@ -11,6 +11,7 @@ from npusim.importers.common.quantized import absorb
 from npusim.importers.common.quantized_types import through_u8
 from npusim.importers.onnx import (
     ops_conv,
+    ops_einsum,
     ops_eltwise,
     ops_index,
     ops_matmul,
@@ -23,7 +24,9 @@ from npusim.importers.onnx import (
     ops_scatter,
     ops_select,
     ops_shape,
+    ops_sum,
     ops_unary,
+    ops_volume,
 )
 from npusim.importers.onnx.context import Context
 from npusim.importers.onnx.cut import Cut, cut_graph, names_of, names_read
@@ -41,6 +44,7 @@ from npusim.ir.quant import Affine
 
 FAMILIES = (
     ops_conv,
+    ops_einsum,
     ops_eltwise,
     ops_index,
     ops_matmul,
@@ -53,7 +57,9 @@ FAMILIES = (
     ops_scatter,
     ops_select,
     ops_shape,
+    ops_sum,
     ops_unary,
+    ops_volume,
 )
 """Importing them registers the converters."""
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from onnx import TensorProto
 
+from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
 from npusim.importers.onnx.tensor import element_type_name
 from npusim.ir.attrs import AlphaAttrs, ClipAttrs, HardSigmoidAttrs
@@ -50,9 +51,14 @@ def hard_sigmoid(node: OnnxNode, context: Context) -> None:
 
 @converter("PRelu")
 def prelu(node: OnnxNode, context: Context) -> None:
-    """Slope per channel or element, constant."""
-    context.fixed(node, 1, "the slope")
-    context.emit(node, "prelu", node.inputs[:2])
+    """Slope per channel or element; one that is computed takes the parts below and above 0."""
+    if context.known(node.inputs[1]) is not None:
+        context.emit(node, "prelu", node.inputs[:2])
+        return
+    low = Chain(node, context, node.inputs[0]).binary("min", 0.0, "below")
+    low.binary("mul", node.inputs[1], "sloped")
+    high = Chain(node, context, node.inputs[0]).then("relu")
+    high.binary("add", low.tensor(), "joined").end()
 
 
 @converter("Gelu")
@@ -93,6 +99,9 @@ def clip(node: OnnxNode, context: Context) -> None:
     if node.version < 11:
         lowest: float | None = node.real("min", -math.inf)
         highest: float | None = node.real("max", math.inf)
+    elif any(name and context.known(name) is None for name in node.inputs[1:3]):
+        _computed_clip(node, context)
+        return
     else:
         lowest = context.fixed_scalar(node, 1, "the lower limit")
         highest = context.fixed_scalar(node, 2, "the upper limit")
@@ -110,6 +119,15 @@ def clip(node: OnnxNode, context: Context) -> None:
         context.emit(node, "relu6", ifm)
     else:  # ONNX: a lower limit above the upper one gives the upper one everywhere
         context.emit(node, "clip", ifm, ClipAttrs(minimum=min(low, high), maximum=high))
+
+
+def _computed_clip(node: OnnxNode, context: Context) -> None:
+    """Limits that depend on the data: a maximum, then a minimum, as ONNX says."""
+    chain = Chain(node, context, node.inputs[0])
+    for position, op in ((1, "max"), (2, "min")):
+        if node.input(position):
+            chain.binary(op, node.inputs[position])
+    chain.end()
 
 
 @converter("Identity", "Dropout")
@@ -155,7 +173,7 @@ def cast(node: OnnxNode, context: Context) -> None:
             node, "equal", (source, context.scalar(node, "zero", 0.0)), part="is_zero"
         )
         context.emit_truth(node, "logical_not", (equal,))
-    elif own is DType.BOOL and to_float:
+    elif own is DType.BOOL:  # integers made of truth values are 1 and 0, and stay real
         ends = [context.scalar(node, word, value) for word, value in (("one", 1.0), ("zero", 0.0))]
         context.emit(node, "select", (source, *ends), dtype=DType.F32)
     elif own.is_float:

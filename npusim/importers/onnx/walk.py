@@ -18,6 +18,7 @@ from npusim.importers.onnx.context import (
 )
 from npusim.importers.onnx.cut import node_name
 from npusim.importers.onnx.fold import fold_constant, fold_shape
+from npusim.importers.onnx.functions import body_of, is_function
 from npusim.importers.onnx.quantized import (
     DOMAIN,
     DYNAMIC,
@@ -26,6 +27,9 @@ from npusim.importers.onnx.quantized import (
     spelled_out,
 )
 from npusim.importers.onnx.tensor import tensor_value
+
+DEPRECATED_FORMS = ("GroupNormalization",)
+"""Of opsets 18 to 20 the onnx package refuses it; its form is known."""
 
 
 @dataclass(slots=True)
@@ -171,8 +175,11 @@ class Walk:
         if node.domain and not (node.domain == DOMAIN and node.op_type in QUANTIZED_OPS):
             raise UnsupportedForm("an operator of another domain")
         shape_only = node.op_type in ("Shape", "Size", "Constant", "ConstantOfShape")
-        if not foldable and not shape_only and converter_of(node.op_type) is None:
+        defined = is_function(node.op_type, node.version)
+        if not foldable and not shape_only and converter_of(node.op_type) is None and not defined:
             raise UnsupportedForm("no counterpart")
+        if defined and converter_of(node.op_type) is None:
+            return
         extra = [n for n in node.outputs[1:] if n and n in self.context.used]
         if extra and not foldable and node.op_type not in SEVERAL_OUTPUTS:
             raise UnsupportedForm(f"its further outputs {extra} are used")
@@ -187,9 +194,22 @@ class Walk:
         if fold_shape(node, self.context) or fold_constant(node, self.context, self.path):
             return
         convert = converter_of(node.op_type)
+        if convert is None and is_function(node.op_type, node.version):
+            self._expand(node)
+            return
         if convert is None:  # ConstantOfShape of a shape that depends on the data
             raise UnsupportedForm("its input depends on the input data")
         convert(node, self.context)
+
+    def _expand(self, node: OnnxNode) -> None:
+        """Visit the nodes by which ONNX defines an operator, in the opset of the definition."""
+        nodes, version = body_of(node, self.context)
+        outside = self.opsets
+        self.opsets = {**outside, "": version}
+        try:
+            self.run(nodes, part_of=node)
+        finally:
+            self.opsets = outside
 
     def _take_branch(self, node: OnnxNode) -> None:
         """Put the nodes of the branch that a known condition chooses in place of an If."""
@@ -212,6 +232,8 @@ def _check_valid(node: OnnxNode, rules: Any) -> None:
     if node.op_type in ("Constant", "If", "QuantizeLinear", "DequantizeLinear"):
         # read with checks of their own; If refers to names outside, and ONNX Runtime writes the
         # last two with the attribute axis into models of older opsets
+        return
+    if node.op_type in DEPRECATED_FORMS:
         return
     try:
         checker.check_node(node.proto, rules)
