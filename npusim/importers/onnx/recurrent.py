@@ -18,13 +18,14 @@ from npusim.ir.attrs import (
     SliceAttrs,
     SplitAttrs,
 )
+from npusim.ops import is_function, ops_named_in
 
 MOST_STEPS = 4096
 """Steps times directions of one node: a dozen layers each."""
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-_PLAIN = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu", "softsign": "softsign",
-          "softplus": "softplus"}  # fmt: skip
+_PLAIN = {theirs.lower(): ours for theirs, ours in ops_named_in("onnx", is_function).items()}
+"""Functions without numbers, whose names the attribute spells in any case."""
 _DEFAULTS = {"leakyrelu": (0.01, 0.0), "elu": (1.0, 0.0), "hardsigmoid": (0.2, 0.5),
              "affine": (1.0, 0.0), "scaledtanh": (1.0, 1.0)}  # fmt: skip
 
