@@ -103,8 +103,8 @@ FORMATS = (
     ),
     Format(
         name="PyTorch",
-        noun="a TorchScript file",
-        suffixes=(".pt", ".pth", ".torchscript"),
+        noun="a TorchScript file or an exported program",
+        suffixes=(".pt", ".pth", ".torchscript", ".pt2"),
         magic=(
             _ZIP,
             *(Magic("a Python pickle (PyTorch weights)", bytes((0x80, n))) for n in range(2, 6)),
