@@ -141,3 +141,31 @@ def test_shuffled_case_of_a_known_operator_gets_a_suggestion(save) -> None:
         onnx.checker.check_model(model)
     text = message(save(model))
     assert "Relu" in text
+
+
+def test_forms_behind_an_unsupported_node_are_seen_as_well(save) -> None:
+    wide = {"kernel_shape": [2, 2], "dilations": [2, 2], "pads": [1] * 4}
+    nodes = [
+        node("Conv", ["x", "w"], ["front"]),
+        node("Sin", ["front"], ["a"], name="one"),
+        node(
+            "MaxPool", ["a"], ["b"], kernel_shape=[2, 2], dilations=[2, 2], pads=[1] * 4, name="two"
+        ),
+        node("Relu", ["front"], ["fine"]),
+        node("TopK", ["b", "k"], ["values", "indices"], name="three"),
+    ]
+    constants = {"w": np.ones((2, 3, 1, 1), np.float32), "k": np.array([2])}
+    path = save(nodes, {"x": (1, 3, 8, 8)}, ["fine", "values", "indices"], constants)
+    text = message(path)
+    assert "3 unsupported nodes" in text
+    assert "dilations (2, 2)" in text
+    assert "outputs=['fine', 'front']" in text
+    assert load_onnx(path, outputs=["fine", "front"]).outputs == ("fine", "front")
+
+
+def test_an_invalid_node_does_not_hide_what_was_found_before(save) -> None:
+    nodes = [node("Sin", ["x"], ["a"], name="one"), node("Reshape", ["x", "n"], ["b"], name="bad")]
+    text = message(save(nodes, {"x": (2, 3)}, ["a", "b"], {"n": np.array([5, 5])}))
+    assert "'one': Sin" in text
+    assert "also invalid" in text
+    assert "'bad'" in text

@@ -157,7 +157,7 @@ def _load(
             turn_to_file_order(name, context)
     walk = Walk(context, path, opsets_of(model), model.ir_version)
     walk.run(cut.nodes)
-    walk.refuse_findings()
+    walk.refuse_findings(cut.inputs, cut.outputs)
     renames = _finish_outputs(cut, context)
     return numbered(
         context.builder.finish(

@@ -1,6 +1,6 @@
 """Visits the nodes of an ONNX graph in order: folds, converts, and collects what is unsupported."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from npusim.importers.onnx.quantized import (
     QUANTIZED_OPS,
     spelled_out,
 )
+from npusim.importers.onnx.standin import stand_in
 from npusim.importers.onnx.tensor import tensor_value
 
 DEPRECATED_FORMS = ("GroupNormalization",)
@@ -44,8 +45,15 @@ class Walk:
         One line per unsupported node.
     dynamic : list of str
         Those of them that quantize by the data.
+    invalid : list of str
+        One line per node that is invalid, found behind unsupported ones.
     lost : set of str
-        Outputs of unsupported nodes and all that depends on them; such nodes are only looked at.
+        Outputs of unsupported nodes whose shape nobody knows, and all that depends on them; such
+        nodes are only looked at.
+    tainted : set of str
+        Everything that depends on unsupported nodes, of known shape or not.
+    cuts : dict
+        Tensors in front of all that, in order: what the graph can end at.
     """
 
     context: Context
@@ -54,7 +62,10 @@ class Walk:
     ir_version: int
     findings: list[str] = field(default_factory=list)
     dynamic: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    tainted: set[str] = field(default_factory=set)
+    cuts: dict[str, None] = field(default_factory=dict)
     layers: set[str] = field(default_factory=set)
 
     def run(self, protos: Iterable[NodeProto], *, part_of: OnnxNode | None = None) -> None:
@@ -71,6 +82,7 @@ class Walk:
         for proto in protos:
             node = self._node(proto, part_of)
             waits = any(name in self.lost for name in node.inputs)
+            outputs = {name for name in node.outputs if name}
             try:
                 self._check_supported(node, waits)
                 if part_of is None:
@@ -79,31 +91,67 @@ class Walk:
                     self._convert(node)
             except UnsupportedForm as form:
                 self._note(node, form)
+                self.tainted |= outputs
+                if not waits and node.op_type not in (*QUANTIZED_OPS, *DYNAMIC):
+                    outputs -= stand_in(node, self.context)
                 waits = True
             except GraphError as error:
-                raise ModelImportError(
-                    error.what,
-                    where=f"{self.path}: {node.where}",
-                    rule=error.rule,
-                    remedy=error.remedy,
-                ) from None
+                self._fail(
+                    ModelImportError(
+                        error.what,
+                        where=f"{self.path}: {node.where}",
+                        rule=error.rule,
+                        remedy=error.remedy,
+                    )
+                )
+                waits = True
             except ModelImportError as error:
-                raise self._located(error, node) from None
+                self._fail(self._located(error, node))
+                waits = True
             if waits:
-                self.lost.update(name for name in node.outputs if name)
+                self.lost |= outputs
+            self._follow(node, waits)
 
-    def refuse_findings(self) -> None:
-        """Raise UnsupportedOpError with all findings, if there are any."""
+    def _follow(self, node: OnnxNode, waits: bool) -> None:
+        """Remember what depends on unsupported nodes, and where the graph can end before them."""
+        touched = {*node.inputs, *node.outputs}
+        if not waits and self.tainted.isdisjoint(touched):
+            return
+        self.tainted.update(filter(None, node.outputs))
+        for name in node.inputs:
+            if name and name not in self.tainted and name not in self.context.values:
+                self.cuts[name] = None
+
+    def _fail(self, error: ModelImportError) -> None:
+        """Raise for an invalid node, unless unsupported ones were found before it."""
+        if not self.findings:
+            raise error from None
+        self.invalid.append(f"{error.where}: {error.what}")
+
+    def refuse_findings(self, inputs: Collection[str] = (), outputs: Collection[str] = ()) -> None:
+        """Raise UnsupportedOpError with all findings, if there are any.
+
+        Parameters
+        ----------
+        inputs, outputs : collection of str
+            Of the part that is imported; the error says where to end before the findings.
+        """
         if not self.findings:
             return
         if self.dynamic:
             raise self._dynamic_error()
         count = f"{len(self.findings)} unsupported node" + ("s" if len(self.findings) > 1 else "")
+        good = [name for name in outputs if name not in self.tainted]
+        names = [name for name in dict.fromkeys((*good, *self.cuts)) if name not in inputs]
+        ends = f"outputs={names}" if names else "inputs= and outputs="
         raise UnsupportedOpError(
-            f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
+            f"{count}:"
+            + "".join(f"\n    {line}" for line in self.findings)
+            + ("\n  also invalid:" if self.invalid else "")
+            + "".join(f"\n    {line}" for line in self.invalid),
             where=str(self.path),
             rule="every operator needs a counterpart on the chip; npusim ops lists them",
-            remedy="rewrite the nodes as advised, or cut the graph with inputs= and outputs= and "
+            remedy=f"rewrite the nodes as advised, or cut the graph with {ends} and "
             "run the rest on the CPU",
         )
 
