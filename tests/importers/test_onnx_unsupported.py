@@ -144,7 +144,6 @@ def test_shuffled_case_of_a_known_operator_gets_a_suggestion(save) -> None:
 
 
 def test_forms_behind_an_unsupported_node_are_seen_as_well(save) -> None:
-    wide = {"kernel_shape": [2, 2], "dilations": [2, 2], "pads": [1] * 4}
     nodes = [
         node("Conv", ["x", "w"], ["front"]),
         node("Sin", ["front"], ["a"], name="one"),

@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import MAX_TENSOR_ELEMENTS, Array, check_elements
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
+from npusim.importers.onnx.fold_old import NEWEST_OLD, renewed, same_form
 from npusim.importers.onnx.ops_shape import squeezed_shape
 from npusim.importers.onnx.tensor import tensor_value
 
@@ -29,9 +30,6 @@ RANDOM_OPS = frozenset(
         "Bernoulli",
     ]
 )
-
-OLDEST_KNOWN = 13
-"""The evaluator of the onnx package is right for the operators of this opset and newer."""
 
 _UNCHANGED = """
 Abs Add And ArgMax ArgMin BatchNormalization Cast Ceil Concat Div Equal Erf Exp Expand Flatten Floor
@@ -78,19 +76,27 @@ def fold_constant(node: OnnxNode, context: Context, model_path: Path) -> bool:
         return True
     if node.op_type in ("Squeeze", "Unsqueeze"):
         # the evaluator of the onnx package fails for the forms before opset 13
-        shape = squeezed_shape(node, context)
-        context.values[node.outputs[0]] = context.values[node.inputs[0]].reshape(shape)
+        value = context.values[node.inputs[0]]
+        context.values[node.outputs[0]] = value.reshape(squeezed_shape(node, context))
         return True
     if node.op_type in ("Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"):
         return False  # their converters know what to do
-    if node.version < EVALUATED_FROM.get(node.op_type, OLDEST_KNOWN):
-        raise UnsupportedForm(
-            f"it depends on constants only, and the form of opset {node.version} is not evaluated",
-            "upgrade the model with onnx.version_converter.convert_version(model, 13)",
-        )
     feeds = {name: context.values[name] for name in node.inputs if name}
+    shape: tuple[int, ...] | None = None
+    known_from = EVALUATED_FROM.get(node.op_type, NEWEST_OLD)
+    if node.version < known_from and not same_form(node.op_type, node.version):
+        new = renewed(node, feeds)
+        if new is None:
+            raise UnsupportedForm(
+                f"it depends on constants only, and the form of opset {node.version} is not "
+                "evaluated",
+                "upgrade the model with onnx.version_converter.convert_version(model, 13)",
+            )
+        node, feeds, shape = new.node, new.feeds, new.shape
     _check_size(node, feeds, str(model_path))
     results = _evaluate(node, feeds, str(model_path))
+    if shape is not None:
+        results = [np.asarray(results[0]).reshape(shape)]
     for name, value in zip(node.outputs, results, strict=False):
         if not name:
             continue
