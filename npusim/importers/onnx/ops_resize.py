@@ -8,16 +8,10 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
-from npusim.importers.onnx.resize_positions import (
-    CROP,
-    Axis,
-    rule_of,
-    source_indices,
-    source_positions,
-    targets,
-)
+from npusim.importers.onnx.resize_positions import rule_of, source_indices, targets
 from npusim.importers.onnx.resize_weights import Kernel, cubic_filter, linear_filter, matrix
 from npusim.ir.attrs import AxisAttrs, Coordinates, PadAttrs, ResizeAttrs, ResizeMode
+from npusim.ops.onnx_resize import CROP, Axis, source_positions
 from npusim.ops.resize_positions import nearest_indices, positions
 
 MAX_SIZE = 1 << 16

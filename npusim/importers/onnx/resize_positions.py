@@ -1,37 +1,20 @@
-"""Where ONNX Resize and Upsample read: sizes, scales and positions as ONNX Runtime has them.
-
-The scale that the file gives divides in float32, also where it is not output / input.
-"""
+"""Sizes, scales and roundings of ONNX Resize and Upsample, as ONNX Runtime has them."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
-from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, checked_axis
+from npusim.importers.onnx.context import Context, OnnxNode, checked_axis
+from npusim.ops.onnx_resize import CROP, ROUNDINGS, Axis, nearest_of
 
 F32 = np.float32
 HALF = np.float32(0.5)
-TIE = 1e-6
-"""The runtime takes positions this close to a half for one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One axis of a resize: sizes, the scale as the runtime has it, and the region of interest."""
-
-    size: int
-    out: int
-    scale: np.float32
-    start: np.float32
-    end: np.float32
-
-    @property
-    def stays(self) -> bool:
-        """Tell whether the runtime leaves the axis alone."""
-        return self.scale == 1 and self.size == self.out
+RULES = (
+    *("asymmetric", "align_corners", "pytorch_half_pixel", "half_pixel"),
+    *("tf_half_pixel_for_nn", "half_pixel_symmetric", CROP),
+)
 
 
 def targets(node: OnnxNode, context: Context, shape: tuple[int, ...]) -> list[Axis]:
@@ -53,7 +36,7 @@ def targets(node: OnnxNode, context: Context, shape: tuple[int, ...]) -> list[Ax
             rule="one of the two, one number per axis",
         )
     region = _region(node, context, len(axes))
-    full = [Axis(n, n, F32(1), F32(0), F32(1)) for n in shape]
+    full = [Axis(n, n, F32(1)) for n in shape]
     ratio = _common_ratio(node, shape, axes, wanted)
     for i, axis in enumerate(axes):
         size, (start, end) = shape[axis], region[i]
@@ -73,14 +56,16 @@ def targets(node: OnnxNode, context: Context, shape: tuple[int, ...]) -> list[Ax
     return full
 
 
-CROP = "tf_crop_and_resize"
-
-
 def rule_of(node: OnnxNode) -> str:
     """Return the coordinate rule; forms before opset 11 know one."""
     if node.op_type == "Upsample" or node.version < 11:
         return "asymmetric"
-    return node.text("coordinate_transformation_mode", "half_pixel")
+    rule = node.text("coordinate_transformation_mode", "half_pixel")
+    if rule not in RULES:
+        raise ModelImportError(
+            f"coordinate_transformation_mode {rule!r}", where=node.where, rule=", ".join(RULES)
+        )
+    return rule
 
 
 def _region(node: OnnxNode, context: Context, count: int) -> list[tuple[np.float32, np.float32]]:
@@ -113,58 +98,14 @@ def _common_ratio(
     return min(ratios) if policy == "not_larger" else max(ratios)
 
 
-def source_positions(rule: str, axis: Axis) -> Array:
-    """Return the source position of every output element, float32, in the runtime's order."""
-    o = np.arange(axis.out, dtype=F32)
-    size, out, scale = F32(axis.size), F32(axis.out), axis.scale
-    last = F32(axis.size - 1)
-    if axis.stays:
-        return o
-    if rule == "asymmetric":
-        return o / scale
-    if rule == "align_corners":
-        return o * last / F32(axis.out - 1) if axis.out > 1 else np.zeros(1, F32)
-    if rule == "pytorch_half_pixel" and axis.out == 1:
-        return np.zeros(1, F32)
-    if rule in ("half_pixel", "pytorch_half_pixel"):
-        return (o + HALF) / scale - HALF
-    if rule == "tf_half_pixel_for_nn":
-        return (o + HALF) / scale
-    if rule == "half_pixel_symmetric":
-        # the runtime writes some of the constants in double precision
-        offset = F32(axis.size / 2 * (1 - float(out / (scale * size))))
-        exact = float(offset) + (o.astype(np.float64) + 0.5) / float(scale) - 0.5
-        return exact.astype(F32)
-    if rule == CROP:
-        if axis.out == 1:
-            return np.array([HALF * (axis.start + axis.end) * last], F32)
-        return axis.start * last + o * (axis.end - axis.start) * last / F32(axis.out - 1)
-    raise UnsupportedForm(
-        f"coordinate_transformation_mode {rule!r}", "use asymmetric, half_pixel or align_corners"
-    )
-
-
 def source_indices(node: OnnxNode, positions: Array, axis: Axis) -> Array:
     """Return the source index of every output element of a nearest resize, int64."""
     if node.op_type == "Upsample" or node.version < 11:  # shrinking, the runtime rounds up
         found = np.ceil(positions) if axis.scale < 1 else np.floor(positions)
         return np.clip(found, 0, axis.size - 1).astype(np.int64)
     mode = node.text("nearest_mode", "round_prefer_floor")
-    positions = positions.astype(np.float64)
-    if mode == "floor":
-        found = np.floor(positions)
-    elif mode == "ceil":
-        found = np.ceil(positions)
-    elif mode in ("round_prefer_floor", "round_prefer_ceil"):
-        low = np.floor(positions)
-        near_half = np.abs(positions - (low + 0.5)) < TIE
-        prefers_floor = mode == "round_prefer_floor"
-        nearest = np.floor(positions + 0.5)
-        found = np.where(near_half, low if prefers_floor else low + 1, nearest)
-    else:
+    if mode not in ROUNDINGS:
         raise ModelImportError(
-            f"nearest_mode {mode!r}",
-            where=node.where,
-            rule="floor, ceil, round_prefer_floor or round_prefer_ceil",
+            f"nearest_mode {mode!r}", where=node.where, rule=", ".join(ROUNDINGS)
         )
-    return np.clip(found, 0, axis.size - 1).astype(np.int64)
+    return nearest_of(mode, positions, axis.size)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from npusim.importers.common.builder import Array
-from npusim.importers.onnx.resize_positions import Axis
+from npusim.ops.onnx_resize import Axis
 
 Kernel = Callable[[Array], Array]
 
