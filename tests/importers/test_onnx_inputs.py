@@ -6,6 +6,7 @@ from onnx import helper
 from PIL import Image
 
 import npusim
+from npusim.analysis.float_runner import run_source_float
 from npusim.errors import ModelImportError
 from npusim.importers.onnx.importer import load_onnx
 from npusim.reference.evaluate import evaluate
@@ -199,6 +200,9 @@ def test_pictures_in_the_order_of_tensorflow(save, tmp_path) -> None:
     feeds = npusim.read_input(graph, [tmp_path / "p.png"])
     want = np.maximum((pixels.astype(np.float32) - [1, 2, 3]) * 0.5, 0).transpose(2, 0, 1)[None]
     np.testing.assert_array_equal(evaluate(graph, feeds)["y"], want)
+    found = run_source_float(path, feeds, tensors=["x", "y"])
+    np.testing.assert_array_equal(found["y"], want)
+    np.testing.assert_array_equal(found["x"], feeds["x"])
 
 
 def test_other_inputs_keep_their_order(save) -> None:
