@@ -63,6 +63,10 @@ WORDS = {
     # parameters with a value
     "toolkit": Words("toolkit={value!r}", "--toolkit {value}", "config(toolkit={value!r})"),
     "no_join": Words("no_join=[{value!r}]", "--no-join {value}", "config(no_join=[{value!r}])"),
+    "take_codes": Words(
+        "Program.run_codes", "npusim run --codes", "inference(inputs_pass_through=[1])"
+    ),
+    "take_reals": Words("Program.run", "npusim run without --codes", "inference"),
     "own_engine": Words(
         "engine='npusim'", "--engine npusim (npusim quantize)", "the typed functions' engine"
     ),

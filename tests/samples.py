@@ -245,10 +245,16 @@ def _own(op: str, attrs: Attrs) -> Build:
     """The operator on its own: inputs of one shape, results as the attributes say."""
 
     def build(b: GraphBuilder) -> str:
-        least = op_def(op).inputs[0]
+        definition = op_def(op)
+        least = definition.inputs[0]
         inputs = [b.input(f"x{i}", *MAP) for i in range(max(least, 2 if op == "concat" else 1))]
+        if definition.of_truth:  # truth values come from a comparison
+            truths = inputs if definition.truth else inputs[:1]
+            compared = [b.node("greater", [x, inputs[-1]], dtype=DType.BOOL) for x in truths]
+            inputs = [*compared, *inputs[len(truths) :]]
         others = ["y2"] if isinstance(attrs, SplitAttrs) else []
-        return b.node(op, inputs, "y", attrs, others, dtype=_RESULTS.get(type(attrs)))
+        dtype = DType.BOOL if definition.truth else _RESULTS.get(type(attrs))
+        return b.node(op, inputs, "y", attrs, others, dtype=dtype)
 
     return build
 

@@ -28,23 +28,23 @@ from npusim.reference.evaluate import evaluate
 model, exported = sys.argv[1:]
 graph = npusim.load_model(model)
 (node,) = graph.nodes
-assert node.op == "ceil", node
+assert node.op == "cos", node
 x = np.linspace(-4, 4, 3 * 5 * 7, dtype=np.float32).reshape(1, 3, 5, 7)
 want = evaluate(graph, {"x": x})["y"]
-assert np.array_equal(want, np.ceil(x))
+assert np.array_equal(want, np.cos(x))
 samples = [("x", {"x": x})]
 for scheme in ("u8", "i8", "i16", "f16"):
     ready = npusim.float16(graph) if scheme == "f16" else npusim.quantize(
         graph, samples, scheme=scheme)
     program = npusim.compile(ready)
-    (layer,) = (n for n in program.graph.nodes if n.op == "ceil")
+    (layer,) = (n for n in program.graph.nodes if n.op == "cos")
     assert layer.engine.value == "SH", layer
     got = program.run({"x": x})["y"]
     off = np.count_nonzero(np.abs(got - want) > 0.1)  # next to an integer a step may cross it
     assert got.shape == want.shape
     assert off < (0.1 if scheme in ("u8", "i8") else 0.02) * want.size, (scheme, off)
 save_onnx(graph, exported)
-assert [n.op for n in npusim.load_model(exported).nodes] == ["ceil"]
+assert [n.op for n in npusim.load_model(exported).nodes] == ["cos"]
 """
 
 
@@ -86,9 +86,7 @@ def model(tree):
     infos = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 3, 5, 7)) for name in "xy"
     ]
-    graph = helper.make_graph(
-        [helper.make_node("Ceil", ["x"], ["y"])], "toy", *([i] for i in infos)
-    )
+    graph = helper.make_graph([helper.make_node("Cos", ["x"], ["y"])], "toy", *([i] for i in infos))
     path = tree / "toy.onnx"
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=8), path
@@ -106,7 +104,7 @@ def test_the_steps_name_at_most_six_files_that_exist():
 
 def test_the_example_runs_from_import_to_export(tree, model):
     run(tree, "-c", RUN, model, tree / "exported.onnx")
-    assert onnx.load(tree / "exported.onnx").graph.node[0].op_type == "Ceil"
+    assert onnx.load(tree / "exported.onnx").graph.node[0].op_type == "Cos"
 
 
 def test_the_example_is_priced(tree, model):
@@ -117,6 +115,6 @@ def test_the_example_is_priced(tree, model):
 def test_the_example_is_documented(tree):
     run(tree, "tools/make_supported_ops.py")
     page = (tree / "docs" / "supported-ops.md").read_text()
-    assert "`ceil`" in page
-    assert "| Ceil | Functions without attributes. |" in page
-    assert "| CEIL | Functions without attributes. |" in page
+    assert "`cos`" in page
+    assert "| Cos | Functions without attributes. |" in page
+    assert "| COS | Functions without attributes. |" in page

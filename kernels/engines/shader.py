@@ -108,6 +108,9 @@ UNARY: Mapping[str, Callable[[F32], F32]] = {
     "sqrt": np.sqrt,
     "rsqrt": rsqrt,
     "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "sign": np.sign,
     "erf": erf,  # not measured on the shader: the erf that was measured inside gelu
 }
 

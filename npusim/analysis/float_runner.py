@@ -31,8 +31,9 @@ def run_source_float(
     path : str or Path
         The model; its external data, if any, lies in the same folder.
     feeds : mapping of str to array
-        One array per input, after preprocessing, in the model's axis order. Another floating point
-        width than the model's is converted, and whole numbers where the model declares integers.
+        One array per input, after preprocessing, in the model's axis order, or N, C, H, W where
+        only N, H, W, C fits the model. Another floating point width than the model's is converted,
+        and whole numbers where the model declares integers.
     tensors : sequence of str, optional
         The values to return besides the model's outputs; by default all intermediate ones. Names
         that the model does not have are left out.
@@ -89,7 +90,7 @@ def run_source_float(
         ) from error
     found = dict(zip(wanted, results, strict=True))
     if tensors is not None:
-        found.update({name: values[name] for name in tensors if name in values})
+        found.update({name: np.asarray(feeds[name]) for name in tensors if name in values})
     return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
 
 
@@ -179,6 +180,12 @@ def _declare_shape(item: onnx.ValueInfoProto, shape: Sequence[int]) -> None:
         dims.add().dim_value = int(size)
 
 
+def _fits(value: Array, sizes: Sequence[int | None]) -> bool:
+    return len(sizes) == value.ndim and all(
+        size in (None, given) for size, given in zip(sizes, value.shape, strict=True)
+    )
+
+
 def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
     """Return the value in the declared element type; check its shape."""
     at = f"{where}: input {item.name!r}"
@@ -206,9 +213,10 @@ def _fitting(item: onnx.ValueInfoProto, value: Array, where: str) -> Array:
     if tensor.HasField("shape"):
         # a size that is a symbol, missing, or (some exporters) not positive is free
         sizes = [dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim]
-        if len(sizes) != value.ndim or any(
-            size not in (None, given) for size, given in zip(sizes, value.shape, strict=True)
-        ):
+        if value.ndim == 4 and not _fits(value, sizes):
+            turned = value.transpose(0, 2, 3, 1)  # the importer takes such pictures as N, C, H, W
+            value = np.ascontiguousarray(turned) if _fits(turned, sizes) else value
+        if not _fits(value, sizes):
             text = ", ".join("any" if size is None else str(size) for size in sizes)
             raise InputError(
                 f"shape {value.shape}",

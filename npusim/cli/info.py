@@ -10,7 +10,8 @@ from rich.table import Table
 
 from npusim.api.refusals import OWN_FORMAT, refusals
 from npusim.cli import common
-from npusim.errors import ConfigError, UnsupportedOpError
+from npusim.errors import ConfigError, ModelImportError, UnsupportedOpError
+from npusim.importers.formats import inputs_of
 from npusim.ir.graph import Graph
 from npusim.ir.text import placement, tensor_text
 from npusim.ops import node_macs
@@ -50,11 +51,11 @@ def command(
         raise ConfigError("no model", remedy="name a file or 'demo', or ask for --kernels")
     try:
         graph = common.load(model, weights=weights, shape=shape, as_source=True)
-    except UnsupportedOpError as error:
-        if not as_json:
-            raise
-        common.print_json({"model": model, "unsupported": str(error).splitlines()})
-        raise typer.Exit(2) from None
+    except ModelImportError as error:
+        _show_refused(shown, model, error, as_json)
+        if as_json and isinstance(error, UnsupportedOpError):
+            raise typer.Exit(2) from None
+        raise
     facts = describe(graph)
     if as_json:
         common.print_json(facts)
@@ -87,6 +88,19 @@ def command(
     shown.print(table)
     if layers:
         shown.print(_layer_table(facts["layers"]))
+
+
+def _show_refused(shown: Console, model: str, error: ModelImportError, as_json: bool) -> None:
+    """Show the inputs of a file that cannot be imported, which the error may ask sizes of."""
+    try:
+        inputs = inputs_of(model)
+    except ModelImportError:
+        return  # the file cannot be read at all: the first error says why
+    if as_json and isinstance(error, UnsupportedOpError):
+        unsupported = str(error).splitlines()
+        common.print_json({"model": model, "inputs": inputs, "unsupported": unsupported})
+    for line in () if as_json else inputs:
+        shown.print(f"input {line}", markup=False, highlight=False)
 
 
 def _layer_table(rows: list[dict[str, Any]]) -> Table:

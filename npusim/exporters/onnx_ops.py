@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 from onnx import defs, helper
 
+from npusim.exporters.onnx_resize import write_resize
 from npusim.exporters.onnx_writer import OPSET, Writer
 from npusim.ir.attrs import (
     Activation,
@@ -17,7 +18,6 @@ from npusim.ir.attrs import (
     BlockAttrs,
     ClipAttrs,
     Conv2dAttrs,
-    Coordinates,
     Deconv2dAttrs,
     EltwiseAttrs,
     GroupAttrs,
@@ -30,8 +30,6 @@ from npusim.ir.attrs import (
     PoolKind,
     ReduceAttrs,
     ReshapeAttrs,
-    ResizeAttrs,
-    ResizeMode,
     SliceAttrs,
     SplitAttrs,
     TileAttrs,
@@ -195,6 +193,11 @@ def _binary(w: Writer, node: Node) -> None:
     _finish(w, node, op_def(node.op).onnx, node.inputs)
 
 
+@writes(*ops_where(lambda d: d.truth or d.of_truth))
+def _truth(w: Writer, node: Node) -> None:
+    w.add(op_def(node.op).onnx, node.inputs, node.outputs[0])
+
+
 @writes("relu6", "relu1", "clip")
 def _clip(w: Writer, node: Node) -> None:
     limits = {"relu6": (0.0, 6.0), "relu1": (-1.0, 1.0)}
@@ -352,22 +355,7 @@ def _channel_shuffle(w: Writer, node: Node) -> None:
     w.add("Reshape", [moved, w.numbers(node, "joined", shape)], node.outputs[0])
 
 
-@writes("resize")
-def _resize(w: Writer, node: Node) -> None:
-    attrs = cast(ResizeAttrs, node.attrs)
-    shape = w.graph.spec(node.inputs[0]).shape
-    nearest = attrs.mode is ResizeMode.NEAREST
-    floor = attrs.coordinates is Coordinates.ASYMMETRIC
-    sizes = w.numbers(node, "sizes", (*shape[:2], *attrs.size))
-    none = w.constant(node, "none", np.zeros(0, np.float32))
-    w.add(
-        "Resize",
-        [node.inputs[0], none, none, sizes],
-        node.outputs[0],
-        mode="nearest" if nearest else "linear",
-        coordinate_transformation_mode=attrs.coordinates.value,
-        nearest_mode=("floor" if floor else "round_prefer_ceil") if nearest else None,
-    )
+writes("resize")(write_resize)
 
 
 # ---- along axes --------------------------------------------------------------------------------

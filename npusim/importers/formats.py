@@ -58,6 +58,9 @@ class Format:
     loader : str
         ``module:function``, called with (path, inputs, input_shapes, outputs); empty while there is
         no importer.
+    inputs : str
+        ``module:function`` from a path to lines on the inputs that the file itself names; empty
+        where only an import finds them.
     call : str
         The loader of the RKNN class.
     advice : str
@@ -72,6 +75,7 @@ class Format:
     weights: str = ""
     extra: str = ""
     loader: str = ""
+    inputs: str = ""
     call: str = ""
     advice: str = ""
 
@@ -91,6 +95,7 @@ FORMATS = (
         magic=(Magic("a protobuf message (an ONNX model?)", b"\x08"),),
         second="external data, in files that the model names",
         loader="npusim.importers.onnx.importer:load_onnx",
+        inputs="npusim.importers.onnx.file:inputs_of",
         call="load_onnx",
     ),
     Format(
@@ -104,8 +109,8 @@ FORMATS = (
     ),
     Format(
         name="PyTorch",
-        noun="a TorchScript file",
-        suffixes=(".pt", ".pth", ".torchscript"),
+        noun="a TorchScript file or an exported program",
+        suffixes=(".pt", ".pth", ".torchscript", ".pt2"),
         magic=(
             _ZIP,
             *(Magic("a Python pickle (PyTorch weights)", bytes((0x80, n))) for n in range(2, 6)),
@@ -284,6 +289,24 @@ def _coded(graph: Graph) -> tuple[str, ...]:
     """Return the inputs and outputs that a source model declares as codes."""
     ends = dict.fromkeys((*graph.inputs, *graph.outputs))
     return tuple(name for name in ends if not isinstance(graph.spec(name).quant, Float))
+
+
+def inputs_of(path: str | Path) -> list[str]:
+    """Return lines on the inputs that a file names, also of one that cannot be imported.
+
+    Empty for formats that only an import describes.
+
+    Raises
+    ------
+    ModelImportError
+        When the file itself cannot be read.
+    """
+    form = _by_suffix(Path(path))
+    if form is None or not form.inputs:
+        return []
+    module, _, function = form.inputs.partition(":")
+    lines: list[str] = getattr(import_module(module), function)(Path(path))
+    return lines
 
 
 def refusal(name: str, path: str | Path) -> ModelImportError:

@@ -1,6 +1,6 @@
 """Operator definitions. Importing this package registers all families."""
 
-from npusim.ops import conv, eltwise, move, norm, pool, reduce, unary
+from npusim.ops import compare, conv, eltwise, move, norm, pool, reduce, unary
 from npusim.ops.registry import (
     OpDef,
     averages,
@@ -34,4 +34,4 @@ __all__ = [
     "require_parameters",
 ]
 
-FAMILIES = (conv, eltwise, move, norm, pool, reduce, unary)
+FAMILIES = (compare, conv, eltwise, move, norm, pool, reduce, unary)

@@ -100,7 +100,8 @@ def ops_named_in(vocabulary: str, condition: Callable[[OpDef], bool]) -> dict[st
 
 def is_function(definition: OpDef) -> bool:
     """Tell whether an operator is a function of one tensor, element by element, with no setting."""
-    return definition.elementwise and definition.inputs == (1, 1) and definition.attrs is Attrs
+    plain = definition.elementwise and definition.inputs == (1, 1) and definition.attrs is Attrs
+    return plain and not definition.of_truth
 
 
 def keeps_codes(node: Node) -> bool:

@@ -79,6 +79,12 @@ class Traits:
     hides : callable
         Attributes -> 1 when it makes no difference how far an element lies below the others that it
         competes with (softmax, maxima), -1 for above (minima), 0 when it always does.
+    truth : bool
+        Results are truth values.
+    of_truth : bool
+        The first input, or every one of a function with ``truth``, is a truth value.
+    joins : bool
+        All real inputs and the result have one set of parameters, as those of a concat.
     elementwise : bool
         An element of the result depends on the elements in its place only (after broadcasting).
     activation : bool
@@ -128,6 +134,9 @@ class Traits:
     on_codes: bool = False
     averages: Callable[[Any], bool] = never
     hides: Callable[[Any], int] = hides_nothing
+    truth: bool = False
+    of_truth: bool = False
+    joins: bool = False
     elementwise: bool = False
     activation: bool = False
     rectifier: bool = False

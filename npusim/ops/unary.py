@@ -157,6 +157,21 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
         "1 / x",
         replace(_LOOKUP, keeps_sign=True, onnx="Reciprocal", power=-1.0, golden="rcp"),
     ),
+    "ceil": (
+        Attrs,
+        "smallest integer not below x",
+        replace(_FUNCTION, keeps_sign=True, onnx="Ceil", tflite="CEIL"),
+    ),
+    "round": (
+        Attrs,
+        "nearest integer, halves to even",
+        replace(_FUNCTION, keeps_sign=True, onnx="Round", tflite="ROUND"),
+    ),
+    "sign": (
+        Attrs,
+        "-1, 0 or 1",
+        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Sign", tflite="SIGN"),
+    ),
     "floor": (
         Attrs,
         "largest integer not above x",

@@ -240,6 +240,8 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
 
 
 def _by_traits(definition: OpDef) -> tuple[EngineRule, ...]:
+    if definition.truth or definition.of_truth:
+        return _INDEX
     if definition.tp_table is TpTable.ACTIVATION:
         return _TP_ACTIVATION
     if definition.tp_table is TpTable.LOOKUP:

@@ -192,7 +192,7 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats, clamp
             inputs[position] = stored_half(graph, node, name, value)
             continue
         quant: Quant
-        if keeps_codes(node) or node.op == "concat":
+        if keeps_codes(node) or node.op == "concat" or op_def(node.op).joins:
             quant = graph.spec(node.outputs[0]).quant
         else:
             quant = operand_parameters(value, scheme)

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from npusim.errors import ConfigError
+from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ops import keeps_codes
+from npusim.ops import keeps_codes, op_def
 from npusim.quantization.eras import DEFAULT_ERA, Era
 from npusim.quantization.schemes import Range
 
@@ -62,6 +63,10 @@ def groups(
             if len(parts) == len(node.inputs):  # a constant part counts in the result's range only
                 following.add(node.outputs[0])
             concat_of |= dict.fromkeys((*parts, node.outputs[0]), node)
+        elif op_def(node.op).joins:
+            for name in graph.activations(node):
+                if graph.spec(name).dtype is not DType.BOOL:
+                    ties.tie(node.outputs[0], name)
     following.difference_update(name for names in sliced.values() for name in names)
     found = []
     for members in ties.sets(graph):

@@ -17,13 +17,14 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Float
 from npusim.ir.verify import verify
 from npusim.ops import infer_shapes
-from npusim.reference import conv, eltwise, move, norm, pool, reduce, unary
+from npusim.reference import compare, conv, eltwise, move, norm, pool, reduce, unary
 from npusim.reference.table import Workers, prepare_step
 
 Array = NDArray[Any]
 Observer = Callable[[str, Array], None]
 
 FAMILIES = (  # importing them fills the table
+    compare,
     conv,
     eltwise,
     move,

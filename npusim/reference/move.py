@@ -19,6 +19,7 @@ from npusim.ir.attrs import (
     TransposeAttrs,
 )
 from npusim.ir.graph import Graph, Node
+from npusim.ops.resize_positions import nearest_indices, positions
 from npusim.reference.table import Array, Step, Workers, attributes, is_channels_last, reference
 from npusim.runtime.memory_order import from_channels_last
 
@@ -101,32 +102,9 @@ def prepare_pad(node: Node, graph: Graph, workers: Workers) -> Step:
     return constant if attrs.mode is PadMode.CONSTANT else lambda x: (x[np.ix_(*indices)],)
 
 
-def positions(size: int, target: int, coordinates: Coordinates) -> Array:
-    """Return the input position of every output position along one axis, float32.
-
-    Asymmetric ``o * in / out``, align_corners ``o * (in - 1) / (out - 1)``, half_pixel
-    ``(o + 0.5) * in / out - 0.5``.
-    """
-    out = np.arange(target, dtype=np.float32)
-    if coordinates is Coordinates.ALIGN_CORNERS:
-        return out * np.float32((size - 1) / max(1, target - 1))
-    ratio = np.float32(size / target)
-    if coordinates is Coordinates.HALF_PIXEL:
-        return (out + np.float32(0.5)) * ratio - np.float32(0.5)
-    return out * ratio
-
-
-def nearest_indices(size: int, target: int, coordinates: Coordinates) -> Array:
-    """Return the input index of every output index: asymmetric floors, the others round half up."""
-    position = positions(size, target, coordinates)
-    if coordinates is not Coordinates.ASYMMETRIC:
-        position = position + np.float32(0.5)
-    return np.clip(np.floor(position).astype(np.int64), 0, size - 1)
-
-
 def _lerp(value: Array, axis: int, target: int, coordinates: Coordinates) -> Array:
     size = value.shape[axis]
-    position = np.clip(positions(size, target, coordinates), 0, size - 1)
+    position = np.clip(positions(size, target, coordinates, centred=True), 0, size - 1)
     low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, size - 1)
     fraction = (position - low.astype(np.float32)).reshape(

@@ -40,6 +40,9 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "reciprocal": lambda x: 1 / x,
     "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "sign": np.sign,
 }
 _EXACT: dict[str, Callable[[Array], Array]] = {
     "relu": lambda x: np.maximum(x, 0),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import InputError
 from npusim.explain import see
 from npusim.ir.codes import quantize
@@ -52,8 +53,7 @@ def codes_in_doubt(graph: Graph, name: str, value: Array, how: Preprocess | None
     return (
         f"input {name!r}: the {value.dtype} array is read as real numbers; the model declares "
         f"codes of scale {scale:.6g} and zero point {zero_point}. For codes, as other runtimes "
-        "take them: Program.run_codes, npusim run --codes, RKNN.inference(inputs_pass_through=[1]);"
-        " for pixels: mean and std " + see("integer-input")
+        f"take them: {words.say('take_codes')}; for pixels: mean and std {see('integer-input')}"
     )
 
 
@@ -79,7 +79,7 @@ def codes_from(value: Array, spec: TensorSpec) -> Array:
             f"an array of {value.dtype} where codes are wanted",
             where=where,
             rule=f"codes are integers: {spec.dtype.numpy}",
-            remedy="give real numbers to Program.run (on the command line: without --codes)",
+            remedy=f"give real numbers to {words.say('take_reals')}",
         )
     codes = value.astype(spec.dtype.numpy)
     if (codes != value).any():

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from npusim import assets
 from npusim.importers.formats import is_stored
@@ -40,6 +41,21 @@ def test_info_wants_a_model_or_kernels(run, arguments):
     code, _, err = run("info", *arguments)
     assert code == 2
     assert "--kernels" in err
+
+
+def test_info_lists_inputs_also_of_what_cannot_be_imported(run, tmp_path):
+    path = tmp_path / "open.onnx"
+    for op, words in (("Relu", "input x (n, 3, h, w) float"), ("Unique", "input x (1, 3) float")):
+        shape = ["n", 3, "h", "w"] if op == "Relu" else [1, 3]
+        model = onnx_model([helper.make_node(op, ["x"], ["y"])], {"x": shape}, ["y"])
+        path.write_bytes(model.SerializeToString())
+        code, out, err = run("info", str(path))
+        assert code == 2
+        assert words in out
+        assert ("axis 2 is 'h'" if op == "Relu" else "Unique") in err
+    code, out, _ = run("info", str(path), "--json")
+    assert code == 2
+    assert json.loads(out)["inputs"] == ["x (1, 3) float"]
 
 
 def test_info(run):

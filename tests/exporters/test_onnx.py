@@ -14,8 +14,11 @@ from npusim.ir.attrs import (
     AxisAttrs,
     BlockAttrs,
     Conv2dAttrs,
+    Coordinates,
     FcAttrs,
     GroupAttrs,
+    ResizeAttrs,
+    ResizeMode,
     SliceAttrs,
 )
 from npusim.ir.dtypes import DType
@@ -158,3 +161,18 @@ def test_quantized_graphs_are_refused():
     graph = to_float16(b.done(b.node("relu", ["x"], "y")))
     with pytest.raises(UnsupportedOpError, match="float32"):
         to_onnx(graph)
+
+
+@pytest.mark.parametrize("coordinates", list(Coordinates))
+def test_a_resize_picks_the_same_pixels(tmp_path, coordinates):
+    """Also where ONNX's own formula rounds to another pixel: 2 -> 82, 20 -> 24."""
+    ort = pytest.importorskip("onnxruntime")
+    for size, out in ((2, 82), (20, 24), (5, 41), (7, 64), (6, 12)):
+        b = GraphBuilder()
+        attrs = ResizeAttrs(size=(out, 4), mode=ResizeMode.NEAREST, coordinates=coordinates)
+        b.node("resize", [b.input("x", 1, 2, size, 3)], "y", attrs)
+        graph = b.done()
+        save_onnx(graph, tmp_path / "m.onnx")
+        x = np.random.default_rng(0).standard_normal((1, 2, size, 3)).astype(np.float32)
+        (want,) = ort.InferenceSession(tmp_path / "m.onnx").run(None, {"x": x})
+        np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], want)

@@ -109,7 +109,7 @@ def test_what_goes_on_behind_is_refused_with_the_cut(tmp_path):
 def test_nothing_for_the_npu_is_refused(tmp_path):
     alone = helper.make_node("TopK", ["x", "two"], ["v", "i"], axis=2, name="top")
     path = saved(tmp_path / "net.onnx", [alone], {"v": FLOAT})
-    with pytest.raises(UnsupportedOpError, match="nothing would be left for the NPU"):
+    with pytest.raises(UnsupportedOpError, match="nothing is left for the NPU"):
         npusim.load_model(path)
 
 

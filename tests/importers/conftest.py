@@ -31,6 +31,24 @@ def save(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def agree(
+    path: Path, feeds: Mapping[str, Array] | None = None, rtol: float = 1e-5, atol: float = 2e-6
+) -> Graph:
+    """Import a file, compare its results with ONNX Runtime, and return the graph."""
+    graph = load_onnx(path)
+    random = np.random.default_rng(7)
+    values = dict(feeds or {})
+    for name in graph.inputs:
+        values.setdefault(name, random.standard_normal(graph.spec(name).shape).astype(np.float32))
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    wanted = session.run(list(graph.outputs), values)
+    ours = evaluate(graph, {n: v.astype(graph.spec(n).dtype.numpy) for n, v in values.items()})
+    for name, want in zip(graph.outputs, wanted, strict=True):
+        assert ours[name].shape == want.shape == graph.spec(name).shape
+        np.testing.assert_allclose(ours[name], want, rtol=rtol, atol=atol)
+    return graph
+
+
 @pytest.fixture
 def agrees(save: Callable[..., Path]) -> Callable[..., Graph]:
     """Return a function that imports a model and compares its results with ONNX Runtime."""
@@ -38,20 +56,6 @@ def agrees(save: Callable[..., Path]) -> Callable[..., Graph]:
     def check(
         *args: Any, feeds: Mapping[str, Array] | None = None, rtol: float = 1e-5, **kwargs: Any
     ) -> Graph:
-        path = save(*args, **kwargs)
-        graph = load_onnx(path)
-        random = np.random.default_rng(7)
-        values = dict(feeds or {})
-        for name in graph.inputs:
-            values.setdefault(
-                name, random.standard_normal(graph.spec(name).shape).astype(np.float32)
-            )
-        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        wanted = session.run(list(graph.outputs), values)
-        ours = evaluate(graph, {n: v.astype(graph.spec(n).dtype.numpy) for n, v in values.items()})
-        for name, want in zip(graph.outputs, wanted, strict=True):
-            assert ours[name].shape == want.shape == graph.spec(name).shape
-            np.testing.assert_allclose(ours[name], want, rtol=rtol, atol=2e-6)
-        return graph
+        return agree(save(*args, **kwargs), feeds, rtol)
 
     return check

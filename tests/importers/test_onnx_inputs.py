@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from onnx import helper
+from PIL import Image
 
+import npusim
+from npusim.analysis.float_runner import run_source_float
 from npusim.errors import ModelImportError
 from npusim.importers.onnx.importer import load_onnx
 from npusim.reference.evaluate import evaluate
@@ -22,7 +25,7 @@ def test_symbolic_sizes_are_named(save) -> None:
     with pytest.raises(ModelImportError) as error:
         load_onnx(path)
     text = str(error.value)
-    assert "axis 0 is 'batch', axis 2 is 'height', axis 3 is '?'" in text
+    assert "(1, 3, height, ?): axis 2 is 'height', axis 3 is '?'" in text
     assert "input_shapes={'x': (1, 3, 224, 224)}" in text
     assert "'z'" not in text
 
@@ -165,3 +168,50 @@ def test_unsupported_nodes_outside_the_cut_do_not_matter(save) -> None:
     nodes = [*CHAIN, node("NonZero", ["c"], ["bad"])]
     path = save(nodes, {"x": (2, 3)}, ["bad"], types={"bad": "int64"})
     assert load_onnx(path, outputs=["c"]).outputs == ("c",)
+
+
+def test_an_open_batch_is_one_and_said(save, agrees) -> None:
+    path = save([node("Add", ["x", "z"], ["y"])], {"x": ["n", 3, 4, 4], "z": ["n", 3, 4, 4]}, ["y"])
+    graph = load_onnx(path)
+    assert graph.spec("x").shape == graph.spec("z").shape == (1, 3, 4, 4)
+    (note,) = graph.notes
+    assert "input 'x': the batch (axis 0, 'n')" in note
+    assert "1 is taken" in note
+    assert load_onnx(path, input_shapes={"z": (2, 3, 4, 4)}).spec("x").shape == (2, 3, 4, 4)
+    assert load_onnx(save(RELU, {"x": [None, 3]}, ["y"])).spec("x").shape == (1, 3)
+
+
+def test_the_batch_of_a_recurrent_network_is_its_second_axis(save) -> None:
+    path = save(RELU, {"x": [7, "batch_size", 3]}, ["y"])
+    assert load_onnx(path).spec("x").shape == (7, 1, 3)
+    for shape in (["seq", "batch", 3], ["time", 2, 3]):
+        with pytest.raises(ModelImportError, match="axis 0 is"):
+            load_onnx(save(RELU, {"x": shape}, ["y"]))
+
+
+def test_pictures_in_the_order_of_tensorflow(save, tmp_path) -> None:
+    scaled = [node("Sub", ["x", "mean"], ["a"]), node("Mul", ["a", "factor"], ["b"])]
+    turned = node("Transpose", ["b"], ["t"], perm=[0, 3, 1, 2])
+    nodes = [*scaled, turned, node("Relu", ["t"], ["y"])]
+    constants = {"mean": np.array([1, 2, 3], np.float32), "factor": np.float32(0.5)}
+    path = save(nodes, {"x": ["n", 6, 5, 3]}, ["y"], constants)
+    graph = npusim.load_model(path)
+    assert graph.spec("x").shape == (1, 3, 6, 5)
+    assert any("picture" in note for note in graph.notes)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    feeds = npusim.read_input(graph, [tmp_path / "p.png"])
+    want = np.maximum((pixels.astype(np.float32) - [1, 2, 3]) * 0.5, 0).transpose(2, 0, 1)[None]
+    np.testing.assert_array_equal(evaluate(graph, feeds)["y"], want)
+    found = run_source_float(path, feeds, tensors=["x", "y"])
+    np.testing.assert_array_equal(found["y"], want)
+    np.testing.assert_array_equal(found["x"], feeds["x"])
+
+
+def test_other_inputs_keep_their_order(save) -> None:
+    nodes = [node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]), node("Abs", ["x"], ["z"])]
+    for outputs in (["t", "z"], ["t", "x"]):
+        graph = load_onnx(save(nodes, {"x": (1, 6, 5, 3)}, outputs))
+        assert graph.spec("x").shape == (1, 6, 5, 3)
+    graph = load_onnx(save(nodes[:1], {"x": (1, 6, 5, 8)}, ["t"]))
+    assert graph.spec("x").shape == (1, 6, 5, 8)

@@ -1,6 +1,8 @@
 """TorchScript files (case 1.17), and files with weights only (case B26)."""
 
 import sys
+import zipfile
+from typing import Dict  # noqa: UP035
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from npusim.importers.pytorch.importer import load_pytorch
 from npusim.reference.evaluate import evaluate
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 # torch announces the end of TorchScript; files of it are what users have
 pytestmark = [
@@ -94,3 +96,71 @@ def test_errors_name_the_file_and_the_remedy(tmp_path, net, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"npusim\[torch\]"):
         load_pytorch(path, input_shapes=[(1, 4)])
+
+
+class ListNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y.sum(1), [y.relu(), y * 2]
+
+
+class DictNet(ListNet):
+    def forward(self, x) -> Dict[str, Tensor]:  # noqa: UP006 - torch.jit reads it
+        y = self.conv(x)
+        return {"boxes": y.relu(), "scores": y.sum(1)}
+
+
+def flat(value):
+    if isinstance(value, torch.Tensor):
+        return [value.numpy()]
+    items = value.values() if isinstance(value, dict) else value
+    return [tensor for item in items for tensor in flat(item)]
+
+
+@pytest.mark.parametrize("kind", [ListNet, DictNet])
+@pytest.mark.parametrize("how", ["trace", "script"])
+def test_results_in_lists_and_dictionaries(tmp_path, caplog, kind, how):
+    net = kind().eval()
+    x = torch.randn(1, 3, 8, 8)
+    made = torch.jit.script(net) if how == "script" else torch.jit.trace(net, x, strict=False)
+    made.save(str(tmp_path / "net.pt"))
+    graph = npusim.load_model(tmp_path / "net.pt", input_shapes=[x.shape])
+    found = evaluate(graph, {graph.inputs[0]: x.numpy()})
+    with torch.no_grad():
+        wanted = flat(net(x))
+    if kind is DictNet:
+        assert graph.outputs == ("boxes", "scores")
+    assert len(wanted) == len(graph.outputs)
+    for name, want in zip(graph.outputs, wanted, strict=True):
+        np.testing.assert_allclose(found[name], want, rtol=1e-5, atol=1e-5)
+    assert "runs the code in it" in caplog.text
+
+
+@pytest.mark.slow
+def test_an_exported_program(tmp_path, net):
+    pytest.importorskip("onnxscript")
+    x = torch.randn(1, 3, 16, 16)
+    torch.export.save(torch.export.export(net, (x,)), tmp_path / "net.pt2")
+    graph = npusim.load_model(tmp_path / "net.pt2")
+    (got,) = evaluate(graph, {graph.inputs[0]: x.numpy()}).values()
+    np.testing.assert_allclose(got, net(x).detach().numpy(), rtol=1e-5, atol=1e-6)
+    assert graph.source.framework == "pytorch"
+    size = {2: torch.export.Dim("h", min=4)}
+    program = torch.export.export(nn.Conv2d(3, 4, 3).eval(), (x,), dynamic_shapes=(size,))
+    torch.export.save(program, tmp_path / "open.pt")
+    with pytest.raises(ModelImportError, match="dynamic input sizes"):
+        npusim.load_model(tmp_path / "open.pt")
+    graph = npusim.load_model(tmp_path / "open.pt", input_shapes=[(1, 3, 9, 16)])
+    assert graph.spec(graph.inputs[0]).shape == (1, 3, 9, 16)
+
+
+def test_an_exported_program_needs_its_exporter(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "n.pt2", "w") as archive:
+        archive.writestr("n/archive_format", "pt2")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingExtraError, match=r"onnxscript[\s\S]*npusim\[torch\]"):
+        npusim.load_model(tmp_path / "n.pt2")

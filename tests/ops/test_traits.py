@@ -8,7 +8,6 @@ import pytest
 from npusim.errors import GraphError
 from npusim.ir.attrs import (
     NO_ATTRS,
-    Attrs,
     GlobalPoolAttrs,
     Pool2dAttrs,
     PoolKind,
@@ -17,7 +16,7 @@ from npusim.ir.attrs import (
     ResizeMode,
 )
 from npusim.ir.graph import Engine, Node
-from npusim.kernels.engines import eltwise, shader, shader_reduce, tp_activation
+from npusim.kernels.engines import compare, eltwise, shader, shader_reduce, tp_activation
 from npusim.ops import TpTable, averages, is_function, keeps_codes, op_def, op_names, ops_where
 from npusim.passes.engine_rules import RULES
 from npusim.reference.evaluate import evaluate
@@ -71,9 +70,7 @@ def test_ops_where_asks_every_definition():
         op_def("conv3d")
 
 
-FUNCTIONS = ops_where(
-    lambda d: d.elementwise and d.inputs == (1, 1) and d.attrs is Attrs and d.name != "convert"
-)
+FUNCTIONS = ops_where(lambda d: is_function(d) and d.name != "convert")
 
 
 @pytest.mark.parametrize("op", FUNCTIONS)
@@ -103,7 +100,11 @@ def test_operators_have_the_arithmetic_that_their_traits_promise():
     assert set(shader.UNARY) == {
         *ops_where(lambda d: is_function(d) and not d.tp_table and d.name != "convert")
     }
-    assert set(eltwise.FUNCTIONS) == {*ops_where(lambda d: d.elementwise and d.inputs == (2, 2))}
+    assert set(eltwise.FUNCTIONS) == {
+        *ops_where(lambda d: d.elementwise and d.inputs == (2, 2) and not d.truth)
+    }
+    assert set(compare.COMPARISONS) == {*ops_where(lambda d: d.truth and not d.of_truth)}
+    assert set(compare.LOGICAL) == {*ops_where(lambda d: d.truth and d.of_truth)}
     assert set(shader_reduce.REDUCTIONS) == {*ops_where(lambda d: d.attrs is ReduceAttrs)}
     load_bindings()
     for op in op_names():

@@ -34,7 +34,8 @@ MAX_TOTAL_ELEMENTS = 1 << 34
 
 def takes_any_type(op: str) -> bool:
     """Tell whether an operator takes elements of any type; all others compute on real numbers."""
-    return op_def(op).moves or op == "convert"
+    definition = op_def(op)
+    return definition.moves or definition.of_truth or op == "convert"
 
 
 def works_on_codes(op: str, attrs: Attrs) -> bool:

@@ -19,33 +19,10 @@ ADVICE = {
         "export without control flow: trace the model with fixed sizes (torch.onnx.export with "
         "int() around sizes) or simplify it with its exporter",
     ),
-    **dict.fromkeys(
-        ("LSTM", "GRU", "RNN"), "recurrent layers are not there yet; unroll them or " + _CUT
-    ),
-    **dict.fromkeys(
-        ("Where", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or"),
-        "the chip has no comparisons; use Clip, Max, Min or a product with a constant mask",
-    ),
-    **dict.fromkeys(("Round", "Ceil", "Mod", "Sign"), "use Floor: ceil(x) = -floor(-x)"),
+    **dict.fromkeys(("IsInf", "IsNaN"), "remove the test: calibrated numbers are finite"),
     **dict.fromkeys(("Cos", "Sin", "Tan", "Asin", "Acos", "Atan"), "use a table or " + _CUT),
-    "Selu": "write it as Elu and Mul by a constant",
-    "Celu": "write it as Elu with scaled input",
-    "ThresholdedRelu": "use Relu and a shift",
-    "Shrink": "use Relu(x - lambd) - Relu(-x - lambd)",
     "Hardmax": "use ArgMax",
-    "Einsum": "write it as Transpose, Reshape and MatMul",
     "GridSample": "resample on the CPU; " + _CUT,
-    "ScatterND": "write it as Slice and Concat",
-    "ScatterElements": "write it as Slice and Concat",
-    "GatherND": "write it as Slice, Gather and Concat",
-    "GatherElements": "write it as Slice, Gather and Concat",
-    "CumSum": "write it as MatMul with a constant triangular matrix",
-    "ReduceLogSumExp": "write it as Exp, ReduceSum and Log",
-    "MeanVarianceNormalization": "use InstanceNormalization",
-    "RMSNormalization": "write it as Mul, ReduceMean, Sqrt, Div and Mul",
-    "Attention": "write it as MatMul, Softmax and MatMul",
-    "LpPool": "write it as Mul, AveragePool and Sqrt",
-    "GlobalLpPool": "write it as Mul, GlobalAveragePool and Sqrt",
     "MaxUnpool": "use Resize (nearest)",
 }
 

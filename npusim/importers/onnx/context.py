@@ -56,6 +56,11 @@ class OnnxNode:
         """Return how messages name the node."""
         return f"node {self.name!r} ({self.op_type})"
 
+    @property
+    def first(self) -> str:
+        """Return the first output that has a name."""
+        return next((output for output in self.outputs if output), self.name)
+
     def _get(self, key: str, kind: int, default: Any) -> Any:
         attribute = self.attrs.get(key)
         if attribute is None:
@@ -240,7 +245,7 @@ class Context:
         outputs : iterable of str, optional
             Default: the node's first output, or a new tensor when ``part`` is given.
         """
-        first = node.outputs[0]
+        first = node.first
         outs = tuple(outputs or ([self.unused(f"{first}/{part}")] if part else [first]))
         operands = [self.operand(name) for name in inputs]
         if not takes_any_type(op):
@@ -266,6 +271,10 @@ class Context:
     def emit_binary(self, node: OnnxNode, op: str, first: str, second: str, part: str = "") -> str:
         """Append an element-wise operator of two tensors."""
         return self.emit(node, op, (first, second), EltwiseAttrs(), part=part)
+
+    def emit_truth(self, node: OnnxNode, op: str, inputs: Sequence[str], *, part: str = "") -> str:
+        """Append an operator whose results are truth values."""
+        return self.emit(node, op, inputs, part=part, dtype=DType.BOOL)
 
     def scalar(self, node: OnnxNode, part: str, value: float) -> str:
         """Add a constant of one number and return its name."""

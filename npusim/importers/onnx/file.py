@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.formats import refuse_other
+from npusim.importers.onnx.inputs import listed
 from npusim.ir.graph import Source
 
 MAX_FILE_BYTES = (1 << 31) - 1
@@ -64,6 +65,12 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
     producer = f"{model.producer_name} {model.producer_version}".strip() or "unknown"
     detail = f"opset {opset}, ir {model.ir_version}, producer {producer}"
     return model, Source(framework="onnx", path=where, sha256=sha256_of(data), detail=detail)
+
+
+def inputs_of(path: Path) -> list[str]:
+    """Return a line for every input, with sizes as far as the file says them."""
+    model, _ = read_model(path)
+    return listed(model.graph)
 
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:

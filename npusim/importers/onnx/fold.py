@@ -1,16 +1,19 @@
 """Evaluates nodes whose inputs are all known, such as the arithmetic on shapes."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TypeProto, helper, numpy_helper, shape_inference
+from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import MAX_TENSOR_ELEMENTS, Array, check_elements
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
+from npusim.importers.onnx.fold_old import NEWEST_OLD, renewed, same_form
 from npusim.importers.onnx.ops_shape import squeezed_shape
 from npusim.importers.onnx.tensor import tensor_value
 
@@ -27,9 +30,6 @@ RANDOM_OPS = frozenset(
         "Bernoulli",
     ]
 )
-
-OLDEST_KNOWN = 13
-"""The evaluator of the onnx package is right for the operators of this opset and newer."""
 
 _UNCHANGED = """
 Abs Add And ArgMax ArgMin BatchNormalization Cast Ceil Concat Div Equal Erf Exp Expand Flatten Floor
@@ -76,19 +76,27 @@ def fold_constant(node: OnnxNode, context: Context, model_path: Path) -> bool:
         return True
     if node.op_type in ("Squeeze", "Unsqueeze"):
         # the evaluator of the onnx package fails for the forms before opset 13
-        shape = squeezed_shape(node, context)
-        context.values[node.outputs[0]] = context.values[node.inputs[0]].reshape(shape)
+        value = context.values[node.inputs[0]]
+        context.values[node.outputs[0]] = value.reshape(squeezed_shape(node, context))
         return True
     if node.op_type in ("Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"):
         return False  # their converters know what to do
-    if node.version < EVALUATED_FROM.get(node.op_type, OLDEST_KNOWN):
-        raise UnsupportedForm(
-            f"it depends on constants only, and the form of opset {node.version} is not evaluated",
-            "upgrade the model with onnx.version_converter.convert_version(model, 13)",
-        )
     feeds = {name: context.values[name] for name in node.inputs if name}
+    shape: tuple[int, ...] | None = None
+    known_from = EVALUATED_FROM.get(node.op_type, NEWEST_OLD)
+    if node.version < known_from and not same_form(node.op_type, node.version):
+        new = renewed(node, feeds)
+        if new is None:
+            raise UnsupportedForm(
+                f"it depends on constants only, and the form of opset {node.version} is not "
+                "evaluated",
+                "upgrade the model with onnx.version_converter.convert_version(model, 13)",
+            )
+        node, feeds, shape = new.node, new.feeds, new.shape
     _check_size(node, feeds, str(model_path))
     results = _evaluate(node, feeds, str(model_path))
+    if shape is not None:
+        results = [np.asarray(results[0]).reshape(shape)]
     for name, value in zip(node.outputs, results, strict=False):
         if not name:
             continue
@@ -174,6 +182,18 @@ def _check_growth(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
     raise UnsupportedForm(f"the size of the folded {node.op_type} is not known in advance")
 
 
+def evaluated(node: OnnxNode, values: Sequence[Array]) -> Array:
+    """Return a node's first output for values of all its inputs; errors name the node."""
+    given = [name for name in node.inputs if name]
+    names = [f"i{position}" for position in range(len(given))]
+    proto = NodeProto()
+    proto.CopyFrom(node.proto)
+    del proto.input[:]
+    proto.input.extend(names)
+    alone = replace(node, proto=proto)
+    return np.asarray(_evaluate(alone, dict(zip(names, values, strict=True)), "")[0])
+
+
 def _evaluate(node: OnnxNode, feeds: dict[str, Array], where: str) -> list[Any]:
     opsets = {"": node.version}
     try:
@@ -183,7 +203,7 @@ def _evaluate(node: OnnxNode, feeds: dict[str, Array], where: str) -> list[Any]:
         # numpy, protobuf and the evaluator's own types; the node and the cause are named
         raise ModelImportError(
             f"cannot be evaluated at import: {error}",
-            where=f"{where}: {node.where}",
+            where=f"{where}: {node.where}" if where else node.where,
             rule="nodes that depend on constants only are evaluated while importing",
             remedy="simplify the model with its exporter's constant folding",
         ) from error

@@ -11,23 +11,31 @@ from npusim.importers.common.quantized import absorb
 from npusim.importers.common.quantized_types import through_u8
 from npusim.importers.onnx import (
     ops_conv,
+    ops_einsum,
     ops_eltwise,
     ops_index,
     ops_matmul,
     ops_norm,
     ops_pool,
     ops_quantized,
+    ops_recurrent,
     ops_reduce,
     ops_resize,
+    ops_scatter,
+    ops_select,
     ops_shape,
+    ops_sum,
     ops_unary,
+    ops_volume,
 )
 from npusim.importers.onnx.context import Context
 from npusim.importers.onnx.cut import Cut, cut_graph, names_of, names_read
 from npusim.importers.onnx.file import opsets_of, read_model, refuse_sparse
 from npusim.importers.onnx.inputs import ShapesLike, input_specs
 from npusim.importers.onnx.numbering import numbered
+from npusim.importers.onnx.pictures import channels_last_pictures, turn_to_file_order
 from npusim.importers.onnx.quantized import Triple, input_parameters
+from npusim.importers.onnx.tail import put_on_host, reason_against
 from npusim.importers.onnx.tensor import tensor_value
 from npusim.importers.onnx.walk import Walk
 from npusim.ir.attrs import NO_ATTRS
@@ -37,16 +45,22 @@ from npusim.ir.quant import Affine
 
 FAMILIES = (
     ops_conv,
+    ops_einsum,
     ops_eltwise,
     ops_index,
     ops_matmul,
     ops_norm,
     ops_pool,
     ops_quantized,
+    ops_recurrent,
     ops_reduce,
     ops_resize,
+    ops_scatter,
+    ops_select,
     ops_shape,
+    ops_sum,
     ops_unary,
+    ops_volume,
 )
 """Importing them registers the converters."""
 
@@ -117,28 +131,21 @@ def _load(
     graph = model.graph
     constants = _initializer_names(graph, where)
     cut = cut_graph(graph, constants, inputs, outputs, where)
-    specs = input_specs(graph, cut.inputs, input_shapes, where)
-    used = {name for proto in cut.nodes for name in names_read(proto)} | set(cut.outputs)
-    written = {name for proto in cut.nodes for name in names_of(proto)} | set(cut.inputs)
-    context = Context(builder=GraphBuilder(where=where), used=used, names=written)
-    for proto in graph.initializer:
-        if proto.name in used:
-            context.values[proto.name] = tensor_value(proto, proto.name, path)
-    casted = _only_cast(cut, {name for name, (_, dtype) in specs.items() if not dtype.is_float})
-    coded = input_parameters(cut.nodes, [n for n, (_, dtype) in specs.items() if dtype.bits == 8])
-    for name, (shape, dtype) in specs.items():
-        context.builder.add_input(name, shape, DType.F32 if name in casted else dtype)
-        triple = coded.get(name)
-        if triple is not None and dtype in (DType.U8, DType.I8):
-            context.builder.set_quant(name, _quant_of(triple, context, where))
-        if name in casted:
-            context.notes.append(
-                f"input {name!r} is {dtype.value} in the file and only cast to float: "
-                "taken as a float input of the same values"
-            )
-    walk = Walk(context, path, opsets_of(model), model.ir_version)
+    context = _begun(graph, cut, input_shapes, path)
+    opsets = opsets_of(model)
+    walk = Walk(context, path, opsets, model.ir_version)
     walk.run(cut.nodes)
-    walk.finish()
+    if walk.findings:
+        against = reason_against(walk.refused, walk.behind)
+        if against or walk.dynamic or walk.invalid:
+            walk.refuse_findings(cut.inputs, cut.outputs, why=against)
+        behind = {id(node.proto) for node in walk.behind}
+        context = _begun(graph, cut, input_shapes, path)
+        walk_again = Walk(context, path, opsets, model.ir_version)
+        walk_again.run(proto for proto in cut.nodes if id(proto) not in behind)
+        if not context.builder.nodes:
+            walk.refuse_findings(cut.inputs, cut.outputs, why="nothing is left for the NPU")
+        put_on_host(walk.behind, context, opsets[""])
     renames = _finish_outputs(cut, context)
     return numbered(
         context.builder.finish(
@@ -151,6 +158,36 @@ def _load(
             rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
         )
     )
+
+
+def _begun(graph: GraphProto, cut: Cut, input_shapes: ShapesLike, path: Path) -> Context:
+    """Return an import that knows the inputs and the initializers."""
+    where, notes = str(path), list[str]()
+    specs = input_specs(graph, cut.inputs, input_shapes, where, notes)
+    used = {name for proto in cut.nodes for name in names_read(proto)} | set(cut.outputs)
+    written = {name for proto in cut.nodes for name in names_of(proto)} | set(cut.inputs)
+    context = Context(builder=GraphBuilder(where=where), used=used, names=written, notes=notes)
+    for proto in graph.initializer:
+        if proto.name in used:
+            context.values[proto.name] = tensor_value(proto, proto.name, path)
+    casted = _only_cast(cut, {name for name, (_, dtype) in specs.items() if not dtype.is_float})
+    coded = input_parameters(cut.nodes, [n for n, (_, dtype) in specs.items() if dtype.bits == 8])
+    pictures = channels_last_pictures(cut.nodes, {n: shape for n, (shape, _) in specs.items()})
+    for name, (shape, dtype) in specs.items():
+        turned = name in pictures and name not in cut.outputs
+        taken = (shape[0], shape[3], shape[1], shape[2]) if turned else shape
+        context.builder.add_input(name, taken, DType.F32 if name in casted else dtype)
+        triple = coded.get(name)
+        if triple is not None and dtype in (DType.U8, DType.I8):
+            context.builder.set_quant(name, _quant_of(triple, context, where))
+        if name in casted:
+            context.notes.append(
+                f"input {name!r} is {dtype.value} in the file and only cast to float: "
+                "taken as a float input of the same values"
+            )
+        if turned:
+            turn_to_file_order(name, context)
+    return context
 
 
 def _quant_of(triple: Triple, context: Context, where: str) -> Affine:

@@ -13,6 +13,9 @@ from npusim.ir.dtypes import DType
 from npusim.ir.tensor import Shape
 
 IMAGE = (1, 3, 224, 224)  # a shape to show how shapes are written
+_NO_BATCH = ("seq", "time", "len", "step")
+"""Words in the symbols of first axes that are no batch: of recurrent networks."""
+
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
 
 _TYPES: dict[int, DType] = {
@@ -30,9 +33,12 @@ _TYPES: dict[int, DType] = {
 
 
 def input_specs(
-    graph: GraphProto, inputs: Sequence[str], shapes: ShapesLike, where: str
+    graph: GraphProto, inputs: Sequence[str], shapes: ShapesLike, where: str, notes: list[str]
 ) -> dict[str, tuple[Shape, DType]]:
     """Return the concrete shape and the type of every input.
+
+    A batch (axis 0 of two and more) that neither the file nor the caller gives is 1, as for the
+    vendor's toolkit; a note says so.
 
     Parameters
     ----------
@@ -54,6 +60,8 @@ def input_specs(
     for name in inputs:
         model = _model_sizes(described.get(name), name, where)
         sizes[name] = _merged(name, model, given.get(name), bound, where)
+    for name, shape in sizes.items():
+        sizes[name] = _with_batch(name, shape, bound, notes)
     resolved = {
         name: None if shape is None else tuple(_filled(n, bound) for n in shape)
         for name, shape in sizes.items()
@@ -69,9 +77,47 @@ def input_specs(
     return specs
 
 
+def _with_batch(
+    name: str, shape: tuple[int | str, ...] | None, bound: dict[str, int], notes: list[str]
+) -> tuple[int | str, ...] | None:
+    """Return a shape whose open batch is 1; its symbol is then 1 everywhere."""
+    if shape is None or len(shape) < 2:
+        return shape
+    named = [i for i, n in enumerate(shape) if isinstance(n, str) and "batch" in n.lower()]
+    axis = named[0] if named else 0
+    symbol = shape[axis]
+    if isinstance(symbol, int) or symbol in bound:
+        return shape
+    if not named and any(word in symbol.lower() for word in _NO_BATCH):
+        return shape
+    if symbol:
+        bound[symbol] = 1
+    called = f" (axis {axis}, {symbol!r})" if symbol else ""
+    notes.append(f"input {name!r}: the batch{called} has no size in the file, 1 is taken")
+    return (*shape[:axis], 1, *shape[axis + 1 :])
+
+
 def _filled(size: int | str, bound: Mapping[str, int]) -> int | str:
     """Return a size as a number where one is known, else its symbol or a question mark."""
     return size if isinstance(size, int) else bound.get(size, size or "?")
+
+
+def listed(graph: GraphProto) -> list[str]:
+    """Return a line for every input: name, sizes as far as the file says them, element type."""
+    constants = {str(t.name) for t in graph.initializer}
+    lines = []
+    for value in graph.input:
+        if value.name in constants:
+            continue
+        kind = value.type.WhichOneof("value") or "tensor_type"
+        if kind != "tensor_type":
+            lines.append(f"{value.name} ({kind})")
+            continue
+        shape = _model_sizes(value, str(value.name), "")
+        word = element_type_name(value.type.tensor_type.elem_type).lower()
+        size = "of unknown shape" if shape is None else words.shape_text([n or "?" for n in shape])
+        lines.append(f"{value.name} {size} {word}")
+    return lines
 
 
 def _by_name(

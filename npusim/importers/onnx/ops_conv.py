@@ -5,6 +5,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
 from npusim.importers.onnx.context import Context, OnnxNode, converter
+from npusim.importers.onnx.ops_volume import VOLUME, conv_volume
 from npusim.importers.onnx.window import (
     check_auto_pad,
     explicit_pad,
@@ -52,8 +53,11 @@ def _two_spatial(weights: Array) -> tuple[Array, tuple[int, int]]:
 
 @converter("Conv")
 def conv(node: OnnxNode, context: Context) -> None:
-    """Convolution with constant weights (O, C/group, [kh,] kw)."""
+    """Convolution with constant weights (O, C/group, [[kd,] kh,] kw)."""
     shape = context.shape(node.inputs[0])
+    if len(shape) == VOLUME:
+        conv_volume(node, context, _weights(node, context, 3))
+        return
     weights = _weights(node, context, spatial_rank(node, shape))
     wide, kernel = _two_spatial(weights)
     win = window(node, shape, kernel)

@@ -1,13 +1,16 @@
 """Concat, Split, Slice, Pad and Gather."""
 
+import numpy as np
+
 from npusim.errors import ModelImportError
+from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import (
     Context,
     OnnxNode,
-    UnsupportedForm,
     checked_axis,
     converter,
 )
+from npusim.importers.onnx.pick import pick
 from npusim.ir.attrs import (
     AxisAttrs,
     PadAttrs,
@@ -22,10 +25,11 @@ from npusim.ir.attrs import (
 def concat(node: OnnxNode, context: Context) -> None:
     """Along ``axis``; constants may take part."""
     axis = checked_axis(node, node.integer("axis"), len(context.shape(node.inputs[0])))
-    if len(node.inputs) == 1:
-        context.alias(node.outputs[0], node.inputs[0])
+    names = [name for name in node.inputs if context.shape(name)[axis]]
+    if len(names) == 1:
+        context.alias(node.outputs[0], names[0])
         return
-    context.emit(node, "concat", node.inputs, AxisAttrs(axis=axis))
+    context.emit(node, "concat", names, AxisAttrs(axis=axis))
 
 
 @converter("Split", several_outputs=True)
@@ -46,12 +50,28 @@ def split(node: OnnxNode, context: Context) -> None:
                 f"axis {axis} of input {shape} does not divide into {parts} equal parts",
                 where=node.where,
             )
-    if 0 in sizes:
-        raise UnsupportedForm(f"sizes {sizes} have an empty part", "split into non-empty parts")
-    if len(sizes) != parts:
-        raise ModelImportError(f"{len(sizes)} sizes for {parts} outputs", where=node.where)
-    outs = [name or context.unused(f"{node.name}/part") for name in node.outputs]
-    context.emit(node, "split", node.inputs[:1], SplitAttrs(axis=axis, sizes=sizes), outputs=outs)
+    if len(sizes) != parts or sum(sizes) != shape[axis] or min(sizes) < 0:
+        raise ModelImportError(
+            f"sizes {sizes} for {parts} outputs of axis {axis} of {shape}", where=node.where
+        )
+    full = []
+    for name, size in zip(node.outputs, sizes, strict=True):
+        if size:
+            full.append((name or context.unused(f"{node.name}/part"), size))
+        else:
+            _empty(context, name, (*shape[:axis], 0, *shape[axis + 1 :]))
+    if len(full) == 1:
+        context.alias(full[0][0], node.inputs[0])
+        return
+    outs = [name for name, _ in full]
+    attrs = SplitAttrs(axis=axis, sizes=tuple(size for _, size in full))
+    context.emit(node, "split", node.inputs[:1], attrs, outputs=outs)
+
+
+def _empty(context: Context, name: str, shape: tuple[int, ...]) -> None:
+    """Make a result without elements known: only a Concat can read it, which leaves it out."""
+    if name:
+        context.values[name] = np.zeros(shape, np.float32)
 
 
 def slice_attrs(shape: tuple[int, ...], cuts: dict[int, tuple[int, int, int]]) -> SliceAttrs:
@@ -95,7 +115,12 @@ def slice_(node: OnnxNode, context: Context) -> None:
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     }
     attrs = slice_attrs(shape, cuts)
-    if attrs == slice_attrs(shape, {}):
+    counts = [
+        len(range(b, e, s)) for b, e, s in zip(attrs.begin, attrs.end, attrs.step, strict=True)
+    ]
+    if 0 in counts:
+        _empty(context, node.outputs[0], tuple(counts))
+    elif attrs == slice_attrs(shape, {}):
         context.alias(node.outputs[0], node.inputs[0])
     else:
         context.emit(node, "slice", node.inputs[:1], attrs)
@@ -124,8 +149,10 @@ def pad(node: OnnxNode, context: Context) -> None:
             f"pads {pads} for axes {axes}", where=node.where, rule="two numbers per axis"
         )
     text = node.text("mode", "constant")
-    if text not in _PAD_MODES:
-        raise UnsupportedForm(f"mode {text!r}", "use constant, edge or reflect")
+    if text != "wrap" and text not in _PAD_MODES:
+        raise ModelImportError(
+            f"mode {text!r}", where=node.where, rule="constant, edge, reflect or wrap"
+        )
     front, back = [0] * len(shape), [0] * len(shape)
     for position, axis in enumerate(axes):
         front[axis], back[axis] = pads[position], pads[position + len(axes)]
@@ -141,7 +168,9 @@ def pad(node: OnnxNode, context: Context) -> None:
         )
     elif not grows:
         context.alias(node.outputs[0], name)
-    if grows:
+    if grows and text == "wrap":
+        _wrap(Chain(node, context, name), front, back)
+    elif grows:
         attrs = PadAttrs(
             front=tuple(max(n, 0) for n in front),
             back=tuple(max(n, 0) for n in back),
@@ -149,6 +178,16 @@ def pad(node: OnnxNode, context: Context) -> None:
             value=0.0 if value is None else value,
         )
         context.emit(node, "pad", (name,), attrs)
+
+
+def _wrap(chain: Chain, front: list[int], back: list[int]) -> None:
+    """Put the other end's elements in front and behind, as often as it takes."""
+    for axis, size in enumerate(chain.shape):
+        if max(front[axis], back[axis]) > 0:
+            index = np.arange(-max(front[axis], 0), size + max(back[axis], 0)) % size
+            rows = [index if i == axis else np.arange(n) for i, n in enumerate(chain.shape)]
+            pick(chain, np.ravel_multi_index(np.ix_(*rows), chain.shape))
+    chain.end()
 
 
 @converter("Gather")
@@ -168,7 +207,8 @@ def gather(node: OnnxNode, context: Context) -> None:
     positive = value % shape[axis]
     flat = [int(i) for i in positive.reshape(-1)]
     if not flat:
-        raise UnsupportedForm("no indices: an empty result")
+        _empty(context, node.outputs[0], (*shape[:axis], *value.shape, *shape[axis + 1 :]))
+        return
     if flat != list(range(flat[0], flat[0] + len(flat))):
         name = context.constant(f"{node.outputs[0]}/indices", positive)
         context.emit(node, "gather", (data, name), AxisAttrs(axis=axis))

@@ -2,6 +2,7 @@
 
 from npusim.errors import ModelImportError
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
+from npusim.importers.onnx.ops_volume import VOLUME, pool_dilated, pool_volume
 from npusim.importers.onnx.window import pair, part_2d, spatial_rank, to_1d, to_2d, window
 from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind, ReduceAttrs
 
@@ -15,12 +16,18 @@ _KINDS = {
 
 @converter("MaxPool", "AveragePool")
 def pool(node: OnnxNode, context: Context) -> None:
-    """Window pooling over one or two spatial axes."""
+    """Window pooling over up to three spatial axes."""
     shape = context.shape(node.inputs[0])
+    if len(shape) == VOLUME:
+        pool_volume(node, context, _KINDS[node.op_type])
+        return
     kernel = pair(node, "kernel_shape", spatial_rank(node, shape), 0)
     win = window(node, shape, kernel)
     if win.dilation != (1, 1):
-        raise UnsupportedForm(f"dilations {win.dilation}", "pool with dilation 1")
+        if node.op_type == "AveragePool":
+            raise UnsupportedForm(f"dilations {win.dilation}", "pool with dilation 1")
+        pool_dilated(node, context, kernel)
+        return
     ceil_mode = bool(node.integer("ceil_mode", 0)) and node.text("auto_pad", "NOTSET") == "NOTSET"
     attrs = Pool2dAttrs(
         kind=_KINDS[node.op_type],

@@ -26,7 +26,8 @@ REDUCTIONS = {
 """ONNX operator -> reduction, function before it, function after it."""
 
 
-def _axes(node: OnnxNode, context: Context, rank: int) -> tuple[int, ...]:
+def axes_of(node: OnnxNode, context: Context, rank: int) -> tuple[int, ...]:
+    """Return the axes of a reduction from attribute or input, in order; all by default."""
     axes = node.integers("axes")
     if axes is None and node.input(1):
         axes = context.fixed_ints(node, 1, "axes")
@@ -40,7 +41,7 @@ def reduce(node: OnnxNode, context: Context) -> None:
     """Axes as attribute or input, all of them by default."""
     op, before, after = REDUCTIONS[node.op_type]
     out = node.inputs[0]
-    axes = _axes(node, context, len(context.shape(out)))
+    axes = axes_of(node, context, len(context.shape(out)))
     steps = [name for name in (before, op if axes else "", after) if name]
     if not steps:
         context.alias(node.outputs[0], out)

@@ -1,238 +1,216 @@
-"""Resize and Upsample, mapped to the three coordinate rules of the chip when they agree."""
+"""Resize and Upsample: the chip's resize where it reads the same, else gathers or products."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements
-from npusim.importers.onnx.context import (
-    Context,
-    OnnxNode,
-    UnsupportedForm,
-    checked_axis,
-    converter,
-)
-from npusim.importers.onnx.window import to_1d, to_2d
-from npusim.ir.attrs import AxisAttrs, Coordinates, ResizeAttrs, ResizeMode
+from npusim.importers.onnx.chain import Chain
+from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
+from npusim.importers.onnx.resize_positions import rule_of, source_indices, targets
+from npusim.importers.onnx.resize_weights import Kernel, cubic_filter, linear_filter, matrix
+from npusim.ir.attrs import AxisAttrs, Coordinates, PadAttrs, ResizeAttrs, ResizeMode
+from npusim.ops.onnx_resize import CROP, Axis, source_positions
+from npusim.ops.resize_positions import nearest_indices, positions
 
 MAX_SIZE = 1 << 16
 """Largest output along an axis; the coordinates of each are computed here."""
 
-_RULES = {
-    "asymmetric": Coordinates.ASYMMETRIC,
-    "half_pixel": Coordinates.HALF_PIXEL,
-    "align_corners": Coordinates.ALIGN_CORNERS,
-}
+_NEAR = 1e-5, 2.0**-22
+"""Positions of a linear resize count as equal within the first plus the second times the size:
+both sides round float32 in their own order."""
 
 
 @converter("Resize", "Upsample")
 def resize(node: OnnxNode, context: Context) -> None:
-    """Resize of the last one or two axes."""
+    """Resize of any axes, nearest, linear or cubic."""
     shape = context.shape(node.inputs[0])
-    sizes, scales = _targets(node, context, shape)
+    axes = targets(node, context, shape)
+    sizes = tuple(axis.out for axis in axes)
     check_elements(sizes, "the output", node.where)
     if max(sizes, default=0) > MAX_SIZE:
-        raise UnsupportedForm(f"resize to {tuple(sizes)}", f"at most {MAX_SIZE} along an axis")
-    changed = [axis for axis in range(len(shape)) if sizes[axis] != shape[axis]]
+        raise UnsupportedForm(f"resize to {sizes}", f"at most {MAX_SIZE} along an axis")
+    if 0 in sizes:
+        raise ModelImportError(
+            f"resize of {shape} to {sizes}", where=node.where, rule="no empty result"
+        )
     mode = node.text("mode", "nearest")
-    if node.integer("antialias", 0) and any(scale < 1 for scale in scales):
-        raise UnsupportedForm("antialias", "resize without antialias, or pool first")
-    if mode not in ("nearest", "linear", "bilinear"):
-        raise UnsupportedForm(f"mode {mode!r}", "use nearest or linear")
-    if len(shape) not in (3, 4) or any(axis < 2 for axis in changed):
-        raise UnsupportedForm(
-            f"resize of {shape} to {tuple(sizes)}", "resize the spatial axes of (N, C, H, W)"
-        )
-    rule = "asymmetric"
-    if node.op_type == "Resize" and node.version >= 11:
-        rule = node.text("coordinate_transformation_mode", "half_pixel")
-    if rule == "tf_crop_and_resize":
-        raise UnsupportedForm(rule, "slice, then resize with half_pixel")
-    axes = range(2, len(shape))
-    maps = [_positions(node, rule, shape[a], sizes[a], scales[a]) for a in axes]
-    if mode == "nearest":
-        _nearest(node, context, shape, sizes, maps)
-    else:
-        _linear(node, context, shape, sizes, maps)
+    if mode not in ("nearest", "linear", "bilinear", "cubic"):
+        raise ModelImportError(f"mode {mode!r}", where=node.where, rule="nearest, linear or cubic")
+    if sizes == shape:  # the runtime copies, whatever scales and region say
+        context.alias(node.outputs[0], node.inputs[0])
+        return
+    _Resize(node, context, axes).run(mode)
 
 
-def _targets(
-    node: OnnxNode, context: Context, shape: tuple[int, ...]
-) -> tuple[list[int], list[float]]:
-    """Return the size and the scale of every axis from whichever form the node has."""
-    wanted: tuple[int, ...] | None = None
-    if node.op_type == "Upsample" and node.version < 9:
-        given = node.reals("scales")
-    elif node.op_type == "Upsample" or node.version < 11:
-        given = context.fixed_reals(node, 1, "the scales")
-    else:
-        given = context.fixed_reals(node, 2, "the scales")
-        wanted = context.fixed_ints(node, 3, "the sizes") or None
-    axes = node.integers("axes") or tuple(range(len(shape)))
-    axes = tuple(checked_axis(node, axis, len(shape)) for axis in axes)
-    if (given is None) == (wanted is None) or len(given or wanted or ()) != len(axes):
-        raise ModelImportError(
-            f"scales {given} and sizes {wanted} for axes {axes} of {shape}",
-            where=node.where,
-            rule="one of the two, one number per axis",
-        )
-    sizes, scales = list(shape), [1.0] * len(shape)
-    if given is not None:
-        if min(given) <= 0:
-            raise ModelImportError(f"scales {given}", where=node.where, rule="positive")
-        for axis, scale in zip(axes, given, strict=True):
-            # in float32, as runtimes do: 3 * float32(10 / 3) is 10 there, not 9.9999999
-            product = np.float32(shape[axis]) * np.float32(scale)
-            sizes[axis], scales[axis] = math.floor(product), scale
-        return sizes, scales
-    targets = dict(zip(axes, wanted or (), strict=True))
-    policy = node.text("keep_aspect_ratio_policy", "stretch")
-    if policy != "stretch":
-        ratios = [size / shape[axis] for axis, size in targets.items()]
-        ratio = min(ratios) if policy == "not_larger" else max(ratios)
-        for axis in targets:
-            # ONNX rounds halves up here
-            sizes[axis], scales[axis] = math.floor(shape[axis] * ratio + 0.5), ratio
-        return sizes, scales
-    for axis, size in targets.items():
-        sizes[axis], scales[axis] = size, size / shape[axis]
-    return sizes, scales
+class _Resize:
+    """One node at work.
 
-
-def _positions(node: OnnxNode, rule: str, size: int, out: int, scale: float) -> Array:
-    """Return the real source position of every output element, as ONNX defines it."""
-    o = np.arange(out, dtype=np.float64)
-    if rule == "asymmetric":
-        return o / scale
-    if rule == "align_corners":
-        return o * (size - 1) / (out - 1) if out > 1 else np.zeros(1)
-    if rule == "pytorch_half_pixel" and out == 1:
-        return np.zeros(1)
-    if rule in ("half_pixel", "pytorch_half_pixel"):
-        return (o + 0.5) / scale - 0.5
-    if rule == "tf_half_pixel_for_nn":
-        return (o + 0.5) / scale
-    if rule == "half_pixel_symmetric":
-        offset = size / 2 * (1 - out / (scale * size))
-        return offset + (o + 0.5) / scale - 0.5
-    raise UnsupportedForm(
-        f"coordinate_transformation_mode {rule!r}", "use asymmetric, half_pixel or align_corners"
-    )
-
-
-def _chip_positions(rule: Coordinates, size: int, out: int) -> Array:
-    """Return the source positions of the chip's linear interpolation (see ir.attrs)."""
-    o = np.arange(out, dtype=np.float64)
-    if rule is Coordinates.ASYMMETRIC:
-        return o * size / out
-    if rule is Coordinates.ALIGN_CORNERS:
-        return o * (size - 1) / (out - 1) if out > 1 else np.zeros(1)
-    return (o + 0.5) * size / out - 0.5
-
-
-def _chip_indices(rule: Coordinates, size: int, out: int) -> Array:
-    """Return the source index of the chip's nearest interpolation.
-
-    floor(o * in / out), half_pixel floor((o + .5) * in / out), align_corners
-    floor(o * (in - 1) / (out - 1) + .5), in exact integers.
+    Attributes
+    ----------
+    moving : list of int
+        Axes whose elements are not simply all taken in order.
     """
-    o = np.arange(out, dtype=np.int64)
-    if rule is Coordinates.ASYMMETRIC:
-        found = o * size // out
-    elif rule is Coordinates.HALF_PIXEL:
-        found = (2 * o + 1) * size // (2 * out)
-    else:
-        steps = max(out - 1, 1)
-        found = (2 * o * (size - 1) + steps) // (2 * steps)
-    return np.clip(found, 0, size - 1)
 
+    def __init__(self, node: OnnxNode, context: Context, axes: Sequence[Axis]) -> None:
+        self.node, self.context, self.axes = node, context, list(axes)
+        rule = rule_of(node)
+        self.places = [source_positions(rule, axis) for axis in axes]
+        self.chain = Chain(node, context, node.inputs[0])
+        self.borders: dict[int, tuple[int, int]] = {}
+        if rule == CROP:
+            self._cut_to_inside()
+        self.moving: list[int] = []
 
-def _nearest_indices(node: OnnxNode, positions: Array, size: int) -> Array:
-    default = "floor" if node.op_type == "Upsample" or node.version < 11 else "round_prefer_floor"
-    mode = node.text("nearest_mode", default)
-    # positions such as 2.0000000001 come from scales that float32 cannot hold
-    near = np.round(positions * 2) / 2
-    positions = np.where(np.abs(positions - near) < 1e-5, near, positions)
-    if mode == "floor":
-        found = np.floor(positions)
-    elif mode == "ceil":
-        found = np.ceil(positions)
-    elif mode == "round_prefer_floor":
-        found = np.ceil(positions - 0.5)
-    elif mode == "round_prefer_ceil":
-        found = np.floor(positions + 0.5)
-    else:
-        raise ModelImportError(
-            f"nearest_mode {mode!r}",
-            where=node.where,
-            rule="floor, ceil, round_prefer_floor or round_prefer_ceil",
+    def run(self, mode: str) -> None:
+        if mode == "nearest":
+            self._nearest()
+        else:
+            self._interpolate(mode)
+        if self.borders:
+            pads = [self.borders.get(i, (0, 0)) for i in range(len(self.axes))]
+            attrs = PadAttrs(
+                front=tuple(front for front, _ in pads),
+                back=tuple(back for _, back in pads),
+                value=self.node.real("extrapolation_value", 0.0),
+            )
+            self.chain.then("pad", attrs, part="bordered")
+        self.chain.end()
+
+    def _cut_to_inside(self) -> None:
+        """Take the positions outside of the input for a border of one value around the rest."""
+        for i, axis in enumerate(self.axes):
+            place = self.places[i]
+            inside = np.flatnonzero((place >= 0) & (place <= axis.size - 1))
+            if inside.size == axis.out:
+                continue
+            if not inside.size:
+                raise UnsupportedForm(
+                    f"axis {i} of the region of interest lies wholly outside", "crop inside"
+                )
+            front, back = int(inside[0]), axis.out - 1 - int(inside[-1])
+            self.borders[i] = (front, back)
+            self.places[i] = place[front : axis.out - back]
+            cut = axis.out - front - back
+            self.axes[i] = Axis(axis.size, cut, axis.scale, axis.start, axis.end)
+
+    # ---- nearest -------------------------------------------------------------------------------
+    def _nearest(self) -> None:
+        """Use the chip's rule that picks the same elements; else pick them one axis at a time."""
+        wanted = [
+            source_indices(self.node, place, axis)
+            for place, axis in zip(self.places, self.axes, strict=True)
+        ]
+        self.moving = [
+            i
+            for i, axis in enumerate(self.axes)
+            if not np.array_equal(wanted[i], np.arange(axis.size))
+        ]
+        rule = self._common_rule(
+            lambda i, rule: np.array_equal(
+                wanted[i], nearest_indices(self.axes[i].size, self.axes[i].out, rule)
+            )
         )
-    return np.clip(found, 0, size - 1).astype(np.int64)
-
-
-def _emit(
-    node: OnnxNode, context: Context, sizes: Sequence[int], mode: ResizeMode, rule: Coordinates
-) -> None:
-    flat = len(sizes) == 3
-    size = (1, sizes[2]) if flat else (sizes[2], sizes[3])
-    attrs = ResizeAttrs(size=size, mode=mode, coordinates=rule)
-    ifm = to_2d(node, context, node.inputs[0])
-    out = context.emit(node, "resize", (ifm,), attrs, part="in_2d" if flat else "")
-    if flat:
-        to_1d(node, context, out)
-
-
-def _nearest(
-    node: OnnxNode,
-    context: Context,
-    shape: tuple[int, ...],
-    sizes: Sequence[int],
-    positions: Sequence[Array],
-) -> None:
-    """Use the chip's rule that picks the same elements; else pick them one axis at a time."""
-    wanted = [_nearest_indices(node, p, n) for p, n in zip(positions, shape[2:], strict=True)]
-    for rule in _RULES.values():
-        if all(
-            np.array_equal(index, _chip_indices(rule, n, len(index)))
-            for index, n in zip(wanted, shape[2:], strict=True)
-        ):
-            if tuple(sizes) == shape:
-                context.alias(node.outputs[0], node.inputs[0])
-            else:
-                _emit(node, context, sizes, ResizeMode.NEAREST, rule)
+        if rule is not None:
+            self._on_chip(ResizeMode.NEAREST, rule)
             return
-    out = node.inputs[0]
-    moving = [i for i, n in enumerate(shape[2:]) if not np.array_equal(wanted[i], np.arange(n))]
-    for i in moving:
-        axis = i + 2
-        name = context.constant(f"{node.outputs[0]}/indices_{axis}", wanted[i])
-        part = "" if i == moving[-1] else f"axis_{axis}"
-        out = context.emit(node, "gather", (out, name), AxisAttrs(axis=axis), part=part)
+        for i in self.moving:
+            name = self.context.constant(f"{self.node.outputs[0]}/indices_{i}", wanted[i])
+            self.chain.then("gather", AxisAttrs(axis=i), name, part=f"axis_{i}")
+        self.context.notes.append(
+            f"{self.node.where}: no rule of the chip's resize picks these pixels; gathers do"
+        )
 
+    # ---- linear and cubic ----------------------------------------------------------------------
+    def _interpolate(self, mode: str) -> None:
+        """Use the chip's rule with the same positions; else multiply with the weights."""
+        self.moving = [i for i, axis in enumerate(self.axes) if not self._is_identity(i, axis)]
+        shrinks = any(self.axes[i].scale < 1 for i in self.moving)
+        antialias = bool(self.node.integer("antialias", 0)) and shrinks
+        outside = bool(self.node.integer("exclude_outside", 0))
+        if mode != "cubic" and not antialias:
+            rule = self._common_rule(self._reads_alike)
+            if rule is not None:
+                self._on_chip(ResizeMode.BILINEAR, rule)
+                return
+        kernel: Kernel = linear_filter
+        if mode == "cubic":
+            kernel = cubic_filter(self.node.real("cubic_coeff_a", -0.75))
+        for i in self.moving:
+            weights = matrix(
+                self.places[i],
+                self.axes[i],
+                kernel,
+                width=4 if mode == "cubic" else 2,
+                antialias=antialias,
+                exclude_outside=outside and (mode == "cubic" or antialias),
+            )
+            self._times(i, weights)
+        self.context.notes.append(
+            f"{self.node.where}: the chip's resize does not interpolate like this; "
+            "products with constant weights do, one per axis"
+        )
 
-def _linear(
-    node: OnnxNode,
-    context: Context,
-    shape: tuple[int, ...],
-    sizes: Sequence[int],
-    positions: Sequence[Array],
-) -> None:
-    """Use the chip's rule with the same positions (up to clamping at the borders)."""
-    for rule in _RULES.values():
-        fits = True
-        for want, n in zip(positions, shape[2:], strict=True):
-            have = _chip_positions(rule, n, len(want))
-            gap = np.abs(np.clip(want, 0, n - 1) - np.clip(have, 0, n - 1))
-            fits &= bool(gap.max(initial=0.0) < 1e-4)
-        if fits:
-            if tuple(sizes) == shape:
-                context.alias(node.outputs[0], node.inputs[0])
-            else:
-                _emit(node, context, sizes, ResizeMode.BILINEAR, rule)
+    def _is_identity(self, i: int, axis: Axis) -> bool:
+        return axis.size == axis.out and np.array_equal(
+            np.clip(self.places[i], 0, axis.size - 1), np.arange(axis.size)
+        )
+
+    def _reads_alike(self, i: int, rule: Coordinates) -> bool:
+        axis = self.axes[i]
+        want = np.clip(self.places[i].astype(np.float64), 0, axis.size - 1)
+        have = np.clip(positions(axis.size, axis.out, rule, centred=True), 0, axis.size - 1)
+        return bool(np.abs(want - have).max() <= _NEAR[0] + _NEAR[1] * axis.size)
+
+    def _times(self, axis: int, weights: Array) -> None:
+        """Multiply along an axis, which is last meanwhile."""
+        rank = len(self.axes)
+        order = (*(i for i in range(rank) if i != axis), axis)
+        back = tuple(order.index(i) for i in range(rank))
+        check_elements(weights.shape, "the weights", self.node.where)
+        self.chain.transpose(order, f"axis_{axis}_last")
+        self.chain.product(weights, f"along_{axis}")
+        self.chain.transpose(back, f"axis_{axis}_back")
+
+    # ---- both ----------------------------------------------------------------------------------
+    def _common_rule(self, fits: Callable[[int, Coordinates], bool]) -> Coordinates | None:
+        return next((rule for rule in Coordinates if all(fits(i, rule) for i in self.moving)), None)
+
+    def _on_chip(self, mode: ResizeMode, rule: Coordinates) -> None:
+        """Resize two axes at a time, as the last two of four."""
+        rank = len(self.axes)
+        pending = list(self.moving)
+        if rank == 4 and pending and pending[0] >= 2:
+            self.chain.then("resize", self._attrs((2, 3), mode, rule), part="resized")
             return
-    raise UnsupportedForm(
-        f"linear resize of {shape} to {tuple(sizes)} by scales that are not output / input",
-        "give sizes instead of scales, with asymmetric, half_pixel or align_corners",
-    )
+        if rank == 3 and pending == [2]:
+            n, c, length = self.chain.shape
+            self.chain.reshape((n, c, 1, length), "to_2d")
+            attrs = ResizeAttrs(size=(1, self.axes[2].out), mode=mode, coordinates=rule)
+            self.chain.then("resize", attrs, part="in_2d").reshape((n, c, self.axes[2].out))
+            return
+        while pending:
+            pair, pending = pending[:2], pending[2:]
+            self._two_axes(pair, mode, rule)
+
+    def _attrs(self, pair: Sequence[int], mode: ResizeMode, rule: Coordinates) -> ResizeAttrs:
+        first, second = (self.axes[i].out for i in pair)
+        return ResizeAttrs(size=(first, second), mode=mode, coordinates=rule)
+
+    def _two_axes(self, pair: Sequence[int], mode: ResizeMode, rule: Coordinates) -> None:
+        rank, word = len(self.axes), "_".join(map(str, pair))
+        order = (*(i for i in range(rank) if i not in pair), *pair)
+        back = tuple(order.index(i) for i in range(rank))
+        self.chain.transpose(order, f"axes_{word}_last")
+        before = self.chain.shape
+        sizes = before[rank - len(pair) :]
+        outs = tuple(self.axes[i].out for i in pair)
+        lead = before[: rank - len(pair)]
+        rows = (1,) * (2 - len(pair))
+        count = int(np.prod(lead, dtype=np.int64))
+        self.chain.reshape((1, count, *rows, *sizes), f"axes_{word}_of_4")
+        attrs = ResizeAttrs(size=(*rows, *outs), mode=mode, coordinates=rule)  # type: ignore[arg-type]
+        self.chain.then("resize", attrs, part=f"axes_{word}")
+        self.chain.reshape((*lead, *outs), f"axes_{word}_shaped")
+        self.chain.transpose(back, f"axes_{word}_back")

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from npusim import words
+from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
 from npusim.importers.onnx.tensor import element_type_name
 from npusim.ir.attrs import AlphaAttrs, ClipAttrs, HardSigmoidAttrs
@@ -51,9 +52,14 @@ def hard_sigmoid(node: OnnxNode, context: Context) -> None:
 
 @converter("PRelu")
 def prelu(node: OnnxNode, context: Context) -> None:
-    """Slope per channel or element, constant."""
-    context.fixed(node, 1, "the slope")
-    context.emit(node, "prelu", node.inputs[:2])
+    """Slope per channel or element; one that is computed takes the parts below and above 0."""
+    if context.known(node.inputs[1]) is not None:
+        context.emit(node, "prelu", node.inputs[:2])
+        return
+    low = Chain(node, context, node.inputs[0]).binary("min", 0.0, "below")
+    low.binary("mul", node.inputs[1], "sloped")
+    high = Chain(node, context, node.inputs[0]).then("relu")
+    high.binary("add", low.tensor(), "joined").end()
 
 
 @converter("Gelu")
@@ -94,6 +100,9 @@ def clip(node: OnnxNode, context: Context) -> None:
     if node.version < 11:
         lowest: float | None = node.real("min", -math.inf)
         highest: float | None = node.real("max", math.inf)
+    elif any(name and context.known(name) is None for name in node.inputs[1:3]):
+        _computed_clip(node, context)
+        return
     else:
         lowest = context.fixed_scalar(node, 1, "the lower limit")
         highest = context.fixed_scalar(node, 2, "the upper limit")
@@ -113,6 +122,15 @@ def clip(node: OnnxNode, context: Context) -> None:
         context.emit(node, "clip", ifm, ClipAttrs(minimum=min(low, high), maximum=high))
 
 
+def _computed_clip(node: OnnxNode, context: Context) -> None:
+    """Limits that depend on the data: a maximum, then a minimum, as ONNX says."""
+    chain = Chain(node, context, node.inputs[0])
+    for position, op in ((1, "max"), (2, "min")):
+        if node.input(position):
+            chain.binary(op, node.inputs[position])
+    chain.end()
+
+
 @converter("Identity", "Dropout")
 def nothing(node: OnnxNode, context: Context) -> None:
     """Vanish."""
@@ -126,6 +144,8 @@ def nothing(node: OnnxNode, context: Context) -> None:
 @converter("Cast", "CastLike")
 def cast(node: OnnxNode, context: Context) -> None:
     """Casts between real types vanish; integers become real or wider by ``convert``.
+
+    Truth values become 1 and 0 by a choice, real numbers truth values by a comparison.
 
     int64 to int32 is allowed too: such tensors are indices, which are far below 2**31.
     """
@@ -141,12 +161,22 @@ def cast(node: OnnxNode, context: Context) -> None:
         kind = node.integer("to")
         to_float = kind in FLOAT_TYPES
         found = DType.F32 if to_float else _INTEGER_TYPES.get(kind)
+        if kind == TensorProto.BOOL:
+            found = DType.BOOL
         if found is None:
             raise UnsupportedForm(f"cast to type {element_type_name(kind)}")
         target = found
     own = context.dtype(source)
     if own is target:
         context.alias(node.outputs[0], source)
+    elif target is DType.BOOL and own.is_float:
+        equal = context.emit_truth(
+            node, "equal", (source, context.scalar(node, "zero", 0.0)), part="is_zero"
+        )
+        context.emit_truth(node, "logical_not", (equal,))
+    elif own is DType.BOOL:  # integers made of truth values are 1 and 0, and stay real
+        ends = [context.scalar(node, word, value) for word, value in (("one", 1.0), ("zero", 0.0))]
+        context.emit(node, "select", (source, *ends), dtype=DType.F32)
     elif own.is_float:
         raise UnsupportedForm(
             f"cast of real numbers to {target.value} cuts off fractions",

@@ -11,16 +11,37 @@ CHIPS_WORK = {ops_conv.__name__, ops_matmul.__name__}
 """Converters of what the chip is bought for: a network that has such nodes behind does not end."""
 
 
-def reason_against(behind: Sequence[OnnxNode], context: Context) -> str:
+POSTPROCESSING = frozenset(
+    (
+        "TopK",
+        "NonMaxSuppression",
+        "NonZero",
+        "Unique",
+        "GatherElements",
+        "GatherND",
+        "ScatterElements",
+        "ScatterND",
+        "CumSum",
+        "OneHot",
+        "Compress",
+        "ArgMax",
+        "ArgMin",
+    )
+)
+"""Sorting, choosing and counting: what an application does with results, in ONNX's words."""
+
+
+def reason_against(refused: Sequence[OnnxNode], behind: Sequence[OnnxNode]) -> str:
     """Return why nodes cannot run on the CPU behind the NPU part; empty when they can.
 
     Parameters
     ----------
-    behind : sequence of OnnxNode
-        The unsupported nodes and all that depends on them.
+    refused, behind : sequence of OnnxNode
+        The unsupported nodes; they and all that depends on them.
     """
-    if not context.builder.nodes:
-        return "nothing would be left for the NPU"
+    for node in refused:
+        if node.op_type not in POSTPROCESSING:
+            return f"{node.where} is no sorting, choosing or counting of results"
     for node in behind:
         convert = converter_of(node.op_type)
         if convert is not None and convert.__module__ in CHIPS_WORK:
@@ -53,10 +74,3 @@ def put_on_host(behind: Sequence[OnnxNode], context: Context, opset: int) -> Non
         )
     names = ", ".join(f"{node.name} ({node.op_type})" for node in behind)
     context.notes.append(f"run on the CPU in float, behind the NPU: {names}")
-
-
-def boundary(behind: Sequence[OnnxNode], context: Context) -> list[str]:
-    """Return the tensors where the NPU part would end, in order."""
-    made = {name for node in behind for name in node.outputs}
-    read = dict.fromkeys(n for node in behind for n in node.inputs if n and n not in made)
-    return [name for name in read if name not in context.values]

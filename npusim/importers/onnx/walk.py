@@ -1,6 +1,6 @@
 """Visits the nodes of an ONNX graph in order: folds, converts, and collects what is unsupported."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from npusim.importers.onnx.context import (
 )
 from npusim.importers.onnx.cut import node_name
 from npusim.importers.onnx.fold import fold_constant, fold_shape
+from npusim.importers.onnx.functions import body_of, is_function
 from npusim.importers.onnx.quantized import (
     DOMAIN,
     DYNAMIC,
@@ -26,8 +27,11 @@ from npusim.importers.onnx.quantized import (
     QUANTIZED_OPS,
     spelled_out,
 )
-from npusim.importers.onnx.tail import boundary, put_on_host, reason_against
+from npusim.importers.onnx.standin import stand_in
 from npusim.importers.onnx.tensor import tensor_value
+
+DEPRECATED_FORMS = ("GroupNormalization",)
+"""Of opsets 18 to 20 the onnx package refuses it; its form is known."""
 
 
 @dataclass(slots=True)
@@ -42,10 +46,17 @@ class Walk:
         One line per unsupported node.
     dynamic : list of str
         Those of them that quantize by the data.
+    invalid : list of str
+        One line per node that is invalid, found behind unsupported ones.
     lost : set of str
-        Outputs of unsupported nodes and all that depends on them; such nodes are only looked at.
-    behind : list of OnnxNode
-        Those nodes.
+        Outputs of unsupported nodes whose shape nobody knows, and all that depends on them; such
+        nodes are only looked at.
+    tainted : set of str
+        Everything that depends on unsupported nodes, of known shape or not.
+    refused, behind : list of OnnxNode
+        The unsupported nodes; they and all nodes that depend on them.
+    cuts : dict
+        Tensors in front of all that, in order: what the graph can end at.
     """
 
     context: Context
@@ -54,8 +65,12 @@ class Walk:
     ir_version: int
     findings: list[str] = field(default_factory=list)
     dynamic: list[str] = field(default_factory=list)
+    invalid: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    tainted: set[str] = field(default_factory=set)
+    refused: list[OnnxNode] = field(default_factory=list)
     behind: list[OnnxNode] = field(default_factory=list)
+    cuts: dict[str, None] = field(default_factory=dict)
     layers: set[str] = field(default_factory=set)
 
     def run(self, protos: Iterable[NodeProto], *, part_of: OnnxNode | None = None) -> None:
@@ -72,6 +87,7 @@ class Walk:
         for proto in protos:
             node = self._node(proto, part_of)
             waits = any(name in self.lost for name in node.inputs)
+            outputs = {name for name in node.outputs if name}
             try:
                 self._check_supported(node, waits)
                 if part_of is None:
@@ -80,39 +96,76 @@ class Walk:
                     self._convert(node)
             except UnsupportedForm as form:
                 self._note(node, form)
+                self.refused.append(node)
+                self.tainted |= outputs
+                if not waits and node.op_type not in (*QUANTIZED_OPS, *DYNAMIC):
+                    outputs -= stand_in(node, self.context)
                 waits = True
             except GraphError as error:
-                raise ModelImportError(
-                    error.what,
-                    where=f"{self.path}: {node.where}",
-                    rule=error.rule,
-                    remedy=error.remedy,
-                ) from None
+                self._fail(
+                    ModelImportError(
+                        error.what,
+                        where=f"{self.path}: {node.where}",
+                        rule=error.rule,
+                        remedy=error.remedy,
+                    )
+                )
+                waits = True
             except ModelImportError as error:
-                raise self._located(error, node) from None
+                self._fail(self._located(error, node))
+                waits = True
             if waits:
-                self.lost.update(name for name in node.outputs if name)
-                self.behind.append(node)
+                self.lost |= outputs
+            self._follow(node, waits, part=part_of is not None)
 
-    def finish(self) -> None:
-        """Let the CPU run the end of the model that no engine runs, or refuse all findings."""
+    def _follow(self, node: OnnxNode, waits: bool, *, part: bool) -> None:
+        """Remember what depends on unsupported nodes, and where the graph can end before them."""
+        touched = {*node.inputs, *node.outputs}
+        if not waits and self.tainted.isdisjoint(touched):
+            return
+        self.tainted.update(filter(None, node.outputs))
+        if not part:
+            self.behind.append(node)
+        for name in node.inputs:
+            if name and name not in self.tainted and name not in self.context.values:
+                self.cuts[name] = None
+
+    def _fail(self, error: ModelImportError) -> None:
+        """Raise for an invalid node, unless unsupported ones were found before it."""
+        if not self.findings:
+            raise error from None
+        self.invalid.append(f"{error.where}: {error.what}")
+
+    def refuse_findings(
+        self, inputs: Collection[str] = (), outputs: Collection[str] = (), *, why: str = ""
+    ) -> None:
+        """Raise UnsupportedOpError with all findings, if there are any.
+
+        Parameters
+        ----------
+        inputs, outputs : collection of str
+            Of the part that is imported; the error says where to end before the findings.
+        why : str
+            What keeps the CPU from running the end of the model.
+        """
         if not self.findings:
             return
-        against = reason_against(self.behind, self.context)
-        if not against:
-            put_on_host(self.behind, self.context, self.opsets[""])
-            return
-        cut = boundary(self.behind, self.context)
         if self.dynamic:
             raise self._dynamic_error()
         count = f"{len(self.findings)} unsupported node" + ("s" if len(self.findings) > 1 else "")
+        good = [name for name in outputs if name not in self.tainted]
+        names = [name for name in dict.fromkeys((*good, *self.cuts)) if name not in inputs]
+        ends = words.cut_at(outputs=names) if names else words.say("cut_both")
+        because = f"; it does not by itself, because {why}" if why else ""
         raise UnsupportedOpError(
-            f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
+            f"{count}:"
+            + "".join(f"\n    {line}" for line in self.findings)
+            + ("\n  also invalid:" if self.invalid else "")
+            + "".join(f"\n    {line}" for line in self.invalid),
             where=str(self.path),
             rule="every operator needs a counterpart on the chip; npusim ops lists them",
-            remedy="rewrite the nodes as advised, or end the network in front of them "
-            f"({words.cut_at(outputs=cut)}) and run the rest on the CPU; it does not by itself, "
-            f"because {against}",
+            remedy=f"rewrite the nodes as advised, or end the network in front of them ({ends}) "
+            f"and run the rest on the CPU{because}",
         )
 
     def _dynamic_error(self) -> UnsupportedOpError:
@@ -182,8 +235,11 @@ class Walk:
         if node.domain and not (node.domain == DOMAIN and node.op_type in QUANTIZED_OPS):
             raise UnsupportedForm("an operator of another domain")
         shape_only = node.op_type in ("Shape", "Size", "Constant", "ConstantOfShape")
-        if not foldable and not shape_only and converter_of(node.op_type) is None:
+        defined = is_function(node.op_type, node.version)
+        if not foldable and not shape_only and converter_of(node.op_type) is None and not defined:
             raise UnsupportedForm("no counterpart")
+        if defined and converter_of(node.op_type) is None:
+            return
         extra = [n for n in node.outputs[1:] if n and n in self.context.used]
         if extra and not foldable and node.op_type not in SEVERAL_OUTPUTS:
             raise UnsupportedForm(f"its further outputs {extra} are used")
@@ -198,9 +254,22 @@ class Walk:
         if fold_shape(node, self.context) or fold_constant(node, self.context, self.path):
             return
         convert = converter_of(node.op_type)
+        if convert is None and is_function(node.op_type, node.version):
+            self._expand(node)
+            return
         if convert is None:  # ConstantOfShape of a shape that depends on the data
             raise UnsupportedForm("its input depends on the input data")
         convert(node, self.context)
+
+    def _expand(self, node: OnnxNode) -> None:
+        """Visit the nodes by which ONNX defines an operator, in the opset of the definition."""
+        nodes, version = body_of(node, self.context)
+        outside = self.opsets
+        self.opsets = {**outside, "": version}
+        try:
+            self.run(nodes, part_of=node)
+        finally:
+            self.opsets = outside
 
     def _take_branch(self, node: OnnxNode) -> None:
         """Put the nodes of the branch that a known condition chooses in place of an If."""
@@ -223,6 +292,8 @@ def _check_valid(node: OnnxNode, rules: Any) -> None:
     if node.op_type in ("Constant", "If", "QuantizeLinear", "DequantizeLinear"):
         # read with checks of their own; If refers to names outside, and ONNX Runtime writes the
         # last two with the attribute axis into models of older opsets
+        return
+    if node.op_type in DEPRECATED_FORMS:
         return
     try:
         checker.check_node(node.proto, rules)
