@@ -13,6 +13,7 @@ from npusim.conformance.deviations import ACCEPTED, DIFFERS, REFUSED, reason_for
 from npusim.conformance.importer_cases import Array, ImporterCase, read_cases
 from npusim.errors import ModelImportError, NpusimError
 from npusim.importers.formats import format_named, load_as
+from npusim.importers.tensorflow.importer import load_tensorflow
 from npusim.ir.graph import Graph
 from npusim.reference.evaluate import evaluate
 
@@ -138,8 +139,16 @@ def _loaded(case: ImporterCase, folder: Path) -> Graph:
     ]
     second = format_named(framework.format).weights
     if not second:
-        return load_as(framework.format, paths[0])
+        graph = load_as(framework.format, paths[0], input_shapes=_open_sizes(case, paths[0]))
+        return load_tensorflow(paths[0], codes=False) if graph.is_quantized else graph
     return load_as(framework.format, paths[0], weights=paths[1] if len(paths) > 1 else False)
+
+
+def _open_sizes(case: ImporterCase, path: Path) -> dict[str, tuple[int, ...]] | None:
+    """Return the recorded shapes of the inputs where the file leaves sizes open."""
+    if case.framework != "tensorflow" or case.error:
+        return None
+    return {name: value.shape for name, value in case.inputs.items()}
 
 
 def _feeds(case: ImporterCase, graph: Graph) -> dict[str, Array]:

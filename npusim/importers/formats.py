@@ -166,9 +166,10 @@ FORMATS = (
         name="TensorFlow",
         noun="a TensorFlow graph",
         suffixes=(".pb",),
+        magic=(Magic("a TensorFlow SavedModel", b"\x08\x01\x12"),),
+        loader="npusim.importers.tensorflow.importer:load_tensorflow",
         call="load_tensorflow",
-        advice="convert the frozen graph with 'python -m tf2onnx.convert --graphdef model.pb "
-        "--inputs in:0 --outputs out:0 --output model.onnx' and call load_onnx",
+        advice="freeze it and call load_tensorflow",
     ),
 )
 
