@@ -226,8 +226,10 @@ def load(
         When a stored model cannot be read.
     """
     path = Path(path)
-    refuse_absent(path)
-    form = _by_suffix(path)
+    form = _folder_of(path)
+    if form is None:
+        refuse_absent(path)
+        form = _by_suffix(path)
     if form is None:
         begun = _begun(head_of(path))
         form = next(iter(begun), None)
@@ -251,15 +253,19 @@ def load_as(
     inputs: Sequence[str] | None = None,
     input_shapes: Shapes | None = None,
     outputs: Sequence[str] | None = None,
+    **own: Any,
 ) -> Graph:
-    """Read a model file as one of a framework, whatever its suffix; errors as in ``load``."""
+    """Read a model file as one of a framework, whatever its suffix; errors as in ``load``.
+
+    ``own`` are options that only this framework's importer has.
+    """
     form = format_named(name)
     if not form.loader:
         raise refusal(name, path)
     refuse_other(name, head_of(path), path)
     module, _, function = form.loader.partition(":")
     read = getattr(import_module(module), function)
-    cuts = {"inputs": inputs, "input_shapes": input_shapes, "outputs": outputs}
+    cuts = {"inputs": inputs, "input_shapes": input_shapes, "outputs": outputs, **own}
     graph: Graph
     if form.weights:
         graph = read(path, weights, **cuts)
@@ -331,6 +337,13 @@ def _unknown(path: Path, begun: Mapping[Format, Magic]) -> ModelImportError:
 def _rule() -> str:
     rows = [form for form in FORMATS if form.loader]
     return "npusim imports " + ", ".join(f"{f.name} ({', '.join(f.suffixes)})" for f in rows)
+
+
+def _folder_of(path: Path) -> Format | None:
+    """Return the row whose models are folders like this one; its importer says what to do."""
+    if any((path / f"saved_model{suffix}").is_file() for suffix in (".pb", ".pbtxt")):
+        return format_named("TensorFlow")
+    return None
 
 
 def _by_suffix(path: Path) -> Format | None:

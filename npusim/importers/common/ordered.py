@@ -336,7 +336,8 @@ class OrderedContext:
         pair = [self.real(node, first), self.real(node, second)]
         rank = max(map(self.rank, pair))
         order = self.common_order(pair, rank)
-        operands = [self.at(self.widened(node, name, rank), order) for name in pair]
+        wide = [self.widened(node, name, rank) for name in pair]
+        operands = [self.at(name, order if self.rank(name) else ()) for name in wide]
         attrs = NO_ATTRS if op == "prelu" else EltwiseAttrs()
         return self.emit(node, op, operands, attrs, order=order, part=part, output=output)
 

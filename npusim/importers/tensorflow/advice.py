@@ -58,14 +58,19 @@ def cut_advice(scope: Scope, order: Sequence[TfNode], culprits: Iterable[str]) -
     first = next((node.name for node in order if node.name in bad), "")
     begin = _begin(order, bad) if first else None
     lost, known = _spread(scope, order, bad, begin)
-    frontier = _frontier(order, lost, known, begin)
+    place = {name: index for index, name in enumerate(scope.nodes)}
+
+    def in_file_order(tensors: Sequence[str]) -> list[str]:
+        return sorted(tensors, key=lambda tensor: place.get(tensor.rpartition(":")[0], 0))
+
+    frontier = in_file_order(_frontier(order, lost, known, begin))
     words = []
     if begin is not None:
         name = _short(begin)
         words.append(f"begin behind it with inputs=[{name!r}] and the shape of {name!r}")
     if frontier:
         words.append(f"end in front of it with outputs={[_short(t) for t in frontier]}")
-        joins = _joins(order, frontier, known)
+        joins = in_file_order(_joins(order, frontier, known))
         if joins and joins != frontier:
             words.append(f"or at the last joins, outputs={[_short(t) for t in joins]}")
     return "; ".join(words)

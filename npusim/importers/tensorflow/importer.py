@@ -166,15 +166,17 @@ def _placeholders(scope: Scope) -> list[str]:
 
 
 def _unread(scope: Scope) -> list[str]:
-    """Return nodes whose results no node reads."""
+    """Return nodes whose results no node reads, but those that others wait for."""
     read = {name for node in scope.nodes.values() for name in node.inputs}
-    return [
+    waited = {name for node in scope.nodes.values() for name in node.waits}
+    found = [
         node.name
         for node in scope.nodes.values()
         if node.type not in _NO_OUTPUTS
         and "Summary" not in node.type
         and read.isdisjoint(node.outputs)
     ]
+    return [name for name in found if name not in waited] or found
 
 
 def _ends(

@@ -53,9 +53,14 @@ def fake_quant(node: TfNode, context: TfContext) -> None:
     bits, narrow = node.integer("num_bits", 8), node.flag("narrow_range")
     if not 2 <= bits <= 16:
         raise ModelImportError(f"num_bits {bits}", where=node.where, rule="2 to 16")
-    if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(low <= high)):
+    with np.errstate(all="ignore"):
+        steps = (high - low) / _FLOAT(2**bits)
+        sound = np.isfinite(steps) & (low <= high) & (np.isfinite(1 / steps) | (low == high))
+    if not np.all(sound):
         raise ModelImportError(
-            f"range {low} .. {high}", where=node.where, rule="finite numbers, the lower first"
+            f"range {low} .. {high}",
+            where=node.where,
+            rule="finite numbers, the lower first, not too near",
         )
     if np.any(low == high):
         if not np.all((low == 0) & (high == 0)):

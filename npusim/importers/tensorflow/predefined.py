@@ -29,7 +29,7 @@ def read_predefined(
     refuse_absent(path, "predef_file")
     values: dict[str, Array] = {}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
                 name = key.replace("#", "/").removesuffix(":0")
                 if name not in nodes:

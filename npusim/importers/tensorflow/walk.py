@@ -7,6 +7,8 @@ the training half of a dropout, may hold any operator.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from npusim.errors import GraphError, ModelImportError, QuantizationError
 from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.tensorflow.advice import advise
@@ -93,7 +95,7 @@ class Walk:
         except (GraphError, ModelImportError, QuantizationError) as error:
             self._find(node, error.what, "", _located(error, node, self.file))
             reasons |= {len(self.findings) - 1}
-        except (ValueError, IndexError, OverflowError, TypeError) as error:
+        except (ValueError, IndexError, OverflowError) as error:  # sizes that contradict
             wrong = ModelImportError(
                 f"its operands do not fit: {error}", where=f"{self.file.path}: {node.where}"
             )
@@ -171,10 +173,8 @@ class Walk:
         elif alive[0] in self.lost:
             self.lost.update(dict.fromkeys(node.outputs, self.lost[alive[0]]))
         else:
-            import numpy as np
-
             self.context.alias(node.outputs[0], alive[0])
-            self.context.values[node.outputs[1]] = np.int32(node.inputs.index(alive[0]))  # type: ignore[assignment]
+            self.context.values[node.outputs[1]] = np.array(node.inputs.index(alive[0]), np.int32)
 
     # ---- functions
     def _call(self, node: TfNode, name: str, arguments: Sequence[str], depth: int) -> None:
