@@ -230,6 +230,11 @@ MANY: dict[str, Function] = {
 """Operator -> function with several results."""
 
 
+def foldable_ops() -> tuple[str, ...]:
+    """Return the operators that are computed when their inputs are known."""
+    return (*_ELEMENTWISE, *ONE, *MANY)
+
+
 def is_foldable(word: str) -> bool:
     """Tell whether an operator is computed when its inputs are known."""
     return word in _ELEMENTWISE or word in ONE or word in MANY

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from npusim.errors import ModelImportError, UnsupportedOpError
+from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, suggestion
 from npusim.importers.common.orders import usual
 from npusim.importers.common.quantized import absorb
@@ -109,16 +109,21 @@ def load_tensorflow(
     walk = Walk(context, file)
     walk.run(scope, ends, [*starts, *context.values])
     _refuse_findings(walk, scope, order, ends, where)
-    renames = context.finish_outputs(starts, ends)
-    return context.builder.finish(
-        path.stem,
-        starts,
-        ends,
-        renames=renames,
-        source=Source(framework="tensorflow", path=where, sha256=file.fingerprint.hexdigest()),
-        notes=context.notes,
-        rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
-    )
+    try:
+        renames = context.finish_outputs(starts, ends)
+        return context.builder.finish(
+            path.stem,
+            starts,
+            ends,
+            renames=renames,
+            source=Source(framework="tensorflow", path=where, sha256=file.fingerprint.hexdigest()),
+            notes=context.notes,
+            rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
+        )
+    except (GraphError, ModelImportError) as error:  # of the graph as a whole
+        raise ModelImportError(
+            error.what, where=where, rule=error.rule, remedy=error.remedy
+        ) from None
 
 
 def _tensors(

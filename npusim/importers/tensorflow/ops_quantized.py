@@ -67,11 +67,18 @@ def fake_quant(node: TfNode, context: TfContext) -> None:
             raise ModelImportError(f"range {low} .. {high}", where=node.where, rule="not empty")
         low = low - _FLOAT(1e-6)
         high = high + _FLOAT(1e-6)
-    low, high, scale, zero = nudged(low, high, bits, narrow)
+    with np.errstate(all="ignore"):
+        low, high, scale, zero = nudged(low, high, bits, narrow)
+    if not np.all(np.isfinite(low) & np.isfinite(high)):
+        raise ModelImportError(
+            f"range {low} .. {high}", where=node.where, rule="finite numbers with 0 among them"
+        )
     value = context.known(node.inputs[0])
     if value is not None:
-        context.values[node.outputs[0]] = faked(value, low, high, scale)
-        _keep_codes(node, context, scale, zero, bits)
+        with np.errstate(all="ignore"):
+            context.values[node.outputs[0]] = faked(value, low, high, scale)
+        if np.isfinite(context.values[node.outputs[0]]).all():
+            _keep_codes(node, context, scale, zero, bits)
     elif context.codes and bits == 8 and not narrow and np.ndim(scale) == 0:
         _codes(node, context, float(scale), int(zero))
     else:
