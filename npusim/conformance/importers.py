@@ -19,7 +19,7 @@ from npusim.reference.evaluate import evaluate
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 TO_NCHW = (0, 3, 1, 2)
-_NAMED = re.compile(r"\b(layer|node) |\bline \d")
+_NAMED = re.compile(r"\b(layer|node|archive) |\bline \d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def replay_importers(path: Path) -> Iterator[ImporterResult]:
 def replay_case(case: ImporterCase) -> tuple[str, str]:
     """Return how a case differs from its record, in a word and a line; ('', '') when it agrees.
 
-    A model that the program refuses must be refused with the name of a layer or of a file.
+    A model that the program refuses must be refused with the name of a layer or of a part of the file.
     """
     with tempfile.TemporaryDirectory(prefix="npusim-case-") as folder:
         case.write(Path(folder))

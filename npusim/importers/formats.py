@@ -146,8 +146,10 @@ FORMATS = (
         noun="a Keras model",
         suffixes=(".h5", ".keras"),
         magic=(Magic("an HDF5 file (Keras)", b"\x89HDF"), _ZIP),
+        extra="keras",
+        loader="npusim.importers.keras.importer:load_keras",
         call="load_keras",
-        advice="convert it with tf2onnx (tf2onnx.convert.from_keras) and call load_onnx",
+        advice="name it .keras or .h5 and call load_keras",
     ),
     Format(
         name="MXNet",

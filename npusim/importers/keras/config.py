@@ -6,6 +6,7 @@ Three forms of connections exist: lists of names (Keras 1 and 2), arguments with
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from npusim.errors import ModelImportError
@@ -177,11 +178,9 @@ def _chained(
         listed = [first, *listed]
         layers = {layer.name: layer for layer in listed}
     first.calls = [Call((), {})]
-    for before, layer in zip(listed, listed[1:], strict=False):
+    for before, layer in pairwise(listed):
         layer.calls = [Call((Reference(before.name, 0, 0),), {})]
-    return Model(
-        name, layers, [Reference(first.name, 0, 0)], [Reference(listed[-1].name, 0, 0)]
-    )
+    return Model(name, layers, [Reference(first.name, 0, 0)], [Reference(listed[-1].name, 0, 0)])
 
 
 def shape_in(config: Mapping[str, Any]) -> Any:

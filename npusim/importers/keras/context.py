@@ -176,9 +176,7 @@ def convertible_layers() -> tuple[str, ...]:
 def one_input(node: KerasNode) -> str:
     """Return the only input of a layer."""
     if len(node.inputs) != 1:
-        raise ModelImportError(
-            f"it reads {len(node.inputs)} tensors", where=node.where, rule="one"
-        )
+        raise ModelImportError(f"it reads {len(node.inputs)} tensors", where=node.where, rule="one")
     return node.inputs[0]
 
 
@@ -188,4 +186,3 @@ def needs_rank(node: KerasNode, context: KerasContext, source: str, rank: int) -
         raise ModelImportError(
             f"input {context.shape(source)}", where=node.where, rule=f"{rank} axes"
         )
-

@@ -97,8 +97,8 @@ def _archive(path: Path, h5py: Any) -> KerasFile:
 
 def _member(archive: zipfile.ZipFile, name: str, most: int, where: str) -> bytes:
     info = archive.getinfo(name)
-    if info.file_size > most or info.file_size > 1 << 20 and (
-        info.file_size > 1100 * max(info.compress_size, 1)
+    if info.file_size > most or (
+        info.file_size > 1 << 20 and (info.file_size > 1100 * max(info.compress_size, 1))
     ):
         raise ModelImportError(
             f"{name} says it has {info.file_size} bytes in {info.compress_size}",
@@ -118,8 +118,10 @@ def _hdf5(path: Path, h5py: Any) -> KerasFile:
     file = h5py.File(path, "r")
     raw = file.attrs.get("model_config")
     if raw is None:
-        kinds = "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint" in str(
-            list(file)
+        kinds = (
+            "layer_names" in file.attrs
+            or "layers" in file
+            or "_layer_checkpoint" in str(list(file))
         )
         raise ModelImportError(
             "the file holds weights only" if kinds else "the file holds no Keras model",
@@ -127,7 +129,7 @@ def _hdf5(path: Path, h5py: Any) -> KerasFile:
             rule=_RULE,
             remedy="build the model in Keras, load_weights, then model.save('net.keras')",
         )
-    group = file["model_weights"] if "model_weights" in file else file
+    group = file.get("model_weights", file)
     version = _text(group.attrs.get("keras_version", file.attrs.get("keras_version", "")))
     weights = NamedWeights(group, where)
     return KerasFile(path, _json(raw, where), version, weights, Fingerprint(path))

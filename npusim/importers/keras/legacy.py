@@ -36,7 +36,13 @@ _KEYS = {
     "bias": "use_bias",
     "p": "rate",
 }
-_MERGES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "concat": "Concatenate"}
+_MERGES = {
+    "sum": "Add",
+    "mul": "Multiply",
+    "ave": "Average",
+    "max": "Maximum",
+    "concat": "Concatenate",
+}
 
 
 def upgraded(item: Mapping[str, Any], era: int) -> dict[str, Any]:
@@ -49,7 +55,11 @@ def upgraded(item: Mapping[str, Any], era: int) -> dict[str, Any]:
         return record
     config = dict(config)
     for old, new in _KEYS.items():
-        if old in config and new not in config and not (old == "output_dim" and kind == "Embedding"):
+        if (
+            old in config
+            and new not in config
+            and not (old == "output_dim" and kind == "Embedding")
+        ):
             config[new] = config.pop(old)
     if "nb_row" in config and "nb_col" in config:
         config["kernel_size"] = [config.pop("nb_row"), config.pop("nb_col")]

@@ -130,7 +130,7 @@ class NamedWeights:
         if len(place.path) > 1:
             names = self._nested(names, place)
         if inner:
-            names = [n for n in names if any(_has(n, word) for word in inner)]
+            names = [n for n in names if _is_part(n, place, inner[0])]
         label = "/".join((*place.path, *inner))
         return [
             _array(group[n], f"weight {n!r} of layer {label!r}", self.where)
@@ -149,6 +149,12 @@ def _has(name: str, word: str) -> bool:
     """Tell whether a weight's name has a layer's among its parts."""
     parts = name.split("/")
     return word in parts[:-1] or (len(parts) == 1 and parts[0].startswith(f"{word}_"))
+
+
+def _is_part(name: str, place: Place, word: str) -> bool:
+    """Tell whether a weight's name has a part of the layer (query_dense: "query") in it."""
+    stem = word.removesuffix("_dense").removesuffix("_layer")
+    return any(stem in part for part in name.split("/")[:-1] if part not in place.path)
 
 
 def _listed(attrs: Any, key: str) -> Iterator[str]:

@@ -33,6 +33,10 @@ class TfNode(SourceNode):
         """Return a whole number."""
         return int(self.attrs[name].i) if name in self.attrs else default
 
+    def mask(self, word: str) -> int:
+        """Return the bits of one of StridedSlice's masks."""
+        return self.integer(f"{word}_mask")
+
     def integers(self, name: str) -> tuple[int, ...]:
         """Return a list of whole numbers, empty when it is missing."""
         return tuple(map(int, self.attrs[name].list.i)) if name in self.attrs else ()

@@ -8,8 +8,8 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm, check_elements
+from npusim.importers.common.index import strided
 from npusim.importers.tensorflow.context import TfNode
-from npusim.importers.tensorflow.index import strided
 
 Function = Callable[..., Any]
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
@@ -170,7 +170,7 @@ ONE: dict[str, Function] = {
     "BroadcastArgs": lambda n, a, b: np.array(np.broadcast_shapes(tuple(a), tuple(b)), a.dtype),
     "Tile": _tile,
     "Slice": _slice,
-    "StridedSlice": lambda n, x, b, e, s: strided(n, x.shape, b, e, s).of(x),
+    "StridedSlice": lambda n, x, b, e, s: strided(n, x.shape, b, e, s, masks=n.mask).of(x),
     "OneHot": _one_hot,
     "Gather": _gather,
     "GatherV2": _gather,

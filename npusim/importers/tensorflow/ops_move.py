@@ -4,6 +4,7 @@ from math import prod
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import UnsupportedForm
+from npusim.importers.common.index import strided
 from npusim.importers.common.ordered_conv import linear, resize, resized
 from npusim.importers.common.ordered_moves import (
     blocks,
@@ -18,10 +19,9 @@ from npusim.importers.common.ordered_moves import (
     tile,
     unstack,
 )
+from npusim.importers.common.resize_weights import area_matrix, cubic_matrix
 from npusim.importers.tensorflow.boxes import crop
 from npusim.importers.tensorflow.context import TfContext, TfNode, converter, needs
-from npusim.importers.tensorflow.index import strided
-from npusim.importers.tensorflow.resize import area_matrix, cubic_matrix
 from npusim.ir.attrs import Coordinates, ResizeMode
 
 
@@ -169,7 +169,7 @@ def strided_slice(node: TfNode, context: TfContext) -> None:
     needs(node, 4)
     source = node.inputs[0]
     parts = [context.fixed(node, i, word) for i, word in ((1, "begin"), (2, "end"), (3, "step"))]
-    found = strided(node, context.shape(source), *parts)
+    found = strided(node, context.shape(source), *parts, masks=node.mask)
     if 0 in found.shape:
         raise UnsupportedForm("its result is empty", "remove it")
     piece = cut(context, node, source, dict(enumerate(found.cuts)), part="piece")

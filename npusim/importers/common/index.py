@@ -1,5 +1,6 @@
-"""StridedSlice: begin, end and step with TensorFlow's five masks."""
+"""Basic indexing: slices, numbers, new axes, an ellipsis; also by TensorFlow's five masks."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
-from npusim.importers.tensorflow.context import TfNode
+from npusim.importers.common.ordered import SourceNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,34 @@ class Strided:
         return value.reshape(self.shape)
 
 
-def strided(node: TfNode, shape: tuple[int, ...], *parts: Array) -> Strided:
+def strided_by(node: SourceNode, shape: tuple[int, ...], key: Sequence[Any]) -> Strided:
+    """Return what an index takes: whole numbers, slices, None for a new axis, an ellipsis."""
+    masks = dict.fromkeys(_MASKS, 0)
+    parts: list[list[int]] = [[], [], []]
+    for bit, item in enumerate(key):
+        bounds = (0, 0, 1)
+        if item is None:
+            masks["new_axis"] |= 1 << bit
+        elif item is ...:
+            masks["ellipsis"] |= 1 << bit
+        elif isinstance(item, slice):
+            masks["begin"] |= (item.start is None) << bit
+            masks["end"] |= (item.stop is None) << bit
+            bounds = (item.start or 0, item.stop or 0, 1 if item.step is None else item.step)
+        else:
+            masks["shrink_axis"] |= 1 << bit
+            bounds = (int(item), int(item) + 1, 1)
+        for part, number in zip(parts, bounds, strict=True):
+            part.append(int(number))
+    return strided(node, shape, *map(np.array, parts), masks=masks.__getitem__)
+
+
+_MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+
+
+def strided(
+    node: SourceNode, shape: tuple[int, ...], *parts: Array, masks: Callable[[str], int]
+) -> Strided:
     """Return what a StridedSlice takes of a tensor.
 
     An ellipsis beats a new axis, which beats shrinking; the begin mask of a shrunk axis has no
@@ -42,19 +70,18 @@ def strided(node: TfNode, shape: tuple[int, ...], *parts: Array) -> Strided:
     ----------
     parts : arrays
         begin, end and step.
+    masks : callable
+        "begin", "end", "ellipsis", "new_axis" or "shrink_axis" -> bits.
     """
     begin, end, step = ([int(n) for n in np.asarray(part).reshape(-1)] for part in parts)
     if not len(begin) == len(end) == len(step):
         raise ModelImportError(
             f"begin {begin}, end {end}, step {step}", where=node.where, rule="equal lengths"
         )
-    masks = {
-        word: node.integer(f"{word}_mask")
-        for word in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
-    }
+    bits = {word: masks(word) for word in _MASKS}
 
     def has(word: str, bit: int) -> bool:
-        return bool(masks[word] >> bit & 1)
+        return bool(bits[word] >> bit & 1)
 
     dots = [i for i in range(len(begin)) if has("ellipsis", i)]
     if len(dots) > 1:
@@ -87,7 +114,7 @@ def strided(node: TfNode, shape: tuple[int, ...], *parts: Array) -> Strided:
 
 
 def _bounds(
-    node: TfNode, bit: int, size: int, begin: int, end: int, step: int, has: Any
+    node: SourceNode, bit: int, size: int, begin: int, end: int, step: int, has: Any
 ) -> tuple[int, int, int]:
     if step == 0:
         raise ModelImportError("a step of 0", where=node.where, rule="not 0")
