@@ -115,7 +115,7 @@ def test_what_stands_behind_boxes():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared cases are not here")
-@pytest.mark.parametrize("framework", ["caffe", "darknet"])
+@pytest.mark.parametrize("framework", ["caffe", "darknet", "tensorflow"])
 def test_shared_cases(framework):
     (result,) = replay_importers(SHARED / f"{framework}.jsonl")
     assert result.failures == []

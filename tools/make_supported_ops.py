@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import npusim.importers.onnx.importer
-import npusim.importers.tflite.importer  # noqa: F401 (both register their converters)
+import npusim.importers.tensorflow.importer
+import npusim.importers.tflite.importer  # noqa: F401 (all register their converters)
 from npusim.importers.caffe.importer import converter as caffe
 from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
+from npusim.importers.tensorflow import context as tensorflow
+from npusim.importers.tensorflow.fold import foldable_ops
 from npusim.importers.tflite import table as tflite
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES, EngineRule
@@ -102,6 +105,17 @@ Layers of the original program and of the YOLOv4 fork.
 |---|---|
 """
 
+TENSORFLOW_HEAD = """\
+
+## TensorFlow
+
+Frozen graphs. Switch and Merge, If and StatelessIf are decided by known conditions;
+PartitionedCall, StatefulPartitionedCall and functions of the library are entered.
+
+| operator | taken as |
+|---|---|
+"""
+
 
 def rule_lines(op: str, rules: tuple[EngineRule, ...]) -> list[str]:
     """Return the numbered table rows of an operator."""
@@ -153,7 +167,10 @@ def page() -> str:
     text += ONNX_QUANTIZED + TFLITE_HEAD
     text += converter_rows(tflite.convertible_ops(), tflite.converter_of)
     text += CAFFE_HEAD + converter_rows(caffe.types(), caffe.of)
-    return text + DARKNET_HEAD + converter_rows(darknet.types(), darknet.of)
+    text += DARKNET_HEAD + converter_rows(darknet.types(), darknet.of) + TENSORFLOW_HEAD
+    text += converter_rows(tensorflow.convertible_ops(), tensorflow.converter_of)
+    known = sorted(set(foldable_ops()) - set(tensorflow.convertible_ops()))
+    return f"{text}\nOnly when all operands are known: {', '.join(known)}.\n"
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

@@ -14,12 +14,13 @@ from npusim.conformance.importer_cases import Array, ImporterCase, read_cases
 from npusim.errors import ModelImportError, NpusimError
 from npusim.host.runner import network_results
 from npusim.importers.formats import format_named, load_as
+from npusim.importers.tensorflow.importer import load_tensorflow
 from npusim.ir.graph import Graph
 from npusim.reference.evaluate import evaluate
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-5
 TO_NCHW = (0, 3, 1, 2)
-_NAMED = re.compile(r"\b(layer|node) |\bline \d")
+_NAMED = re.compile(r"\b(layer|node|archive) |\bline \d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,8 @@ def replay_importers(path: Path) -> Iterator[ImporterResult]:
 def replay_case(case: ImporterCase) -> tuple[str, str]:
     """Return how a case differs from its record, in a word and a line; ('', '') when it agrees.
 
-    A model that the program refuses must be refused with the name of a layer or of a file.
+    A model that the program refuses must be refused with the name of a layer or of a part of
+    the file.
     """
     with tempfile.TemporaryDirectory(prefix="npusim-case-") as folder:
         case.write(Path(folder))
@@ -139,8 +141,16 @@ def _loaded(case: ImporterCase, folder: Path) -> Graph:
     ]
     second = format_named(framework.format).weights
     if not second:
-        return load_as(framework.format, paths[0])
+        graph = load_as(framework.format, paths[0], input_shapes=_open_sizes(case, paths[0]))
+        return load_tensorflow(paths[0], codes=False) if graph.is_quantized else graph
     return load_as(framework.format, paths[0], weights=paths[1] if len(paths) > 1 else False)
+
+
+def _open_sizes(case: ImporterCase, path: Path) -> dict[str, tuple[int, ...]] | None:
+    """Return the recorded shapes of the inputs where the file leaves sizes open."""
+    if case.framework != "tensorflow" or case.error:
+        return None
+    return {name: value.shape for name, value in case.inputs.items()}
 
 
 def _feeds(case: ImporterCase, graph: Graph) -> dict[str, Array]:

@@ -157,8 +157,10 @@ FORMATS = (
         noun="a Keras model",
         suffixes=(".h5", ".keras"),
         magic=(Magic("an HDF5 file (Keras)", b"\x89HDF"), _ZIP),
+        extra="keras",
+        loader="npusim.importers.keras.importer:load_keras",
         call="load_keras",
-        advice="convert it with tf2onnx (tf2onnx.convert.from_keras) and {load}",
+        advice="name it .keras or .h5",
     ),
     Format(
         name="MXNet",
@@ -177,9 +179,10 @@ FORMATS = (
         name="TensorFlow",
         noun="a TensorFlow graph",
         suffixes=(".pb",),
+        magic=(Magic("a TensorFlow SavedModel", b"\x08\x01\x12"),),
+        loader="npusim.importers.tensorflow.importer:load_tensorflow",
         call="load_tensorflow",
-        advice="convert the frozen graph with 'python -m tf2onnx.convert --graphdef model.pb "
-        "--inputs in:0 --outputs out:0 --output model.onnx' and {load}",
+        advice="freeze it and load the .pb",
     ),
 )
 
@@ -236,8 +239,10 @@ def load(
         When a stored model cannot be read.
     """
     path = Path(path)
-    refuse_absent(path)
-    form = _by_suffix(path)
+    form = _folder_of(path)
+    if form is None:
+        refuse_absent(path)
+        form = _by_suffix(path)
     if form is None:
         begun = _begun(head_of(path))
         form = next(iter(begun), None)
@@ -261,15 +266,19 @@ def load_as(
     inputs: Sequence[str] | None = None,
     input_shapes: Shapes | None = None,
     outputs: Sequence[str] | None = None,
+    **own: Any,
 ) -> Graph:
-    """Read a model file as one of a framework, whatever its suffix; errors as in ``load``."""
+    """Read a model file as one of a framework, whatever its suffix; errors as in ``load``.
+
+    ``own`` are options that only this framework's importer has.
+    """
     form = format_named(name)
     if not form.loader:
         raise refusal(name, path)
     refuse_other(name, head_of(path), path)
     module, _, function = form.loader.partition(":")
     read = getattr(import_module(module), function)
-    cuts = {"inputs": inputs, "input_shapes": input_shapes, "outputs": outputs}
+    cuts = {"inputs": inputs, "input_shapes": input_shapes, "outputs": outputs, **own}
     graph: Graph
     if form.weights:
         graph = read(path, weights, **cuts)
@@ -366,6 +375,13 @@ def _unknown(path: Path, begun: Mapping[Format, Magic]) -> ModelImportError:
 def _rule() -> str:
     rows = [form for form in FORMATS if form.loader]
     return "npusim imports " + ", ".join(f"{f.name} ({', '.join(f.suffixes)})" for f in rows)
+
+
+def _folder_of(path: Path) -> Format | None:
+    """Return the row whose models are folders like this one; its importer says what to do."""
+    if any((path / f"saved_model{suffix}").is_file() for suffix in (".pb", ".pbtxt")):
+        return format_named("TensorFlow")
+    return None
 
 
 def _by_suffix(path: Path) -> Format | None:

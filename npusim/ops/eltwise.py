@@ -28,6 +28,7 @@ BINARY: dict[str, Traits] = {
         _KEEPS_SIGN,
         accumulates=True,
         real_operand=True,
+        tensorflow="AddV2",
         onnx="Add",
         tflite="ADD",
         layer_class="TensorAdd",
@@ -37,6 +38,7 @@ BINARY: dict[str, Traits] = {
         _PAIRWISE,
         accumulates=True,
         real_operand=True,
+        tensorflow="Sub",
         onnx="Sub",
         tflite="SUB",
         toolkit="SUBTRACT",
@@ -45,6 +47,7 @@ BINARY: dict[str, Traits] = {
     ),
     "mul": replace(
         _KEEPS_SIGN,
+        tensorflow="Mul",
         onnx="Mul",
         tflite="MUL",
         toolkit="MULTIPLY",
@@ -53,15 +56,30 @@ BINARY: dict[str, Traits] = {
     ),
     "div": replace(
         _KEEPS_SIGN,
+        tensorflow="RealDiv",
         onnx="Div",
         tflite="DIV",
         toolkit="DIVIDE",
         layer_class="TensorDiv",
         kernel="tensor.div",
     ),
-    "max": replace(_KEEPS_SIGN, hides=hides_low, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
-    "min": replace(_KEEPS_SIGN, hides=hides_high, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
-    "pow": replace(_PAIRWISE, real_operand=True, onnx="Pow", tflite="POW"),
+    "max": replace(
+        _KEEPS_SIGN,
+        hides=hides_low,
+        tensorflow="Maximum",
+        onnx="Max",
+        tflite="MAXIMUM",
+        toolkit="MAXIMUM",
+    ),
+    "min": replace(
+        _KEEPS_SIGN,
+        hides=hides_high,
+        tensorflow="Minimum",
+        onnx="Min",
+        tflite="MINIMUM",
+        toolkit="MINIMUM",
+    ),
+    "pow": replace(_PAIRWISE, real_operand=True, tensorflow="Pow", onnx="Pow", tflite="POW"),
 }
 for _name, _traits in BINARY.items():
     register(_name, EltwiseAttrs, f"element-wise {_name}", _traits, inputs=2)(binary)

@@ -23,11 +23,17 @@ def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
 _REDUCE = Traits(keeps_sign=True, toolkit="REDUCE")
 _EXTREME = replace(_REDUCE, keeps_codes=always)
 _REDUCTIONS = {
-    "reduce_mean": replace(_REDUCE, averages=always, onnx="ReduceMean", tflite="MEAN"),
-    "reduce_sum": replace(_REDUCE, onnx="ReduceSum", tflite="SUM"),
-    "reduce_max": replace(_EXTREME, hides=hides_low, onnx="ReduceMax", tflite="REDUCE_MAX"),
-    "reduce_min": replace(_EXTREME, hides=hides_high, onnx="ReduceMin", tflite="REDUCE_MIN"),
-    "reduce_prod": replace(_REDUCE, onnx="ReduceProd", tflite="REDUCE_PROD"),
+    "reduce_mean": replace(
+        _REDUCE, averages=always, tensorflow="Mean", onnx="ReduceMean", tflite="MEAN"
+    ),
+    "reduce_sum": replace(_REDUCE, tensorflow="Sum", onnx="ReduceSum", tflite="SUM"),
+    "reduce_max": replace(
+        _EXTREME, hides=hides_low, tensorflow="Max", onnx="ReduceMax", tflite="REDUCE_MAX"
+    ),
+    "reduce_min": replace(
+        _EXTREME, hides=hides_high, tensorflow="Min", onnx="ReduceMin", tflite="REDUCE_MIN"
+    ),
+    "reduce_prod": replace(_REDUCE, tensorflow="Prod", onnx="ReduceProd", tflite="REDUCE_PROD"),
 }
 for _name, _traits in _REDUCTIONS.items():
     register(_name, ReduceAttrs, f"{_name.removeprefix('reduce_')} over axes", _traits)(reduced)

@@ -30,7 +30,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "relu": (
         Attrs,
         "max(x, 0)",
-        replace(_RECTIFIER, homogeneous=True, bounds=_POSITIVE, onnx="Relu", tflite="RELU"),
+        replace(
+            _RECTIFIER,
+            homogeneous=True,
+            bounds=_POSITIVE,
+            tensorflow="Relu",
+            onnx="Relu",
+            tflite="RELU",
+        ),
     ),
     "relu1": (
         Attrs,
@@ -40,7 +47,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "relu6": (
         Attrs,
         "clip(x, 0, 6)",
-        replace(_RECTIFIER, bounds=(0.0, 6.0), tflite="RELU6"),
+        replace(_RECTIFIER, bounds=(0.0, 6.0), tensorflow="Relu6", tflite="RELU6"),
     ),
     "leaky_relu": (
         AlphaAttrs,
@@ -54,6 +61,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             _CURVE,
             bounds=_UNIT,
             f16_results=True,
+            tensorflow="Sigmoid",
             onnx="Sigmoid",
             tflite="LOGISTIC",
             caffe="Sigmoid",
@@ -67,6 +75,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             keeps_sign=True,
             bounds=_PLUS_MINUS_ONE,
             f16_results=True,
+            tensorflow="Tanh",
             onnx="Tanh",
             tflite="TANH",
             caffe="TanH",
@@ -84,13 +93,18 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             _BENT,
             keeps_sign=True,
             bounds=(-0.375, inf),
+            keras="hard_silu",
             onnx="HardSwish",
             tflite="HARD_SWISH",
             golden="hardswish",
             toolkit="SWISH",
         ),
     ),
-    "swish": (Attrs, "x * sigmoid(x)", replace(_CURVE, keeps_sign=True, bounds=(-0.2785, inf))),
+    "swish": (
+        Attrs,
+        "x * sigmoid(x)",
+        replace(_CURVE, keras="silu", keeps_sign=True, bounds=(-0.2785, inf)),
+    ),
     "mish": (
         Attrs,
         "x * tanh(log(1 + exp(x)))",
@@ -113,6 +127,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             _FUNCTION,
             activation=True,
             bounds=_POSITIVE,
+            tensorflow="Softplus",
             onnx="Softplus",
             caffe="BNLL",
             toolkit="SOFTRELU",
@@ -121,7 +136,13 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "softsign": (
         Attrs,
         "x / (1 + abs(x))",
-        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Softsign"),
+        replace(
+            _LOOKUP_CURVE,
+            keeps_sign=True,
+            bounds=_PLUS_MINUS_ONE,
+            tensorflow="Softsign",
+            onnx="Softsign",
+        ),
     ),
     "gelu": (
         Attrs,
@@ -131,31 +152,72 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "erf": (
         Attrs,
         "error function (measured inside gelu only, not on its own)",
-        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Erf"),
+        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, tensorflow="Erf", onnx="Erf"),
     ),
     "abs": (
         Attrs,
         "absolute value",
-        replace(_ON_TP, kink=True, bounds=_POSITIVE, onnx="Abs", tflite="ABS", caffe="AbsVal"),
+        replace(
+            _ON_TP,
+            kink=True,
+            bounds=_POSITIVE,
+            tensorflow="Abs",
+            keras="absolute",
+            onnx="Abs",
+            tflite="ABS",
+            caffe="AbsVal",
+        ),
     ),
-    "neg": (Attrs, "-x", replace(_LOOKUP, onnx="Neg", tflite="NEG")),
-    "exp": (Attrs, "exponential", replace(_FUNCTION, bounds=_POSITIVE, onnx="Exp", tflite="EXP")),
-    "log": (Attrs, "natural logarithm", replace(_LOOKUP, onnx="Log", tflite="LOG")),
+    "neg": (
+        Attrs,
+        "-x",
+        replace(_LOOKUP, tensorflow="Neg", keras="negative", onnx="Neg", tflite="NEG"),
+    ),
+    "exp": (
+        Attrs,
+        "exponential",
+        replace(
+            _FUNCTION,
+            bounds=_POSITIVE,
+            tensorflow="Exp",
+            keras="exponential",
+            onnx="Exp",
+            tflite="EXP",
+        ),
+    ),
+    "log": (
+        Attrs,
+        "natural logarithm",
+        replace(_LOOKUP, tensorflow="Log", onnx="Log", tflite="LOG"),
+    ),
     "sqrt": (
         Attrs,
         "square root",
-        replace(_FUNCTION, bounds=_POSITIVE, onnx="Sqrt", tflite="SQRT", power=0.5),
+        replace(
+            _FUNCTION, bounds=_POSITIVE, tensorflow="Sqrt", onnx="Sqrt", tflite="SQRT", power=0.5
+        ),
     ),
     "rsqrt": (
         Attrs,
         "1 / sqrt(x)",
-        replace(_FUNCTION, bounds=_POSITIVE, tflite="RSQRT", power=-0.5),
+        replace(_FUNCTION, bounds=_POSITIVE, tensorflow="Rsqrt", tflite="RSQRT", power=-0.5),
     ),
-    "square": (Attrs, "x * x", replace(_ON_TP, bounds=_POSITIVE, tflite="SQUARE", power=2.0)),
+    "square": (
+        Attrs,
+        "x * x",
+        replace(_ON_TP, bounds=_POSITIVE, tensorflow="Square", tflite="SQUARE", power=2.0),
+    ),
     "reciprocal": (
         Attrs,
         "1 / x",
-        replace(_LOOKUP, keeps_sign=True, onnx="Reciprocal", power=-1.0, golden="rcp"),
+        replace(
+            _LOOKUP,
+            keeps_sign=True,
+            tensorflow="Reciprocal",
+            onnx="Reciprocal",
+            power=-1.0,
+            golden="rcp",
+        ),
     ),
     "ceil": (
         Attrs,
@@ -175,7 +237,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "floor": (
         Attrs,
         "largest integer not above x",
-        replace(_FUNCTION, keeps_sign=True, onnx="Floor", tflite="FLOOR"),
+        replace(_FUNCTION, keeps_sign=True, tensorflow="Floor", onnx="Floor", tflite="FLOOR"),
     ),
     "convert": (
         Attrs,

@@ -23,6 +23,7 @@ from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import check_runtime_target, simulated_chip
 from npusim.rknn.prequantized import keep_parameters
+from npusim.rknn.state import as_path
 from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
 
 ADVISED_BATCH = 32
@@ -78,6 +79,37 @@ def import_pytorch(model: Path, input_size_list: Any, inputs: Any, outputs: Any)
             rule="one size without batch per input, for example [[3, 224, 224]]",
         )
     return import_part("PyTorch", model, inputs, input_size_list, outputs)
+
+
+def import_tensorflow(
+    model: Path,
+    inputs: Any,
+    input_size_list: Any,
+    outputs: Any,
+    predef_file: Any,
+    *,
+    with_batch: bool,
+) -> Graph:
+    """Return the graph of a frozen TensorFlow graph, with the toolkit's parameters.
+
+    Parameters
+    ----------
+    with_batch : bool
+        Sizes hold the batch; else it is 1.
+    """
+    names, ends = _names("inputs", inputs), _names("outputs", outputs)
+    sizes = _sizes(input_size_list)
+    if names is not None and sizes is not None and len(names) != len(sizes):
+        raise ConfigError(f"{len(names)} inputs and {len(sizes)} sizes", rule="one size per input")
+    shapes = sizes if with_batch or sizes is None else [(1, *size) for size in sizes]
+    return load_as(
+        "TensorFlow",
+        model,
+        inputs=names,
+        input_shapes=shapes,
+        outputs=ends,
+        predefined=None if predef_file is None else as_path(predef_file, "predef_file"),
+    )
 
 
 def build(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from npusim.errors import ConfigError, NpusimError
 from npusim.importers.formats import refusal
 from npusim.rknn.boundary import boundary
@@ -55,8 +57,30 @@ class OtherFrameworks(RknnState):
         std_values: Any = None,
         size_with_batch: Any = None,
     ) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._refused("TensorFlow", tf_pb)
+        """Import a frozen TensorFlow graph, N, H, W, C.
+
+        ``inputs`` and ``outputs`` are names of nodes, sizes leave out the batch unless
+        ``size_with_batch``; ``predef_file`` is an npz with values of nodes (``/`` written ``#``).
+        """
+        from npusim.rknn.convert import import_tensorflow
+
+        self._start()
+        path = as_path(tf_pb, "tf_pb")
+        graph = import_tensorflow(
+            path,
+            inputs,
+            input_size_list,
+            outputs,
+            predef_file,
+            with_batch=size_with_batch is not None and bool(np.any(size_with_batch)),
+        )
+        self._loaded(graph, tf_pb)
+        if mean_values is not None or std_values is not None:
+            self._log.warning(
+                "load_tensorflow: mean_values and std_values have no effect since 1.4; "
+                "give them to config"
+            )
+        return OK
 
     @boundary(failed)
     def load_tflite(

@@ -37,7 +37,14 @@ def test_every_row_is_sound() -> None:
             assert callable(getattr(import_module(module), function))
             folder = ROOT / "npusim" / "importers"
             assert Path(import_module(module).__file__).is_relative_to(folder)
-    assert importable() == ("ONNX", "TensorFlow Lite", "PyTorch", "Caffe", "Darknet")
+    assert importable() == (
+        "ONNX",
+        "TensorFlow Lite",
+        "PyTorch",
+        "Caffe",
+        "Darknet",
+        "TensorFlow",
+    )
 
 
 @pytest.mark.parametrize("wanted", [form.name for form in FORMATS if form.loader])

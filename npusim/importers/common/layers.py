@@ -235,8 +235,8 @@ class LayerContext:
             if before := self.builder.host_layer_of(name):
                 raise UnsupportedForm(
                     f"it reads {name!r}, which {before!r} makes on the CPU",
-                    f"end the network there ({words.cut_at(outputs=[name])}) and go on with a network "
-                    "of its own",
+                    f"end the network there ({words.cut_at(outputs=[name])}) and go on with "
+                    "another",
                 )
 
     def chain(

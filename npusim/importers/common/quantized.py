@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from npusim.errors import located
+from npusim.errors import ModelImportError, located
 from npusim.importers.common.builder import FLOAT, Array, Stored, works_on_codes
 from npusim.ir.attrs import ClipAttrs
 from npusim.ir.dtypes import DType
@@ -321,6 +321,11 @@ def bias_of(
         The model's own integers.
     ifm_scale : float
     weights : Affine or AffinePerChannel
+
+    Raises
+    ------
+    ModelImportError
+        When a value is no number.
     """
     each = weights.scales if isinstance(weights, AffinePerChannel) else (weights.scale,)
     steps = np.float32(ifm_scale) * np.array(each, np.float32)
@@ -338,5 +343,12 @@ def bias_of(
         if not any(zero) and np.allclose(theirs, steps, rtol=1e-6, atol=0):
             return stored.codes.reshape(-1), quant
     low, high = DType.I32.min, DType.I32.max
-    codes = np.clip(np.rint(value.astype(np.float64) / steps), low, high)
+    with np.errstate(all="ignore"):
+        codes = np.clip(np.rint(value.astype(np.float64) / steps), low, high)
+    if np.isnan(codes).any():
+        raise ModelImportError(
+            "a bias of a quantized layer is no number",
+            rule="finite biases, and scales above 0",
+            remedy="the quantizer or the training failed: make the model again",
+        )
     return codes.astype(np.int32), quant
