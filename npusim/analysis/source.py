@@ -16,6 +16,7 @@ from npusim.extras import require
 from npusim.ir.graph import Graph
 from npusim.reference.litert import litert_version, run_litert
 from npusim.reference.opencv import opencv_version, run_opencv
+from npusim.reference.tensorflow import run_tensorflow, tensorflow_version
 from npusim.runtime.ends import as_declared
 
 Array = NDArray[Any]
@@ -54,6 +55,7 @@ RUNTIMES: Mapping[str, Runtime] = {
     "tflite": Runtime(litert_version, run_litert),
     "caffe": Runtime(opencv_version, run_opencv),
     "darknet": Runtime(opencv_version, run_opencv),
+    "tensorflow": Runtime(tensorflow_version, run_tensorflow),
 }
 """``Source.framework`` -> the framework's own runtime."""
 
@@ -64,7 +66,8 @@ def record_source(
     """Run the source model and keep what every layer of ``graph`` gave.
 
     The framework's own runtime is the reference that shows an importer's faults: ONNX Runtime,
-    without graph rewrites; LiteRT, without delegates; OpenCV for Caffe and Darknet. Quantized
+    without graph rewrites; LiteRT, without delegates; OpenCV for Caffe and Darknet;
+    TensorFlow for frozen graphs. Quantized
     models run with their own numbers. The label says what ran; where npusim's own evaluator did, a
     note says so and why.
 

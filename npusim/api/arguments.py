@@ -104,7 +104,9 @@ KINDS = {
     "graph": _GRAPH,
     "program": _PROGRAM,
     "actual": _RECORDING,
-    "reference": _RECORDING,
+    "reference": _RECORDING._replace(  # of compare; a word of record_source, which checks it
+        fits=lambda value: isinstance(value, str) or _named("Recording")(value)
+    ),
     "like": _RECORDING,
     "path": _PATH,
     "folder": _PATH._replace(rule="the path of a folder"),

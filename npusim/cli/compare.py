@@ -53,7 +53,7 @@ ReferenceOption = Annotated[
         "--reference",
         metavar="auto|framework|npusim",
         help="What runs the source: its own framework where it is installed (ONNX Runtime, LiteRT, "
-        "OpenCV), or npusim's evaluator.",
+        "OpenCV, TensorFlow), or npusim's evaluator.",
     ),
 ]
 OtherModelOption = Annotated[

@@ -42,7 +42,7 @@ def one(
     constants: list[Array] | None = None,
     order: list[int] | None = None,
     outputs: int = 1,
-    out_rank: int = 1,
+    out_shape: tuple[int, ...] = (1,),
     options: str = "",
     out_dtype: str = "float32",
     **fields: Any,
@@ -57,8 +57,8 @@ def one(
         Operands behind them.
     order : list of int
         Places of inputs and constants, where they differ from that.
-    out_rank : int
-        Number of axes of the results, for operators where LiteRT insists on it.
+    out_shape : tuple of int
+        Of the results, for operators where LiteRT insists on it.
     """
     model = Model()
     main = model.function()
@@ -66,7 +66,7 @@ def one(
     places = data + [main.constant(f"c{i}", value) for i, value in enumerate(constants or [])]
     if order is not None:
         places = [places[i] for i in order]
-    results = [main.tensor(f"y{i}", (1,) * out_rank, out_dtype) for i in range(outputs)]
+    results = [main.tensor(f"y{i}", out_shape, out_dtype) for i in range(outputs)]
     main.op(kind, places, results, options, **fields)
     main.proto.inputs, main.proto.outputs = data, results
     return model
@@ -244,7 +244,12 @@ def slices() -> Iterator[Case]:
         begin, size = [1] * rank, [-1, *(n - 1 for n in shape[1:])]
         yield (
             f"SLICE-{rank}",
-            one("SLICE", [shape], constants=[ints(begin), ints(size)], out_rank=rank),
+            one(
+                "SLICE",
+                [shape],
+                constants=[ints(begin), ints(size)],
+                out_shape=tuple(n - 1 for n in shape),
+            ),
         )
         pads = ints([[i % 2, (i + 1) % 3] for i in range(rank)])
         yield f"PAD-{rank}", one("PAD", [shape], constants=[pads])

@@ -8,7 +8,7 @@ import npusim.importers.onnx.importer
 import npusim.importers.tflite.importer  # noqa: F401 (both register their converters)
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
-from npusim.importers.tflite import context as tflite
+from npusim.importers.tflite import table as tflite
 from npusim.ops import op_names
 from npusim.passes.engine_rules import RULES
 
