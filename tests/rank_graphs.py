@@ -110,8 +110,18 @@ class RankCase:
                 )
             else:
                 operands.append(b.input(f"x{i}", *shape))
+        definition = op_def(self.op)
+        if definition.of_truth:  # truth values come from a comparison
+            truths = operands if definition.truth else operands[:1]
+            compared = [
+                b.node("greater", [t, b.constant(f"zero_{t}", 0.0)], dtype=DType.BOOL)
+                for t in truths
+            ]
+            operands = [*compared, *operands[len(truths) :]]
         others = [f"y{i}" for i in range(1, len(getattr(self.attrs, "sizes", "1")))]
         index = DType.I64 if isinstance(self.attrs, ArgAttrs) else None
+        if definition.truth:
+            index = DType.BOOL
         y = b.node(self.op, operands, "y", self.attrs, others, dtype=index)
         outputs = [y, *others]
         if not b.graph.inputs:  # a network has one
@@ -120,7 +130,7 @@ class RankCase:
             outputs.append(b.node("relu", [y], "after"))
         hidden = [
             name
-            if name in b.graph.constants or b.graph.spec(name).dtype is DType.I64
+            if name in b.graph.constants or not b.graph.spec(name).dtype.is_float
             else b.node("tanh", [name])
             for name in operands
         ]
@@ -167,6 +177,9 @@ def _forms(op: str, rank: int) -> Iterator[tuple[Attrs, tuple[Shape, ...]]]:
         elif op == "concat":
             yield attrs, (shape,)
             yield attrs, (shape, shape, shape)
+        elif definition.inputs == (3, 3):
+            yield attrs, (shape, shape, shape)
+            yield attrs, (shape, (), shape[-1:])
         elif definition.inputs == (2, 2):
             for other in dict.fromkeys((shape, (), shape[-1:], (1, *shape))):
                 yield attrs, (shape, other)

@@ -332,7 +332,7 @@ def test_a_constant_that_float16_does_not_hold_is_blamed_and_not_the_picture(sma
             assert "float16 (hybrid" not in found.layers[0].suggestion
         run = npusim.record_program(program, x, preprocessed=True)
         hint = npusim.compare(run, npusim.record_float(graph, x)).hint
-        assert bool(hint) == (verdict != "ok")
+        assert bool(hint) == (verdict != "ok" and small > 2**-24)  # below, f16 has no other value
         assert "although both runs were fed the same" in hint or not hint
 
 

@@ -93,8 +93,9 @@ def test_many_losses_are_told_by_name(caplog):
     graph = b.done(b.node("concat", parts, "out", AxisAttrs(axis=1)))
     with caplog.at_level(logging.WARNING, "npusim"):
         npusim.quantize(graph, samples(), engine="npusim")
-    assert len(caplog.messages) == 7
-    assert caplog.messages[6] == "3 more layers lose 3 bits or more: n_s6_7, n_s7_8, n_s8_9"
+    said = [text for text in caplog.messages if "lose" in text]
+    assert len(said) == 7
+    assert said[6].startswith("3 more layers lose 3 bits or more: n_s6_7, n_s7_8, n_s8_9")
 
 
 def read_by_two(*outputs):

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, UnsupportedForm, suggestion
 from npusim.importers.common.orders import usual
@@ -171,7 +172,7 @@ def _settled(
             f"sizes of input {name!r} are open: {own}",
             where=where,
             rule="the chip runs networks of fixed size",
-            remedy=f"give input_shapes={{{name!r}: (1, 224, 224, 3)}}",
+            remedy=f"give {words.one_shape(name, (1, 224, 224, 3))}",
         )
     return found
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
+from npusim import words
 from npusim.importers.tensorflow.context import TfNode, converter_of, convertible_ops
 from npusim.importers.tensorflow.fold import is_foldable
 from npusim.importers.tensorflow.scope import Scope
@@ -64,16 +65,20 @@ def cut_advice(scope: Scope, order: Sequence[TfNode], culprits: Iterable[str]) -
         return sorted(tensors, key=lambda tensor: place.get(tensor.rpartition(":")[0], 0))
 
     frontier = in_file_order(_frontier(order, lost, known, begin))
-    words = []
+    advice = []
     if begin is not None:
         name = _short(begin)
-        words.append(f"begin behind it with inputs=[{name!r}] and the shape of {name!r}")
+        advice.append(
+            f"begin behind it ({words.cut_at(inputs=[name])}), giving the shape of {name!r}"
+        )
     if frontier:
-        words.append(f"end in front of it with outputs={[_short(t) for t in frontier]}")
+        ends = [_short(t) for t in frontier]
+        advice.append(f"end in front of it ({words.cut_at(outputs=ends)})")
         joins = in_file_order(_joins(order, frontier, known))
         if joins and joins != frontier:
-            words.append(f"or at the last joins, outputs={[_short(t) for t in joins]}")
-    return "; ".join(words)
+            ends = [_short(t) for t in joins]
+            advice.append(f"or at the last joins ({words.cut_at(outputs=ends)})")
+    return "; ".join(advice)
 
 
 def _short(tensor: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, suggestion
 from npusim.importers.common.orders import usual
@@ -338,7 +339,7 @@ def _shape(
     where: str,
 ) -> tuple[int, ...]:
     likely = (1, 224, 224, 3) if own is None else tuple(n if n > 0 else 224 for n in own)
-    remedy = f"give input_shapes={{{name!r}: {likely}}}, in RKNN input_size_list without the batch"
+    remedy = f"give {words.one_shape(name, likely)}"
     if own is not None and -1 in own:
         given = _given(name, shapes, names) or ()
         open_axes = [i for i, n in enumerate(own) if n == -1]
@@ -415,7 +416,7 @@ def _refuse_findings(
         f"{count}:" + "".join(f"\n    {line}" for line in shown),
         where=where,
         rule="every node needs a counterpart on the chip; npusim ops lists them",
-        remedy=cut or "rewrite the nodes as advised, or cut the graph with inputs= and outputs=",
+        remedy=cut or f"rewrite the nodes as advised, or cut the graph ({words.say('cut_both')})",
     )
 
 

@@ -19,7 +19,7 @@ def _inputs(node: Node, graph: Graph, values: tuple[Array, ...]) -> list[Array]:
     ]
 
 
-@binding(*compare.COMPARISONS, engine=Engine.SHADER)
+@binding(*compare.COMPARISONS, engine=Engine.SHADER, operands=True)
 def bind_comparison(node: Node, graph: Graph) -> Step:
     """Bind a comparison of real values."""
     a, b = (graph.spec(name) for name in node.inputs)
@@ -33,7 +33,7 @@ def bind_comparison(node: Node, graph: Graph) -> Step:
     return step
 
 
-@binding(*compare.LOGICAL, engine=Engine.SHADER)
+@binding(*compare.LOGICAL, engine=Engine.SHADER, operands=True)
 def bind_logical(node: Node, graph: Graph) -> Step:
     """Bind a function of truth values."""
     require_types(node, [graph.spec(n) for n in (*node.inputs, *node.outputs)], TRUTH)
@@ -41,7 +41,7 @@ def bind_logical(node: Node, graph: Graph) -> Step:
     return lambda *values: (np.asarray(function(*_inputs(node, graph, values))),)
 
 
-@binding("select", engine=Engine.SHADER)
+@binding("select", engine=Engine.SHADER, operands=True)
 def bind_select(node: Node, graph: Graph) -> Step:
     """Bind the choice between two tensors."""
     condition, a, b = (graph.spec(name) for name in node.inputs)
