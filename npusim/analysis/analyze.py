@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.analysis.causes import find_causes
 from npusim.analysis.compare import WRONG_BELOW, first_layer_hint
-from npusim.analysis.findings import Finding
+from npusim.analysis.findings import Cause, Finding
 from npusim.analysis.hidden import masked_at_ends
 from npusim.analysis.individual import LayerRun, run_individually
 from npusim.analysis.layer_view import LayerView
@@ -19,7 +19,6 @@ from npusim.analysis.recording import (
     Recording,
     layer_output,
     record_program,
-    same_inputs,
     single_sample,
     values_by_tensor,
 )
@@ -218,14 +217,19 @@ def analyze(
         layers=_inheritance(program.graph, rows),
         threshold=threshold,
         first_wrong=wrong,
-        hint=first_layer_hint(entire, known)
-        if wrong is not None and wrong == first and not same_inputs(entire, known)
+        hint=first_layer_hint(entire, known, clipped=_clipped(rows, first))
+        if wrong is not None and wrong == first
         else "",
         entire=entire,
         individual=Recording(label=f"{entire.label}, layer by layer", layers=tuple(alone)),
         source=known,
         values=values,
     )
+
+
+def _clipped(rows: Sequence[AnalysedLayer], layer: str | None) -> bool:
+    """Tell whether what a layer is fed, or gives, leaves the calibrated range."""
+    return any(row.layer == layer and row.verdict == Cause.CLIPPED_RANGE.value for row in rows)
 
 
 def require_float_source(graph: Graph) -> None:

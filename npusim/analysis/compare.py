@@ -155,20 +155,30 @@ def compare(
     )
 
 
-def first_layer_hint(actual: Recording, reference: Recording) -> str:
+def first_layer_hint(
+    actual: Recording, reference: Recording, *, clipped: bool | None = None
+) -> str:
     """Return what to look at when the very first layer is wrong.
 
-    Preprocessing is the first suspect where the runs were fed differently or nobody knows, and none
-    where both were fed the same.
+    Preprocessing is the first suspect where the runs were fed differently or nobody knows. Where
+    both were fed the same it is one only if the values leave the calibrated range.
+
+    Parameters
+    ----------
+    actual, reference : Recording
+    clipped : bool, optional
+        Whether they do, where the causes of errors were measured.
     """
     same = same_inputs(actual, reference)
-    if same is None or not same:
-        known = "" if same is None else " and the two runs were fed different values"
+    if not same or clipped:
+        known = " and the two runs were fed different values" if same is False else ""
         return (
             f"the first layer already differs{known}: look at preprocessing before quantization. "
             f"Check {words.say('channel_order')} (RGB or BGR), {words.say('mean_and_std')} (0..255 "
             "scale) and the input's layout"
         )
+    if clipped is not None:
+        return ""  # its cause was measured
     return (
         "the first layer already differs although both runs were fed the same: it is the layer's "
         "own constants or ranges in this number format; npusim analyze measures which"

@@ -8,13 +8,12 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import wraps
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from npusim import words
-from npusim.errors import ConfigError, DatasetError, InputError, NpusimError
+from npusim.errors import ConfigError, DatasetError, InputError, ModelImportError, NpusimError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,7 +114,9 @@ KINDS = {
     "search": _PATH,
     "state": _PATH,
     "weights": _PATH._replace(
-        rule="the path of a file, or False", fits=lambda value: value is False or _is_path(value)
+        rule="one path, or False for the structure only",
+        fits=lambda value: value is False or _is_path(value),
+        error=ModelImportError,
     ),
     "inputs": _NAMES,
     "outputs": _NAMES,
@@ -174,7 +175,7 @@ KINDS = {
     "target": Kind(
         "a chip",
         "give its name, for example 'rk1808'; npusim.estimate also takes a .toml file",
-        lambda value: _is_path(value) or _named("Machine")(value),
+        lambda value: isinstance(value, str | PathLike) or _named("Machine")(value),
     ),
     "engine": _WORD._replace(remedy="give 'auto', 'onnxruntime' or 'npusim'"),
     "metric": _WORD,
@@ -297,7 +298,7 @@ class _Samples(Sized):
 
 def _check_sample(sample: Any, where: str) -> None:
     pair = isinstance(sample, tuple | list) and len(sample) == 2
-    if not pair or not isinstance(sample[0], str | Path) or not _is_feeds(sample[1]):
+    if not pair or isinstance(sample[0], Mapping | np.ndarray) or not _is_feeds(sample[1]):
         raise _no_samples(sample, where, "a sample is ")
 
 

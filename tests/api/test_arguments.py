@@ -42,7 +42,9 @@ def mistakes():
                 yield function, name, parameter.default
 
 
-@pytest.mark.parametrize(("function", "name", "default"), list(mistakes()), ids=str)
+@pytest.mark.parametrize(
+    ("function", "name", "default"), [pytest.param(*m, id=f"{m[0]}-{m[1]}") for m in mistakes()]
+)
 def test_a_stranger_is_refused_by_name_and_with_a_remedy(made, function, name, default):
     signature = inspect.signature(getattr(npusim, function))
     needed = {n for n, p in signature.parameters.items() if p.default is p.empty}
@@ -79,8 +81,8 @@ def test_every_parameter_is_checked_but_those_that_take_anything():
 
 @pytest.mark.parametrize(
     "samples",
-    [X, [X], {"x": X}, [{"x": X}], [("a", X)], [("a", {"x": "a.png"})], [(3, {"x": X})], 3],
-    ids=str,
+    [X, [X], {"x": X}, [{"x": X}], [("a", X)], [("a", {"x": "a.png"})], [({"x": X}, "a")], 3],
+    ids=range(8),
 )
 def test_samples_of_a_wrong_kind_say_what_a_sample_is(made, samples):
     with pytest.raises(DatasetError, match=r"\('name', \{'input': float32 array\}\)"):

@@ -7,6 +7,12 @@ import pytest
 from npusim.cli import main
 
 
+@pytest.fixture(autouse=True)
+def width(monkeypatch):
+    """Take the width that a file gets: test runners set one for their workers."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """Return a function: arguments -> (exit code, standard output, standard error)."""

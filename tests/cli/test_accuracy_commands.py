@@ -110,7 +110,7 @@ def test_analyze_writes_the_tree_that_compare_reads(run, small, tmp_path):
     assert code == 1
     assert "lie beyond the range" in out
     assert "Next: calibrate with more data" in out
-    assert "Check reorder_channel" in out
+    assert "Check --reorder" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -169,5 +169,5 @@ def test_files_in_each_others_place_are_named(tmp_path, network):
             npusim.load_model(tmp_path / model, weights=tmp_path / given)
         assert f"its weights are a {weights_suffix} file" in str(error.value)
     for wrong in ([held, held], True, 3):
-        with pytest.raises(ModelImportError, match=r"weights is .*[\s\S]*one path, or False"):
+        with pytest.raises(ModelImportError, match=r"weights of .*[\s\S]*one path, or False"):
             npusim.load_model(tmp_path / network, weights=wrong)

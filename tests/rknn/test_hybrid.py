@@ -382,4 +382,4 @@ def test_direct_build_without_cfg_equals_an_unquantized_build(new, images, work,
         graphs.append(plain._built)
     assert [node.op for node in graphs[0].nodes] == ["conv2d", "conv2d"]
     assert bits(graphs[0]) == bits(graphs[1]) == bits(graphs[2])
-    assert "they are scaled up by powers of two" in capfd.readouterr().err
+    assert "npusim scales them up by powers of two" in capfd.readouterr().err
