@@ -23,7 +23,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.tensor import TensorSpec
-from npusim.ops import op_names
+from npusim.ops import op_def, op_names
 from npusim.passes.pipeline import optimize
 from npusim.quantization.float16 import to_float16
 from npusim.reference.evaluate import evaluate
@@ -45,7 +45,10 @@ def built(case):
     names += [b.constant(f"c{i}", value) for i, value in enumerate(case.constants)]
     outputs = [f"y{i}" for i in range(case.outputs)]
     b.node(case.op, names, outputs[0], case.attrs, others=outputs[1:])
-    result = DType.I64 if case.op.startswith("arg") else DType.of(case.inputs[0].dtype)
+    like = case.inputs[-1 if op_def(case.op).joins else 0]
+    result = DType.I64 if case.op.startswith("arg") else DType.of(like.dtype)
+    if op_def(case.op).truth:
+        result = DType.BOOL
     for name in outputs:
         b.graph.tensors[name] = TensorSpec(
             name=name, shape=b.graph.tensors[name].shape, dtype=result

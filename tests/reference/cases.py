@@ -36,7 +36,7 @@ from npusim.ir.attrs import (
     TileAttrs,
     TransposeAttrs,
 )
-from npusim.ops import is_function, ops_named_in
+from npusim.ops import is_function, op_def, ops_named_in
 
 
 @dataclass
@@ -347,6 +347,20 @@ def resizes():
                 )
 
 
+def truth_cases() -> list[Case]:
+    x, y = np.round(draw(2, 3, 4)), np.round(draw(3, 1, seed=1))
+    a, b = draw(2, 3, 4, seed=2) > 0, draw(3, 1, seed=3) > 0
+    cases = [
+        Case(op, name, [x, y])
+        for name, op in ops_named_in("onnx", lambda d: d.truth and not d.of_truth).items()
+    ]
+    cases += [
+        Case(op, name, [a, b][: op_def(op).inputs[0]])
+        for name, op in ops_named_in("onnx", lambda d: d.truth and d.of_truth).items()
+    ]
+    return [*cases, Case("select", "Where", [a, x, y])]
+
+
 def reductions():
     names = {
         "reduce_mean": "ReduceMean",
@@ -427,6 +441,7 @@ CASES = [
     *resizes(),
     *reductions(),
     *norms(),
+    *truth_cases(),
 ]
 # operators without a single ONNX node of the same meaning: tests in test_reference_ops.py
 COMPOSED = {"channel_shuffle", "relu1", "relu6", "rsqrt", "square", "swish"}
