@@ -139,10 +139,17 @@ class NamedWeights:
         ]
 
     def _nested(self, names: list[str], place: Place) -> list[str]:
-        own = [n for n in names if _has(n, place.path[-1])]
-        models = place.path[1:-1]
-        inside = [n for n in own if all(_has(n, model) for model in models)]
-        return inside or own
+        """Return the names of a layer inside of a model: with the fewest foreign parts in front."""
+        layer, around = place.path[-1], set(place.path[:-1])
+        groups: dict[tuple[int, int, tuple[str, ...]], list[str]] = {}
+        for name in names:
+            if not _has(name, layer):
+                continue
+            parts = name.split("/")
+            front = tuple(parts[: parts.index(layer)]) if layer in parts else ()
+            matched = sum(part in around for part in front)
+            groups.setdefault((len(front) - matched, -matched, front), []).append(name)
+        return groups[min(groups)] if groups else []
 
 
 def _has(name: str, word: str) -> bool:
