@@ -108,8 +108,13 @@ class OtherFrameworks(RknnState):
 
     @boundary(failed)
     def load_keras(self, model: Any, convert_engine: str = "Keras") -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._refused("Keras", model)
+        """Import a Keras model, .h5 or .keras; needs the extra ``keras``.
+
+        ``convert_engine`` names the toolkit's reader and changes nothing here.
+        """
+        self._start()
+        self._loaded(load_as("Keras", as_path(model, "model")), model)
+        return OK
 
     def _refused(self, framework: str, model: Any) -> NpusimError:
         self._start()
