@@ -115,9 +115,11 @@ def test_what_stands_behind_boxes():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared cases are not here")
-@pytest.mark.parametrize("framework", ["caffe", "darknet", "tensorflow"])
-def test_shared_cases(framework):
-    (result,) = replay_importers(SHARED / f"{framework}.jsonl")
+@pytest.mark.parametrize(
+    "name", ["caffe.jsonl", "darknet.jsonl", "keras.jsonl.gz", "tensorflow.jsonl"]
+)
+def test_shared_cases(name):
+    (result,) = replay_importers(SHARED / name)
     assert result.failures == []
     hosts = sum("runs on no engine" in reason for _, reason in result.deviations)
     assert result.agreed + result.refused >= 0.98 * (result.cases - hosts)

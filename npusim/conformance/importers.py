@@ -111,8 +111,7 @@ def replay_importers(path: Path) -> Iterator[ImporterResult]:
 def replay_case(case: ImporterCase) -> tuple[str, str]:
     """Return how a case differs from its record, in a word and a line; ('', '') when it agrees.
 
-    A model that the program refuses must be refused with the name of a layer or of a part of
-    the file.
+    A model that the program refuses must be refused with the name of a layer or of a file's part.
     """
     with tempfile.TemporaryDirectory(prefix="npusim-case-") as folder:
         case.write(Path(folder))

@@ -136,8 +136,15 @@ class OtherFrameworks(RknnState):
 
     @boundary(failed)
     def load_keras(self, model: Any, convert_engine: str = "Keras") -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._refused("Keras", model)
+        """Import a Keras model, .h5 or .keras; needs the extra ``keras``.
+
+        ``convert_engine`` names the toolkit's reader and changes nothing here.
+        """
+        from npusim.rknn.convert import import_part
+
+        self._start()
+        self._loaded(import_part("Keras", as_path(model, "model"), None, None, None), model)
+        return OK
 
     def _refused(self, framework: str, model: Any) -> NpusimError:
         self._start()

@@ -43,6 +43,7 @@ def test_every_row_is_sound() -> None:
         "PyTorch",
         "Caffe",
         "Darknet",
+        "Keras",
         "TensorFlow",
     )
 

@@ -238,17 +238,15 @@ def rectified(
             steps.append(_highest(most))
         return context.chain(node, source, steps)
     edge = context.constant(f"{node.name}/threshold", limit)
-    below = greater(context, node, edge, source, part="below")
-    above = context.chain(
-        node, below, [Step("above", "sub", EltwiseAttrs(), 1.0, first=True)], part="inverse"
-    )
-    kept = context.chain(node, source, [_highest(most)] if most is not None else [], part="kept")
-    upper = context.binary(node, "mul", above, kept, part="upper" if slope else "")
+    above = greater(context, node, source, edge, part="above")
+    kept = context.binary(node, "mul", source, above, part="kept")
+    if most is not None:  # Keras clips at 0 as well, which matters for a threshold below it
+        kept = context.chain(node, kept, [clipped(0.0, most)], part="limited")
     if not slope:
-        return upper
-    slanted = context.chain(node, source, [*plus(-limit), *times(slope)], part="slanted")
-    lower = context.binary(node, "mul", below, slanted, part="lower")
-    return context.binary(node, "add", upper, lower)
+        return context.chain(node, kept, [])
+    below = [Step("under", "sub", EltwiseAttrs(), limit, first=True), Step("relu", "relu")]
+    slanted = context.chain(node, source, [*below, *times(slope)], part="slanted")
+    return context.binary(node, "sub", kept, slanted)
 
 
 def _highest(most: float) -> Step:

@@ -44,6 +44,8 @@ FAMILIES = (
 
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
 _DEEPEST = 4096
+_SETTINGS = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
+"""What values of other kinds than Keras writes end in."""
 
 
 def load_keras(
@@ -87,11 +89,19 @@ def load_keras(
     if isinstance(outputs, str):
         raise ModelImportError("outputs is a single string", where=where, rule="a list of names")
     file = read_keras(path)
-    model = read_model(file.config, file.era, where)
     context = KerasContext(GraphBuilder(where=where), weights=file.weights, era=file.era)
     walk = _Walk(context, where)
-    starts = _add_inputs(context, model, input_shapes, where)
-    ends, names = _ends(model, outputs, where)
+    try:
+        model = read_model(file.config, file.era, where)
+        ends, names = _ends(model, outputs, where)
+        starts = _add_inputs(context, model, input_shapes, where)
+    except _SETTINGS as error:
+        raise ModelImportError(
+            f"its description contradicts itself: {error}",
+            where=where,
+            rule="layers, inputs and outputs as Keras writes them",
+            remedy="save the model again",
+        ) from error
     context.ends.update(names)
     walk.scopes.append(_Scope(model, "", dict(zip(model.inputs, starts, strict=True)), names, ends))
     made = [walk.tensor(walk.scopes[0], reference) for reference in ends]
@@ -293,6 +303,13 @@ class _Walk:
 
     def _convert(self, scope: _Scope, reference: Reference, call: Call) -> None:
         layer = scope.model.layers[reference.layer]
+        if layer.type == "InputLayer":
+            raise ModelImportError(
+                f"layer {layer.name!r} is an input that the model does not list, or has no result "
+                f"{reference.index}",
+                where=self.where,
+                rule="input_layers names every input, each has one result",
+            )
         args = tuple(_named(scope, value) for value in call.args)
         kwargs = {key: _named(scope, value) for key, value in call.kwargs.items()}
         sources = tuple(scope.known[r] for r in call.references())
@@ -381,7 +398,7 @@ class _Walk:
             waits = {node.name}
         except (GraphError, ModelImportError) as error:
             self._is_wrong(node, error.what, error.rule, error.remedy, error.where)
-        except (ValueError, IndexError, OverflowError) as error:  # sizes that contradict
+        except _SETTINGS as error:
             self._is_wrong(node, f"its settings do not fit: {error}", "", "", "")
         if waits or self.wrong is not None:
             self.lost.update(node.outputs)

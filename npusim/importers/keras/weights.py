@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +64,20 @@ def archive_keys(layers: Sequence[Mapping[str, Any]], *, sequential: bool) -> li
     return keys
 
 
+@contextmanager
+def readable(place: Place, where: str) -> Iterator[None]:
+    """Turn what a damaged file ends in, into an error that names the layer."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ModelImportError(
+            f"the weights of layer {'/'.join(place.path)!r} cannot be read: {error}",
+            where=where,
+            rule="arrays of numbers in HDF5 groups",
+            remedy="the file is damaged; copy or save it again",
+        ) from error
+
+
 def _array(dataset: Any, what: str, where: str) -> Array:
     check_elements(dataset.shape, what, where)
     value = np.asarray(dataset[()])
@@ -82,6 +97,10 @@ class ArchiveWeights:
 
     def of(self, place: Place, inner: Sequence[str] = ()) -> list[Array]:
         """Return a layer's arrays in order."""
+        with readable(place, self.where):
+            return self._of(place, inner)
+
+    def _of(self, place: Place, inner: Sequence[str]) -> list[Array]:
         group: Any = self.file
         for key, name in zip(place.keys, place.path, strict=True):
             group = self._child(group, key, name)
@@ -122,6 +141,10 @@ class NamedWeights:
 
     def of(self, place: Place, inner: Sequence[str] = ()) -> list[Array]:
         """Return a layer's arrays in order."""
+        with readable(place, self.where):
+            return self._of(place, inner)
+
+    def _of(self, place: Place, inner: Sequence[str]) -> list[Array]:
         outer = place.path[0]
         if outer not in self.file:
             return []
@@ -139,10 +162,17 @@ class NamedWeights:
         ]
 
     def _nested(self, names: list[str], place: Place) -> list[str]:
-        own = [n for n in names if _has(n, place.path[-1])]
-        models = place.path[1:-1]
-        inside = [n for n in own if all(_has(n, model) for model in models)]
-        return inside or own
+        """Return the names of a layer inside of a model: with the fewest foreign parts in front."""
+        layer, around = place.path[-1], set(place.path[:-1])
+        groups: dict[tuple[int, int, tuple[str, ...]], list[str]] = {}
+        for name in names:
+            if not _has(name, layer):
+                continue
+            parts = name.split("/")
+            front = tuple(parts[: parts.index(layer)]) if layer in parts else ()
+            matched = sum(part in around for part in front)
+            groups.setdefault((len(front) - matched, -matched, front), []).append(name)
+        return groups[min(groups)] if groups else []
 
 
 def _has(name: str, word: str) -> bool:
