@@ -50,7 +50,6 @@ FUNCTIONS: Mapping[str, Callable[[Real, Real], Real]] = {
     "max": np.maximum,
     "min": np.minimum,
     "pow": _power,
-    "prelu": lambda value, slope: np.where(value < 0, value * slope, value),
 }
 
 
@@ -113,9 +112,6 @@ def binary(
             return THREE_U8[op](op, a_steps, b_steps, scales, np.float32(out_scaling[1]))
         if types == {np.dtype(np.float16)} and op in ("max", "min"):
             return FUNCTIONS[op](a, b)
-        if types == {np.dtype(np.float16)} and op == "prelu":
-            product = dequantize(a, a_scaling) * dequantize(b, b_scaling)  # subnormals are 0
-            return np.where(a < 0, cut_to_f16(product), a)
         function = multiply if op == "mul" and a.dtype == b.dtype == np.int16 else FUNCTIONS[op]
         value = function(dequantize(a, a_scaling), dequantize(b, b_scaling))
         return requantize(value, dtype, out_scaling)

@@ -153,7 +153,9 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
             raise QuantizationError(
                 f"constant {name!r} holds NaN or infinity", where=f"layer {node.name!r}"
             )
-        if in_float or (scheme is Scheme.U8 and op_def(node.op).real_operand):
+        definition = op_def(node.op)
+        stays_real = definition.half_operand or (scheme is Scheme.U8 and definition.real_operand)
+        if in_float or stays_real:
             inputs[position] = stored_half(graph, node, name)
             continue
         quant: Quant
