@@ -75,16 +75,16 @@ def _cut_steps(
 ) -> Codes:
     """Scale u8 by a ratio of 16 bits, cut to float16, multiply; the zero point comes last.
 
-    The ratio is a product with a reciprocal: for equal scales now and then a little less than 1.
+    The ratio of equal scales is now and then a little less than 1.
     """
-    reciprocal = np.float32(1) / np.float32(out_scaling[0])
-    ratio = cut_ratio(float(np.float32(scaling[0]) * reciprocal), 1.0)
+    ratio = cut_ratio(scaling[0], out_scaling[0])
     steps = _halves((codes.astype(np.float64) - scaling[1]) * ratio)
     product = steps * slope
     if dtype == np.float16:
         return to_f16(np.where(steps < 0, _halves(product), steps))
-    value = np.where(steps < 0, product, steps)
-    return np.clip(np.rint(value) + out_scaling[1], 0, 255).astype(dtype)
+    value = np.rint(np.where(steps < 0, product, steps)) + out_scaling[1]
+    stored: Codes = np.clip(value, 0, 255).astype(dtype)
+    return stored
 
 
 def _scaled_steps(

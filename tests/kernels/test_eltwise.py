@@ -26,12 +26,14 @@ def test_u8_add_sub_mul_take_these_float32_steps(a, b, sa, sb, so, za, zb, zo):
         got = binary(op, left, right, (sa, za), (sb, zb), np.uint8, (so, zo))
         for q, y in zip(a, got.tolist(), strict=True):
             if op == "mul":
-                t = F(F(q - za) * F(b - zb)) * F(F(F(sa) * F(sb)) / F(so))
+                m = F(F(F(sa) * F(sb)) * F(F(1) / F(so)))
+                offset = F(F(F(F(za) * m) * F(zb)) + F(zo))
+                t = F(F(F(q * b - q * zb - b * za) * m) + offset)
             else:
-                first = F(q - za) * F(F(sa) / F(so))
-                second = F(b - zb) * F(F(sb) / F(so))
-                t = first + second if op == "add" else first - second
-            assert y == integer(Fraction(float(F(t + F(zo)))), np.uint8)
+                first = F(F(F(q - za) * F(F(sa) * F(F(1) / F(so)))) + F(zo))
+                second = F(F(b - zb) * F(F(sb) * F(F(1) / F(so))))
+                t = F(first + second) if op == "add" else F(first - second)
+            assert y == integer(Fraction(float(t)), np.uint8)
 
 
 @given(a=codes, b=codes, sa=scales, sb=scales, so=scales, za=zeros, zb=zeros, zo=zeros)
@@ -49,7 +51,7 @@ def test_u8_max_and_min_are_exact(a, b, sa, sb, so, za, zb, zo):
 
 @given(scales, scales)
 def test_cut_ratio_keeps_sixteen_bits(numerator, denominator):
-    exact = Fraction(float(F(numerator) / F(denominator)))
+    exact = Fraction(float(F(F(numerator) * F(F(1) / F(denominator)))))
     cut = Fraction(cut_ratio(numerator, denominator))
     assert 0 <= exact - cut < exact / 2**15
     assert cut.numerator.bit_length() <= 16 or cut.denominator == 1
