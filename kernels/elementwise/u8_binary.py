@@ -93,18 +93,20 @@ def _shader_sum(v, scalars):
     def apply(a, b):
         a_steps = builder.fmul(builder.fsub(a, a_zero), a_ratio)
         b_steps = builder.fmul(builder.fsub(b, b_zero), b_ratio)
-        return _stored(v, builder.fadd(builder.fadd(a_steps, b_steps), zero_out), low)
+        return _stored(v, builder.fadd(b_steps, builder.fadd(a_steps, zero_out)), low)
 
     return apply
 
 
 def _shader_product(v, scalars):
-    a_zero, b_zero, ratio, _, zero_out, low = scalars
+    a_zero, b_zero, multiplier, _, offset, low = scalars
     builder = v.builder
+    own = builder.fmul(a_zero, b_zero)
 
     def apply(a, b):
         product = builder.fmul(builder.fsub(a, a_zero), builder.fsub(b, b_zero))
-        return _stored(v, builder.fadd(builder.fmul(product, ratio), zero_out), low)
+        steps = builder.fmul(builder.fsub(product, own), multiplier)
+        return _stored(v, builder.fadd(steps, offset), low)
 
     return apply
 
@@ -131,9 +133,9 @@ def weighted_sum(a, a_rows, b, b_rows, ofm, row_length, scalars, first, last):
 def shader(a, a_rows, b, b_rows, ofm, row_length, operation, scalars, first, last):
     """Add or multiply as the shader does: float32, every step rounded (``eltwise.binary``).
 
-    SUM: ``(a - a_zero) * a_ratio + (b - b_zero) * b_ratio``; PRODUCT: ``(a - a_zero) *
-    (b - b_zero) * a_ratio``; then ``+ zero_out``, clipped to low..255, nearest integer.
-    ``scalars`` are a_zero, b_zero, a_ratio, b_ratio, zero_out, low.
+    SUM: ``(b - b_zero) * b_ratio + ((a - a_zero) * a_ratio + offset)``; PRODUCT: ``((a - a_zero) *
+    (b - b_zero) - a_zero * b_zero) * a_ratio + offset``; clipped to low..255, nearest integer.
+    ``scalars`` are a_zero, b_zero, a_ratio, b_ratio, offset, low.
     """
     for row in range(first, last):
         at = row * row_length

@@ -27,7 +27,7 @@ from npusim.kernels.engines.tp import TINY, nearest_f16, read_f16, store_affine
 
 Codes = NDArray[Any]
 Real = NDArray[Any]
-Scales = tuple[float, float, float]  # of both operands and of the result
+Three = tuple[Scaling, Scaling, Scaling]  # of both operands and of the result
 
 
 def _power(a: F32, b: F32) -> F32:
@@ -50,37 +50,54 @@ FUNCTIONS: Mapping[str, Callable[[Real, Real], Real]] = {
     "max": np.maximum,
     "min": np.minimum,
     "pow": _power,
-    "prelu": lambda value, slope: np.where(value < 0, value * slope, value),
 }
 
 
-def cut_ratio(numerator: float, denominator: float) -> float:
-    """Return a float32 ratio as 16-bit multiplier and shift, lower bits cut off."""
-    mantissa, exponent = np.frexp(float(np.float32(numerator) / np.float32(denominator)))
+def inverse_ratio(scale: float, out_scale: float) -> np.float32:
+    """Return ``scale * (1 / out_scale)`` in two float32 steps; equal scales may miss 1."""
+    return np.float32(scale) * (np.float32(1) / np.float32(out_scale))
+
+
+def cut_ratio(scale: float, out_scale: float) -> float:
+    """Return the float32 ratio as 16-bit multiplier and shift, lower bits cut off."""
+    mantissa, exponent = np.frexp(float(inverse_ratio(scale, out_scale)))
     return float(np.floor(mantissa * 65536) * 2.0 ** (exponent - 16))
 
 
-def _sum_u8(op: str, a: F32, b: F32, scales: Scales, zero_point: np.float32) -> Codes:
-    a_scale, b_scale, scale = (np.float32(s) for s in scales)
-    total = FUNCTIONS[op](a * (a_scale / scale), b * (b_scale / scale))
-    return saturate(total + zero_point, np.uint8)
+def product_scalars(scalings: Three) -> tuple[np.float32, np.float32]:
+    """Return multiplier and offset of u8 products without the product of their zero points.
+
+    ``q_a * q_b - q_a * zero_b - q_b * zero_a`` times the multiplier, plus the offset.
+    """
+    (a_scale, a_zero), (b_scale, _), (scale, zero_out) = scalings
+    multiplier = inverse_ratio(float(np.float32(a_scale) * np.float32(b_scale)), scale)
+    own = np.float32(a_zero) * multiplier * np.float32(scalings[1][1])
+    return multiplier, own + np.float32(zero_out)
 
 
-def _product_u8(op: str, a: F32, b: F32, scales: Scales, zero_point: np.float32) -> Codes:
-    a_scale, b_scale, scale = (np.float32(s) for s in scales)
-    return saturate(a * b * (a_scale * b_scale / scale) + zero_point, np.uint8)
+def _sum_u8(op: str, a: F32, b: F32, scalings: Three) -> Codes:
+    (a_scale, _), (b_scale, _), (scale, zero_out) = scalings
+    first = a * inverse_ratio(a_scale, scale) + np.float32(zero_out)
+    return saturate(FUNCTIONS[op](first, b * inverse_ratio(b_scale, scale)), np.uint8)
 
 
-def _extreme_u8(op: str, a: F32, b: F32, scales: Scales, zero_point: np.float32) -> Codes:
+def _product_u8(op: str, a: F32, b: F32, scalings: Three) -> Codes:
+    multiplier, offset = product_scalars(scalings)
+    own = np.float32(scalings[0][1] * scalings[1][1])
+    return saturate((a * b - own) * multiplier + offset, np.uint8)
+
+
+def _extreme_u8(op: str, a: F32, b: F32, scalings: Three) -> Codes:
+    (a_scale, _), (b_scale, _), (scale, zero_out) = scalings
     exact = FUNCTIONS[op](
-        a.astype(np.float64) * cut_ratio(scales[0], scales[2]),
-        b.astype(np.float64) * cut_ratio(scales[1], scales[2]),
+        a.astype(np.float64) * cut_ratio(a_scale, scale),
+        b.astype(np.float64) * cut_ratio(b_scale, scale),
     )
-    return saturate(exact + zero_point, np.uint8)
+    return saturate(exact + np.float32(zero_out), np.uint8)
 
 
 # both operands and the result u8: steps above the zero points -> codes
-THREE_U8: Mapping[str, Callable[[str, F32, F32, Scales, np.float32], Codes]] = {
+THREE_U8: Mapping[str, Callable[[str, F32, F32, Three], Codes]] = {
     "add": _sum_u8,
     "sub": _sum_u8,
     "mul": _product_u8,
@@ -107,15 +124,11 @@ def binary(
     types = {a.dtype, b.dtype, dtype}
     with np.errstate(all="ignore"):
         if types == {np.dtype(np.uint8)} and op in THREE_U8:
-            scales = (a_scaling[0], b_scaling[0], out_scaling[0])
             a_steps = a.astype(np.float32) - np.float32(a_scaling[1])
             b_steps = b.astype(np.float32) - np.float32(b_scaling[1])
-            return THREE_U8[op](op, a_steps, b_steps, scales, np.float32(out_scaling[1]))
+            return THREE_U8[op](op, a_steps, b_steps, (a_scaling, b_scaling, out_scaling))
         if types == {np.dtype(np.float16)} and op in ("max", "min"):
             return FUNCTIONS[op](a, b)
-        if types == {np.dtype(np.float16)} and op == "prelu":
-            product = dequantize(a, a_scaling) * dequantize(b, b_scaling)  # subnormals are 0
-            return np.where(a < 0, cut_to_f16(product), a)
         function = multiply if op == "mul" and a.dtype == b.dtype == np.int16 else FUNCTIONS[op]
         value = function(dequantize(a, a_scaling), dequantize(b, b_scaling))
         return requantize(value, dtype, out_scaling)

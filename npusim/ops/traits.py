@@ -105,6 +105,8 @@ class Traits:
         Constants besides the ifm stay real in a quantized model: the shader reads them as they are.
     real_operand : bool
         A known operand stays float16 in a u8 model. Source: docs/quantization.md, constants.
+    half_operand : bool
+        A known operand stays float16 in every format. Source: docs/quantization.md, constants.
     f16_results : bool
         The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     power : float or None
@@ -147,6 +149,7 @@ class Traits:
     tp_table: TpTable | None = None
     real_parameters: bool = False
     real_operand: bool = False
+    half_operand: bool = False
     f16_results: bool = False
     power: float | None = None
     onnx: str = ""

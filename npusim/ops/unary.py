@@ -249,11 +249,23 @@ for _name, (_attrs, _summary, _traits) in UNARY.items():
     register(_name, _attrs, _summary, _traits)(same)
 
 
+def slope_per_channel(ifm: Shape, slope: Shape) -> bool:
+    """Tell whether slopes of three axes or more are one per channel, the third axis from behind.
+
+    The driver has a program of its own for them. Source: measured, docs/arithmetic/placement.md
+    rule 7.3.
+    """
+    leading = slope[:-3]
+    return len(slope) >= 3 and set(leading) <= {1} and slope[-3:] == (ifm[-3], 1, 1)
+
+
 @register(
     "prelu",
     Attrs,
-    "x for x >= 0, slope * x below, slope per channel (measured for u8 and f16 only)",
-    replace(_FUNCTION, activation=True, kink=True, homogeneous=True, onnx="PRelu"),
+    "x for x >= 0, slope * x below, slope per channel or element",
+    replace(
+        _FUNCTION, activation=True, kink=True, homogeneous=True, half_operand=True, onnx="PRelu"
+    ),
     inputs=2,
 )
 def prelu(attrs: Attrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:

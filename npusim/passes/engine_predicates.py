@@ -27,6 +27,7 @@ from npusim.ir.quant import (
     zero_point_of,
 )
 from npusim.ir.tensor import TensorSpec
+from npusim.ops.unary import slope_per_channel
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import same_numbers
 
@@ -330,14 +331,38 @@ def small_spatial_mean_on_tp(node: Node, view: GraphView) -> bool:
 
 # ---- activations -------------------------------------------------------------------------------
 def one_slope(node: Node, view: GraphView) -> bool:
-    """Match u8 and f16 with a single known slope."""
+    """Match a single slope of three axes or more over several elements, in types that compile.
+
+    The driver itself takes it where the input has one channel and nothing in front of it.
+    """
     ifm, slope = view.ifm(node), view.ifm(node, 1)
     return (
-        ifm.dtype in (DType.U8, DType.F16)
-        and engine_types(node, view)
-        and slope.elements == 1
-        and slope.name in view.graph.constants
+        slope.elements == 1 < ifm.elements
+        and len(slope.shape) >= 3
+        and not finer_than_tables(node, view)
+        and slopes_compile(node, view)
     )
+
+
+def slopes_compile(node: Node, view: GraphView) -> bool:
+    """Match known slopes, input and output in types of which the driver has a program of prelu.
+
+    Slopes in float16; or in u8 (or i8 with a zero point) where the input is of that kind.
+    """
+    ifm, slope, ofm = view.ifm(node), view.ifm(node, 1), view.ofm(node)
+    if slope.name not in view.graph.constants or not engine_types(node, view):
+        return False
+    as_u8 = [
+        spec.dtype is DType.U8 or (spec.dtype is DType.I8 and isinstance(spec.quant, Affine))
+        for spec in (ifm, slope, ofm)
+    ]
+    if as_u8[0]:
+        return (as_u8[1] or slope.dtype is DType.F16) and (as_u8[2] or ofm.dtype is DType.F16)
+    if slope.dtype is not DType.F16 or ifm.dtype is DType.F16:
+        return slope.dtype is DType.F16
+    if ofm.dtype is DType.F16:
+        return slope_per_channel(ifm.shape, slope.shape)
+    return ofm.dtype is ifm.dtype and not as_u8[2]
 
 
 # ---- normalization -----------------------------------------------------------------------------

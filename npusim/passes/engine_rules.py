@@ -11,6 +11,7 @@ operation lists that the driver prints.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from npusim.explain import see
 from npusim.ir.graph import Engine, Form, Node
 from npusim.ops import OpDef, op_def, op_names
 from npusim.ops.traits import TpTable
@@ -230,12 +231,18 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
             TP,
             Form.ACTIVATION,
             when.one_slope,
-            "one slope, u8 or f16: TP activation leaky_relu",
+            "one slope: TP activation leaky_relu",
         ),
-        _SHADER_ONLY,
+        _program(when.slopes_compile, "several slopes, in float16, or in u8 like the input"),
     ),
     "argmax": _INDEX,
     "argmin": _INDEX,
+}
+
+# what helps where no rule applies, if it is not to quantize the graph
+REMEDIES = {
+    "prelu": "quantize the float model again, which stores slopes in float16; or give this layer "
+    "u8 or f16 (--layer NAME=u8) " + see("prelu-fixed-point"),
 }
 
 

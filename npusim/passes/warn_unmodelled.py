@@ -72,16 +72,6 @@ def _lrn(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     return None
 
 
-def _prelu(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
-    if node.op == "prelu" and ifm.dtype in (DType.I8, DType.I16):
-        return Remark(
-            "prelu-fixed-point",
-            "the chip's driver has no i8 or i16 kernel for it, npusim computes what one would; "
-            "use u8 or f16 for this layer",
-        )
-    return None
-
-
 def _layer_norm(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     if node.op == "layer_norm" and ifm.dtype is DType.I8:
         return Remark(
@@ -147,7 +137,6 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
     _lrn,
-    _prelu,
     _layer_norm,
     _fine_table,
     _finer_than_its_sums,

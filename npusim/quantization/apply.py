@@ -188,7 +188,9 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats, clamp
             inputs[position] = stored_constant(graph, name, graph.constants[name], Float())
             continue
         value = clamp.constant(graph, node, position)
-        if in_float or (scheme is Scheme.U8 and op_def(node.op).real_operand):
+        definition = op_def(node.op)
+        stays_real = definition.half_operand or (scheme is Scheme.U8 and definition.real_operand)
+        if in_float or stays_real:
             inputs[position] = stored_half(graph, node, name, value)
             continue
         quant: Quant

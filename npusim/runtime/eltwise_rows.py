@@ -9,6 +9,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.elementwise import i16_binary, u8_binary, u8_sum_vnni
+from npusim.kernels.engines.eltwise import inverse_ratio, product_scalars
 from npusim.kernels.tiles.store_avx512 import fits
 from npusim.passes.requant import AddWeights
 from npusim.runtime.broadcast import row_plan
@@ -72,19 +73,22 @@ def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | N
         return None
     (a_scale, a_zero), (b_scale, b_zero), (scale, zero_out) = map(scaling_of, specs)
     low = zero_out if relu else specs[2].dtype.min
-    with np.errstate(all="ignore"):
-        a_ratio, b_ratio = (np.float32(s) / np.float32(scale) for s in (a_scale, b_scale))
-        if op == "mul":
-            a_ratio = np.float32(a_scale) * np.float32(b_scale) / np.float32(scale)
-        inverse_scale = np.float32(1) / np.float32(scale)
     sign, product, words = (-1 if op == "sub" else 1), op == "mul", DType.I16 in dtypes
+    with np.errstate(all="ignore"):
+        a_ratio, b_ratio = (inverse_ratio(s, scale) for s in (a_scale, b_scale))
+        offset = np.float32(zero_out)
+        if product:
+            a_ratio, offset = product_scalars(
+                ((a_scale, a_zero), (b_scale, b_zero), (scale, zero_out))
+            )
+        inverse_scale = np.float32(1) / np.float32(scale)
     kernel = choose(Work.SHADER_BINARY, specs[2].dtype, specs[2].dtype)
     if words:
         operation = i16_binary.PRODUCT if product else i16_binary.SUM
         scalars = _floats(a_scale, sign * b_scale, inverse_scale, low, specs[2].dtype.max)
     else:
         operation = u8_binary.PRODUCT if product else u8_binary.SUM
-        scalars = _floats(a_zero, b_zero, a_ratio, sign * b_ratio, zero_out, low)
+        scalars = _floats(a_zero, b_zero, a_ratio, sign * b_ratio, offset, low)
     if not all(abs(number) <= _LARGEST_F32 for number in scalars):
         return None
 

@@ -26,12 +26,14 @@ def test_u8_add_sub_mul_take_these_float32_steps(a, b, sa, sb, so, za, zb, zo):
         got = binary(op, left, right, (sa, za), (sb, zb), np.uint8, (so, zo))
         for q, y in zip(a, got.tolist(), strict=True):
             if op == "mul":
-                t = F(F(q - za) * F(b - zb)) * F(F(F(sa) * F(sb)) / F(so))
+                m = F(F(F(sa) * F(sb)) * F(F(1) / F(so)))
+                offset = F(F(F(F(za) * m) * F(zb)) + F(zo))
+                t = F(F(F(q * b - q * zb - b * za) * m) + offset)
             else:
-                first = F(q - za) * F(F(sa) / F(so))
-                second = F(b - zb) * F(F(sb) / F(so))
-                t = first + second if op == "add" else first - second
-            assert y == integer(Fraction(float(F(t + F(zo)))), np.uint8)
+                first = F(F(F(q - za) * F(F(sa) * F(F(1) / F(so)))) + F(zo))
+                second = F(F(b - zb) * F(F(sb) * F(F(1) / F(so))))
+                t = F(first + second) if op == "add" else F(first - second)
+            assert y == integer(Fraction(float(t)), np.uint8)
 
 
 @given(a=codes, b=codes, sa=scales, sb=scales, so=scales, za=zeros, zb=zeros, zo=zeros)
@@ -49,7 +51,7 @@ def test_u8_max_and_min_are_exact(a, b, sa, sb, so, za, zb, zo):
 
 @given(scales, scales)
 def test_cut_ratio_keeps_sixteen_bits(numerator, denominator):
-    exact = Fraction(float(F(numerator) / F(denominator)))
+    exact = Fraction(float(F(F(numerator) * F(F(1) / F(denominator)))))
     cut = Fraction(cut_ratio(numerator, denominator))
     assert 0 <= exact - cut < exact / 2**15
     assert cut.numerator.bit_length() <= 16 or cut.denominator == 1
@@ -104,15 +106,6 @@ def test_pow_without_a_value():
     codes = np.array([100, 101], np.uint8)  # 0 and 1, to the power -1
     got = binary("pow", codes, codes[:1] - 1, (1.0, 100), (1.0, 100), np.uint8, (0.25, 60))
     assert got.tolist() == [0, 64]
-
-
-def test_prelu_of_float16_cuts_products():
-    a, slope = np.array([-1.001, 3.0, -65504], np.float16), np.array([0.3], np.float16)
-    got = binary("prelu", a, slope, (1.0, 0), (1.0, 0), np.float16, (1.0, 0))
-    exact = a.astype(np.float64) * float(slope[0])
-    assert got[1] == 3.0
-    assert abs(got[0]) <= abs(exact[0]) < abs(np.nextafter(got[0], np.float16(-9)))
-    assert abs(got[2]) <= abs(exact[2])
 
 
 # ---- the NN engine -----------------------------------------------------------------------------

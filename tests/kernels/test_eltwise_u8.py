@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npusim.kernels.elementwise import u8_binary, u8_sum_vnni
-from npusim.kernels.engines.eltwise import add_on_nn, binary
+from npusim.kernels.engines.eltwise import add_on_nn, binary, inverse_ratio, product_scalars
 
 A, B = (codes.reshape(-1).astype(np.uint8) for codes in np.mgrid[:256, :256])
 START = np.zeros(1, np.int64)
@@ -30,12 +30,13 @@ def on_all_pairs(kernel, *arguments):
 def test_shader_equals_its_definition(op, scales, zeros):
     scalings = list(zip(scales, zeros, strict=True))
     wanted = binary(op, A, B, scalings[0], scalings[1], np.uint8, scalings[2])
-    a_ratio, b_ratio = (np.float32(s) / np.float32(scales[2]) for s in scales[:2])
+    a_ratio, b_ratio = (inverse_ratio(s, scales[2]) for s in scales[:2])
+    offset = np.float32(zeros[2])
     if op == "mul":
-        a_ratio = np.float32(scales[0]) * np.float32(scales[1]) / np.float32(scales[2])
+        a_ratio, offset = product_scalars(tuple(scalings))
     b_ratio = -b_ratio if op == "sub" else b_ratio
     operation = u8_binary.PRODUCT if op == "mul" else u8_binary.SUM
-    numbers = tuple(map(float, (zeros[0], zeros[1], a_ratio, b_ratio, zeros[2], 0)))
+    numbers = tuple(map(float, (zeros[0], zeros[1], a_ratio, b_ratio, offset, 0)))
     actual = on_all_pairs(u8_binary.shader, operation, numbers)
     np.testing.assert_array_equal(actual, wanted)
 

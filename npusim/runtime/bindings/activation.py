@@ -1,11 +1,11 @@
 """Functions of one tensor: TP activations and table lookups, shader functions."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from npusim.ir.attrs import AlphaAttrs
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.engines.shader import UNARY, activation, dequantize, unary
+from npusim.kernels.engines.shader import UNARY, activation, unary
 from npusim.kernels.engines.tp_activation import activate
 from npusim.ops import TpTable, ops_where
 from npusim.runtime.binding import Step, binding
@@ -25,17 +25,6 @@ def bind_tp_activation(node: Node, graph: Graph) -> Step:
         )
 
     return table_step(_key(node, ifm, ofm), function, ifm.dtype.numpy, ofm.dtype.numpy)
-
-
-@binding("prelu", engine=Engine.TP)
-def bind_one_slope(node: Node, graph: Graph) -> Step:
-    """Bind prelu with one slope: a leaky_relu. Source: measured, docs/arithmetic/tp.md rule 3.7."""
-    spec = graph.spec(node.inputs[1])
-    slope = dequantize(graph.constants[spec.name], scaling_of(spec)).reshape(-1)
-    leaky = replace(
-        node, op="leaky_relu", inputs=node.inputs[:1], attrs=AlphaAttrs(alpha=float(slope[0]))
-    )
-    return bind_tp_activation(leaky, graph)
 
 
 @binding(*UNARY, engine=Engine.SHADER)

@@ -47,12 +47,19 @@ def test_one_operand(engine, op, attrs, out):
     assert got.dtype == out[0].numpy
 
 
-@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "max", "min", "pow", "prelu"])
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "div", "max", "min", "pow"])
 @pytest.mark.parametrize("out", [F16, U8])
 def test_two_operands(op, out):
-    attrs = NO_ATTRS if op == "prelu" else EltwiseAttrs()
-    step = bound_layer(op, SH, [(CODES.shape, F16)] * 2, out, attrs)
+    step = bound_layer(op, SH, [(CODES.shape, F16)] * 2, out, EltwiseAttrs())
     assert step(CODES, CODES[:, ::-1])[0].dtype == out[0].numpy
+
+
+@pytest.mark.parametrize("out", [F16, U8])
+@pytest.mark.parametrize("shape", [(CODES.shape[1], 1, 1), CODES.shape])
+def test_prelu(shape, out):
+    slopes = np.full(shape, np.inf, np.float16)
+    step = bound_layer("prelu", SH, [(CODES.shape, F16), (shape, F16)], out, constants={1: slopes})
+    assert step(CODES)[0].dtype == out[0].numpy
 
 
 @pytest.mark.parametrize("engine", [NN, TP])
