@@ -15,6 +15,7 @@ from npusim.passes.fuse_patterns import fuse_activation_patterns
 from npusim.passes.lower_requant import lower_requant
 from npusim.passes.simplify_moves import simplify_moves
 from npusim.passes.split_deconv import split_deconv
+from npusim.passes.warn_driver_faults import warn_driver_faults
 from npusim.passes.warn_unmodelled import warn_unmodelled
 
 FLOAT_PASSES = (
@@ -39,6 +40,7 @@ PLACING_PASSES = (
 QUANTIZED_PASSES = (
     *PLACING_PASSES,
     Step(warn_unmodelled, 0, "what the chip computes otherwise is said, not hidden"),
+    Step(warn_driver_faults, 0, "a concat that the driver gets wrong is named"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
 
