@@ -1,4 +1,4 @@
-"""Where the driver lays a concat in place and loses data: which concats, why, through which layers.
+"""Where the driver's views of memory lose data: which layers, why, through which others.
 
 Source: measured, docs/arithmetic/whole-networks.md section 4.
 """
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from enum import Enum
 from math import prod
 
-from npusim.ir.attrs import AxisAttrs, ReduceAttrs, SliceAttrs, SplitAttrs
+from npusim.ir.attrs import ReduceAttrs, SliceAttrs, SplitAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import Shape
 from npusim.ops import op_def
 from npusim.passes.graph_view import GraphView
-from npusim.passes.memory_predicates import is_part
+from npusim.passes.memory_predicates import is_part, takes_one_piece
 from npusim.passes.rewrite import same_numbers
 
 MOST_AXES = 4
@@ -33,30 +33,39 @@ class FaultKind(Enum):
     MANY_AXES = "mixes up the sizes of more than four axes"
     SHADER_FIRST = "loses a part made by a shader program that no other engine's layer precedes"
     REFUSED = "does not compile a part made by this reduction"
+    PART_OF_RESHAPE = "takes this part of a reshaped tensor from a wrong place"
+    RESHAPE_OF_PART = "reads this reshape of a part from a wrong place"
+
+    @property
+    def of_concat(self) -> bool:
+        """Tell whether a concat in place is what goes wrong."""
+        return self not in (FaultKind.PART_OF_RESHAPE, FaultKind.RESHAPE_OF_PART)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriverFault:
-    """One concat that the driver does wrongly.
+    """One layer that the driver does wrongly.
 
     Attributes
     ----------
-    concat : str
-        Name of the concat's layer.
+    layer : str
+        Name of the concat, or of the view, with which data is lost.
     kind : FaultKind
     layers : tuple of str
         The other layers that have to do with it, in execution order.
     """
 
-    concat: str
+    layer: str
     kind: FaultKind
     layers: tuple[str, ...]
 
 
 def driver_faults(graph: Graph) -> tuple[DriverFault, ...]:
     """Return what the driver does wrongly in a graph with engines and forms, in its order."""
-    joins = _Joins(graph)
-    return tuple(fault for node in joins.nodes for fault in joins.faults(node))
+    joins, view = _Joins(graph), GraphView(graph)
+    of_concats = (fault for node in joins.nodes for fault in joins.faults(node))
+    of_views = (fault for node in graph.nodes if (fault := _view_of_view(node, view)))
+    return (*of_concats, *of_views)
 
 
 def is_alias(node: Node) -> bool:
@@ -86,6 +95,44 @@ def placed_in(shape: Shape, whole: Shape) -> Shape | None:
     return aligned if all(a <= b for a, b in zip(aligned, whole, strict=True)) else None
 
 
+def keeps_sizes(alias: Node, graph: Graph) -> bool:
+    """Tell whether a reshape only adds or drops leading axes of one element."""
+    before, behind = (graph.spec(n).shape for n in (alias.inputs[0], alias.outputs[0]))
+    return placed_in(before, behind) == behind
+
+
+def _view_of_view(node: Node, view: GraphView) -> DriverFault | None:
+    """Return the fault of a part of a reshape's result, or of a reshape of a part."""
+    graph = view.graph
+    before = view.producers.get(node.inputs[0])
+    if before is None:
+        return None
+    if takes_one_piece(node, view):
+        kind, alias, part = FaultKind.PART_OF_RESHAPE, before, node
+        harmless = not is_alias(before) or keeps_sizes(before, graph)
+    else:
+        kind, alias, part = FaultKind.RESHAPE_OF_PART, node, before
+        harmless = (
+            not (is_alias(node) and is_part(before, view))
+            or (part_begins(before, node.inputs[0], graph) == 0 and keeps_sizes(node, graph))
+            or not view.consumers[node.outputs[0]]
+        )
+    on_input = (alias if part is node else part).inputs[0] in graph.inputs
+    if harmless or (on_input and not isinstance(part.attrs, SplitAttrs)):
+        return None
+    return DriverFault(layer=node.name, kind=kind, layers=(before.name,))
+
+
+def part_begins(part: Node, result: str, graph: Graph) -> int:
+    """Return at which element of its input a result of a slice or split begins."""
+    if isinstance(part.attrs, SliceAttrs):
+        shape = graph.spec(part.inputs[0]).shape
+        steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
+        return sum(begin * step for begin, step in zip(part.attrs.begin, steps, strict=True))
+    earlier = part.outputs[: part.outputs.index(result)]
+    return sum(graph.spec(name).elements for name in earlier)
+
+
 class _Joins:
     """The concats in place of a graph and what surrounds them."""
 
@@ -94,7 +141,9 @@ class _Joins:
         self.graph = graph
         self.nodes = [node for node in graph.nodes if node.form is Form.IN_PLACE]
         self.made = {node.outputs[0]: node for node in self.nodes}
-        self.outer = {name: node for node in self.nodes for name in node.inputs if name in self.made}
+        self.outer = {
+            name: node for node in self.nodes for name in node.inputs if name in self.made
+        }
         self.order = {node.name: at for at, node in enumerate(graph.nodes)}
 
     def faults(self, node: Node) -> Iterator[DriverFault]:
@@ -104,7 +153,7 @@ class _Joins:
             found.setdefault(kind, []).extend(layers)
         for kind, layers in found.items():
             unique = sorted(dict.fromkeys(layers), key=self.order.__getitem__)
-            yield DriverFault(concat=node.name, kind=kind, layers=tuple(unique))
+            yield DriverFault(layer=node.name, kind=kind, layers=tuple(unique))
 
     def offset(self, node: Node, position: int) -> int:
         """Return at which element of the outermost result a part begins."""
@@ -184,7 +233,8 @@ class _Joins:
     ) -> Iterator[tuple[FaultKind, list[str]]]:
         others = [user for user in self.view.consumers[name] if user.name != node.name]
         inner = name in self.made
-        if inner and (others or node.inputs.count(name) > 1) and not self._only_shown(node):
+        begins = self._only_shown(node) and self.offset(node, node.inputs.index(name)) == 0
+        if inner and (others or node.inputs.count(name) > 1) and not begins:
             yield FaultKind.NESTED, [maker.name, *(user.name for user in others)]
         for user in others:
             if self._is_view(user):
@@ -209,8 +259,7 @@ class _Joins:
             return is_part(user, self.view)
         if not is_alias(user):
             return False
-        before, behind = (self.graph.spec(n).shape for n in (user.inputs[0], user.outputs[0]))
-        return placed_in(before, behind) != behind
+        return not keeps_sizes(user, self.graph)
 
     # ---- the result ----------------------------------------------------------------------------
     def _of_result(self, node: Node) -> Iterator[tuple[FaultKind, list[str]]]:
@@ -237,18 +286,9 @@ class _Joins:
         for name in node.inputs:
             pieces.append((begin, begin + self.graph.spec(name).elements))
             begin = pieces[-1][1]
-        return all(piece in pieces or piece == (0, begin) for piece in self._pieces(user))
-
-    def _pieces(self, user: Node) -> Iterator[tuple[int, int]]:
-        """Yield first and last element (exclusive) of what a slice or split takes."""
-        shape = self.graph.spec(user.inputs[0]).shape
-        if isinstance(user.attrs, SliceAttrs):
-            steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-            first = sum(b * step for b, step in zip(user.attrs.begin, steps, strict=True))
-            yield first, first + self.graph.spec(user.outputs[0]).elements
-            return
-        first = 0
         for name in user.outputs:
-            last = first + self.graph.spec(name).elements
-            yield first, last
-            first = last
+            first = part_begins(user, name, self.graph)
+            piece = first, first + self.graph.spec(name).elements
+            if piece not in pieces and piece != (0, begin):
+                return False
+        return True

@@ -24,9 +24,15 @@ SCALES_APART = 1e-5  # u8 scales that differ by less are equal to the driver
 # ---- sums --------------------------------------------------------------------------------------
 def is_part(node: Node, view: GraphView) -> bool:
     """Tell whether the results of a split or slice are parts of its input, without a copy."""
+    return same_numbers(view.graph, node.inputs[0], *node.outputs) and takes_one_piece(node, view)
+
+
+def takes_one_piece(node: Node, view: GraphView) -> bool:
+    """Tell whether a node is a split or slice of which every result has no gap in memory.
+
+    Source: measured, docs/arithmetic/placement.md rule 6.2.
+    """
     ifm = view.ifm(node)
-    if not same_numbers(view.graph, node.inputs[0], *node.outputs):
-        return False
     match node.attrs:
         case SplitAttrs(axis=axis):
             return prod(ifm.shape[:axis]) == 1

@@ -8,18 +8,17 @@ from npusim.ir.graph import Graph
 from npusim.passes.driver_faults import DriverFault, driver_faults
 
 log = logging.getLogger(__name__)
-CODE = "concat-of-views"
 SHOWN = 6  # layers named in one warning
 
 
 def warn_driver_faults(graph: Graph) -> Graph:
-    """Log one warning for every such concat. Engines and forms must be assigned.
+    """Log one warning for every layer of that kind. Engines and forms must be assigned.
 
     Source: measured, docs/arithmetic/whole-networks.md section 4.
     """
     found: dict[str, list[DriverFault]] = {}
     for fault in driver_faults(graph):
-        found.setdefault(fault.concat, []).append(fault)
+        found.setdefault(fault.layer, []).append(fault)
     for name, faults in found.items():
         node = graph.node(name)
         dtype = graph.spec(node.outputs[0]).dtype
@@ -33,8 +32,11 @@ def text_of(faults: list[DriverFault], dtype: DType) -> str:
     layers = list(dict.fromkeys(layer for fault in faults for layer in fault.layers))
     more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
     named = f" (layers {', '.join(map(repr, layers[:SHOWN]))}{more})" if layers else ""
+    what = f"the chip's driver {whats}{named}; npusim computes the true values; "
+    if not faults[0].kind.of_concat:
+        return f"{what}put a layer that computes between the two {see('view-of-view')}"
     other = "" if dtype is DType.F16 else "quantize with --avoid-driver-faults, or "
     return (
-        f"in this concat in place the chip's driver {whats}{named}; npusim computes the true "
-        f"values; {other}make one part an output of the network {see(CODE)}"
+        f"in this concat in place {what}{other}make one part an output of the network "
+        f"{see('concat-of-views')}"
     )
