@@ -5,6 +5,7 @@ from collections.abc import Callable
 from npusim.ir.graph import Graph
 from npusim.ir.targets import checked_target
 from npusim.passes.pipeline import lower
+from npusim.runtime.driver_memory import CORRECT
 from npusim.runtime.program import Program
 
 
@@ -13,6 +14,7 @@ def compile(
     *,
     target: str | None = None,
     optimization_level: int = 3,
+    driver_faults: str = CORRECT,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Program:
     """Assign engines and bind kernels.
@@ -26,13 +28,18 @@ def compile(
         graph's own.
     optimization_level : int
         0..3.
+    driver_faults : {"correct", "reproduce"}
+        Where the chip's driver loses data in a concat: the true values, or what the chip stores
+        where that does not depend on chance (``npusim explain concat-of-views``).
     progress : callable, optional
         Called with (layers done, layers, layer name).
 
     Raises
     ------
     ConfigError
-        When the target is no simulated chip; the error names those that are.
+        When the target is no simulated chip, or ``driver_faults`` another word; the error names
+        those that exist.
     """
     target = checked_target(graph.target if target is None else target)
-    return Program(lower(graph.copy(target=target), level=optimization_level), progress=progress)
+    lowered = lower(graph.copy(target=target), level=optimization_level)
+    return Program(lowered, progress=progress, driver_faults=driver_faults)

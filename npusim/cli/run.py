@@ -28,6 +28,7 @@ def command(
     reorder: common.ReorderOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
+    driver_faults: common.DriverFaultsOption = "correct",
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the outputs as npy files.")
@@ -41,7 +42,7 @@ def command(
     )
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(graph, scheme, dataset, shown=shown, optimization_level=level)
-    program = common.compiled(ready, level=level, shown=shown)
+    program = common.compiled(ready, level=level, shown=shown, driver_faults=driver_faults)
     label, feeds = common.sample_of(ready, inputs, dataset)
     options = options_from_environment()
     dump = LayerDump(program, Path.cwd(), options) if options else None

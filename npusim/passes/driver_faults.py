@@ -200,12 +200,10 @@ class _Joins:
         source = self._source(name)
         behind_part = source is not None and isinstance(source.attrs, SliceAttrs | SplitAttrs)
         nested = node.outputs[0] in self.outer or source in self.nodes
-        if behind_part or nested:
+        keeps = corner == self.graph.spec(name).shape
+        if behind_part or nested or not (keeps or self._only_shown(node)):
             yield FaultKind.UNORDERED, [maker.name]
-        elif corner is None:
-            if not self._only_shown(node):
-                yield FaultKind.UNORDERED, [maker.name]
-        elif self.offset(node, position) or corner != self.graph.spec(name).shape:
+        elif corner is not None and (self.offset(node, position) or not keeps):
             yield FaultKind.DISPLACED, [maker.name]
 
     def _source(self, name: str) -> Node | None:

@@ -12,6 +12,7 @@ from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
 from npusim.passes.fold_sum import fold_sum
 from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
+from npusim.passes.joined_parameters import store_as_joined
 from npusim.passes.lower_requant import lower_requant
 from npusim.passes.simplify_moves import simplify_moves
 from npusim.passes.split_deconv import split_deconv
@@ -33,6 +34,7 @@ PLACING_PASSES = (
     Step(fold_sum, 1, "the driver adds a constant behind a convolution with its bias"),
     Step(fuse_relu, 1, "a relu that feeds a concat, whose range is known now"),
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
+    Step(store_as_joined, 0, "scales that differ by a trifle are equal to the driver"),
     Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
 )

@@ -8,6 +8,7 @@ from npusim.ir.graph import Graph
 from npusim.passes.driver_faults import DriverFault, driver_faults
 
 log = logging.getLogger(__name__)
+OF_CONCAT, OF_VIEW = "concat-of-views", "view-of-view"
 SHOWN = 6  # layers named in one warning
 
 
@@ -34,9 +35,9 @@ def text_of(faults: list[DriverFault], dtype: DType) -> str:
     named = f" (layers {', '.join(map(repr, layers[:SHOWN]))}{more})" if layers else ""
     what = f"the chip's driver {whats}{named}; npusim computes the true values; "
     if not faults[0].kind.of_concat:
-        return f"{what}put a layer that computes between the two {see('view-of-view')}"
+        return f"{what}put a layer that computes between the two {see(OF_VIEW)}"
     other = "" if dtype is DType.F16 else "quantize with --avoid-driver-faults, or "
     return (
         f"in this concat in place {what}{other}make one part an output of the network "
-        f"{see('concat-of-views')}"
+        f"{see(OF_CONCAT)}"
     )

@@ -88,6 +88,8 @@ def build(
     if not do_quantization or options.scheme is Scheme.F16:
         if options.quantize_input_node or options.merge_dequant_layer_and_output_node:
             log.warning("config: a float model has no parameters for quantized inputs and outputs")
+        if options.avoid_driver_faults:
+            log.warning("config: avoid_driver_faults has no effect, float16 has no parameters")
         why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
         log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
@@ -135,6 +137,7 @@ def measured(
             level=options.optimization_level,
             toolkit=options.toolkit,
             no_join=options.no_join,
+            avoid_driver_faults=options.avoid_driver_faults,
         ),
     )
     begin = time.monotonic()
