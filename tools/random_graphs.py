@@ -1,98 +1,10 @@
 """Random graphs of several operations, as networks contain them; only the last result shows."""
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-from random_layers import Draw, Recipe, layer, scale_of
-
-from npusim.ops import TpTable, ops_named_in
-
-Quant = Any
-ACTIVATIONS = tuple(
-    ops_named_in("golden", lambda d: d.activation and d.tp_table is TpTable.ACTIVATION)
-)
-
-
-class Chain:
-    """A recipe under construction that remembers shapes and parameters of its tensors."""
-
-    def __init__(self, d: Draw) -> None:
-        self.d, self.recipe = d, Recipe()
-        shape = (1, d.below(12, 2), 2 * d.below(6, 2), 2 * d.below(6, 2))
-        q = d.quant()
-        self.recipe.inputs["x"] = (d.dtype, d.data(shape), q)
-        self.known: dict[str, tuple[tuple[int, ...], Quant]] = {"x": (shape, q)}
-
-    def conv(self, source: str, output: str, channels: int = 0, stride: int = 1) -> str:
-        """Append a convolution of 1x1 or 3x3, or a depthwise one when channels allow."""
-        (_, in_c, h, w), q = self.known[source]
-        k = self.d.pick(1, 3) if stride == 1 else 3
-        attrs = {"pad": [k // 2] * 4, "stride": [stride] * 2}
-        if channels in (0, in_c) and in_c > 1 and self.d.below(4) == 1:
-            channels, weights = in_c, (1, in_c, k, k)
-            attrs |= {"mult": 1}
-        else:
-            channels = channels or self.d.below(12, 2)
-            weights = (channels, in_c, k, k)
-        out_q = layer(self.d, self.recipe, "conv2d", source, q, output, weights, channels, **attrs)
-        size = [(n + stride - 1) // stride for n in (h, w)]
-        self.known[output] = ((1, channels, *size), out_q)
-        return output
-
-    def op(
-        self,
-        kind: str,
-        inputs: list[str],
-        output: str,
-        q: Quant = "same",
-        shape: Any = None,
-        **attrs: Any,
-    ) -> str:
-        """Append an operation; parameters and shape are those of its first input unless given."""
-        first_shape, first_q = self.known[inputs[0]]
-        q = first_q if q == "same" else q
-        self.recipe.op(kind, inputs, output, self.d.dtype, q, **attrs)
-        self.known[output] = (shape or first_shape, q)
-        return output
-
-    def near(self, name: str, factor: float = 1.0) -> Quant:
-        """Return parameters of about ``factor`` times a tensor's scale, or the same ones."""
-        q = self.known[name][1]
-        if q is None:
-            return None
-        if self.d.below(3) == 1 and factor == 1.0:
-            return q
-        if q[0] == "asym":
-            return self.d.oracle.asym(
-                q[1] * factor * self.d.rng.uniform(0.6, 1.8), self.d.pick(0, self.d.below(255, 0))
-            )
-        return self.d.oracle.dfp(q[1] - round(np.log2(factor)) + self.d.below(1, -1))
-
-    def branch(self, source: str, output: str, channels: int) -> str:
-        """Append a convolution and, now and then, something behind it that keeps the shape."""
-        kind = self.d.pick("conv", "conv", "act", "max", "avg", "mul", "convs")
-        if kind == "conv":
-            return self.conv(source, output, channels)
-        inner = self.conv(source, f"{output}_in", channels)
-        if kind == "convs":
-            return self.conv(inner, output, channels)
-        if kind == "act":
-            act = self.d.pick(*ACTIVATIONS)
-            attrs = {"alpha": 0.1} if act == "leaky_relu" else {}
-            return self.op(act, [inner], output, self.near(inner), **attrs)
-        if kind == "mul":
-            other = self.conv(source, f"{output}_by", channels)
-            a, b = (scale_of(self.known[n][1]) for n in (inner, other))
-            q = self.known[inner][1]
-            if q is not None and q[0] == "asym":
-                q = self.d.oracle.asym(a * b * 60, self.d.below(255, 0))
-            elif q is not None:
-                q = self.d.oracle.dfp(-round(np.log2(a * b)) - {"i8": 6, "i16": 14}[self.d.dtype])
-            return self.op("mul", [inner, other], output, q)
-        return self.op(
-            "pool2d", [inner], output, type=kind, ksize=[3, 3], stride=[1, 1], pad=[1] * 4
-        )
+from random_chain import ACTIVATIONS, Chain
+from random_joins import JOINS
+from random_layers import Draw, Recipe, layer
 
 
 def residual(d: Draw) -> Recipe:
@@ -281,4 +193,5 @@ GRAPHS: dict[str, Callable[[Draw], Recipe]] = {
     "parted": parted,
     "enlarged": enlarged,
     "squeezed": squeezed,
+    **JOINS,
 }

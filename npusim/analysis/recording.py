@@ -144,7 +144,9 @@ def layer_output(
 
 def single_sample(program: Program) -> Program:
     """Return the program for one sample a run."""
-    return program if program.graph.batch == 1 else Program(program.graph.copy(batch=1))
+    if program.graph.batch == 1:
+        return program
+    return Program(program.graph.copy(batch=1), driver_faults=program.driver_faults)
 
 
 def record_program(

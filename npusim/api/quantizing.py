@@ -32,6 +32,7 @@ def quantize(
     write_cfg: str | Path | None = None,
     toolkit: Era | str = "1.7",
     no_join: Sequence[str] | str = (),
+    avoid_driver_faults: bool = False,
     engine: str = "auto",
     progress: Progress | None = None,
 ) -> Graph:
@@ -68,6 +69,9 @@ def quantize(
         (docs/quantization.md); "1.7" is what the releases have in common.
     no_join : str or sequence of str
         Concats (layer name or id) whose parts keep ranges of their own.
+    avoid_driver_faults : bool
+        Give concats that the chip's driver would get wrong (``npusim explain concat-of-views``)
+        slightly other parameters, so that it copies; the notes say which. Not for float16.
     engine : {"auto", "onnxruntime", "npusim"}
         Float engine of the calibration; the one that ran is in the graph's notes.
     progress : callable, optional
@@ -94,6 +98,7 @@ def quantize(
         write_cfg=write_cfg,
         toolkit=toolkit,
         no_join=no_join,
+        avoid_driver_faults=avoid_driver_faults,
         engine=engine,
     )
     return execute(graph, plan, progress=progress)
@@ -113,6 +118,7 @@ def plan_of(
     write_cfg: str | Path | None = None,
     toolkit: Era | str = "1.7",
     no_join: Sequence[str] | str = (),
+    avoid_driver_faults: bool = False,
 ) -> Plan:
     """Return the plan that the words of ``quantize`` describe."""
     return Plan(
@@ -128,6 +134,7 @@ def plan_of(
         level=optimization_level,
         toolkit=era_of(toolkit),
         no_join=(no_join,) if isinstance(no_join, str) else tuple(no_join),
+        avoid_driver_faults=avoid_driver_faults,
     )
 
 

@@ -10,6 +10,7 @@ from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.ir.targets import assumption, checked_target
 from npusim.passes.pipeline import lower
+from npusim.runtime.driver_memory import CORRECT
 from npusim.runtime.program import Program
 
 log = logging.getLogger("npusim")
@@ -20,6 +21,7 @@ def compile(
     *,
     target: str | None = None,
     optimization_level: int = 3,
+    driver_faults: str = CORRECT,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Program:
     """Assign engines and bind kernels.
@@ -33,13 +35,17 @@ def compile(
         and ``"rv1109"``, for which it is assumed (a warning says so). Default: the graph's own.
     optimization_level : int
         0..3.
+    driver_faults : {"correct", "reproduce"}
+        Where the chip's driver loses data in a concat: the true values, or what the chip stores
+        where that does not depend on chance (``npusim explain concat-of-views``).
     progress : callable, optional
         Called with (layers done, layers, layer name).
 
     Raises
     ------
     ConfigError
-        When there is no such chip; the error names those that are known. When the graph is float.
+        When there is no such chip, the graph is float, or ``driver_faults`` is another word; the
+        error names what exists.
     """
     if not is_complete(graph):
         raise ConfigError(
@@ -51,4 +57,5 @@ def compile(
     target = checked_target(graph.target if target is None else target)
     if said := assumption(target):
         log.warning("%s %s", said, see("assumed-arithmetic"))
-    return Program(lower(graph.copy(target=target), level=optimization_level), progress=progress)
+    lowered = lower(graph.copy(target=target), level=optimization_level)
+    return Program(lowered, progress=progress, driver_faults=driver_faults)

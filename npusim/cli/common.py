@@ -102,6 +102,15 @@ TargetOption = Annotated[
 LevelOption = Annotated[
     int, typer.Option("--optimization-level", min=0, max=3, help="Graph rewrites, 0 to 3.")
 ]
+DriverFaultsOption = Annotated[
+    str,
+    typer.Option(
+        "--driver-faults",
+        metavar="correct|reproduce",
+        help="Where the chip's driver loses data in a concat: the true values, or what the chip "
+        "stores (npusim explain concat-of-views).",
+    ),
+]
 ThresholdOption = Annotated[float, typer.Option(help="Cosine below which a layer counts as wrong.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
@@ -321,13 +330,17 @@ def quantized(
         return npusim.quantize(graph, dataset, scheme=chosen, progress=progress, **choices)
 
 
-def compiled(graph: Graph, *, level: int = 3, shown: Console) -> "Program":
+def compiled(
+    graph: Graph, *, level: int = 3, shown: Console, driver_faults: str = "correct"
+) -> "Program":
     """Return the program of a quantized graph, with progress."""
     from npusim.kernels import _jit
 
     _jit.ON_COMPILED[:] = [_tell_compiled]
     with progress_of(shown, "preparing kernels") as progress:
-        return npusim.compile(graph, optimization_level=level, progress=progress)
+        return npusim.compile(
+            graph, optimization_level=level, driver_faults=driver_faults, progress=progress
+        )
 
 
 def _tell_compiled(kernel: str, seconds: float) -> None:

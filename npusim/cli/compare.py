@@ -1,7 +1,7 @@
 """``npusim compare``."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,6 +92,7 @@ def command(
     other_algorithm: OtherAlgorithmOption = None,
     other_dataset: OtherDatasetOption = None,
     level: common.LevelOption = 3,
+    driver_faults: common.DriverFaultsOption = "correct",
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare MODEL layer by layer; exit 1 on a wrong layer.
@@ -113,7 +114,7 @@ def command(
         how |= {"mean": mean, "std": std, "reorder": reorder}
         graph = common.load(model, **how)
         dataset = common.dataset_of(model, dataset)
-        first = _Maker(scheme=scheme, dataset=dataset, algorithm=algorithm, level=level)
+        first = _Maker(scheme, dataset, algorithm, level, driver_faults)
         ready = first.quantized(graph, shown)
         label, feeds = common.sample_of(ready, inputs, dataset)
         actual = first.record(graph, ready, feeds, shown)
@@ -177,7 +178,7 @@ def _refuse_strangers(found: Comparison, where: str) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Maker:
     """How the program of one run is made."""
 
@@ -185,16 +186,17 @@ class _Maker:
     dataset: Path | None
     algorithm: str
     level: int
+    driver_faults: str
 
     def changed(
         self, graph: Graph, scheme: str | None, dataset: Path | None, algorithm: str | None
     ) -> "_Maker":
         """Return the maker of the other run: the same but for what was given."""
-        return _Maker(
+        return replace(
+            self,
             scheme=None if common.is_quantized(graph) else scheme or self.scheme,
             dataset=dataset or self.dataset,
             algorithm=algorithm or self.algorithm,
-            level=self.level,
         )
 
     def quantized(self, graph: Graph, shown: Console) -> Graph:
@@ -213,7 +215,9 @@ class _Maker:
         label = f"{graph.name} {element_types(ready)}"
         if not common.is_quantized(graph) and self.scheme not in (None, "f16"):
             label += f" {self.algorithm}" + (f" ({self.dataset.name})" if self.dataset else "")
-        program = common.compiled(ready, level=self.level, shown=shown)
+        program = common.compiled(
+            ready, level=self.level, shown=shown, driver_faults=self.driver_faults
+        )
         return npusim.record_program(program, feeds, preprocessed=True, label=label)
 
 

@@ -28,6 +28,7 @@ def command(
         str, typer.Option("--format", help="printf format; default: exact decimals.")
     ] = "",
     level: common.LevelOption = 3,
+    driver_faults: common.DriverFaultsOption = "correct",
     as_json: common.JsonOption = False,
 ) -> None:
     """Write one text file per layer output and an index, as NN_LAYER_DUMP does."""
@@ -38,7 +39,7 @@ def command(
     ready = common.quantized(
         graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
     )
-    program = common.compiled(ready, level=level, shown=shown)
+    program = common.compiled(ready, level=level, shown=shown, driver_faults=driver_faults)
     label, feeds = common.sample_of(ready, inputs, dataset)
     dump = LayerDump(program, output, options)
     results = program.run(feeds, preprocessed=True, observe=dump.observe)

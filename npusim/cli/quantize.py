@@ -47,6 +47,7 @@ def command(
     bias_correction: quantize_options.CorrectOption = False,
     toolkit: quantize_options.ToolkitOption = "1.7",
     no_join: quantize_options.NoJoinOption = None,
+    avoid_driver_faults: quantize_options.AvoidOption = False,
     weights: common.WeightsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
@@ -70,6 +71,8 @@ def command(
         _refuse_calibration(hybrid, write_cfg, equalize, bias_correction, no_join, dataset, layer)
         if toolkit != DEFAULT_ERA.toolkit or algorithm != "normal":
             _refuse_calibration(toolkit, algorithm)
+        if avoid_driver_faults:
+            _refuse_calibration("--avoid-driver-faults")
     ready = common.quantized(
         graph,
         scheme if given else scheme or "u8",
@@ -85,6 +88,7 @@ def command(
         bias_correction=bias_correction,
         toolkit=toolkit,
         no_join=no_join or (),
+        avoid_driver_faults=avoid_driver_faults,
         engine=engine,
         optimization_level=level,
     )
@@ -100,8 +104,8 @@ def _refuse_calibration(*options: object) -> None:
             "the model is already quantized: there is nothing to calibrate",
             where=" ".join(str(option) for option in options if option),
             rule="it is stored with its own parameters: --dataset, --algorithm, --toolkit, "
-            "--no-join, --layer, --hybrid, --write-cfg, --equalize, --bias-correction are for "
-            "float models",
+            "--no-join, --avoid-driver-faults, --layer, --hybrid, --write-cfg, --equalize, "
+            "--bias-correction are for float models",
             remedy="leave these options out, or give the float model",
         )
 

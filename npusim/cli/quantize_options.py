@@ -64,6 +64,14 @@ NoJoinOption = Annotated[
         "--no-join", metavar="LAYER", help="Concat whose parts keep ranges of their own. Repeat."
     ),
 ]
+AvoidOption = Annotated[
+    bool,
+    typer.Option(
+        "--avoid-driver-faults",
+        help="Give concats that the chip's driver would get wrong (npusim explain "
+        "concat-of-views) slightly other parameters, so that it copies.",
+    ),
+]
 
 LayerOption = Annotated[
     list[str] | None,

@@ -40,6 +40,7 @@ def command(
         bool,
         typer.Option("--codes", help="Inputs and outputs are codes, as other runtimes have them."),
     ] = False,
+    driver_faults: common.DriverFaultsOption = "correct",
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the outputs as npy files.")
@@ -55,7 +56,7 @@ def command(
     ready = common.quantized(
         graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
     )
-    program = common.compiled(ready, level=level, shown=shown)
+    program = common.compiled(ready, level=level, shown=shown, driver_faults=driver_faults)
     label, feeds = codes_of(ready, inputs) if codes else common.sample_of(ready, inputs, dataset)
     results, host_s = _run(program, feeds, codes, shown)
     if output:

@@ -8,7 +8,7 @@ from math import prod
 from npusim.ir.attrs import AxisAttrs, SliceAttrs, SplitAttrs, TransposeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Form, Node
-from npusim.ir.quant import DynamicFixedPoint, scale_of
+from npusim.ir.quant import Affine, DynamicFixedPoint, scale_of
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.engine_predicates import (
     ENGINE_TYPES,
@@ -18,22 +18,33 @@ from npusim.passes.engine_predicates import (
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import same_numbers
 
+SCALES_APART = 1e-5  # u8 scales that differ by less are equal to the driver
+
 
 # ---- sums --------------------------------------------------------------------------------------
 def is_part(node: Node, view: GraphView) -> bool:
     """Tell whether the results of a split or slice are parts of its input, without a copy."""
+    return same_numbers(view.graph, node.inputs[0], *node.outputs) and takes_one_piece(node, view)
+
+
+def takes_one_piece(node: Node, view: GraphView) -> bool:
+    """Tell whether a node is a split or slice of which every result has no gap in memory.
+
+    Source: measured, docs/arithmetic/placement.md rule 6.2.
+    """
     ifm = view.ifm(node)
-    if not same_numbers(view.graph, node.inputs[0], *node.outputs):
-        return False
     match node.attrs:
         case SplitAttrs(axis=axis):
             return prod(ifm.shape[:axis]) == 1
-        case SliceAttrs(begin=begin, end=end, step=step):
-            cut = [i for i, n in enumerate(ifm.shape) if (begin[i], end[i]) != (0, n)]
-            return (
-                set(step) == {1} and len(cut) <= 1 and prod(ifm.shape[: max(cut, default=0)]) == 1
-            )
+        case SliceAttrs(step=step):
+            return set(step) == {1} and _in_one_piece(view.ofm(node).shape, ifm.shape)
     return False
+
+
+def _in_one_piece(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Tell whether a part of these sizes has no gap in memory: whole behind its first long axis."""
+    first = next((axis for axis, n in enumerate(part) if n > 1), len(part))
+    return part[first + 1 :] == whole[first + 1 :]
 
 
 def _lays_claim(node: Node, name: str, view: GraphView) -> bool:
@@ -113,17 +124,39 @@ def sum_of_one_pixel(node: Node, view: GraphView) -> bool:
 
 
 # ---- movement ----------------------------------------------------------------------------------
+def equal_for_driver(*specs: TensorSpec) -> bool:
+    """Tell whether the driver takes parameters for equal: u8 scales that differ by less than 1e-5.
+
+    Source: measured, docs/arithmetic/whole-networks.md rule 4.1.
+    """
+    first, *others = specs
+    return all(
+        spec.dtype is first.dtype
+        and (
+            spec.quant == first.quant
+            or (
+                isinstance(spec.quant, Affine)
+                and isinstance(first.quant, Affine)
+                and spec.quant.zero_point == first.quant.zero_point
+                and abs(spec.quant.scale - first.quant.scale) < SCALES_APART
+            )
+        )
+        for spec in others
+    )
+
+
 def joined_in_place(node: Node, view: GraphView) -> bool:
     """Match a concat of hidden results that all have the output's quantization.
 
-    Every part lies in one piece: all axes before the joined one have one element.
+    Along the first axis, or the second behind a batch of 1.
     """
     ofm = view.ofm(node)
     assert isinstance(node.attrs, AxisAttrs)  # by the operator's definition
     return (
         ofm.dtype in ENGINE_TYPES
+        and node.attrs.axis <= 1
         and prod(ofm.shape[: node.attrs.axis]) == 1
-        and same_numbers(view.graph, ofm.name, *node.inputs)
+        and equal_for_driver(ofm, *(view.graph.spec(name) for name in node.inputs))
         and all(name in view.producers and name not in view.graph.outputs for name in node.inputs)
     )
 

@@ -13,9 +13,11 @@ from npusim.passes.fold_max_pad import fold_max_pad
 from npusim.passes.fold_sum import fold_sum
 from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
+from npusim.passes.joined_parameters import store_as_joined
 from npusim.passes.lower_requant import lower_requant
 from npusim.passes.simplify_moves import simplify_moves
 from npusim.passes.split_deconv import split_deconv
+from npusim.passes.warn_driver_faults import warn_driver_faults
 from npusim.passes.warn_unmodelled import warn_unmodelled
 
 FLOAT_PASSES = (
@@ -34,6 +36,7 @@ PLACING_PASSES = (
     Step(fold_sum, 1, "the driver adds a constant behind a convolution with its bias"),
     Step(fuse_relu, 1, "a relu that feeds a concat, whose range is known now"),
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
+    Step(store_as_joined, 0, "scales that differ by a trifle are equal to the driver"),
     Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),
 )
@@ -41,6 +44,7 @@ PLACING_PASSES = (
 QUANTIZED_PASSES = (
     *PLACING_PASSES,
     Step(warn_unmodelled, 0, "what the chip computes otherwise is said, not hidden"),
+    Step(warn_driver_faults, 0, "a concat that the driver gets wrong is named"),
     Step(lower_requant, 0, "multipliers and shifts become visible"),
 )
 

@@ -10,9 +10,11 @@ from npusim.errors import QuantizationError
 from npusim.explain import see
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
+from npusim.ir.quant import Quant
 from npusim.passes.driver import check_parameters
 from npusim.passes.pipeline import optimize
 from npusim.quantization.apply import Formats, apply_formats
+from npusim.quantization.avoid_faults import avoid_driver_faults
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
 from npusim.quantization.calibrate import Calibration
 from npusim.quantization.channel_stats import ChannelStats, channel_stats
@@ -227,13 +229,24 @@ class Quantization:
 
     def quantized(self, ranges: Mapping[str, Range], formats: Formats) -> Graph:
         """Return the quantized graph for measured ranges, in the job's own or other formats."""
-        graph = apply_formats(self.with_bias_for(formats), ranges, formats)
+        floats = self.with_bias_for(formats)
+
+        def made(quants: Mapping[str, Quant]) -> Graph:
+            changed = replace(formats, quants={**formats.quants, **quants})
+            return apply_formats(floats, ranges, changed)
+
+        avoided: tuple[str, ...] = ()
+        graph = made({})
+        if self.plan.avoid_driver_faults:
+            graph, avoided = avoid_driver_faults(made, level=self.plan.level)
         listed = f", {len(formats.layers)} layers of their own" if formats.layers else ""
         note = (
             f"quantized to {formats.default.value}{listed}, rules of toolkit {formats.era.toolkit}"
         )
         if self.apart:
             note += f", not joined: {', '.join(self.apart)}"
+        if self.plan.avoid_driver_faults:
+            note += f", driver faults avoided at: {', '.join(avoided) or 'no layer'}"
         if self.plan.bias_correction:
             note += ", biases corrected for the mean error of the weights"
         return graph.copy(notes=(*graph.notes, *self.notes, note))

@@ -81,6 +81,8 @@ class Plan:
         Release whose rules for ranges and lowering count.
     no_join : tuple of str
         Concats (name or layer id) whose parts keep ranges of their own.
+    avoid_driver_faults : bool
+        Give concats that the chip's driver would get wrong parameters with which it copies.
     """
 
     scheme: Scheme = Scheme.U8
@@ -97,6 +99,7 @@ class Plan:
     level: int = 3
     toolkit: Era = DEFAULT_ERA
     no_join: tuple[str, ...] = ()
+    avoid_driver_faults: bool = False
 
     def __post_init__(self) -> None:
         if self.cfg is not None and self.layers:
@@ -109,6 +112,12 @@ class Plan:
             raise ConfigError(
                 "a float16 model has nothing to calibrate",
                 rule="cfg files, equalization and bias correction go with u8, i8, i16",
+            )
+        if self.is_float16 and self.avoid_driver_faults:
+            raise ConfigError(
+                "float16 has no parameters that could be changed",
+                where="avoid_driver_faults (--avoid-driver-faults)",
+                remedy="make one part of the concat an output of the network, or use u8, i8 or i16",
             )
         if known and self.changes_weights:
             raise ConfigError(

@@ -114,6 +114,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         quantized_hybrid: bool = False,
         toolkit: str | None = None,
         no_join: Sequence[str] | None = None,
+        avoid_driver_faults: bool = False,
     ) -> None:
         """Set preprocessing, quantization and target; a mistake makes the next call return -1."""
         given = {name: value for name, value in locals().items() if name != "self"}

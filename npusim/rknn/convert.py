@@ -136,6 +136,11 @@ def build(
                 "config: quantize_input_node and merge_dequant_layer_and_output_node have no "
                 "effect on a float16 model: its inputs and outputs stay float16; quantize it"
             )
+        if options.avoid_driver_faults:
+            log.warning(
+                "config: avoid_driver_faults has no effect on a float16 model, which has no "
+                "parameters; quantize it"
+            )
         why = "quantized_dtype is float16" if do_quantization else "do_quantization=False"
         log.info(f"{why}: weights and activations become float16")
         return lower(float16(graph, optimization_level=level), level=level)
@@ -182,6 +187,7 @@ def measured(
             level=options.optimization_level,
             toolkit=options.toolkit,
             no_join=options.no_join,
+            avoid_driver_faults=options.avoid_driver_faults,
         ),
     )
     begin = time.monotonic()

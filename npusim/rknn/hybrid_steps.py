@@ -119,6 +119,7 @@ def build_from_files(
         level=model.level,
         toolkit=model.toolkit,
         no_join=model.no_join,
+        avoid_driver_faults=options.avoid_driver_faults and cfg is not None,
     )
     job = Quantization(model.source, plan)
     ranges = job.measure()

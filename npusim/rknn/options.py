@@ -61,6 +61,7 @@ class Options:
     merge_dequant_layer_and_output_node: bool = False
     toolkit: Era = DEFAULT_ERA
     no_join: tuple[str, ...] = ()
+    avoid_driver_faults: bool = False
     silent: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
 
@@ -101,6 +102,7 @@ def parse_options(
     merge_dequant_layer_and_output_node: Any = False,
     toolkit: Any = None,
     no_join: Any = None,
+    avoid_driver_faults: Any = False,
     others: Mapping[str, Any] | None = None,
 ) -> Options:
     """Check the parameters of ``config``.
@@ -125,6 +127,7 @@ def parse_options(
         merge_dequant_layer_and_output_node=bool(merge_dequant_layer_and_output_node),
         toolkit=era_of(toolkit or DEFAULT_ERA),
         no_join=_names("no_join", no_join),
+        avoid_driver_faults=bool(avoid_driver_faults),
         silent=_changed(others, SILENT),
         missed=_changed(others, MISSED),
     )

@@ -15,6 +15,13 @@ from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float, Quant
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
+from npusim.runtime.driver_memory import (
+    CORRECT,
+    REPRODUCE,
+    DriverMemory,
+    checked_choice,
+    driver_memory,
+)
 from npusim.runtime.ends import codes_from, codes_in_doubt
 from npusim.runtime.real_codes import dequantize, quantize
 from npusim.runtime.threads import own_processors
@@ -46,10 +53,30 @@ class Program:
         Lowered graph (``npusim.compile`` makes one): every node has an engine.
     progress : callable, optional
         Called with (done, total, layer name) while layers are prepared.
+    driver_faults : {"correct", "reproduce"}
+        Where the chip's driver loses data in a concat: compute the true values, or what the chip
+        stores as far as that is no chance (``npusim explain concat-of-views``).
+
+    Attributes
+    ----------
+    graph : Graph
+    driver_faults : str
+    unknown : dict
+        Tensor -> bool array in its shape, true where the chip never writes and 0 stands instead;
+        empty unless driver faults are reproduced. What follows from such an element is not marked.
+
+    Raises
+    ------
+    ConfigError
+        When ``driver_faults`` is another word.
     """
 
     def __init__(
-        self, graph: Graph, *, progress: Callable[[int, int, str], None] | None = None
+        self,
+        graph: Graph,
+        *,
+        progress: Callable[[int, int, str], None] | None = None,
+        driver_faults: str = CORRECT,
     ) -> None:
         if not isinstance(graph, Graph):
             raise ConfigError(
@@ -61,17 +88,27 @@ class Program:
         load_bindings()
         self.graph = graph
         self._said: set[str] = set()
-        last_use = {name: i for i, node in enumerate(graph.nodes) for name in node.inputs}
+        self.driver_faults = checked_choice(driver_faults)
+        memory = driver_memory(graph) if driver_faults == REPRODUCE else DriverMemory()
+        self.unknown = memory.unknown
+        feeds = {
+            node.name: memory.layers[node.name].feeds
+            if node.name in memory.layers
+            else graph.activations(node)
+            for node in graph.nodes
+        }
+        last_use = {name: i for i, node in enumerate(graph.nodes) for name in feeds[node.name]}
         kept = set(graph.outputs)
         self._nodes: list[BoundNode] = []
         for i, node in enumerate(graph.nodes):
             if progress:
                 progress(i, len(graph.nodes), node.name)
-            names = dict.fromkeys((*node.inputs, *node.outputs))
+            own = feeds[node.name]
+            names = dict.fromkeys((*node.inputs, *own, *node.outputs))
             dead = tuple(n for n in names if last_use.get(n, i) == i and n not in kept)
-            self._nodes.append(
-                BoundNode(node, bind(node, graph), graph.activations(node), node.outputs, dead)
-            )
+            fault = memory.layers.get(node.name)
+            step = fault.step if fault else bind(node, graph)
+            self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
 
     def _warn_once(self, text: str) -> None:
         if text not in self._said:
