@@ -136,7 +136,7 @@ class Chain:
 
     def activation(self, source: str, output: str, q: Quant = "same") -> str:
         """Append a table of TP."""
-        kind = self.d.pick("sigmoid", "tanh", "leaky_relu", "relu", "relu6")
+        kind = self.d.pick(*"sigmoid tanh leaky_relu relu relu6".split())
         return self.op(
             kind, [source], output, q, **({"alpha": 0.1} if kind == "leaky_relu" else {})
         )
