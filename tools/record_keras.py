@@ -293,7 +293,7 @@ def drawn(seed: int) -> Any:
     """Return the record of a random Sequential model; None where Keras itself refuses it."""
     rng, k = random.Random(seed), keras.layers
     pick, whole = rng.choice, rng.randint
-    act = lambda: pick([None, *"relu tanh gelu silu hard_sigmoid elu".split()])  # noqa: E731
+    act = lambda: pick([None, *["relu", "tanh", "gelu", "silu", "hard_sigmoid", "elu"]])  # noqa: E731
     rule = lambda: pick(["same", "valid"])  # noqa: E731
     makers: list[Callable[[], Any]] = [
         lambda: k.Conv2D(whole(1, 4), (whole(1, 3), whole(1, 3)), strides=whole(1, 2),
