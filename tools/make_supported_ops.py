@@ -17,12 +17,15 @@ sys.path.insert(0, str(HERE.parent))  # npusim in a bare checkout
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import npusim.importers.keras.importer
 import npusim.importers.onnx.importer
 import npusim.importers.tensorflow.importer
 import npusim.importers.tflite.importer  # noqa: F401 (all register their converters)
 from npusim.importers.caffe.importer import converter as caffe
 from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
+from npusim.importers.keras import context as keras
+from npusim.importers.keras.activations import activation_names
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tensorflow import context as tensorflow
@@ -116,6 +119,17 @@ PartitionedCall, StatefulPartitionedCall and functions of the library are entere
 |---|---|
 """
 
+KERAS_HEAD = """\
+
+## Keras
+
+Layers of Keras 1 to 3; `ops.` are operations on tensors among the layers of Keras 3, `tf.`
+functions of TensorFlow among those of Keras 2.
+
+| layer | taken as |
+|---|---|
+"""
+
 
 def rule_lines(op: str, rules: tuple[EngineRule, ...]) -> list[str]:
     """Return the numbered table rows of an operator."""
@@ -170,7 +184,9 @@ def page() -> str:
     text += DARKNET_HEAD + converter_rows(darknet.types(), darknet.of) + TENSORFLOW_HEAD
     text += converter_rows(tensorflow.convertible_ops(), tensorflow.converter_of)
     known = sorted(set(foldable_ops()) - set(tensorflow.convertible_ops()))
-    return f"{text}\nOnly when all operands are known: {', '.join(known)}.\n"
+    text += f"\nOnly when all operands are known: {', '.join(known)}.\n" + KERAS_HEAD
+    text += converter_rows(keras.convertible_layers(), keras.converter_of)
+    return f"{text}\nActivations by name: linear, {', '.join(activation_names())}.\n"
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

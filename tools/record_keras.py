@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from record_tensorflow import Numbers, settled, told
+from record_tensorflow import Numbers, activations, settled, told
 
 RECORDS = Path(__file__).resolve().parents[1] / "tests/importers/keras_recorded.jsonl.gz"
 IMAGE, ROW, SERIES = (6, 5, 4), (6,), (7, 4)
@@ -293,7 +293,7 @@ def drawn(seed: int) -> Any:
     """Return the record of a random Sequential model; None where Keras itself refuses it."""
     rng, k = random.Random(seed), keras.layers
     pick, whole = rng.choice, rng.randint
-    act = lambda: pick([None, *["relu", "tanh", "gelu", "silu", "hard_sigmoid", "elu"]])  # noqa: E731
+    act = lambda: pick([None, *activations()])  # noqa: E731
     rule = lambda: pick(["same", "valid"])  # noqa: E731
     makers: list[Callable[[], Any]] = [
         lambda: k.Conv2D(whole(1, 4), (whole(1, 3), whole(1, 3)), strides=whole(1, 2),

@@ -1,7 +1,7 @@
 """``npusim analyze``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +39,7 @@ def command(
     algorithm: common.AlgorithmOption = "normal",
     stored: StoredOption = None,
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -52,7 +53,8 @@ def command(
     """Run one sample quantized as a whole and layer by layer against float; exit 1 when wrong."""
     shown = common.console(as_json)
     check_file_type(file_type)
-    graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
+    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
     if common.is_quantized(graph):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",
@@ -61,17 +63,11 @@ def command(
         )
     require_float_source(graph)
     dataset = common.dataset_of(model, dataset)
+    how: dict[str, Any] = {"algorithm": algorithm, "optimization_level": level}
     ready = (
         stored_like(stored, graph, "--stored")
         if stored
-        else common.quantized(
-            graph,
-            scheme,
-            dataset,
-            shown=shown,
-            algorithm=algorithm,
-            optimization_level=level,
-        )
+        else common.quantized(graph, scheme, dataset, shown=shown, **how)
     )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,14 @@ ModelArgument = Annotated[
 WeightsOption = Annotated[
     Path | None,
     typer.Option("--weights", metavar="FILE", help="Weights of a Caffe or Darknet network."),
+]
+PartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="IN,..:OUT,..",
+        help="Cut the model: begin at these tensors, end at those; either side may be empty.",
+    ),
 ]
 ShapeOption = Annotated[
     list[str] | None,
@@ -180,10 +189,31 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | None:
     return shapes or None
 
 
+def _cuts(part: str | None) -> dict[str, list[str]]:
+    """Return the inputs and outputs that ``--part`` names; tensors of TensorFlow end in ``:0``."""
+    if part is None:
+        return {}
+    text = re.sub(r":(\d+)(?=[,:]|$)", "\0\\1", part)
+    begin, colon, end = text.partition(":")
+    sides = {"inputs": begin, "outputs": end}
+    cuts = {
+        side: [name.strip().replace("\0", ":") for name in names.split(",") if name.strip()]
+        for side, names in sides.items()
+    }
+    if not colon or not any(cuts.values()):
+        raise ConfigError(
+            f"value {part!r}",
+            where="--part",
+            rule="IN,..:OUT,.. such as input:softmax, or :softmax to begin at the model's inputs",
+        )
+    return {side: names for side, names in cuts.items() if names}
+
+
 def load(
     model: str,
     *,
     weights: Path | None = None,
+    part: str | None = None,
     shape: list[str] | None = None,
     mean: str | None = None,
     std: str | None = None,
@@ -206,13 +236,13 @@ def load(
     stds = None if std is None else _numbers(std, "--std")
     order = None if reorder is None else _order(reorder)
     if is_stored(path):
-        graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
+        graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **_cuts(part))
         given = {"mean": means, "std": stds, "reorder": order}
         _refuse_changes(graph, model, given, target)
         return graph
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = npusim.load_model(path, weights=weights, input_shapes=shapes)
+    graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **_cuts(part))
     for note in graph.notes:
         if note.startswith((WEIGHTS_FOUND, NO_WEIGHTS)):
             console(True).print(note, soft_wrap=True, highlight=False)

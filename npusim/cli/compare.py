@@ -78,6 +78,7 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -106,11 +107,11 @@ def command(
     _refuse_mixtures(folder, second, source_input)
     label = ""
     if Path(model).is_dir():
-        _refuse_options(model, inputs or scheme or dataset or shape or weights, folder)
+        _refuse_options(model, inputs or scheme or dataset or shape or weights or part, folder)
         reference = npusim.read_dump(str(folder), layout=layout)
         actual = npusim.read_dump(model, like=reference, layout=layout)
     else:
-        how: dict[str, Any] = {"weights": weights, "shape": shape}
+        how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
         how |= {"mean": mean, "std": std, "reorder": reorder}
         graph = common.load(model, **how)
         dataset = common.dataset_of(model, dataset)
@@ -223,7 +224,7 @@ class _Maker:
 
 def _load_other(model: str, how: dict[str, Any]) -> Graph:
     """Return the other model, with the weights beside it; --shape does not go with a stored one."""
-    how = how | {"weights": None}
+    how = how | {"weights": None, "part": None}
     return common.load(model, **(how | {"shape": None} if is_stored(model) else how))
 
 

@@ -1,7 +1,7 @@
 """``npusim dump``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -34,7 +35,8 @@ def command(
     """Write one text file per layer output and an index, as NN_LAYER_DUMP does."""
     shown = common.console(as_json)
     options = DumpOptions(layout=layout.upper(), number_format=number_format)
-    graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
+    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(
         graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level

@@ -1,7 +1,7 @@
 """``npusim equalize``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ def command(
     dataset: common.DatasetOption = None,
     engine: quantize_options.EngineOption = "auto",
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -41,7 +42,8 @@ def command(
     from npusim.exporters.onnx import save_onnx
 
     shown = common.console(as_json)
-    source = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
+    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    source = common.load(model, **file, mean=mean, std=std, reorder=reorder)
     with common.progress_of(shown, "measuring channels") as progress:
         done = npusim.equalize(
             source,

@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -100,6 +100,7 @@ def command(
     worst: WorstOption = 10,
     max_drop: MaxDropOption = None,
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -110,7 +111,8 @@ def command(
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
-    graph = common.load(model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder)
+    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
     networks |= {path.stem: _beside(path, graph) for path in also or ()}

@@ -78,6 +78,7 @@ def command(
     batch: BatchOption = None,
     sram: SramOption = "off",
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     level: common.LevelOption = 3,
     top: TopOption = None,
@@ -103,7 +104,7 @@ def command(
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other", remedy="leave one of them out")
     given = locals()
-    request = Request(**{name: given[name] for name in COMPARED}, level=level)
+    request = Request(**{name: given[name] for name in COMPARED}, level=level, part=part)
     changes = {name: given["vs" if name == "model" else f"vs_{name}"] for name in COMPARED}
     estimates = [price(request)]
     if other := _other(request, changes):
@@ -144,7 +145,7 @@ def _other(request: Request, changes: dict[str, Any]) -> Request | None:
     given = {name: value for name, value in changes.items() if value not in (None, [])}
     if "model" in given and given["model"] != request.model:
         # names of the first model's inputs, and its second file
-        return replace(request, **({"shape": None, "weights": None} | given))
+        return replace(request, **({"shape": None, "weights": None, "part": None} | given))
     return replace(request, **given) if given else None
 
 

@@ -29,6 +29,7 @@ class Request:
     weights: Path | None = None
     shape: list[str] | None = None
     level: int = 3
+    part: str | None = None
 
 
 def price(request: Request) -> Estimate:
@@ -45,7 +46,11 @@ def price(request: Request) -> Estimate:
         source = assets.layer_list_path() if bundled else Path(request.model)
     else:  # exporters call all their graphs the same
         graph = common.load(
-            request.model, weights=request.weights, shape=request.shape, known=[BUNDLED_LIST]
+            request.model,
+            weights=request.weights,
+            part=request.part,
+            shape=request.shape,
+            known=[BUNDLED_LIST],
         )
         source = graph.copy(name=Path(request.model).stem)
     return npusim.estimate(

@@ -30,6 +30,7 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -49,9 +50,8 @@ def command(
 ) -> None:
     """Run one sample. NN_LAYER_DUMP=1 writes every layer into the working directory."""
     shown = common.console(as_json)
-    graph = common.load(
-        model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
-    )
+    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(
         graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level

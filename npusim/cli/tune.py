@@ -1,7 +1,7 @@
 """``npusim tune``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -71,6 +71,7 @@ def command(
     no_join: quantize_options.NoJoinOption = None,
     engine: quantize_options.EngineOption = "auto",
     weights: common.WeightsOption = None,
+    part: common.PartOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -85,9 +86,8 @@ def command(
     far in the cfg file, and the same command goes on where it was.
     """
     shown = common.console(as_json)
-    graph = common.load(
-        model, weights=weights, shape=shape, mean=mean, std=std, reorder=reorder, target=target
-    )
+    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
     stem = output or Path(graph.name or "model").name
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(

@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import npusim
+from npusim.cli.app import app
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.tensorflow.importer import load_tensorflow
 from npusim.rknn import RKNN
@@ -337,3 +339,21 @@ def test_pictures_of_whole_numbers_are_real_inputs_and_ids_are_not(tmp_path):
     assert graph.spec("ids:0").dtype.value == "i32"
     assert "'x' holds whole numbers" in str(graph.notes)
     assert npusim.load_model(tmp_path / "net.pb").outputs == ("y:0", "z:0")
+
+
+def test_commands_cut_a_model_and_run_on_it(tmp_path):
+    path = str(ssd().save(tmp_path))
+    np.save(tmp_path / "x.npy", RNG.standard_normal((32, 32, 3)).astype(np.float32))
+    cut = ["--part", "Preprocessor/sub:concat,concat_1:0", "--shape", "Preprocessor/sub=1,32,32,3"]
+    runner = CliRunner()
+    for words in (
+        ["info", path, *cut],
+        ["perf", path, *cut],
+        ["run", path, *cut, "--input", str(tmp_path / "x.npy")],
+        ["compare", path, *cut, "--input", str(tmp_path / "x.npy")],
+    ):
+        result = runner.invoke(app, words)
+        assert result.exit_code == 0, result.output
+    for wrong in ("concat", ":", ""):
+        result = runner.invoke(app, ["info", path, "--part", wrong])
+        assert result.exit_code != 0

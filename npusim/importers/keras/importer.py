@@ -392,6 +392,7 @@ class _Walk:
                 raise UnsupportedForm("no counterpart", _advice(node))
             if not waits and self.wrong is None:
                 convert(node, self.context)
+                self._check_results(node)
         except UnsupportedForm as form:
             advice = form.advice or _advice(node)
             self.findings.append(f"layer {node.name!r}: {node.type}, {form.reason}; {advice}")
@@ -402,6 +403,17 @@ class _Walk:
             self._is_wrong(node, f"its settings do not fit: {error}", "", "", "")
         if waits or self.wrong is not None:
             self.lost.update(node.outputs)
+
+    def _check_results(self, node: KerasNode) -> None:
+        """Refuse a result that is read and that the layer does not make."""
+        made = (self.context.held, self.context.values)
+        missing = [i for i, n in enumerate(node.outputs) if not any(n in known for known in made)]
+        if missing:
+            raise ModelImportError(
+                f"its result {missing[0]} is read",
+                where=node.where,
+                rule=f"it has {len(node.outputs) - len(missing)}",
+            )
 
     def _is_wrong(self, node: KerasNode, what: str, rule: str, remedy: str, own: str) -> None:
         if self.wrong is None:
