@@ -34,18 +34,21 @@ class Framework:
         Of the network and of the weights, if those are a file of their own.
     nhwc : bool
         Whether four-axis inputs are recorded as N, H, W, C.
+    shapes : bool
+        Whether the files hold no sizes, which then come from the recorded inputs.
     """
 
     format: str
     suffixes: tuple[str, ...]
     nhwc: bool = False
+    shapes: bool = False
 
 
 FRAMEWORKS: Mapping[str, Framework] = {
     "caffe": Framework("Caffe", (".prototxt", ".caffemodel")),
     "darknet": Framework("Darknet", (".cfg", ".weights")),
     "keras": Framework("Keras", (".keras", ".h5"), nhwc=True),
-    "mxnet": Framework("MXNet", (".json", ".params")),
+    "mxnet": Framework("MXNet", (".json", ".params"), shapes=True),
     "tensorflow": Framework("TensorFlow", (".pb",), nhwc=True),
 }
 
@@ -140,7 +143,13 @@ def _loaded(case: ImporterCase, folder: Path) -> Graph:
     second = format_named(framework.format).weights
     if not second:
         return load_as(framework.format, paths[0])
-    return load_as(framework.format, paths[0], weights=paths[1] if len(paths) > 1 else False)
+    shapes = {name: value.shape for name, value in case.inputs.items()}
+    return load_as(
+        framework.format,
+        paths[0],
+        weights=paths[1] if len(paths) > 1 else False,
+        input_shapes=shapes if framework.shapes and shapes else None,
+    )
 
 
 def _feeds(case: ImporterCase, graph: Graph) -> dict[str, Array]:

@@ -158,9 +158,10 @@ FORMATS = (
             Magic("an MXNet parameter file", b"\x12\x01\0\0\0\0\0\0"),
         ),
         second=".json with the layers, .params with the weights",
+        weights=".params",
+        loader="npusim.importers.mxnet.importer:load_mxnet",
         call="load_mxnet",
-        advice="call mxnet.onnx.export_model and load_onnx; a layer list of npusim goes to "
-        "npusim.estimate",
+        advice="a layer list of npusim goes to npusim.estimate",
     ),
     Format(
         name="TensorFlow",

@@ -29,6 +29,7 @@ BINARY: dict[str, Traits] = {
         accumulates=True,
         real_operand=True,
         onnx="Add",
+        mxnet="broadcast_add",
         tflite="ADD",
         layer_class="TensorAdd",
         kernel="tensor.add",
@@ -38,6 +39,7 @@ BINARY: dict[str, Traits] = {
         accumulates=True,
         real_operand=True,
         onnx="Sub",
+        mxnet="broadcast_sub",
         tflite="SUB",
         toolkit="SUBTRACT",
         layer_class="TensorSub",
@@ -46,6 +48,7 @@ BINARY: dict[str, Traits] = {
     "mul": replace(
         _KEEPS_SIGN,
         onnx="Mul",
+        mxnet="broadcast_mul",
         tflite="MUL",
         toolkit="MULTIPLY",
         layer_class="TensorMultiply",
@@ -54,14 +57,19 @@ BINARY: dict[str, Traits] = {
     "div": replace(
         _KEEPS_SIGN,
         onnx="Div",
+        mxnet="broadcast_div",
         tflite="DIV",
         toolkit="DIVIDE",
         layer_class="TensorDiv",
         kernel="tensor.div",
     ),
-    "max": replace(_KEEPS_SIGN, onnx="Max", tflite="MAXIMUM", toolkit="MAXIMUM"),
-    "min": replace(_KEEPS_SIGN, onnx="Min", tflite="MINIMUM", toolkit="MINIMUM"),
-    "pow": replace(_PAIRWISE, real_operand=True, onnx="Pow", tflite="POW"),
+    "max": replace(
+        _KEEPS_SIGN, onnx="Max", mxnet="broadcast_maximum", tflite="MAXIMUM", toolkit="MAXIMUM"
+    ),
+    "min": replace(
+        _KEEPS_SIGN, onnx="Min", mxnet="broadcast_minimum", tflite="MINIMUM", toolkit="MINIMUM"
+    ),
+    "pow": replace(_PAIRWISE, real_operand=True, onnx="Pow", mxnet="broadcast_power", tflite="POW"),
 }
 for _name, _traits in BINARY.items():
     register(_name, EltwiseAttrs, f"element-wise {_name}", _traits, inputs=2)(binary)

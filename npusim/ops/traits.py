@@ -85,7 +85,7 @@ class Traits:
         The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     power : float or None
         The result is this power of the operand.
-    onnx, tflite, caffe : str
+    onnx, tflite, caffe, mxnet : str
         The source format's operator that means the same without attributes or constants of its
         own; empty when there is none or when a converter translates more than the name.
     golden : str
@@ -124,6 +124,7 @@ class Traits:
     onnx: str = ""
     tflite: str = ""
     caffe: str = ""
+    mxnet: str = ""
     golden: str = ""
     toolkit: str = ""
     layer_class: str = ""

@@ -30,7 +30,9 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "relu": (
         Attrs,
         "max(x, 0)",
-        replace(_RECTIFIER, homogeneous=True, bounds=_POSITIVE, onnx="Relu", tflite="RELU"),
+        replace(
+            _RECTIFIER, homogeneous=True, bounds=_POSITIVE, onnx="Relu", mxnet="relu", tflite="RELU"
+        ),
     ),
     "relu1": (
         Attrs,
@@ -55,6 +57,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             bounds=_UNIT,
             f16_results=True,
             onnx="Sigmoid",
+            mxnet="sigmoid",
             tflite="LOGISTIC",
             caffe="Sigmoid",
         ),
@@ -68,6 +71,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             bounds=_PLUS_MINUS_ONE,
             f16_results=True,
             onnx="Tanh",
+            mxnet="tanh",
             tflite="TANH",
             caffe="TanH",
         ),
@@ -94,7 +98,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "mish": (
         Attrs,
         "x * tanh(log(1 + exp(x)))",
-        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=(-0.3089, inf), onnx="Mish", caffe="Mish"),
+        replace(
+            _LOOKUP_CURVE,
+            keeps_sign=True,
+            bounds=(-0.3089, inf),
+            onnx="Mish",
+            mxnet="mish",
+            caffe="Mish",
+        ),
     ),
     "elu": (
         AlphaAttrs,
@@ -114,6 +125,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             activation=True,
             bounds=_POSITIVE,
             onnx="Softplus",
+            mxnet="softrelu",
             caffe="BNLL",
             toolkit="SOFTRELU",
         ),
@@ -121,7 +133,13 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "softsign": (
         Attrs,
         "x / (1 + abs(x))",
-        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Softsign"),
+        replace(
+            _LOOKUP_CURVE,
+            keeps_sign=True,
+            bounds=_PLUS_MINUS_ONE,
+            onnx="Softsign",
+            mxnet="softsign",
+        ),
     ),
     "gelu": (
         Attrs,
@@ -131,36 +149,59 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "erf": (
         Attrs,
         "error function (measured inside gelu only, not on its own)",
-        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Erf"),
+        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, onnx="Erf", mxnet="erf"),
     ),
     "abs": (
         Attrs,
         "absolute value",
-        replace(_ON_TP, kink=True, bounds=_POSITIVE, onnx="Abs", tflite="ABS", caffe="AbsVal"),
+        replace(
+            _ON_TP,
+            kink=True,
+            bounds=_POSITIVE,
+            onnx="Abs",
+            mxnet="abs",
+            tflite="ABS",
+            caffe="AbsVal",
+        ),
     ),
-    "neg": (Attrs, "-x", replace(_LOOKUP, onnx="Neg", tflite="NEG")),
-    "exp": (Attrs, "exponential", replace(_FUNCTION, bounds=_POSITIVE, onnx="Exp", tflite="EXP")),
-    "log": (Attrs, "natural logarithm", replace(_LOOKUP, onnx="Log", tflite="LOG")),
+    "neg": (Attrs, "-x", replace(_LOOKUP, onnx="Neg", mxnet="negative", tflite="NEG")),
+    "exp": (
+        Attrs,
+        "exponential",
+        replace(_FUNCTION, bounds=_POSITIVE, onnx="Exp", mxnet="exp", tflite="EXP"),
+    ),
+    "log": (Attrs, "natural logarithm", replace(_LOOKUP, onnx="Log", mxnet="log", tflite="LOG")),
     "sqrt": (
         Attrs,
         "square root",
-        replace(_FUNCTION, bounds=_POSITIVE, onnx="Sqrt", tflite="SQRT", power=0.5),
+        replace(_FUNCTION, bounds=_POSITIVE, onnx="Sqrt", mxnet="sqrt", tflite="SQRT", power=0.5),
     ),
     "rsqrt": (
         Attrs,
         "1 / sqrt(x)",
-        replace(_FUNCTION, bounds=_POSITIVE, tflite="RSQRT", power=-0.5),
+        replace(_FUNCTION, bounds=_POSITIVE, tflite="RSQRT", mxnet="rsqrt", power=-0.5),
     ),
-    "square": (Attrs, "x * x", replace(_ON_TP, bounds=_POSITIVE, tflite="SQUARE", power=2.0)),
+    "square": (
+        Attrs,
+        "x * x",
+        replace(_ON_TP, bounds=_POSITIVE, tflite="SQUARE", mxnet="square", power=2.0),
+    ),
     "reciprocal": (
         Attrs,
         "1 / x",
-        replace(_LOOKUP, keeps_sign=True, onnx="Reciprocal", power=-1.0, golden="rcp"),
+        replace(
+            _LOOKUP,
+            keeps_sign=True,
+            onnx="Reciprocal",
+            mxnet="reciprocal",
+            power=-1.0,
+            golden="rcp",
+        ),
     ),
     "floor": (
         Attrs,
         "largest integer not above x",
-        replace(_FUNCTION, keeps_sign=True, onnx="Floor", tflite="FLOOR"),
+        replace(_FUNCTION, keeps_sign=True, onnx="Floor", mxnet="floor", tflite="FLOOR"),
     ),
     "convert": (
         Attrs,
