@@ -73,8 +73,8 @@ def load_mxnet(
     outputs : sequence of str, optional
         Tensors or nodes to end at. Default: the heads of the symbol.
     mkldnn : bool
-        Softmax without settings of more than two axes: the last axis, as MXNet with MKL-DNN (its
-        default) does; False: all numbers of a sample.
+        SoftmaxOutput without settings of four axes: over the last, as MXNet with MKL-DNN (its
+        default) does; False: over all numbers of a sample.
 
     Raises
     ------
@@ -232,7 +232,10 @@ def _variables(
     """
     read = dict.fromkeys(name for node in layers for name in node.inputs)
     learned = {
-        name for node in layers for name, word in zip(node.inputs, node.arguments) if word != "data"
+        name
+        for node in layers
+        for name, word in zip(node.inputs, node.arguments, strict=False)
+        if word != "data"
     }
     begins, missing = [], []
     for name in net.variables:

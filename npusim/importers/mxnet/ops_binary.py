@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from npusim.errors import ModelImportError
 from npusim.importers.common.layers import Step, plus, times
 from npusim.importers.mxnet.context import MxContext, converter, needs
@@ -218,7 +220,7 @@ def logic(node: MxNode, context: MxContext) -> None:
     """And, or, exclusive or of what is not zero."""
     first, second = _operands(node, context)
     left = is_not_zero(node, context, first, "left")
-    right = is_not_zero(node, context, second, "right")
+    right = is_not_zero(node, context, second, "right")  # of a number: folded
     op = _LOGIC[node.type]
     out = context.binary(node, op, left, right, part="apart" if op == "sub" else "")
     if op == "sub":

@@ -131,12 +131,12 @@ def _three_axes(
     parts = []
     for k in range(deep):
         begin = k * dilate[0]
-        attrs = SliceAttrs(
+        cut = SliceAttrs(
             begin=(0, begin, 0, 0, 0),
             end=(n, begin + (count - 1) * stride[0] + 1, *whole[2:]),
             step=(1, stride[0], 1, 1, 1),
         )
-        part = context.emit(node, "slice", (x,), attrs, part=f"depth_{k}")
+        part = context.emit(node, "slice", (x,), cut, part=f"depth_{k}")
         grouped = (n * count, group, own, height, width)
         parts.append(context.reshape(node, part, grouped, part=f"groups_{k}"))
     joined = context.joined(node, parts, axis=2, part="window")

@@ -29,7 +29,9 @@ def prior_box(node: MxNode, context: MxContext) -> None:
     high, wide = shape[2:]
     check_elements((high, wide, len(sizes) + len(ratios), 4), "the boxes", node.where)
     with np.errstate(all="ignore"):
-        step = [f32(1) / f32(n) if s <= 0 else f32(s) for s, n in zip(steps, (high, wide))]
+        step = [
+            f32(1) / f32(n) if s <= 0 else f32(s) for s, n in zip(steps, (high, wide), strict=True)
+        ]
         y = (np.arange(high, dtype=f32) + f32(offsets[0])) * step[0]
         x = (np.arange(wide, dtype=f32) + f32(offsets[1])) * step[1]
         pairs = [(size, ratios[0]) for size in sizes] + [(sizes[0], r) for r in ratios[1:]]

@@ -1,19 +1,20 @@
 """Pooling by MXNet's conventions for sizes, borders and divisors."""
 
 import math
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import UnsupportedForm
-from npusim.importers.common.layers import Step, times
+from npusim.importers.common.layers import times
 from npusim.importers.mxnet.context import MxContext, converter, needs, refuse_layout
 from npusim.importers.mxnet.ops_conv import Sizes, kernel_of, sizes_of, spatial
+from npusim.importers.mxnet.ops_unary import cube_root
 from npusim.importers.mxnet.symbol import MxNode
 from npusim.ir.attrs import (
     Attrs,
-    EltwiseAttrs,
     GlobalPoolAttrs,
     MatmulAttrs,
     PadAttrs,
@@ -42,13 +43,11 @@ def pooling(node: MxNode, context: MxContext) -> None:
     if kind == "lp" and power not in (1, 2, 3):
         raise ModelImportError(f"p_value is {power}", where=node.where, rule="1, 2 or 3")
     source = node.inputs[0]
-    if power:
-        source = context.emit(node, "abs", (source,), part="size")
     if power == 2:
         source = context.emit(node, "square", (source,), part="power")
     elif power == 3:
-        steps = [Step("power", "pow", EltwiseAttrs(), 3.0)]
-        source = context.part(node, source, steps, "power")
+        square = context.emit(node, "square", (source,), part="square")
+        source = context.binary(node, "mul", square, source, part="power")
     if node.attributes.flag("global_pool"):
         axes = ReduceAttrs(axes=tuple(range(2, len(shape))))
         op = {"max": "reduce_max", "avg": "reduce_mean"}.get(kind, "reduce_sum")
@@ -63,7 +62,7 @@ def pooling(node: MxNode, context: MxContext) -> None:
     if power == 2:
         context.emit(node, "sqrt", (out,))
     elif power == 3:
-        context.chain(node, out, [Step("root", "pow", EltwiseAttrs(), 1 / 3)])
+        cube_root(node, context, out)
 
 
 def _global(kind: str) -> Attrs:
@@ -95,8 +94,8 @@ def _windows(node: MxNode, context: MxContext, source: str, kind: str, power: in
         high, wide = context.shape(x)[2:]
         deep = (n, channels, sizes[0], high * wide)
         x = context.reshape(node, x, deep, part="depths")
-        windows = ((kernel[0], 1), (stride[0], 1), (pad[0], 0))
-        x = _pool(node, context, x, kind, convention, windows, "pooled")
+        depth = ((kernel[0], 1), (stride[0], 1), (pad[0], 0))
+        x = _pool(node, context, x, kind, convention, depth, "pooled")
         return context.reshape(node, x, (n, channels, context.shape(x)[2], high, wide), part=last)
     if rank == 2:
         return _pool(node, context, source, kind, convention, (kernel, stride, pad), last)
@@ -164,7 +163,7 @@ def _pool(
         word = f"{name}_sum" if any(beyond) else part
         if steps and word:
             out = context.part(node, out, steps, word)
-        else:
+        elif not word:
             out = context.chain(node, out, steps)
     if any(beyond):
         value = 0.0 if average else _LOWEST
@@ -191,8 +190,8 @@ def adaptive(node: MxNode, context: MxContext) -> None:
     for size, out in zip(shape[2:], wanted, strict=True):
         spans.append([(i * size // out, -(-(i + 1) * size // out)) for i in range(out)])
     kernel = [{end - begin for begin, end in axis} for axis in spans]
-    steps = [{b[0] - a[0] for a, b in zip(axis, axis[1:], strict=False)} for axis in spans]
-    if all(len(k) == 1 and len(s) <= 1 for k, s in zip(kernel, steps, strict=True)):
+    steps = [{b[0] - a[0] for a, b in pairwise(axis)} for axis in spans]
+    if all(len(k) == 1 and len(s) <= 1 and 0 not in s for k, s in zip(kernel, steps, strict=True)):
         attrs = Pool2dAttrs(
             kind=PoolKind.AVG,
             kernel=(min(kernel[0]), min(kernel[1])),
@@ -208,10 +207,10 @@ def adaptive(node: MxNode, context: MxContext) -> None:
         shares.append(share)
     wide = context.constant(f"{node.name}/columns", shares[1].T.copy())
     tall = context.constant(f"{node.name}/rows", shares[0].T.copy())
-    out = context.emit(node, "matmul", (source, wide), MatmulAttrs(), part="columns")
-    out = context.transposed(node, out, (0, 1, 3, 2), part="turned")
-    out = context.emit(node, "matmul", (out, tall), MatmulAttrs(), part="means")
-    context.transposed(node, out, (0, 1, 3, 2))
+    x = context.emit(node, "matmul", (source, wide), MatmulAttrs(), part="columns")
+    x = context.transposed(node, x, (0, 1, 3, 2), part="turned")
+    x = context.emit(node, "matmul", (x, tall), MatmulAttrs(), part="means")
+    context.transposed(node, x, (0, 1, 3, 2))
 
 
 @converter("ROIPooling", "_contrib_ROIAlign", "_contrib_PSROIPooling")

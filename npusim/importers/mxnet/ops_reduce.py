@@ -50,6 +50,29 @@ def reduction(node: MxNode, context: MxContext) -> None:
     _reduce(node, context, f"reduce_{kind}", node.inputs[0])
 
 
+@converter("moments")
+def moments(node: MxNode, context: MxContext) -> None:
+    """Mean and variance over axes."""
+    needs(node, 1)
+    rank = len(context.shape(node.inputs[0]))
+    axes = {context.axis(node, axis, rank) for axis in node.attributes.wholes("axes")}
+    over = tuple(sorted(axes or range(rank)))
+    x, keep = node.inputs[0], node.attributes.flag("keepdims")
+    wide = context.emit(
+        node, "reduce_mean", (x,), ReduceAttrs(axes=over, keepdims=True), part="mean"
+    )
+    apart = context.binary(node, "sub", x, wide, part="apart")
+    squares = context.emit(node, "square", (apart,), part="squares")
+    for source, output in ((x, node.outputs[0]), (squares, node.outputs[1])):
+        if len(over) == rank and not keep:  # the result is (1,), never a scalar
+            attrs = ReduceAttrs(axes=over, keepdims=True)
+            out = context.emit(node, "reduce_mean", (source,), attrs, part=f"{output}_kept")
+            context.reshape(node, out, (1,), output=output)
+        else:
+            attrs = ReduceAttrs(axes=over, keepdims=keep)
+            context.emit(node, "reduce_mean", (source,), attrs, output=output)
+
+
 @converter("norm")
 def norm(node: MxNode, context: MxContext) -> None:
     """Length of rows (``ord`` 2) or sum of sizes (1)."""
@@ -170,7 +193,7 @@ def pick(node: MxNode, context: MxContext) -> None:
 
 @converter("topk", "sort", "argsort")
 def topk(node: MxNode, context: MxContext) -> None:
-    """The largest or smallest along an axis, sorted: on the CPU, at the end of a network only."""
+    """Sort an axis and give the first: on the CPU, at the end of a network only."""
     needs(node, 1)
     attributes = node.attributes
     shape = context.shape(node.inputs[0])

@@ -131,4 +131,11 @@ def bilinear_resize(node: MxNode, context: MxContext) -> None:
         raise ModelImportError(f"its size is {target}", where=node.where, rule="positive")
     aligned = node.attributes.flag("align_corners", True)
     rule = Coordinates.ALIGN_CORNERS if aligned else Coordinates.HALF_PIXEL
-    _resize(node, context, node.inputs[0], target, ResizeMode.BILINEAR, rule)
+    source = node.inputs[0]
+    if not aligned:  # an axis that becomes one cell is its first cell
+        end = tuple(1 if t == 1 else n for n, t in zip(shape, (0, 0, *target), strict=True))
+        part = "" if target == end[2:] else "first"
+        source = context.cut(node, source, (0,) * 4, end, part=part)
+        if not part:
+            return
+    _resize(node, context, source, target, ResizeMode.BILINEAR, rule)

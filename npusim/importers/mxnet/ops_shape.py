@@ -1,6 +1,7 @@
 """Operators that move elements."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -167,7 +168,7 @@ def split_v2(node: MxNode, context: MxContext) -> None:
         sizes = [shape[axis] // sections] * sections
     else:
         places = [*node.attributes.wholes("indices"), shape[axis]]
-        sizes = [end - begin for begin, end in zip(places, places[1:], strict=False)]
+        sizes = [end - begin for begin, end in pairwise(places)]
         if places[0] != 0 or min(sizes, default=0) < 1:
             raise ModelImportError(
                 f"indices {places[:-1]} of axis {axis} of {shape}",

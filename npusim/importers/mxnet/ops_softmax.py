@@ -29,15 +29,14 @@ def softmax(node: MxNode, context: MxContext) -> None:
 
 @converter("SoftmaxActivation")
 def softmax_activation(node: MxNode, context: MxContext) -> None:
-    """Compute along channels, or as SoftmaxOutput without settings does."""
+    """Compute along channels (``mode`` channel), or the last axis."""
     needs(node, 1)
     mode = node.attributes.text("mode", "instance")
     if mode not in ("instance", "channel"):
         raise ModelImportError(f"mode {mode!r}", where=node.where, rule="instance or channel")
-    if mode == "channel":
-        context.emit(node, "softmax", node.inputs, AxisAttrs(axis=1))
-    else:
-        _by_sample(node, context)
+    last = len(context.shape(node.inputs[0])) - 1
+    axis = 1 if mode == "channel" else last
+    context.emit(node, "softmax", node.inputs, AxisAttrs(axis=axis))
 
 
 @converter("SoftmaxOutput", "Softmax")
@@ -54,16 +53,19 @@ def softmax_output(node: MxNode, context: MxContext) -> None:
 
 
 def _by_sample(node: MxNode, context: MxContext) -> None:
+    """Rows of two axes; of four the last axis with MKL-DNN, else all numbers of a sample."""
     shape = context.shape(node.inputs[0])
-    if len(shape) > 2:
-        which = "the last axis" if context.mkldnn else "all numbers of a sample"
-        other = "all numbers of a sample" if context.mkldnn else "the last axis"
+    if len(shape) == 4:
+        here, other = "the last axis", "all numbers of a sample"
+        if not context.mkldnn:
+            here, other = other, here
+        words = ("with", "without") if context.mkldnn else ("without", "with")
         context.notes.append(
-            f"node {node.name!r}: softmax of {shape} over {which}, as MXNet "
-            f"{'with' if context.mkldnn else 'without'} MKL-DNN does; without the other's {other} "
-            f"(importers.mxnet.importer.load_mxnet takes mkldnn={not context.mkldnn})"
+            f"node {node.name!r}: softmax of {shape} over {here}, as MXNet {words[0]} MKL-DNN "
+            f"does; {words[1]} it: {other} (npusim.importers.mxnet.importer.load_mxnet takes "
+            f"mkldnn={not context.mkldnn})"
         )
-    if len(shape) < 3 or context.mkldnn:
+    if len(shape) < 3 or (len(shape) == 4 and context.mkldnn):
         context.emit(node, "softmax", node.inputs, AxisAttrs(axis=len(shape) - 1))
         return
     flat = (shape[0], prod(shape[1:]))

@@ -219,21 +219,26 @@ def angle(node: MxNode, context: MxContext) -> None:
 
 
 @converter("cbrt", "rcbrt")
-def cube_root(node: MxNode, context: MxContext) -> None:
+def cube_roots(node: MxNode, context: MxContext) -> None:
     """Cube root of either sign, or its reciprocal."""
     needs(node, 1)
-    x, third = node.inputs[0], Step("root", "pow", EltwiseAttrs(), 1 / 3)
-    high = context.part(node, x, [Step("size", "relu"), third], "high")
-    low = context.part(node, x, [Step("turned", "neg"), Step("size", "relu"), third], "low")
     last = "root" if node.type == "rcbrt" else ""
-    out = context.binary(node, "sub", high, low, part=last)
+    out = cube_root(node, context, node.inputs[0], part=last)
     if last:
         context.emit(node, "reciprocal", (out,))
 
 
+def cube_root(node: MxNode, context: MxContext, x: str, *, part: str = "") -> str:
+    """Return the cube root: of what is above zero minus that of what is below."""
+    third = Step("root", "pow", EltwiseAttrs(), 1 / 3)
+    high = context.part(node, x, [Step("size", "relu"), third], "high")
+    low = context.part(node, x, [Step("turned", "neg"), Step("size", "relu"), third], "low")
+    return context.binary(node, "sub", high, low, part=part)
+
+
 @converter("smooth_l1")
 def smooth_l1(node: MxNode, context: MxContext) -> None:
-    """Square below 1 / scalar**2, straight above: c * (abs(x) - c / 2) * s**2 with the cut size c."""
+    """Square near zero, straight beyond: c * (abs(x) - c / 2) * s**2 with the cut size c."""
     needs(node, 1)
     sigma = node.attributes.real("scalar", 1.0) ** 2
     if sigma <= 0:

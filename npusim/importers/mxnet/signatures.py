@@ -1,4 +1,4 @@
-"""How many inputs and outputs the framework's operators have, and what learned inputs are called."""
+"""Inputs and outputs of the framework's operators, and what learned inputs are called."""
 
 from npusim.importers.mxnet.attributes import Attributes
 
@@ -57,6 +57,26 @@ def arguments_of(kind: str, attributes: Attributes) -> tuple[tuple[str, ...], in
     return names, len(names)
 
 
+_NUMBERED = (
+    *("SliceChannel", "split", "sort", "moments"),
+    *("_contrib_box_nms", "_contrib_box_non_maximum_suppression"),
+)
+"""Operators whose results have numbers even where there is one: they have more in training."""
+
+
+def output_names(kind: str, attributes: Attributes) -> tuple[str, ...]:
+    """Return what the results of an operator are called behind its name."""
+    count = outputs_of(kind, attributes)
+    if kind == "make_loss":
+        return ("loss",)
+    if kind == "_contrib_Proposal":
+        return ("output", "score")[:count]
+    numbered = kind in _NUMBERED or (kind == "topk" and attributes.text("ret_typ") == "value")
+    if count == 1 and not numbered:
+        return ("output",)
+    return tuple(f"output{index}" for index in range(count))
+
+
 def outputs_of(kind: str, attributes: Attributes) -> int:
     """Return how many outputs an operator has at inference that others may read."""
     if kind in ("SliceChannel", "split"):
@@ -64,6 +84,8 @@ def outputs_of(kind: str, attributes: Attributes) -> int:
     if kind == "_split_v2":
         sections = attributes.whole("sections", 0)
         return sections or max(1, len(attributes.maybe_wholes("indices")))
+    if kind == "moments":
+        return 2
     if kind == "topk" and attributes.text("ret_typ", "indices") == "both":
         return 2
     if kind == "amp_multicast":

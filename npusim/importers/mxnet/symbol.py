@@ -10,7 +10,7 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import read_bytes
 from npusim.importers.common.layers import SourceLayer
 from npusim.importers.mxnet.attributes import Attributes
-from npusim.importers.mxnet.signatures import arguments_of, is_made_for_mxnet, outputs_of
+from npusim.importers.mxnet.signatures import arguments_of, is_made_for_mxnet, output_names
 
 MOST_BYTES = 1 << 28
 VARIABLE = "null"
@@ -164,7 +164,7 @@ class _Reading:
             inputs.append(added)
         if kept:
             inputs = inputs[:kept]
-        outputs = self._outputs(name, outputs_of(kind, attributes))
+        outputs = self._outputs(name, output_names(kind, attributes))
         self.tensors.append(outputs)
         self.nodes.append(
             MxNode(
@@ -192,11 +192,10 @@ class _Reading:
             del texts["axis"]
         return texts
 
-    def _outputs(self, name: str, count: int) -> tuple[str, ...]:
-        ends = [""] if count == 1 else [str(n) for n in range(count)]
+    def _outputs(self, name: str, ends: Sequence[str]) -> tuple[str, ...]:
         outputs = []
         for end in ends:
-            wanted, tries = f"{name}_output{end}", 1
+            wanted, tries = f"{name}_{end}", 1
             free = wanted
             while free in self.taken:
                 tries += 1
