@@ -49,7 +49,7 @@ def test_agreement_and_refusals_are_counted(tmp_path, name):
         tmp_path / name,
         record(),
         record(files={"net.prototxt": bad}, outputs={}, error="unknown bottom"),
-        record(framework="mxnet", label="other"),
+        record(framework="another", label="other"),
     )
     found = conform([tmp_path])
     assert found.ok

@@ -49,7 +49,7 @@ ModelArgument = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="Weights of a Caffe or Darknet network."),
+    typer.Option("--weights", metavar="FILE", help="Weights of a Caffe, Darknet or MXNet network."),
 ]
 ShapeOption = Annotated[
     list[str] | None,

@@ -101,7 +101,6 @@ def test_case_1_15_log_tells_samples_and_ranges(new, convnet, images, capfd):
     ("method", "arguments", "framework"),
     [
         ("load_tensorflow", ("net.pb", ["a"], [[1]], ["b"]), "TensorFlow"),
-        ("load_mxnet", ("net.json", "net.params", [[3, 224, 224]]), "MXNet"),
         ("load_keras", ("net.h5",), "Keras"),
     ],
 )

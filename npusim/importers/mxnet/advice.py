@@ -19,8 +19,10 @@ def advise(node: MxNode) -> str:
     """Return what to do about a node that has no counterpart."""
     if node.type in _ADVICE:
         return _ADVICE[node.type]
-    names = list(node.inputs[:3])
+    names = list(node.inputs)
     cut = f"end the network before it with outputs={names} and run it on the CPU"
+    if "ROI" in node.type or "Proposal" in node.type:
+        return f"its regions are computed; {cut}"
     known = {name.lower(): name for name in converter.types()}
     close = get_close_matches(node.type.lower(), list(known), n=1, cutoff=0.8)
     if close and known[close[0]] != node.type:

@@ -16,7 +16,9 @@ from npusim.importers.common.two_files import (
 )
 from npusim.importers.mxnet import (
     ops_binary,
+    ops_constant,
     ops_conv,
+    ops_cut,
     ops_detect,
     ops_norm,
     ops_pool,
@@ -35,7 +37,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 
 FAMILIES = (
-    *(ops_binary, ops_conv, ops_detect, ops_norm, ops_pool),
+    *(ops_binary, ops_constant, ops_conv, ops_cut, ops_detect, ops_norm, ops_pool),
     *(ops_reduce, ops_resize, ops_shape, ops_softmax, ops_unary),
 )
 """Importing them registers the converters."""

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import UnsupportedForm, check_elements
+from npusim.importers.common.builder import check_elements
 from npusim.importers.mxnet.context import MxContext, converter, needs
 from npusim.importers.mxnet.symbol import MxNode
 
@@ -113,11 +113,3 @@ def box_nms(node: MxNode, context: MxContext) -> None:
         "out_format": formats[1],
     }
     context.host(node, "BoxNms", node.inputs, node.outputs, attrs)
-
-
-@converter("_contrib_Proposal", "_contrib_MultiProposal")
-def proposal(node: MxNode, context: MxContext) -> None:
-    """Refused: end the network in front of it."""
-    raise UnsupportedForm(
-        "its regions are chosen on the CPU", f"end the network with outputs={list(node.inputs)}"
-    )

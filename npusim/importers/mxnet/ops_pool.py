@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.layers import times
 from npusim.importers.mxnet.context import MxContext, converter, needs, refuse_layout
 from npusim.importers.mxnet.ops_conv import Sizes, kernel_of, sizes_of, spatial
@@ -211,11 +210,3 @@ def adaptive(node: MxNode, context: MxContext) -> None:
     x = context.transposed(node, x, (0, 1, 3, 2), part="turned")
     x = context.emit(node, "matmul", (x, tall), MatmulAttrs(), part="means")
     context.transposed(node, x, (0, 1, 3, 2))
-
-
-@converter("ROIPooling", "_contrib_ROIAlign", "_contrib_PSROIPooling")
-def regions(node: MxNode, context: MxContext) -> None:
-    """Refused: places of windows are computed."""
-    raise UnsupportedForm(
-        "its windows are computed", f"end the network with outputs={list(node.inputs)}"
-    )

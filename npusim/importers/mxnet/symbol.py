@@ -66,6 +66,15 @@ def _where(name: str, kind: str) -> str:
     return f"node {name!r} ({kind})" if kind != VARIABLE else f"node {name!r}"
 
 
+def holds_symbol(path: Path) -> bool:
+    """Tell whether a JSON file that can be read is a symbol, by its list of nodes."""
+    try:
+        content = json.loads(read_bytes(path, MOST_BYTES))
+    except (ModelImportError, ValueError, RecursionError):
+        return False  # whoever reads it says why
+    return isinstance(content, dict) and "nodes" in content
+
+
 def read_symbol(path: Path) -> Symbol:
     """Read the json of a symbol.
 
@@ -150,7 +159,7 @@ class _Reading:
         own = _where(name, kind)
         if is_made_for_mxnet(kind):
             _refuse_made_for_the_framework(self.where, own, kind)
-        attributes = Attributes(self._texts(record, own), own)
+        attributes = Attributes(self._texts(record, own), f"{self.where}: {own}")
         if kind == VARIABLE:
             self.variables.setdefault(name, attributes)
             self.taken.add(name)
@@ -160,7 +169,7 @@ class _Reading:
         arguments, kept = arguments_of(kind, attributes)
         for argument in arguments[len(inputs) :]:  # old files leave out what is learned
             added = f"{name}_{argument}"
-            self.variables.setdefault(added, Attributes({}, own))
+            self.variables.setdefault(added, Attributes({}, attributes.where))
             inputs.append(added)
         if kept:
             inputs = inputs[:kept]
