@@ -55,7 +55,7 @@ def test_agreement_and_refusals_are_counted(tmp_path, name):
     assert found.ok
     first, second = found.models
     assert (first.cases, first.agreed, first.refused) == (2, 1, 1)
-    assert (second.framework, second.cases, second.note) == ("mxnet", 1, "no importer")
+    assert (second.framework, second.cases, second.note) == ("another", 1, "no importer")
 
 
 @pytest.mark.parametrize(

@@ -396,7 +396,7 @@ def test_the_shape_of_the_file_is_used_and_an_open_batch_is_one(tmp_path):
 def test_u8_end_to_end_stays_near_float(tmp_path):
     graph = ssd(tmp_path, tail=False)
     samples = [{"data": numbers(seed, (1, 3, 8, 8))} for seed in range(4)]
-    quantized = npusim.quantize(graph, samples)
+    quantized = npusim.quantize(graph, [(str(n), feeds) for n, feeds in enumerate(samples)])
     program = npusim.compile(quantized)
     exact = dict(zip(graph.results, run(graph, **samples[0]), strict=True))
     found = program.run(samples[0])

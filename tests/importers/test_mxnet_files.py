@@ -242,7 +242,7 @@ def test_the_command_line_takes_both_files(files):
     assert result.exit_code == 0, result.output
     (files / "net-0000.params").write_bytes(b"\x12\x01" + bytes(6))
     result = CliRunner().invoke(app, ["info", symbol, *shape])
-    assert result.exit_code == 2
+    assert isinstance(result.exception, ModelImportError)
 
 
 def test_load_as_takes_any_suffix(files):
