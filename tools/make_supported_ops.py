@@ -22,6 +22,7 @@ import npusim.importers.tflite.importer  # noqa: F401 (both register their conve
 from npusim.importers.caffe.importer import converter as caffe
 from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
+from npusim.importers.mxnet.importer import converter as mxnet
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite import context as tflite
@@ -92,6 +93,16 @@ measures are left out.
 |---|---|
 """
 
+MXNET_HEAD = """\
+
+## MXNet
+
+Operators of MXNet 1.x and older. Labels of training ends are left out; a name behind `_sparse_` means the same.
+
+| operator | taken as |
+|---|---|
+"""
+
 DARKNET_HEAD = """\
 
 ## Darknet
@@ -153,7 +164,8 @@ def page() -> str:
     text += ONNX_QUANTIZED + TFLITE_HEAD
     text += converter_rows(tflite.convertible_ops(), tflite.converter_of)
     text += CAFFE_HEAD + converter_rows(caffe.types(), caffe.of)
-    return text + DARKNET_HEAD + converter_rows(darknet.types(), darknet.of)
+    text += DARKNET_HEAD + converter_rows(darknet.types(), darknet.of)
+    return text + MXNET_HEAD + converter_rows(mxnet.types(), mxnet.of)
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

@@ -97,5 +97,6 @@ def test_a_missing_size_and_a_missing_file_return_minus_one(folder, capfd):
     assert RKNN().load_mxnet("fcn-symbol.json", "fcn-0000.params") == -1
     text = capfd.readouterr().err
     assert "input 'data' has no size" in text
+    assert "input_size_list" in text
     assert RKNN().load_mxnet("fcn-symbol.json", "fcn-0001.params", [[3, SIZE, SIZE]]) == -1
     assert "fcn-0000.params" in capfd.readouterr().err

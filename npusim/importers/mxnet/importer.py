@@ -299,7 +299,8 @@ def _add_inputs(
                 f"input {name!r} has no size in the file",
                 where=f"{net.where}: node {name!r}",
                 rule="an MXNet symbol holds no sizes; the chip runs networks of fixed size",
-                remedy=f"give input_shapes={{{name!r}: {first}}}",
+                remedy=f"give input_shapes={{{name!r}: {first}}}, to load_mxnet of the RKNN class "
+                "input_size_list=[[3, 224, 224]]",
             )
         readers = [node for node in layers if name in node.inputs]
         indices = bool(readers) and all(

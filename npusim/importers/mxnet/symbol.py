@@ -155,7 +155,7 @@ class _Reading:
             and isinstance(record.get("inputs", []), list)
         ):
             raise self._wrong(f"{place} is malformed", "op, name and inputs", place)
-        kind, name = record["op"], record["name"]
+        kind, name = record["op"].removeprefix("_sparse_"), record["name"]
         own = _where(name, kind)
         if is_made_for_mxnet(kind):
             _refuse_made_for_the_framework(self.where, own, kind)
