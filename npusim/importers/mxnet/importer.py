@@ -239,6 +239,10 @@ def _variables(
         for name, word in zip(node.inputs, node.arguments, strict=False)
         if word != "data"
     }
+    for node in layers:  # what a node also reads as data is an input
+        words = [*node.arguments, *("data",) * len(node.inputs)]
+        pairs = zip(node.inputs, words, strict=False)
+        learned.difference_update(name for name, word in pairs if word == "data")
     begins, missing = [], []
     for name in net.variables:
         if name not in read and name not in ends:
