@@ -97,7 +97,8 @@ MXNET_HEAD = """\
 
 ## MXNet
 
-Operators of MXNet 1.x and older. Labels of training ends are left out; a name behind `_sparse_` means the same.
+Operators of MXNet 1.x and older. Labels of training ends are left out; a name behind `_sparse_`
+means the same.
 
 | operator | taken as |
 |---|---|
