@@ -49,13 +49,13 @@ def test_agreement_and_refusals_are_counted(tmp_path, name):
         tmp_path / name,
         record(),
         record(files={"net.prototxt": bad}, outputs={}, error="unknown bottom"),
-        record(framework="mxnet", label="other"),
+        record(framework="another", label="other"),
     )
     found = conform([tmp_path])
     assert found.ok
     first, second = found.models
     assert (first.cases, first.agreed, first.refused) == (2, 1, 1)
-    assert (second.framework, second.cases, second.note) == ("mxnet", 1, "no importer")
+    assert (second.framework, second.cases, second.note) == ("another", 1, "no importer")
 
 
 @pytest.mark.parametrize(

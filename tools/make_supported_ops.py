@@ -26,6 +26,7 @@ from npusim.importers.darknet.importer import converter as darknet
 from npusim.importers.formats import FORMATS
 from npusim.importers.keras import context as keras
 from npusim.importers.keras.activations import activation_names
+from npusim.importers.mxnet.importer import converter as mxnet
 from npusim.importers.onnx import context as onnx
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tensorflow import context as tensorflow
@@ -95,6 +96,17 @@ Layers of BVLC's program, its SSD branch and common private ones. Data layers ar
 measures are left out.
 
 | layer | taken as |
+|---|---|
+"""
+
+MXNET_HEAD = """\
+
+## MXNet
+
+Operators of MXNet 1.x and older. Labels of training ends are left out; a name behind `_sparse_`
+means the same.
+
+| operator | taken as |
 |---|---|
 """
 
@@ -186,7 +198,8 @@ def page() -> str:
     known = sorted(set(foldable_ops()) - set(tensorflow.convertible_ops()))
     text += f"\nOnly when all operands are known: {', '.join(known)}.\n" + KERAS_HEAD
     text += converter_rows(keras.convertible_layers(), keras.converter_of)
-    return f"{text}\nActivations by name: linear, {', '.join(activation_names())}.\n"
+    text += f"\nActivations by name: linear, {', '.join(activation_names())}.\n"
+    return text + MXNET_HEAD + converter_rows(mxnet.types(), mxnet.of)
 
 
 def converter_rows(names: Iterable[str], converter_of: Callable[[str], Any]) -> str:

@@ -28,8 +28,9 @@ def load_model(
         A file of a format in docs/importing.md, or one that ``save``, ``npusim quantize`` or
         ``RKNN.export_rknn`` wrote.
     weights : path or False, optional
-        The second file of a Caffe or Darknet model. None: the file of the same stem beside the
-        network, which a note names. False: structure only, with seeded pseudo-random weights.
+        The second file of a Caffe, Darknet or MXNet model. None: the file of the same stem (MXNet:
+        of the highest epoch) beside the network, which a note names. False: structure only, with
+        seeded pseudo-random weights.
     inputs, outputs : sequence of str, optional
         Cut the model at these tensors.
     input_shapes : mapping or sequence, optional

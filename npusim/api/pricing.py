@@ -8,6 +8,7 @@ from npusim import words
 from npusim.api.stages import is_complete, is_quantized
 from npusim.errors import ConfigError
 from npusim.importers.formats import load
+from npusim.importers.mxnet.symbol import holds_symbol
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import Estimate
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from npusim.runtime.program import Program
 
 LAYER_LIST = ".json"
+
+
+def is_layer_list(path: Path) -> bool:
+    """Tell whether a file is a layer list: named so, and no MXNet symbol, which is JSON as well."""
+    return path.suffix.lower() == LAYER_LIST and not holds_symbol(path)
 
 
 def estimate(
@@ -91,7 +97,7 @@ def _network(
         return model
     if isinstance(model, str | Path):
         path = Path(model)
-        if path.suffix.lower() == LAYER_LIST:
+        if is_layer_list(path):
             return load_layer_list(path, (scheme or Scheme.U8).dtype)
         # exporters call all their graphs the same
         return replace(_network(load(path), scheme, level), name=path.stem)

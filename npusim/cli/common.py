@@ -54,7 +54,7 @@ ModelArgument = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="Weights of a Caffe or Darknet network."),
+    typer.Option("--weights", metavar="FILE", help="Weights of a Caffe, Darknet or MXNet network."),
 ]
 PartOption = Annotated[
     str | None,

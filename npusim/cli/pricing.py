@@ -5,7 +5,7 @@ from pathlib import Path
 
 import npusim
 from npusim import assets
-from npusim.api.pricing import LAYER_LIST
+from npusim.api.pricing import is_layer_list
 from npusim.cli import common
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
@@ -73,4 +73,4 @@ def _switch(text: str) -> bool:
 
 
 def _is_list(model: str) -> bool:
-    return model == BUNDLED_LIST or Path(model).suffix.lower() == LAYER_LIST
+    return model == BUNDLED_LIST or is_layer_list(Path(model))

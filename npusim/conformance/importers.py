@@ -35,18 +35,21 @@ class Framework:
         Of the network and of the weights, if those are a file of their own.
     nhwc : bool
         Whether four-axis inputs are recorded as N, H, W, C.
+    shapes : bool
+        Whether the files hold no sizes, which then come from the recorded inputs.
     """
 
     format: str
     suffixes: tuple[str, ...]
     nhwc: bool = False
+    shapes: bool = False
 
 
 FRAMEWORKS: Mapping[str, Framework] = {
     "caffe": Framework("Caffe", (".prototxt", ".caffemodel")),
     "darknet": Framework("Darknet", (".cfg", ".weights")),
     "keras": Framework("Keras", (".keras", ".h5"), nhwc=True),
-    "mxnet": Framework("MXNet", (".json", ".params")),
+    "mxnet": Framework("MXNet", (".json", ".params"), shapes=True),
     "tensorflow": Framework("TensorFlow", (".pb",), nhwc=True),
 }
 
@@ -142,7 +145,13 @@ def _loaded(case: ImporterCase, folder: Path) -> Graph:
     if not second:
         graph = load_as(framework.format, paths[0], input_shapes=_open_sizes(case, paths[0]))
         return load_tensorflow(paths[0], codes=False) if graph.is_quantized else graph
-    return load_as(framework.format, paths[0], weights=paths[1] if len(paths) > 1 else False)
+    shapes = {name: value.shape for name, value in case.inputs.items()}
+    return load_as(
+        framework.format,
+        paths[0],
+        weights=paths[1] if len(paths) > 1 else False,
+        input_shapes=shapes if framework.shapes and shapes else None,
+    )
 
 
 def _open_sizes(case: ImporterCase, path: Path) -> dict[str, tuple[int, ...]] | None:

@@ -1,7 +1,8 @@
 """What ONNX's evaluator is given besides its own operators, or instead of them."""
 
 from npusim.host.detection_output import DetectionOutput
+from npusim.host.multibox import BoxNms, MultiBoxDetection, MxTopK
 from npusim.host.onnx_operators import GatherElements
 from npusim.host.proposal import Proposal
 
-OPERATORS = (DetectionOutput, GatherElements, Proposal)
+OPERATORS = (BoxNms, DetectionOutput, GatherElements, MultiBoxDetection, MxTopK, Proposal)

@@ -171,9 +171,10 @@ FORMATS = (
             Magic("an MXNet parameter file", b"\x12\x01\0\0\0\0\0\0"),
         ),
         second=".json with the layers, .params with the weights",
+        weights=".params",
+        loader="npusim.importers.mxnet.importer:load_mxnet",
         call="load_mxnet",
-        advice="call mxnet.onnx.export_model and {load}; a layer list of npusim goes "
-        "to npusim perf or npusim.estimate",
+        advice="a layer list of npusim goes to npusim perf or npusim.estimate",
     ),
     Format(
         name="TensorFlow",

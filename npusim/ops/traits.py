@@ -111,7 +111,7 @@ class Traits:
         The chip also stores float16 from 8-bit codes. Source: docs/rknn-compat.md section 8.
     power : float or None
         The result is this power of the operand.
-    onnx, tflite, caffe, tensorflow, keras : str
+    onnx, tflite, caffe, tensorflow, keras, mxnet : str
         The source format's operator that means the same without attributes or constants of its
         own; empty when there is none or when a converter translates more than the name.
     golden : str
@@ -157,6 +157,7 @@ class Traits:
     caffe: str = ""
     tensorflow: str = ""
     keras: str = ""
+    mxnet: str = ""
     golden: str = ""
     toolkit: str = ""
     layer_class: str = ""

@@ -36,6 +36,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             bounds=_POSITIVE,
             tensorflow="Relu",
             onnx="Relu",
+            mxnet="relu",
             tflite="RELU",
         ),
     ),
@@ -63,6 +64,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             f16_results=True,
             tensorflow="Sigmoid",
             onnx="Sigmoid",
+            mxnet="sigmoid",
             tflite="LOGISTIC",
             caffe="Sigmoid",
         ),
@@ -77,6 +79,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             f16_results=True,
             tensorflow="Tanh",
             onnx="Tanh",
+            mxnet="tanh",
             tflite="TANH",
             caffe="TanH",
         ),
@@ -108,7 +111,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "mish": (
         Attrs,
         "x * tanh(log(1 + exp(x)))",
-        replace(_LOOKUP_CURVE, keeps_sign=True, bounds=(-0.3089, inf), onnx="Mish", caffe="Mish"),
+        replace(
+            _LOOKUP_CURVE,
+            keeps_sign=True,
+            bounds=(-0.3089, inf),
+            onnx="Mish",
+            mxnet="mish",
+            caffe="Mish",
+        ),
     ),
     "elu": (
         AlphaAttrs,
@@ -129,6 +139,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             bounds=_POSITIVE,
             tensorflow="Softplus",
             onnx="Softplus",
+            mxnet="softrelu",
             caffe="BNLL",
             toolkit="SOFTRELU",
         ),
@@ -142,6 +153,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             bounds=_PLUS_MINUS_ONE,
             tensorflow="Softsign",
             onnx="Softsign",
+            mxnet="softsign",
         ),
     ),
     "gelu": (
@@ -152,7 +164,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "erf": (
         Attrs,
         "error function (measured inside gelu only, not on its own)",
-        replace(_FUNCTION, keeps_sign=True, bounds=_PLUS_MINUS_ONE, tensorflow="Erf", onnx="Erf"),
+        replace(
+            _FUNCTION,
+            keeps_sign=True,
+            bounds=_PLUS_MINUS_ONE,
+            tensorflow="Erf",
+            onnx="Erf",
+            mxnet="erf",
+        ),
     ),
     "abs": (
         Attrs,
@@ -164,6 +183,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             tensorflow="Abs",
             keras="absolute",
             onnx="Abs",
+            mxnet="abs",
             tflite="ABS",
             caffe="AbsVal",
         ),
@@ -171,7 +191,9 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "neg": (
         Attrs,
         "-x",
-        replace(_LOOKUP, tensorflow="Neg", keras="negative", onnx="Neg", tflite="NEG"),
+        replace(
+            _LOOKUP, tensorflow="Neg", keras="negative", onnx="Neg", mxnet="negative", tflite="NEG"
+        ),
     ),
     "exp": (
         Attrs,
@@ -182,30 +204,51 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             tensorflow="Exp",
             keras="exponential",
             onnx="Exp",
+            mxnet="exp",
             tflite="EXP",
         ),
     ),
     "log": (
         Attrs,
         "natural logarithm",
-        replace(_LOOKUP, tensorflow="Log", onnx="Log", tflite="LOG"),
+        replace(_LOOKUP, tensorflow="Log", onnx="Log", mxnet="log", tflite="LOG"),
     ),
     "sqrt": (
         Attrs,
         "square root",
         replace(
-            _FUNCTION, bounds=_POSITIVE, tensorflow="Sqrt", onnx="Sqrt", tflite="SQRT", power=0.5
+            _FUNCTION,
+            bounds=_POSITIVE,
+            tensorflow="Sqrt",
+            onnx="Sqrt",
+            mxnet="sqrt",
+            tflite="SQRT",
+            power=0.5,
         ),
     ),
     "rsqrt": (
         Attrs,
         "1 / sqrt(x)",
-        replace(_FUNCTION, bounds=_POSITIVE, tensorflow="Rsqrt", tflite="RSQRT", power=-0.5),
+        replace(
+            _FUNCTION,
+            mxnet="rsqrt",
+            bounds=_POSITIVE,
+            tensorflow="Rsqrt",
+            tflite="RSQRT",
+            power=-0.5,
+        ),
     ),
     "square": (
         Attrs,
         "x * x",
-        replace(_ON_TP, bounds=_POSITIVE, tensorflow="Square", tflite="SQUARE", power=2.0),
+        replace(
+            _ON_TP,
+            mxnet="square",
+            bounds=_POSITIVE,
+            tensorflow="Square",
+            tflite="SQUARE",
+            power=2.0,
+        ),
     ),
     "reciprocal": (
         Attrs,
@@ -215,6 +258,7 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
             keeps_sign=True,
             tensorflow="Reciprocal",
             onnx="Reciprocal",
+            mxnet="reciprocal",
             power=-1.0,
             golden="rcp",
         ),
@@ -237,7 +281,14 @@ UNARY: dict[str, tuple[type[Attrs], str, Traits]] = {
     "floor": (
         Attrs,
         "largest integer not above x",
-        replace(_FUNCTION, keeps_sign=True, tensorflow="Floor", onnx="Floor", tflite="FLOOR"),
+        replace(
+            _FUNCTION,
+            keeps_sign=True,
+            tensorflow="Floor",
+            onnx="Floor",
+            mxnet="floor",
+            tflite="FLOOR",
+        ),
     ),
     "convert": (
         Attrs,

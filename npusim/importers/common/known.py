@@ -8,6 +8,8 @@ from npusim.importers.common.builder import Array
 from npusim.ir.attrs import (
     Attrs,
     AxisAttrs,
+    ClipAttrs,
+    ReduceAttrs,
     ReshapeAttrs,
     SliceAttrs,
     SplitAttrs,
@@ -29,6 +31,15 @@ _ARITHMETIC: dict[str, Callable[..., Array]] = {
     "log": np.log,
     "abs": np.abs,
     "reciprocal": np.reciprocal,
+    "neg": np.negative,
+    "floor": np.floor,
+}
+_REDUCTIONS: dict[str, Callable[..., Array]] = {
+    "reduce_max": np.max,
+    "reduce_min": np.min,
+    "reduce_sum": np.sum,
+    "reduce_prod": np.prod,
+    "reduce_mean": np.mean,
 }
 
 
@@ -40,7 +51,13 @@ def folded(op: str, values: Sequence[Array], attrs: Attrs) -> list[Array] | None
     if op in _ARITHMETIC:
         with np.errstate(all="ignore"):
             return [np.asarray(_ARITHMETIC[op](*values))]
+    if op == "relu":
+        return [np.maximum(first, 0)]
     match attrs:
+        case ClipAttrs(minimum=low, maximum=high):
+            return [np.clip(first, low, high).astype(first.dtype)]
+        case ReduceAttrs(axes=axes, keepdims=keep) if op in _REDUCTIONS:
+            return [np.asarray(_REDUCTIONS[op](first, axis=axes, keepdims=keep), first.dtype)]
         case ReshapeAttrs(shape=shape):
             return [first.reshape(shape)]
         case TransposeAttrs(perm=perm):

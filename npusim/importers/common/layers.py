@@ -60,6 +60,11 @@ class SourceLayer:
         """Return how messages name the layer."""
         return f"line {self.line}: layer {self.name!r} ({self.type})"
 
+    @property
+    def place(self) -> str:
+        """Return where the layer begins in the file."""
+        return f"line {self.line}"
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -417,7 +422,7 @@ class Converters(Generic[Layer, Context]):
             except UnsupportedForm as form:
                 advice = form.advice or advise(layer)
                 findings.append(
-                    f"{layer.name!r} (line {layer.line}): {layer.type}, {form.reason}; {advice}"
+                    f"{layer.name!r} ({layer.place}): {layer.type}, {form.reason}; {advice}"
                 )
                 waits = True
             except (ModelImportError, GraphError) as error:

@@ -1,7 +1,7 @@
 """Models of two files: the weights beside the network, and the shapes of inputs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -57,7 +57,11 @@ def beside(path: Path, suffix: str) -> Path | None:
 
 
 def two_files(
-    model: str | Path, weights: str | Path | bool | None, weights_suffix: str, suffix: str
+    model: str | Path,
+    weights: str | Path | bool | None,
+    weights_suffix: str,
+    suffix: str,
+    network_of: Callable[[Path], Path | None] | None = None,
 ) -> tuple[Path, str | Path | bool | None]:
     """Return the network's file and the weights, of a model named by either of its files.
 
@@ -69,6 +73,8 @@ def two_files(
         As in ``npusim.load_model``.
     weights_suffix, suffix : str
         What files with weights and files with networks end in.
+    network_of : callable, optional
+        File with weights -> its network, if there is one. Default: the file of the same stem.
 
     Raises
     ------
@@ -105,7 +111,7 @@ def two_files(
             rule=rule,
             remedy=f"give the {suffix} file as the model and one file as weights",
         )
-    found = beside(path, suffix)
+    found = network_of(path) if network_of else beside(path, suffix)
     if found is None:
         raise ModelImportError(
             "this file holds weights, the network is not beside it",
@@ -122,6 +128,8 @@ def wanted_shape(
     shapes: Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None,
     inputs: Sequence[str],
     where: str,
+    *,
+    whole: bool = False,
 ) -> Shape | None:
     """Return the shape of an input: the file's, changed by what is given; None when unknown.
 
@@ -132,6 +140,8 @@ def wanted_shape(
     shapes : mapping, sequence or None
         By input, or in the order of ``inputs``. The batch may be left out; None and -1 keep the
         file's size.
+    whole : bool
+        Three sizes of an input without a shape in the file are its shape; else the batch is 1.
 
     Raises
     ------
@@ -168,7 +178,7 @@ def wanted_shape(
             wished = [0]
         if own is not None and len(wished) == len(own) - 1:
             wished.insert(0, None)
-        elif own is None and len(wished) == 3:
+        elif own is None and len(wished) == 3 and not whole:
             wished.insert(0, 1)
         if own is not None and len(wished) != len(own):
             raise ModelImportError(

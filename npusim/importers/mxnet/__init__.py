@@ -1,0 +1,1 @@
+"""MXNet: symbol json and params."""
