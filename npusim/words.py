@@ -67,6 +67,13 @@ WORDS = {
         "Program.run_codes", "npusim run --codes", "inference(inputs_pass_through=[1])"
     ),
     "take_reals": Words("Program.run", "npusim run without --codes", "inference"),
+    "driver_faults": Words("driver_faults", "--driver-faults", "driver_faults"),
+    "avoid_driver_faults": Words(
+        "avoid_driver_faults", "--avoid-driver-faults", "avoid_driver_faults"
+    ),
+    "avoid_faults": Words(
+        "avoid_driver_faults=True", "--avoid-driver-faults", "config(avoid_driver_faults=True)"
+    ),
     "own_engine": Words(
         "engine='npusim'", "--engine npusim (npusim quantize)", "the typed functions' engine"
     ),

@@ -208,7 +208,7 @@ WEIGHTS: dict[str, tuple[Build, ...]] = {
     "batch_norm": (_normalised("batch_norm", BATCH_NORM, 4, 8, 1, 8, 36),),
     "instance_norm": (_normalised("instance_norm", BATCH_NORM, 2, 8),),
     "layer_norm": (_normalised("layer_norm", NormAttrs(axis=3), 2, 6),),
-    "prelu": (_slopes(8, 1, 1), _slopes(1)),
+    "prelu": (_slopes(8, 1, 1), _slopes(1, 1, 1)),
     "gather": (_gather,),
 }
 VARIANTS: dict[str, tuple[Build, ...]] = {

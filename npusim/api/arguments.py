@@ -118,6 +118,7 @@ KINDS = {
         fits=lambda value: value is False or _is_path(value),
         error=ModelImportError,
     ),
+    "driver_faults": _WORD,
     "inputs": _NAMES,
     "outputs": _NAMES,
     "no_join": _NAMES,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from npusim.errors import GraphError
 from npusim.ir.graph import Graph, Node
-from npusim.passes.engine_rules import REMEDIES, RULES, EngineRule
+from npusim.passes.engine_rules import RULES, EngineRule, remedy
 from npusim.passes.graph_view import GraphView
 
 
@@ -25,9 +25,8 @@ def engine_rule(node: Node, view: GraphView) -> EngineRule:
         f"no engine runs {node.op} with types {types}",
         where=f"layer {node.name!r}",
         rule="; ".join(f"{rule.engine.value}: {rule.reason}" for rule in rules) or "no rules",
-        remedy=REMEDIES.get(
-            node.op, "quantize the graph, or convert to float16, before engines are assigned"
-        ),
+        remedy=remedy(node.op)
+        or "quantize the graph, or convert to float16, before engines are assigned",
     )
 
 

@@ -112,11 +112,11 @@ def _view_of_view(node: Node, view: GraphView) -> DriverFault | None:
         harmless = not is_alias(before) or keeps_sizes(before, graph)
     else:
         kind, alias, part = FaultKind.RESHAPE_OF_PART, node, before
-        harmless = (
-            not (is_alias(node) and is_part(before, view))
-            or (part_begins(before, node.inputs[0], graph) == 0 and keeps_sizes(node, graph))
-            or not view.consumers[node.outputs[0]]
-        )
+        harmless = not is_alias(node) or not is_part(before, view)
+        if not harmless:
+            at_begin = part_begins(before, node.inputs[0], graph) == 0
+            unread = not view.consumers[node.outputs[0]]
+            harmless = (at_begin and keeps_sizes(node, graph)) or unread
     on_input = (alias if part is node else part).inputs[0] in graph.inputs
     if harmless or (on_input and not isinstance(part.attrs, SplitAttrs)):
         return None

@@ -11,6 +11,7 @@ operation lists that the driver prints.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from npusim import words
 from npusim.explain import see
 from npusim.ir.graph import Engine, Form, Node
 from npusim.ops import OpDef, op_def, op_names
@@ -239,11 +240,15 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
     "argmin": _INDEX,
 }
 
-# what helps where no rule applies, if it is not to quantize the graph
-REMEDIES = {
-    "prelu": "quantize the float model again, which stores slopes in float16; or give this layer "
-    "u8 or f16 (--layer NAME=u8) " + see("prelu-fixed-point"),
-}
+
+def remedy(op: str) -> str:
+    """Return what helps where no rule of an operator applies; empty: to quantize the graph."""
+    if op != "prelu":
+        return ""
+    return (
+        "quantize the float model again, which stores slopes in float16; or give this layer u8 or "
+        f"f16 ({words.say('raise_layers')}) {see('prelu-fixed-point')}"
+    )
 
 
 def _by_traits(definition: OpDef) -> tuple[EngineRule, ...]:

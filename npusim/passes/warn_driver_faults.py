@@ -2,6 +2,7 @@
 
 import logging
 
+from npusim import words
 from npusim.explain import see
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
@@ -36,7 +37,7 @@ def text_of(faults: list[DriverFault], dtype: DType) -> str:
     what = f"the chip's driver {whats}{named}; npusim computes the true values; "
     if not faults[0].kind.of_concat:
         return f"{what}put a layer that computes between the two {see(OF_VIEW)}"
-    other = "" if dtype is DType.F16 else "quantize with --avoid-driver-faults, or "
+    other = "" if dtype is DType.F16 else f"quantize with {words.say('avoid_faults')}, or "
     return (
         f"in this concat in place {what}{other}make one part an output of the network "
         f"{see(OF_CONCAT)}"

@@ -116,7 +116,7 @@ class Plan:
         if self.is_float16 and self.avoid_driver_faults:
             raise ConfigError(
                 "float16 has no parameters that could be changed",
-                where="avoid_driver_faults (--avoid-driver-faults)",
+                where=words.say("avoid_driver_faults"),
                 remedy="make one part of the concat an output of the network, or use u8, i8 or i16",
             )
         if known and self.changes_weights:

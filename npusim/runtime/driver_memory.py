@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ConfigError
 from npusim.explain import see
 from npusim.ir.attrs import AxisAttrs, SliceAttrs, SplitAttrs
@@ -79,7 +80,7 @@ def checked_choice(choice: str) -> str:
     if choice not in (CORRECT, REPRODUCE):
         raise ConfigError(
             f"value {choice!r}",
-            where="driver_faults (--driver-faults)",
+            where=words.say("driver_faults"),
             rule=f"{CORRECT} (the true values) or {REPRODUCE} (what the chip stores)",
         )
     return choice
@@ -187,7 +188,7 @@ def _displace(found: DriverMemory, node: Node, view: GraphView) -> None:
     def step(*values: Array) -> tuple[Array, ...]:
         result = np.zeros(spec.shape, spec.dtype.numpy)
         for value, (region, shape) in zip(values, regions, strict=True):
-            result[region] = np.ascontiguousarray(value).reshape(shape)
+            result[region] = np.asarray(value, order="C").reshape(shape)
         return (result,)
 
     unknown = np.ones(spec.shape, np.bool_)

@@ -109,7 +109,7 @@ def test_the_content_decides_where_the_suffix_says_nothing(tmp_path, save) -> No
     path.write_bytes(b"nothing that is known")
     with pytest.raises(ModelImportError, match=r"files ending in \.bin(.|\n)*\.onnx"):
         npusim.load_model(path)
-    with pytest.raises(ModelImportError, match="Keras models are not imported"):
+    with pytest.raises(ModelImportError, match="neither a zip archive nor an HDF5 file"):
         load_as("Keras", path)
     with pytest.raises(ModelImportError, match="protocol-buffer text"):
         load_as("Caffe", path)

@@ -244,7 +244,7 @@ def test_a_known_condition_chooses(shape, known):
     assert check(model) == "ok"
 
 
-@pytest.mark.parametrize("kind", ["EQUAL", "LESS", "SELECT_V2", "SIN", "ROUND"])
+@pytest.mark.parametrize("kind", ["NOT_EQUAL", "LOGICAL_AND", "SELECT_V2", "SIN", "COS"])
 def test_what_depends_on_the_data_is_refused_with_a_line(tmp_path, kind):
     model = Model()
     main = model.function()

@@ -97,17 +97,6 @@ def test_case_1_15_log_tells_samples_and_ranges(new, convnet, images, capfd):
     assert scales(one) != scales(other)
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments", "framework"),
-    [],
-)
-def test_case_1_17_other_frameworks_name_the_onnx_route(new, capfd, method, arguments, framework):
-    assert getattr(new(), method)(*arguments) == -1
-    text = capfd.readouterr().err
-    assert f"{framework} models are not imported" in text
-    assert "load_onnx" in text
-
-
 def test_case_1_19_object_array_in_the_list(new, convnet, work, capfd):
     np.save(work / "a.npy", np.array([None, 1], dtype=object), allow_pickle=True)
     (work / "list.txt").write_text("a.npy\n")

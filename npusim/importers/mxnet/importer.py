@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import GraphBuilder, suggestion
 from npusim.importers.common.two_files import (
@@ -298,13 +299,11 @@ def _add_inputs(
         own = _own_shape(context, net, name, len(begins))
         shape = wanted_shape(name, own, shapes, begins, net.where, whole=True)
         if shape is None:
-            first = "(1, 3, 224, 224)"
             raise ModelImportError(
                 f"input {name!r} has no size in the file",
                 where=f"{net.where}: node {name!r}",
                 rule="an MXNet symbol holds no sizes; the chip runs networks of fixed size",
-                remedy=f"give input_shapes={{{name!r}: {first}}}, to load_mxnet of the RKNN class "
-                "input_size_list=[[3, 224, 224]]",
+                remedy=f"give {words.one_shape(name, (1, 3, 224, 224))}",
             )
         readers = [node for node in layers if name in node.inputs]
         indices = bool(readers) and all(

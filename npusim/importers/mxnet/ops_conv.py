@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from npusim import words
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.mxnet.context import MxContext, converter, needs, refuse_layout
@@ -23,7 +24,7 @@ def sizes_of(node: MxNode, name: str, count: int, default: int, lowest: int = 1)
             f"{name} is {found}",
             where=node.where,
             rule=f"a number, at least {lowest}, for each of the input's {count} spatial axes",
-            remedy="input_shapes must hold the batch and the channels as well",
+            remedy=f"{words.say('input_shapes')} must hold the channels as well",
         )
     return found
 

@@ -115,7 +115,9 @@ def listed(graph: GraphProto) -> list[str]:
             continue
         shape = _model_sizes(value, str(value.name), "")
         word = element_type_name(value.type.tensor_type.elem_type).lower()
-        size = "of unknown shape" if shape is None else words.shape_text([n or "?" for n in shape])
+        size = "of unknown shape"
+        if shape is not None:
+            size = f"({', '.join(str(n or '?') for n in shape)})"
         lines.append(f"{value.name} {size} {word}")
     return lines
 

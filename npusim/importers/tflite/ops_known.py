@@ -9,8 +9,10 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
+from npusim.importers.tflite.ops_math import operands_of
 from npusim.importers.tflite.table import converter, substitute
 from npusim.ir.attrs import EltwiseAttrs
+from npusim.ops import ops_named_in
 
 _TYPES = {"INT32": np.int32, "INT64": np.int64, "FLOAT32": np.float32, "BOOL": np.bool_}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -35,6 +37,18 @@ _ADVICE = (
     "the chip has no such operator: use Maximum, Minimum or a product with a constant mask, or cut "
     "the model before it and run the rest on the CPU"
 )
+
+
+COMPARED = ops_named_in("tflite", lambda definition: definition.truth)
+
+
+@converter(*COMPARED)
+def compared(op: Operator, context: TfliteContext) -> None:
+    """Compare two tensors."""
+    if all(context.value(index) is not None for index in op.inputs):
+        known_function(op, context)
+    else:
+        context.emit(op, COMPARED[op.type], operands_of(op, context))
 
 
 @substitute(*_FUNCTIONS)
