@@ -32,6 +32,7 @@ from npusim.runtime.binding import Step
 Array = NDArray[Any]
 Region = tuple[slice, ...]
 CORRECT, REPRODUCE = "correct", "reproduce"
+KEPT_APART = ("tanh", "square")  # beside these the driver is right, sometimes
 log = logging.getLogger("npusim")
 
 
@@ -100,7 +101,8 @@ def driver_memory(graph: Graph) -> DriverMemory:
         node = graph.node(name)
         if name in in_chains:
             continue
-        if all(fault.kind is FaultKind.DISPLACED for fault in own) and _displaceable(node, view):
+        displaced = all(fault.kind is FaultKind.DISPLACED for fault in own)
+        if displaced and _displaceable(node, view):
             _displace(found, node, view)
         else:
             found.left += own
@@ -121,7 +123,7 @@ def _tell(found: DriverMemory) -> None:
     for fault in found.left:
         code = "concat-of-views" if fault.kind.of_concat else "view-of-view"
         log.warning(
-            "layer %r: what the chip stores depends on chance and is not reproduced, npusim "
+            "layer %r: what the chip stores is not known well enough to be reproduced, npusim "
             "computes the true values %s",
             fault.layer,
             see(code),
@@ -135,7 +137,9 @@ def _displaceable(node: Node, view: GraphView) -> bool:
     nested = any(
         node.outputs[0] in other.inputs or other.outputs[0] in node.inputs for other in joins
     )
-    return not nested and all(_only_here(name, view) for name in node.inputs)
+    if nested or any(_writer(name, view).op in KEPT_APART for name in node.inputs):
+        return False
+    return all(_only_here(name, view) for name in node.inputs)
 
 
 def _only_here(name: str, view: GraphView) -> bool:
@@ -222,6 +226,10 @@ def _chain(
     others = [name for node in chain[:-1] for name in node.inputs[1:]]
     later = _following(chain[-1].outputs[0], view, {node.name for node in chain})
     inner_only = not any(name in joins for name in (*others, *chain[-1].inputs))
+    beside = (user.op for node in chain for user in view.consumers[node.outputs[0]])
+    made = (view.producers[name].op for node in chain for name in node.inputs)
+    if not set(KEPT_APART).isdisjoint((*beside, *made)):
+        return ()
     if len(chain) > 1 and kinds == allowed and inner_only and set(others) <= later:
         return tuple(chain)
     return ()
