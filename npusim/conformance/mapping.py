@@ -175,13 +175,14 @@ def _deconv(op: GoldenOp, ifm: Shape) -> tuple[str, Attrs]:
 
 
 def _pool(op: GoldenOp, ifm: Shape) -> tuple[str, Attrs]:
+    kind = op.attrs["type"]  # avg divides by the whole window, avg_android by its pixels
     return "pool2d", Pool2dAttrs(
-        kind=PoolKind(op.attrs["type"]),
+        kind=PoolKind(kind.removesuffix("_android")),
         kernel=_pair(op.attrs["ksize"]),
         stride=_pair(op.attrs.get("stride", 1)),
         pad=_pads(op),
         ceil_mode=op.attrs.get("round", "floor") == "ceil",
-        count_include_pad=op.attrs["type"] == "avg",  # the recorded average divides by the window
+        count_include_pad=kind == "avg",
     )
 
 

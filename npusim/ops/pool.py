@@ -48,6 +48,17 @@ def pool2d(attrs: Pool2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return ((ifm[0], ifm[1], spatial[0], spatial[1]),)
 
 
+def windows_overhang(attrs: Pool2dAttrs, ifm: Shape, ofm: Shape) -> bool:
+    """Tell whether a window reaches beyond the padded input, as ``ceil_mode`` allows."""
+    ends = zip(
+        ifm[2:], ofm[2:], attrs.kernel, attrs.stride, attrs.pad[::2], attrs.pad[1::2], strict=True
+    )
+    return any(
+        (length - 1) * stride + kernel > before + size + after
+        for size, length, kernel, stride, before, after in ends
+    )
+
+
 @register(
     "global_pool",
     GlobalPoolAttrs,

@@ -27,6 +27,7 @@ from npusim.ir.quant import (
     zero_point_of,
 )
 from npusim.ir.tensor import TensorSpec
+from npusim.ops.pool import windows_overhang
 from npusim.ops.unary import slope_per_channel
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import same_numbers
@@ -228,9 +229,15 @@ def max_pool_on_tp(node: Node, view: GraphView) -> bool:
 
 
 def average_without_padding(node: Node, view: GraphView) -> bool:
-    """Match average pools with padding that does not count in the divisor."""
+    """Match average pools that divide by the pixels there are, where a window may lack some.
+
+    Padding, or a window that ``ceil_mode`` hangs over the edge.
+    """
     attrs = _pool(node)
-    return any(attrs.pad) and not attrs.count_include_pad
+    if attrs.kind is PoolKind.MAX or attrs.count_include_pad:
+        return False
+    overhang = windows_overhang(attrs, view.ifm(node).shape, view.ofm(node).shape)
+    return any(attrs.pad) or overhang
 
 
 def average_window_on_nn(node: Node, view: GraphView) -> bool:

@@ -123,7 +123,7 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
             TP, Form.POOLING, when.max_pool_on_tp, "max pool of 2x2 or 3x3, or a chain of them"
         ),
         _program(when.max_pool, "max pool with another window, stride or padding"),
-        _program(when.average_without_padding, "padding does not count in the divisor"),
+        _program(when.average_without_padding, "a window counts only the pixels that it has"),
         EngineRule(
             NN,
             Form.AVERAGE,

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from npusim.explain import see
-from npusim.ir.attrs import Conv2dAttrs, LrnAttrs, MatmulAttrs
+from npusim.ir.attrs import Conv2dAttrs, LrnAttrs, MatmulAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
 from npusim.ops.conv import counts_last_product_again
+from npusim.ops.pool import windows_overhang
 from npusim.ops.traits import TpTable
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
 from npusim.passes.requant import excess_fraction_bits
@@ -133,6 +134,20 @@ def _finer_than_its_sums(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | 
     )
 
 
+def _average_overhang(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
+    attrs = node.attrs
+    if not isinstance(attrs, Pool2dAttrs) or attrs.kind is PoolKind.MAX:
+        return None
+    ofm = graph.spec(node.outputs[0])
+    if not attrs.count_include_pad or not windows_overhang(attrs, ifm.shape, ofm.shape):
+        return None
+    return Remark(
+        "average-overhang",
+        "the last window hangs over the edge (ceil mode) and the chip divides it by its full size, "
+        "and so does npusim; export with count_include_pad=0, or use floor mode",
+    )
+
+
 UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
@@ -140,6 +155,7 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _layer_norm,
     _fine_table,
     _finer_than_its_sums,
+    _average_overhang,
 )
 
 

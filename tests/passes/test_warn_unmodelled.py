@@ -6,7 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from npusim.ir.attrs import Conv2dAttrs, LrnAttrs, MatmulAttrs, NormAttrs
+from npusim.ir.attrs import (
+    Conv2dAttrs,
+    LrnAttrs,
+    MatmulAttrs,
+    NormAttrs,
+    Pool2dAttrs,
+    PoolKind,
+)
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.passes.assign_engine import assign_engine
@@ -46,6 +53,9 @@ def depthwise(kernel, dilation, multiplier=1, channels=4):
     return build
 
 
+OVERHANG = Pool2dAttrs(
+    kind=PoolKind.AVG, kernel=(3, 3), stride=(3, 3), ceil_mode=True, count_include_pad=True
+)
 WARNED = [
     (depthwise((3, 3), 6), DType.U8, 0, "stores garbage"),
     (depthwise((3, 3), 6), DType.F16, 0, "stores garbage"),
@@ -67,8 +77,12 @@ WARNED = [
         4,
         "add up to less than 0",
     ),
+    (net("pool2d", OVERHANG), DType.U8, 0, "divides it by its full size"),
 ]
 SILENT = [
+    (net("pool2d", replace(OVERHANG, count_include_pad=False)), DType.U8, 0),
+    (net("pool2d", replace(OVERHANG, kind=PoolKind.MAX)), DType.U8, 0),
+    (net("pool2d", replace(OVERHANG, ceil_mode=False)), DType.U8, 0),
     (depthwise((3, 3), 5), DType.U8, 0),
     (depthwise((3, 3), 6), DType.I8, 4),
     (depthwise((7, 7), 2, 2, channels=1), DType.U8, 0),  # of one channel: a plain convolution

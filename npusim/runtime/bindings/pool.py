@@ -9,7 +9,8 @@ from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.engines.shader import saturate, to_f16
+from npusim.kernels.engines.shader import dequantize
+from npusim.kernels.engines.shader_average import LARGEST_IN_HALVES, average, global_average
 from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
@@ -20,8 +21,6 @@ from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import channels_last, from_channels_last
 from npusim.runtime.tables import scaling_of
 from npusim.runtime.threads import run_rows
-
-LARGEST_IN_HALVES = 8  # rows and columns of an i8 global average that multiplies by float16(1/n)
 
 LOWEST_F16_KEY = -0x7C00  # key of -65504, the lowest float16 the engines know
 
@@ -61,7 +60,7 @@ def average_on_nn(node: Node, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
 
     Source: measured, docs/arithmetic/nn.md section 3.
     """
-    average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
+    weight = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
     channels = ifm.shape[1]
     phase = plain_phase(
         window.kernel,
@@ -75,8 +74,8 @@ def average_on_nn(node: Node, window: Window, ifm: TensorSpec, ofm: TensorSpec) 
             where=f"layer {node.name!r}",
             ifm=ifm,
             ofm=ofm,
-            weights=np.full((channels, 1, *window.kernel), average.value, ifm.dtype.numpy),
-            weights_quant=average.quant,
+            weights=np.full((channels, 1, *window.kernel), weight.value, ifm.dtype.numpy),
+            weights_quant=weight.quant,
             bias=np.zeros(channels, np.int64),
             requant=nn_store(node, ofm),
             phases=(phase,),
@@ -93,8 +92,8 @@ def bind_tp_pool(node: Node, graph: Graph) -> Step:
     window = window_of(node, ifm)
     if window.kind is PoolKind.MAX:
         return max_step(window, ifm, ofm)
-    average = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
-    weights = np.full((ifm.shape[1], 1, *window.kernel), average.value, np.float32)
+    weight = average_weight(ifm.dtype, window.kernel[0] * window.kernel[1])
+    weights = np.full((ifm.shape[1], 1, *window.kernel), weight.value, np.float32)
     return own_channel_sums(node, graph, weights, np.zeros(ifm.shape[1], np.float32))
 
 
@@ -148,20 +147,21 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
 
 
 def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bool = False) -> Step:
-    """Return the step of the shader's average: exact sum, one rounding to nearest.
+    """Return the step of the shader's average: exact sums, stored by ``shader_average``.
 
-    The global average of i8 of up to 8x8 multiplies by 1/n in float16. Source: measured,
-    docs/arithmetic/shader.md rules 6.4 and 6.5.
+    Where the divisor is the number of pixels there are, and not everywhere the whole window, the
+    driver has a program of its own.
     """
     out_n, out_c, out_h, out_w = ofm.shape
-    (scale_in, zero_in), (scale_out, zero_out) = scaling_of(ifm), scaling_of(ofm)
-    factor = scale_in / scale_out
+    zero_in = scaling_of(ifm)[1]
     rows = [_valid(window, ifm.shape[2], out_h, 0, tap) for tap in range(window.kernel[0])]
     columns = [_valid(window, ifm.shape[3], out_w, 1, tap) for tap in range(window.kernel[1])]
     counts = _counts(window, ifm, ofm)[None, :, :, None]
+    pixels = window.kernel[0] * window.kernel[1]
+    cuts = not window.counts_padding and (any(window.pad) or bool((counts < pixels).any()))
     whole = ofm.shape[2:] == (1, 1) and window.kernel == ifm.shape[2:] and not any(window.pad)
-    in_halves = is_global and ifm.dtype is DType.I8 and max(window.kernel) <= LARGEST_IN_HALVES
-    shares = (1 / counts).astype(np.float16).astype(np.float64)
+    in_halves = ifm.dtype is DType.I8 and max(window.kernel) <= LARGEST_IN_HALVES
+    types = ifm.dtype.numpy, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)
 
     def step(value: Array) -> tuple[Array, ...]:
         source = channels_last(value)
@@ -171,18 +171,18 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bo
             add_pixels = choose(Work.PIXEL_SUM, ifm.dtype, DType.I64)
             add_pixels(source.reshape(out_n, -1, out_c), sums)
             total = sums.reshape(out_n, 1, 1, out_c) - float(zero_in) * counts
-        elif whole:
-            total = source.sum(axis=(1, 2), dtype=np.float64, keepdims=True)
         else:
-            total = np.zeros((out_n, out_h, out_w, out_c))
+            real = ifm.dtype is DType.F16
+            values = dequantize(source, (1.0, 0)) if real else source.astype(np.float64) - zero_in
+            total = np.zeros((out_n, out_h, out_w, out_c), values.dtype)
             for to_y, from_y in rows:
                 for to_x, from_x in columns:
-                    total[:, to_y, to_x] += source[:, from_y, from_x].astype(np.float64) - zero_in
-        mean: Array = total * factor * shares if in_halves else total * factor / counts
-        if ofm.dtype is DType.F16:
-            return (from_channels_last(to_f16(mean.astype(np.float32))),)
-        steps: Array = mean + zero_out
-        return (from_channels_last(saturate(steps, ofm.dtype.numpy)),)
+                    total[:, to_y, to_x] += values[:, from_y, from_x]
+        if is_global:
+            stored = global_average(total, pixels, *types, in_halves=in_halves)
+        else:
+            stored = average(total, counts, *types, cuts=cuts)
+        return (from_channels_last(stored),)
 
     return step
 
@@ -204,9 +204,7 @@ def _counts(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Array:
         size, out_size, pad = ifm.shape[2 + axis], ofm.shape[2 + axis], window.pad[2 * axis]
         start = np.arange(out_size) * window.stride[axis] - pad
         stop = start + window.kernel[axis]
-        if window.counts_padding:  # a window that ceil_mode hangs over the edge counts less
-            stop = np.minimum(stop, size + window.pad[2 * axis + 1])
-        else:
+        if not window.counts_padding:
             start, stop = np.maximum(start, 0), np.minimum(stop, size)
         divisors.append(np.maximum(stop - start, 1))
     heights, widths = (divisor.astype(np.float64) for divisor in divisors)
