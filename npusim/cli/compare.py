@@ -129,14 +129,18 @@ def command(
             reference = _source(graph, model, source_input, feeds, reference_of)
     found = npusim.compare(actual, reference, threshold=threshold)
     _refuse_strangers(found, str(folder or other_model or model))
-    if as_json:
-        common.print_json(common.finite({"sample": label, **found.to_dict()}))
-    else:
-        title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
-        shown.print(comparison_table(found, title=title))
-        shown.print(verdict(found))
+    _print(shown, found, label, as_json=as_json)
     if found.first_wrong is not None:
         raise typer.Exit(common.MISMATCH)
+
+
+def _print(shown: Console, found: Comparison, label: str, *, as_json: bool) -> None:
+    if as_json:
+        common.print_json(common.finite({"sample": label, **found.to_dict()}))
+        return
+    title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
+    shown.print(comparison_table(found, title=title))
+    shown.print(verdict(found))
 
 
 def _refuse_mixtures(folder: Path | None, second: bool, source_input: list[Path] | None) -> None:

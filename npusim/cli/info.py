@@ -61,6 +61,12 @@ def command(
     if as_json:
         common.print_json(facts)
         return
+    shown.print(_facts_table(graph, facts))
+    if layers:
+        shown.print(_layer_table(facts["layers"]))
+
+
+def _facts_table(graph: Graph, facts: dict[str, Any]) -> Table:
     table = Table(
         box=SIMPLE_HEAD, title=f"{graph.name} ({graph.source.framework} {graph.source.detail})"
     )
@@ -86,9 +92,7 @@ def command(
     for scheme, text in facts["refused"].items():
         table.add_row("refused" + ("" if scheme == OWN_FORMAT else f" in {scheme}"), text)
     table.add_row("unsupported", "nothing")
-    shown.print(table)
-    if layers:
-        shown.print(_layer_table(facts["layers"]))
+    return table
 
 
 def _show_refused(shown: Console, model: str, error: ModelImportError, as_json: bool) -> None:

@@ -69,10 +69,9 @@ def command(
     given = common.is_quantized(graph)
     if given:
         _refuse_calibration(hybrid, write_cfg, equalize, bias_correction, no_join, dataset, layer)
+        _refuse_calibration("--avoid-driver-faults" * avoid_driver_faults)
         if toolkit != DEFAULT_ERA.toolkit or algorithm != "normal":
             _refuse_calibration(toolkit, algorithm)
-        if avoid_driver_faults:
-            _refuse_calibration("--avoid-driver-faults")
     ready = common.quantized(
         graph,
         scheme if given else scheme or "u8",
@@ -93,8 +92,7 @@ def command(
         optimization_level=level,
     )
     npusim.save(ready, output)
-    kept = "its own parameters" if given else scheme or "u8"
-    _print(ready, output, kept, shown=shown, as_json=as_json)
+    _print(ready, output, "" if given else scheme or "u8", shown=shown, as_json=as_json)
 
 
 def _refuse_calibration(*options: object) -> None:
@@ -118,6 +116,7 @@ def _print(
     shown: Console,
     as_json: bool,
 ) -> None:
+    scheme = scheme or "its own parameters"
     size_bytes = output.stat().st_size
     if as_json:
         common.print_json(

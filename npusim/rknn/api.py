@@ -124,6 +124,9 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         except NpusimError as error:
             self._config_error = error
             raise
+        self._say_what_has_no_effect()
+
+    def _say_what_has_no_effect(self) -> None:
         for text in self._options.silent:
             self._log.debug(f"config: {text} does not change what npusim computes")
         for text in self._options.missed:
