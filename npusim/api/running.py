@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from npusim import words
 from npusim.api.stages import is_complete
-from npusim.errors import ConfigError
+from npusim.errors import GraphError
 from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.ir.targets import assumption, checked_target
@@ -44,18 +44,23 @@ def compile(
     Raises
     ------
     ConfigError
-        When there is no such chip, the graph is float, or ``driver_faults`` is another word; the
-        error names what exists.
+        When there is no such chip, or ``driver_faults`` is another word; the error names what
+        exists.
+    GraphError
+        When no engine runs a layer, as in every float graph that computes.
     """
-    if not is_complete(graph):
-        raise ConfigError(
-            "this graph computes real numbers (float32), which the chip does not",
-            where=graph.source.path or graph.name,
-            rule="a quantized or float16 graph is compiled",
+    ready = graph.copy(target=checked_target(graph.target if target is None else target))
+    try:
+        lowered = lower(ready, level=optimization_level)
+    except GraphError as error:
+        if is_complete(graph):
+            raise
+        raise GraphError(  # the operator is innocent: nobody has chosen a number format
+            f"{error.what}; the graph computes real numbers (float32)",
+            where=error.where,
+            rule="a quantized or float16 graph is compiled; float32 is only moved",
             remedy=words.say("quantize_first"),
-        )
-    target = checked_target(graph.target if target is None else target)
-    if said := assumption(target):
+        ) from None
+    if said := assumption(lowered.target):
         log.warning("%s %s", said, see("assumed-arithmetic"))
-    lowered = lower(graph.copy(target=target), level=optimization_level)
     return Program(lowered, progress=progress, driver_faults=driver_faults)

@@ -7,7 +7,7 @@ import pytest
 
 import npusim
 from npusim.api.arguments import KINDS, LABELLED, SAMPLED, checked
-from npusim.errors import ConfigError, DatasetError, InputError, NpusimError
+from npusim.errors import ConfigError, DatasetError, GraphError, InputError, NpusimError
 from npusim.quantization.dataset import open_dataset
 from npusim.testing import GraphBuilder
 from npusim.words import FrontEnd, speaking
@@ -131,8 +131,9 @@ def test_a_program_is_made_of_a_lowered_graph(made, value):
 
 
 def test_a_float_graph_is_not_compiled(made):
-    with pytest.raises(ConfigError, match=r"npusim\.quantize\(graph, dataset\)"):
+    with pytest.raises(GraphError, match=r"npusim\.quantize\(graph, dataset\)") as raised:
         npusim.compile(made["graph"])
+    assert "layer 'n_c'" in str(raised.value)
 
 
 def test_another_front_end_is_told_its_own_option(made):
