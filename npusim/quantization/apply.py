@@ -12,6 +12,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
 from npusim.ops import keeps_codes, op_def
+from npusim.passes.rewrite import same_numbers
 from npusim.quantization.constants import float16_constants, stored_constant, stored_half
 from npusim.quantization.constrain import clipped_for_sigmoid
 from npusim.quantization.eras import DEFAULT_ERA, Era
@@ -163,7 +164,8 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats) -> No
             inputs[position] = stored_half(graph, node, name)
             continue
         quant: Quant
-        if keeps_codes(node) or node.op == "concat":
+        one = same_numbers(graph, *node.outputs)  # edited ranges may differ
+        if one and (keeps_codes(node) or node.op == "concat"):
             quant = graph.spec(node.outputs[0]).quant
         else:
             quant = operand_parameters(value, scheme)
