@@ -283,8 +283,10 @@ def _reshape(w: Writer, node: Node) -> None:
 @writes("transpose")
 def _transpose(w: Writer, node: Node) -> None:
     perm = cast(TransposeAttrs, node.attrs).perm
-    # an empty list has no type in ONNX; by default the axes are reversed
-    w.add("Transpose", node.inputs, node.outputs[0], perm=list(perm) or None)
+    if perm:
+        w.add("Transpose", node.inputs, node.outputs[0], perm=list(perm))
+    else:  # what moves along axes moves nothing without them, and ONNX Runtime refuses most of it
+        w.add("Identity", node.inputs, node.outputs[0])
 
 
 @writes("concat")
@@ -306,6 +308,9 @@ def _split(w: Writer, node: Node) -> None:
 @writes("slice")
 def _slice(w: Writer, node: Node) -> None:
     attrs = cast(SliceAttrs, node.attrs)
+    if not attrs.begin:
+        w.add("Identity", node.inputs, node.outputs[0])
+        return
     # an end of -1 with a negative step means "through index 0", which ONNX writes as a far minus
     ends = [
         np.iinfo(np.int32).min if step < 0 and end < 0 else end
@@ -319,6 +324,9 @@ def _slice(w: Writer, node: Node) -> None:
 @writes("pad")
 def _pad(w: Writer, node: Node) -> None:
     attrs = cast(PadAttrs, node.attrs)
+    if not attrs.front:
+        w.add("Identity", node.inputs, node.outputs[0])
+        return
     amounts = w.numbers(node, "amounts", (*attrs.front, *attrs.back))
     dtype = w.graph.spec(node.inputs[0]).dtype.numpy
     value = w.constant(node, "value", np.array(attrs.value, dtype))

@@ -13,6 +13,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import DynamicFixedPoint, Float, Quant
 from npusim.ops import keeps_codes, op_def
 from npusim.passes.hidden import sides
+from npusim.passes.rewrite import same_numbers
 from npusim.quantization.clamp import Clamp
 from npusim.quantization.constants import float16_constants, stored_constant, stored_half
 from npusim.quantization.constrain import clipped_for_sigmoid
@@ -194,7 +195,8 @@ def _constants(graph: Graph, node: Node, scheme: Scheme, formats: Formats, clamp
             inputs[position] = stored_half(graph, node, name, value)
             continue
         quant: Quant
-        if keeps_codes(node) or node.op == "concat" or op_def(node.op).joins:
+        one = same_numbers(graph, *node.outputs)  # edited ranges may differ
+        if one and (keeps_codes(node) or node.op == "concat" or op_def(node.op).joins):
             quant = graph.spec(node.outputs[0]).quant
         else:
             quant = operand_parameters(value, scheme)

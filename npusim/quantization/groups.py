@@ -50,10 +50,11 @@ def groups(
     following: set[str] = set()
     sliced = _sliced(graph) if era.slices_rule else {}
     for node in graph.nodes:
-        if keeps_codes(node) and not graph.is_constant(node.inputs[0]):
+        if keeps_codes(node):
+            known = graph.is_constant(node.inputs[0])  # stored as what is made of it
             for name in node.outputs:
-                ties.tie(node.inputs[0], name)
-            following.update(node.outputs)
+                ties.tie(node.outputs[0] if known else node.inputs[0], name)
+            following.update(() if known else node.outputs)
         elif node.op == "concat" and node.name not in apart:
             parts = graph.activations(node)
             for name in parts:
