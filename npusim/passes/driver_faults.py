@@ -201,7 +201,8 @@ class _Joins:
         behind_part = source is not None and isinstance(source.attrs, SliceAttrs | SplitAttrs)
         nested = node.outputs[0] in self.outer or source in self.nodes
         keeps = corner == self.graph.spec(name).shape
-        if behind_part or nested or not (keeps or self._only_shown(node)):
+        kept = keeps or self._only_shown(node)
+        if behind_part or nested or not kept:
             yield FaultKind.UNORDERED, [maker.name]
         elif corner is not None and (self.offset(node, position) or not keeps):
             yield FaultKind.DISPLACED, [maker.name]

@@ -368,7 +368,7 @@ def test_one_warning_names_the_concat_the_layers_and_the_way_out(caplog):
     concat, cut = (next(n.name for n in placed.nodes if n.op == op) for op in ("concat", "slice"))
     assert text.startswith(f"layer {concat!r} (concat, u8): in this concat in place")
     assert repr(cut) in text
-    assert "--avoid-driver-faults" in text
+    assert "avoid_driver_faults=True" in text
     assert text.endswith("(npusim explain concat-of-views)")
 
 
@@ -376,7 +376,7 @@ def test_float16_has_no_parameters_to_change(caplog):
     net = Net(DType.F16)
     net.act(net.join(net.hidden(1, 3, 4, 4), net.rows(net.hidden(1, 3, 8, 4))))
     warn_driver_faults(assign_engine(net.done()))
-    assert "--avoid-driver-faults" not in caplog.text
+    assert "avoid_driver_faults" not in caplog.text
     assert "make one part an output" in caplog.text
 
 
