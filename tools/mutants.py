@@ -117,7 +117,8 @@ class _Finder(ast.NodeVisitor):
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not | ast.USub):
-            self.add(node, self.start(node), self.start(node.operand), "")
+            begin = self.start(node)  # the operand may stand in brackets, which stay
+            self.add(node, begin, begin + (4 if isinstance(node.op, ast.Not) else 1), "")
         self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
