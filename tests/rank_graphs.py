@@ -181,7 +181,8 @@ def _forms(op: str, rank: int) -> Iterator[tuple[Attrs, tuple[Shape, ...]]]:
             yield attrs, (shape, shape, shape)
             yield attrs, (shape, (), shape[-1:])
         elif definition.inputs == (2, 2):
-            for other in dict.fromkeys((shape, (), shape[-1:], (1, *shape))):
+            wider = (shape[-1:], (1, *shape)) if op in ("add", "mul") else ()
+            for other in dict.fromkeys((shape, (), *wider)):
                 yield attrs, (shape, other)
                 yield attrs, (other, shape)
         else:
