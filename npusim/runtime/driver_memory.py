@@ -113,8 +113,8 @@ def driver_memory(graph: Graph) -> DriverMemory:
 def _tell(found: DriverMemory) -> None:
     for name, mask in found.unknown.items():
         log.warning(
-            "tensor %r: the chip never writes %d of its %d elements, npusim puts 0 there; give the "
-            "concat other parameters %s",
+            "tensor %r: the chip never writes %d of its %d elements, npusim puts 0 there; make "
+            "one part of the concat an output of the network %s",
             name,
             int(mask.sum()),
             mask.size,
