@@ -19,6 +19,7 @@ from npusim.passes.memory_predicates import is_part, takes_one_piece
 from npusim.passes.rewrite import same_numbers
 
 MOST_AXES = 4
+KEPT_APART = ("tanh", "square")  # tables that the driver does not order with concats in place
 SIX = 6.001
 
 
@@ -30,6 +31,7 @@ class FaultKind(Enum):
     NESTED = "keeps the inner of two concats in a memory of its own when others read it as well"
     READ_AS_VIEW = "loses data when a part or the result is also read through a slice or reshape"
     SKIPPED = "leaves a part out when a rectifier that changes nothing reads it too"
+    TOO_EARLY = "runs tanh or square too early when other layers read a part or the result as well"
     MANY_AXES = "mixes up the sizes of more than four axes"
     SHADER_FIRST = "loses a part made by a shader program that no other engine's layer precedes"
     REFUSED = "does not compile a part made by this reduction"
@@ -83,22 +85,20 @@ def written_shape(name: str, view: GraphView) -> Shape:
 def placed_in(shape: Shape, whole: Shape) -> Shape | None:
     """Return the corner of a concat's result in which a part of this shape is stored.
 
-    None where it does not fit: then the driver finds the right place. Axes count from the last;
-    more than four are one to the driver.
+    None where it does not fit: then the driver finds the right place. Axes count from the last,
+    those beyond the result's do not count; more than four are one to the driver.
     """
     if len(shape) > MOST_AXES:
         shape = (prod(shape),)
-    extra = len(shape) - len(whole)
-    if prod(shape[: max(extra, 0)]) > 1:
-        return None
-    aligned = (1,) * -extra + shape[max(extra, 0) :]
+    missing = max(len(whole) - len(shape), 0)
+    aligned = (1,) * missing + shape[max(len(shape) - len(whole), 0) :]
     return aligned if all(a <= b for a, b in zip(aligned, whole, strict=True)) else None
 
 
 def keeps_sizes(alias: Node, graph: Graph) -> bool:
     """Tell whether a reshape only adds or drops leading axes of one element."""
-    before, behind = (graph.spec(n).shape for n in (alias.inputs[0], alias.outputs[0]))
-    return placed_in(before, behind) == behind
+    before, behind = (graph.spec(n) for n in (alias.inputs[0], alias.outputs[0]))
+    return placed_in(before.shape, behind.shape) == behind.shape
 
 
 def _view_of_view(node: Node, view: GraphView) -> DriverFault | None:
@@ -235,9 +235,12 @@ class _Joins:
         begins = self._only_shown(node) and self.offset(node, node.inputs.index(name)) == 0
         if inner and (others or node.inputs.count(name) > 1) and not begins:
             yield FaultKind.NESTED, [maker.name, *(user.name for user in others)]
+        on_input = maker.op in KEPT_APART and maker.inputs[0] in self.graph.inputs
         for user in others:
             if self._is_view(user):
                 yield FaultKind.READ_AS_VIEW, [user.name]
+            if user.op in KEPT_APART or on_input:
+                yield FaultKind.TOO_EARLY, [maker.name if on_input else user.name]
         if len(others) == 1 and self._changes_nothing(others[0]) and self._only_shown(node):
             yield FaultKind.SKIPPED, [others[0].name]
 
@@ -266,6 +269,9 @@ class _Joins:
         users = self.view.consumers[result]
         if len(self.graph.spec(result).shape) > MOST_AXES and not self._only_shown(node):
             yield FaultKind.MANY_AXES, []
+        apart = [user.name for user in users if user.op in KEPT_APART]
+        if 0 < len(apart) < len(users):
+            yield FaultKind.TOO_EARLY, apart
         for user in users:
             if not self._is_view(user):
                 continue

@@ -34,11 +34,12 @@ def text_of(faults: list[DriverFault], dtype: DType) -> str:
     layers = list(dict.fromkeys(layer for fault in faults for layer in fault.layers))
     more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
     named = f" (layers {', '.join(map(repr, layers[:SHOWN]))}{more})" if layers else ""
-    what = f"the chip's driver {whats}{named}; npusim computes the true values; "
+    what = f"the chip's driver {whats}{named}; npusim computes the true values"
     if not faults[0].kind.of_concat:
-        return f"{what}put a layer that computes between the two {see(OF_VIEW)}"
+        return f"{what}; put a layer that computes between the two {see(OF_VIEW)}"
     other = "" if dtype is DType.F16 else f"quantize with {words.say('avoid_faults')}, or "
+    chips = f"({words.say('driver_faults')} reproduce: the chip's)"
     return (
-        f"in this concat in place {what}{other}make one part an output of the network "
+        f"in this concat in place {what} {chips}; {other}make one part an output of the network "
         f"{see(OF_CONCAT)}"
     )

@@ -67,7 +67,10 @@ def apart(quant: Quant) -> Quant | None:
     if not isinstance(quant, Affine):
         return None
     if float(STEP) <= WIDEST * quant.scale:
-        return Affine(scale=float(np.float32(quant.scale) + STEP), zero_point=quant.zero_point)
+        scale = np.float32(quant.scale) + STEP
+        if scale - np.float32(quant.scale) < STEP:  # rounded down
+            scale = np.nextafter(scale, np.float32(np.inf))
+        return Affine(scale=float(scale), zero_point=quant.zero_point)
     to_middle = 1 if quant.zero_point < 128 else -1
     return Affine(scale=quant.scale, zero_point=quant.zero_point + to_middle)
 

@@ -7,6 +7,7 @@ marked as unknown. Source: measured, docs/arithmetic/whole-networks.md section 4
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from npusim.ir.attrs import AxisAttrs, SliceAttrs, SplitAttrs
 from npusim.ir.graph import Form, Graph, Node
 from npusim.ir.tensor import Shape
 from npusim.passes.driver_faults import (
+    KEPT_APART,
     DriverFault,
     FaultKind,
     driver_faults,
@@ -32,7 +34,6 @@ from npusim.runtime.binding import Step
 Array = NDArray[Any]
 Region = tuple[slice, ...]
 CORRECT, REPRODUCE = "correct", "reproduce"
-KEPT_APART = ("tanh", "square")  # beside these the driver is right, sometimes
 log = logging.getLogger("npusim")
 
 
@@ -113,8 +114,8 @@ def driver_memory(graph: Graph) -> DriverMemory:
 def _tell(found: DriverMemory) -> None:
     for name, mask in found.unknown.items():
         log.warning(
-            "tensor %r: the chip never writes %d of its %d elements, npusim puts 0 there; give the "
-            "concat other parameters %s",
+            "tensor %r: the chip never writes %d of its %d elements, npusim puts 0 there; make "
+            "one part of the concat an output of the network %s",
             name,
             int(mask.sum()),
             mask.size,
@@ -138,8 +139,17 @@ def _displaceable(node: Node, view: GraphView) -> bool:
         node.outputs[0] in other.inputs or other.outputs[0] in node.inputs for other in joins
     )
     if nested or any(_writer(name, view).op in KEPT_APART for name in node.inputs):
-        return False
-    return all(_only_here(name, view) for name in node.inputs)
+        return False  # beside these tables the driver is right, sometimes
+    return all(
+        _only_here(name, view) and _fills_its_place(name, node, view) for name in node.inputs
+    )
+
+
+def _fills_its_place(name: str, node: Node, view: GraphView) -> bool:
+    """Tell whether all of a part is stored, wherever that is."""
+    corner = placed_in(written_shape(name, view), view.ofm(node).shape)
+    misplaced = is_alias(view.producers[name]) and corner is not None
+    return not misplaced or prod(corner or ()) == view.graph.spec(name).elements
 
 
 def _only_here(name: str, view: GraphView) -> bool:

@@ -233,3 +233,71 @@ def test_preprocessing_that_no_picture_can_have_is_refused(run, option, value, w
     code, _, err = run("run", "demo", option, value)
     assert code == 2
     assert words in err
+
+
+FOCUS = [(0, 0), (1, 0), (0, 1), (1, 1)]
+
+
+@pytest.fixture
+def focus(tmp_path):
+    """Return an ONNX file that begins with four slices of every second pixel, and its dataset."""
+    onnx = pytest.importorskip("onnx")
+    make, number = onnx.helper, onnx.numpy_helper.from_array
+    axes = number(np.array([2, 3], np.int64), "axes")
+    constants = [axes, number(np.array([2, 2], np.int64), "step")]
+    constants.append(number(np.array([8, 8], np.int64), "end"))
+    nodes, parts = [], []
+    for at, place in enumerate(FOCUS):
+        constants.append(number(np.array(place, np.int64), f"begin{at}"))
+        parts.append(f"p{at}")
+        names = ["x", f"begin{at}", "end", "axes", "step"]
+        nodes.append(make.make_node("Slice", names, [parts[-1]], name=parts[-1]))
+    nodes.append(make.make_node("Concat", parts, ["j"], name="j", axis=1))
+    nodes.append(make.make_node("Sigmoid", ["j"], ["y"], name="y"))
+    info = [
+        make.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
+        for n, s in (("x", [1, 2, 8, 8]), ("y", [1, 8, 4, 4]))
+    ]
+    graph = make.make_graph(nodes, "focus", info[:1], info[1:], constants)
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)])
+    onnx.save(model, tmp_path / "focus.onnx")
+    sample = np.random.default_rng(0).standard_normal((8, 8, 2)).astype(np.float32)
+    np.save(tmp_path / "sample.npy", sample)
+    (tmp_path / "list.txt").write_text("sample.npy\n")
+    return "focus.onnx", "--dataset", "list.txt"
+
+
+def test_driver_faults_are_reproduced_on_request(run, focus, caplog):
+    means = {}
+    for how in ("correct", "reproduce"):
+        code, _, err = run(
+            "run", *focus, "--quantize", "u8", "--driver-faults", how, "--output", how
+        )
+        assert code == 0, err
+        assert ("never writes 96 of its 128 elements" in caplog.text) == (how == "reproduce")
+        means[how] = np.load(f"{how}/output_0.npy")[:, 2:]
+    assert len(np.unique(means["reproduce"])) == 1
+    assert len(np.unique(means["correct"])) > 9
+    code, _, err = run("run", *focus, "--quantize", "u8", "--driver-faults", "same")
+    assert code == 2
+    assert "correct" in err
+    assert "reproduce" in err
+
+
+def test_a_dump_and_a_comparison_reproduce_as_well(run, focus):
+    for how in ("correct", "reproduce"):
+        options = (*focus, "--quantize", "u8", "--driver-faults", how)
+        assert run("dump", *options, "-o", how)[0] == 0
+        assert run("compare", *options, "--folder", how)[0] == 0
+    assert run("compare", *options[:-1], "correct", "--folder", "reproduce")[0] == 1
+
+
+def test_driver_faults_are_avoided_on_request(run, focus, caplog):
+    code, out, _ = run("quantize", *focus, "-o", "a.rknn", "--avoid-driver-faults")
+    assert code == 0
+    assert "driver faults avoided at: Concat_j" in out
+    assert run("run", "a.rknn", "--dataset", "list.txt")[0] == 0
+    assert "concat-of-views" not in caplog.text
+    code, _, err = run("quantize", "a.rknn", "-o", "b.rknn", "--avoid-driver-faults")
+    assert code == 2
+    assert "already quantized" in err

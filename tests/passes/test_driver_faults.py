@@ -59,7 +59,7 @@ class Net(GraphBuilder):
         return self.node("concat", parts, attrs=AxisAttrs(axis=axis), **changes)
 
     def act(self, x):
-        return self.node("tanh", [x])
+        return self.node("sigmoid", [x])
 
 
 def kinds(graph):
@@ -270,7 +270,7 @@ def test_a_part_is_not_read_through_views(view, wrong):
         ("relu", Affine(scale=0.05, zero_point=9), False, False, False),
         ("relu", Affine(scale=0.05, zero_point=0), True, False, False),
         ("relu", Affine(scale=0.05, zero_point=0), False, True, False),
-        ("tanh", Affine(scale=0.05, zero_point=0), False, False, False),
+        ("sigmoid", Affine(scale=0.05, zero_point=0), False, False, False),
     ],
 )
 def test_a_rectifier_that_changes_nothing_takes_a_part_along(op, quant, other, read, wrong):
@@ -281,6 +281,31 @@ def test_a_rectifier_that_changes_nothing_takes_a_part_along(op, quant, other, r
     if other:
         outputs.append(net.act(part))
     assert kinds(net.done(*outputs)) == [FaultKind.SKIPPED] * wrong
+
+
+@pytest.mark.parametrize("op", ["tanh", "square"])
+def test_tanh_and_square_run_too_early_beside_other_readers(op):
+    early = FaultKind.TOO_EARLY
+
+    def found(*readers, of_part=False):
+        net = Net(DType.U8)
+        part = net.made(1, 3, 4, 4)
+        j = net.join(part, net.made(1, 2, 4, 4))
+        names = [net.node(reader, [part if of_part else j]) for reader in readers]
+        return kinds(net.done(*names, *([net.node("abs", [j])] if of_part else [])))
+
+    assert found(op, "abs") == [early]
+    assert found(op) == found(op, op) == found("abs", "sigmoid") == []
+    assert found(op, of_part=True) == [early]
+    assert found("sigmoid", of_part=True) == []
+    for hidden in (False, True):
+        net = Net(DType.U8)
+        source = net.made(1, 3, 4, 4) if hidden else net.input("x", 1, 3, 4, 4)
+        part = net.node(op, [source])
+        j = net.join(part, net.made(1, 2, 4, 4))
+        assert kinds(net.done(net.node("abs", [j]), net.node("abs", [part]))) == [early] * (
+            not hidden
+        )
 
 
 def test_more_than_four_axes_are_right_when_nothing_reads_them():
@@ -346,6 +371,9 @@ def test_a_shown_reshape_of_a_part_is_right():
         ((3, 4, 4), (1, 6, 4, 4), (1, 3, 4, 4)),
         ((1, 1, 3, 4), (1, 6, 4), (1, 3, 4)),
         ((1, 2, 3, 4), (1, 6, 4), None),
+        ((2, 1, 3, 4), (1, 6, 4), (1, 3, 4)),
+        ((1, 8, 1, 1), (1, 16), (1, 1)),
+        ((1, 3, 4, 8), (1, 6, 4), None),
         ((1, 6, 16), (1, 6, 4, 4), None),
         ((1, 1, 3, 2, 2), (1, 6, 4, 4), None),
         ((1, 1, 1, 2, 2), (1, 6, 4, 4), (1, 1, 1, 4)),
