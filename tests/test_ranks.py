@@ -6,6 +6,7 @@ well. What no operator is defined for, its shape rule refuses.
 
 import logging
 from functools import cache
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,6 +41,7 @@ SCHEMES = ("u8", "i8", "i16", "f16")
 TOLERANCE = {"u8": 0.06, "i8": 0.12, "i16": 0.02, "f16": 0.02}
 # of nearly equal numbers another may be the largest, and 0.999 may be stored as 1
 JUMPS = ("argmax", "argmin", "floor")
+FACTORS = 4  # products of more have the errors of all of them, and leave every format
 # i8 rows of negative sums are 0, as on the chip; normalising three values in u8 is all noise
 NO_VALUES = {("layer_norm", "i8"), ("layer_norm", "u8")}
 
@@ -69,6 +71,8 @@ def assert_near(case: RankCase, scheme: str, got, want) -> None:
     for name, value in want.items():
         assert got[name].shape == value.shape, name
         if case.op in JUMPS or (case.op, scheme) in NO_VALUES:
+            continue
+        if case.op == "reduce_prod" and prod(case.shapes[0]) > FACTORS:
             continue
         limit = TOLERANCE[scheme] * max(np.abs(value).max(initial=0), 1)
         assert np.abs(got[name] - value).max(initial=0) <= limit, name
