@@ -12,6 +12,7 @@ Shape = tuple[int, ...]
 ACTIVATIONS = tuple(
     ops_named_in("golden", lambda d: d.activation and d.tp_table is TpTable.ACTIVATION)
 )
+RECTIFIERS = ("relu", "relu6")
 
 
 class Chain:
@@ -136,7 +137,7 @@ class Chain:
 
     def activation(self, source: str, output: str, q: Quant = "same") -> str:
         """Append a table of TP."""
-        kind = self.d.pick("sigmoid", "tanh", "leaky_relu", "relu", "relu6")
+        kind = self.d.pick("sigmoid", "tanh", "leaky_relu", *RECTIFIERS)
         return self.op(
             kind, [source], output, q, **({"alpha": 0.1} if kind == "leaky_relu" else {})
         )
