@@ -108,17 +108,17 @@ def _view_of_view(node: Node, view: GraphView) -> DriverFault | None:
     if before is None:
         return None
     if takes_one_piece(node, view):
+        if not is_alias(before) or keeps_sizes(before, graph):
+            return None
         kind, alias, part = FaultKind.PART_OF_RESHAPE, before, node
-        harmless = not is_alias(before) or keeps_sizes(before, graph)
     else:
+        if not is_alias(node) or not is_part(before, view) or not view.consumers[node.outputs[0]]:
+            return None
+        if keeps_sizes(node, graph) and part_begins(before, node.inputs[0], graph) == 0:
+            return None
         kind, alias, part = FaultKind.RESHAPE_OF_PART, node, before
-        harmless = (
-            not (is_alias(node) and is_part(before, view))
-            or (part_begins(before, node.inputs[0], graph) == 0 and keeps_sizes(node, graph))
-            or not view.consumers[node.outputs[0]]
-        )
     on_input = (alias if part is node else part).inputs[0] in graph.inputs
-    if harmless or (on_input and not isinstance(part.attrs, SplitAttrs)):
+    if on_input and not isinstance(part.attrs, SplitAttrs):
         return None
     return DriverFault(layer=node.name, kind=kind, layers=(before.name,))
 
