@@ -201,7 +201,8 @@ class _Joins:
         behind_part = source is not None and isinstance(source.attrs, SliceAttrs | SplitAttrs)
         nested = node.outputs[0] in self.outer or source in self.nodes
         keeps = corner == self.graph.spec(name).shape
-        if behind_part or nested or not (keeps or self._only_shown(node)):
+        in_order = keeps or self._only_shown(node)
+        if behind_part or nested or not in_order:
             yield FaultKind.UNORDERED, [maker.name]
         elif corner is not None and (self.offset(node, position) or not keeps):
             yield FaultKind.DISPLACED, [maker.name]
@@ -215,7 +216,7 @@ class _Joins:
     def _part_of_alias(self, name: str) -> list[str]:
         """Return the layers when a tensor is a part, in one piece, of a reshape's result."""
         maker = self.view.producers[name]
-        if not (isinstance(maker.attrs, SliceAttrs | SplitAttrs) and maker.form is Form.VIEW):
+        if not isinstance(maker.attrs, SliceAttrs | SplitAttrs) or maker.form is not Form.VIEW:
             return []
         before = self.view.producers.get(maker.inputs[0])
         return [maker.name] if before is not None and is_alias(before) else []
