@@ -9,10 +9,10 @@ from npusim.ops import TpTable, ops_named_in
 
 Quant = Any
 Shape = tuple[int, ...]
-TABLES = ("sigmoid", "tanh", "leaky_relu")
 ACTIVATIONS = tuple(
     ops_named_in("golden", lambda d: d.activation and d.tp_table is TpTable.ACTIVATION)
 )
+RECTIFIERS = ("relu", "relu6")
 
 
 class Chain:
@@ -137,7 +137,7 @@ class Chain:
 
     def activation(self, source: str, output: str, q: Quant = "same") -> str:
         """Append a table of TP."""
-        kind = self.d.pick(*TABLES, "relu", "relu6")
+        kind = self.d.pick("sigmoid", "tanh", "leaky_relu", *RECTIFIERS)
         return self.op(
             kind, [source], output, q, **({"alpha": 0.1} if kind == "leaky_relu" else {})
         )

@@ -108,17 +108,17 @@ def _view_of_view(node: Node, view: GraphView) -> DriverFault | None:
     if before is None:
         return None
     if takes_one_piece(node, view):
+        if not is_alias(before) or keeps_sizes(before, graph):
+            return None
         kind, alias, part = FaultKind.PART_OF_RESHAPE, before, node
-        harmless = not is_alias(before) or keeps_sizes(before, graph)
     else:
+        if not is_alias(node) or not is_part(before, view) or not view.consumers[node.outputs[0]]:
+            return None
+        if keeps_sizes(node, graph) and part_begins(before, node.inputs[0], graph) == 0:
+            return None
         kind, alias, part = FaultKind.RESHAPE_OF_PART, node, before
-        harmless = not is_alias(node) or not is_part(before, view)
-        if not harmless:
-            at_begin = part_begins(before, node.inputs[0], graph) == 0
-            unread = not view.consumers[node.outputs[0]]
-            harmless = (at_begin and keeps_sizes(node, graph)) or unread
     on_input = (alias if part is node else part).inputs[0] in graph.inputs
-    if harmless or (on_input and not isinstance(part.attrs, SplitAttrs)):
+    if on_input and not isinstance(part.attrs, SplitAttrs):
         return None
     return DriverFault(layer=node.name, kind=kind, layers=(before.name,))
 
@@ -201,8 +201,8 @@ class _Joins:
         behind_part = source is not None and isinstance(source.attrs, SliceAttrs | SplitAttrs)
         nested = node.outputs[0] in self.outer or source in self.nodes
         keeps = corner == self.graph.spec(name).shape
-        kept = keeps or self._only_shown(node)
-        if behind_part or nested or not kept:
+        in_order = keeps or self._only_shown(node)
+        if behind_part or nested or not in_order:
             yield FaultKind.UNORDERED, [maker.name]
         elif corner is not None and (self.offset(node, position) or not keeps):
             yield FaultKind.DISPLACED, [maker.name]
@@ -216,7 +216,7 @@ class _Joins:
     def _part_of_alias(self, name: str) -> list[str]:
         """Return the layers when a tensor is a part, in one piece, of a reshape's result."""
         maker = self.view.producers[name]
-        if not (isinstance(maker.attrs, SliceAttrs | SplitAttrs) and maker.form is Form.VIEW):
+        if not isinstance(maker.attrs, SliceAttrs | SplitAttrs) or maker.form is not Form.VIEW:
             return []
         before = self.view.producers.get(maker.inputs[0])
         return [maker.name] if before is not None and is_alias(before) else []
