@@ -63,6 +63,6 @@ def test_shape_without_batch() -> None:
 
 
 def test_other_formats_name_the_onnx_route(tmp_path) -> None:
-    (tmp_path / "model.pb").write_bytes(b"graph")
-    with pytest.raises(ModelImportError, match=r"TensorFlow models are not imported[\s\S]*ONNX"):
-        load(tmp_path / "model.pb")
+    (tmp_path / "model.params").write_bytes(b"graph")
+    with pytest.raises(ModelImportError, match=r"MXNet models are not imported[\s\S]*ONNX"):
+        load(tmp_path / "model.params")
