@@ -46,7 +46,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
             "the file is a protobuf message but no ONNX model (a TensorFlow graph?)",
             where=where,
             rule="an ONNX model has ir_version and graph",
-            remedy="TensorFlow: convert it with tf2onnx",
+            remedy="TensorFlow: call load_tensorflow, or name it .pb",
         )
     if model.ir_version > onnx.IR_VERSION:
         raise ModelImportError(
