@@ -13,6 +13,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Quant, scale_of
 
 Range = tuple[float, float]
+FINEST = 126  # fraction bits: 2**-126 is the smallest normal float32
 
 
 class Scheme(Enum):
@@ -86,10 +87,15 @@ def affine_u8(bounds: Range) -> Affine:
 
 
 def dynamic_fixed_point(bounds: Range, bits: int) -> DynamicFixedPoint:
-    """Return ``fl = bits - 1 - ceil(log2(max(|min|, |max|)))`` (equation 5)."""
+    """Return ``fl = bits - 1 - ceil(log2(max(|min|, |max|)))`` (equation 5).
+
+    The step stays a normal float32: the engines divide by it.
+    """
     low, high = _checked(bounds)
     reach = max(abs(low), abs(high))
-    return DynamicFixedPoint(fl=bits - 1 - ceil(log2(reach)) if reach > 0 else bits - 1)
+    if reach == 0:
+        return DynamicFixedPoint(fl=bits - 1)
+    return DynamicFixedPoint(fl=min(bits - 1 - ceil(log2(reach)), FINEST))
 
 
 def _checked(bounds: Range) -> Range:

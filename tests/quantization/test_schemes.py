@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from npusim.errors import ConfigError, QuantizationError
 from npusim.ir.codes import dequantize, quantize
 from npusim.ir.dtypes import DType
-from npusim.ir.quant import Affine, DynamicFixedPoint
+from npusim.ir.quant import Affine, DynamicFixedPoint, scale_of
 from npusim.quantization.schemes import (
     Scheme,
     WeightQuantizer,
@@ -146,3 +146,11 @@ def test_every_spelling_of_every_era(name, scheme):
 def test_unknown_spelling_lists_the_known_ones():
     with pytest.raises(ConfigError, match="asymmetric_quantized-u8"):
         scheme_named("int4")
+
+
+@pytest.mark.parametrize("scheme", [Scheme.I8, Scheme.I16])
+@pytest.mark.parametrize("reach", [1e-30, 1e-37, 1e-45, 5e-324])
+def test_no_step_is_too_small_to_divide_by(scheme, reach):
+    step = np.float32(scale_of(parameters((-reach, reach), scheme)))
+    assert np.isfinite(np.float32(1) / step)
+    assert step >= np.finfo(np.float32).tiny
