@@ -39,7 +39,7 @@ SCHEMES = ("u8", "i8", "i16", "f16")
 # share of the largest value that a result may be off: what an operator and two others lose
 TOLERANCE = {"u8": 0.06, "i8": 0.12, "i16": 0.02, "f16": 0.02}
 # of nearly equal numbers another may be the largest, and 0.999 may be stored as 1
-JUMPS = ("argmax", "argmin", "floor")
+JUMPS = ("argmax", "argmin", "ceil", "floor", "round", "select", "sign")
 FACTORS = 4  # products of more have the errors of all of them
 # i8 rows of negative sums are 0, as on the chip; normalising three values in u8 is all noise
 NO_VALUES = {("layer_norm", "i8"), ("layer_norm", "u8")}

@@ -2,7 +2,7 @@
 
 from npusim.host.detection_output import DetectionOutput
 from npusim.host.multibox import BoxNms, MultiBoxDetection, MxTopK
-from npusim.host.onnx_operators import GatherElements
+from npusim.host.onnx_operators import CORRECTED
 from npusim.host.proposal import Proposal
 
-OPERATORS = (BoxNms, DetectionOutput, GatherElements, MultiBoxDetection, MxTopK, Proposal)
+OPERATORS = (*CORRECTED, BoxNms, DetectionOutput, MultiBoxDetection, MxTopK, Proposal)

@@ -14,6 +14,7 @@ from npusim.reference.evaluate import evaluate
 
 DISPUTED = {
     # the expected result divides by the fractional length scale * size, which no runtime does
+    "test_resize_downsample_scales_cubic_align_corners",
     "test_resize_downsample_scales_linear_align_corners",
 }
 FEWEST_RIGHT = 500  # of about 1900 cases with onnx 1.23; guards against mass refusal

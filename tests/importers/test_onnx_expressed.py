@@ -97,6 +97,8 @@ FORMS = [  # opset, operator, inputs, attributes, constants
     (23, "RMSNormalization", X, {}, {"s": reals(8)}),
     (23, "RMSNormalization", X, {"axis": 1}, {"s": reals(3, 8)}),
     (18, "CenterCropPad", {"x": (5, 6, 3)}, {}, {"n": ints(4, 8, 3)}),
+    (20, "AffineGrid", {"x": (1, 2, 3)}, {}, {"n": ints(1, 1, 4, 5)}),
+    (20, "AffineGrid", {"x": (1, 3, 4)}, {"align_corners": 1}, {"n": ints(1, 1, 3, 4, 2)}),
     (13, "Clip", {"x": (2, 3), "low": (), "high": ()}, {}, {}),
     (13, "PRelu", {"x": (2, 3), "slope": (3,)}, {}, {}),
     (19, "Pad", {"x": (1, 2, 3, 4)}, {"mode": "wrap"}, {"n": ints(0, 0, 1, 2, 0, 0, 2, 1)}),

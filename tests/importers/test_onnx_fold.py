@@ -180,6 +180,9 @@ def make(folded, outs, constants, opset):
         (12, "LeakyRelu", {"alpha": 0.2}, (X,)),
         (11, "GatherElements", {"axis": 1}, (X, np.zeros((2, 1, 4), np.int64))),
         (11, "DepthToSpace", {"blocksize": 2}, (X.reshape(1, 4, 2, 3),)),
+        (13, "LRN", {"size": 3, "alpha": 0.9}, (X.reshape(1, 4, 2, 3),)),
+        (13, "LRN", {"size": 5, "alpha": 0.9, "bias": 2.0}, (X.reshape(1, 4, 2, 3),)),
+        (13, "GatherElements", {}, (np.arange(70, dtype=np.float32), np.array([69, 3]))),
     ],
 )
 def test_old_forms_are_folded_as_well(save, opset, op_type, attributes, values) -> None:

@@ -11,6 +11,7 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from npusim.errors import ModelImportError
+from npusim.host.onnx_operators import CORRECTED
 from npusim.importers.common.builder import MAX_TENSOR_ELEMENTS, Array, check_elements
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
 from npusim.importers.onnx.fold_old import NEWEST_OLD, renewed, same_form
@@ -198,7 +199,8 @@ def _evaluate(node: OnnxNode, feeds: dict[str, Array], where: str) -> list[Any]:
     opsets = {"": node.version}
     try:
         with np.errstate(all="ignore"):  # infinities are values here, not accidents
-            return ReferenceEvaluator(node.proto, opsets=opsets).run(None, feeds)  # type: ignore[return-value]
+            session = ReferenceEvaluator(node.proto, opsets=opsets, new_ops=list(CORRECTED))
+            return session.run(None, feeds)  # type: ignore[return-value]
     except Exception as error:
         # numpy, protobuf and the evaluator's own types; the node and the cause are named
         raise ModelImportError(

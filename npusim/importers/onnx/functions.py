@@ -5,6 +5,7 @@ from typing import Any
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, defs, helper
 
 from npusim.importers.onnx.context import Context, OnnxNode
+from npusim.importers.onnx.cut import names_read
 
 STANDARD = ""
 
@@ -44,7 +45,7 @@ def body_of(node: OnnxNode, context: Context) -> tuple[list[NodeProto], int]:
     own |= dict(node.attrs)
     protos = [_filled(proto, own, renames, node, context) for proto in function.node]
     for proto in protos:
-        context.used.update(proto.input)
+        context.used.update(names_read(proto))
     imported = [o.version for o in function.opset_import if o.domain in ("", "ai.onnx")]
     return protos, imported[0] if imported else version
 
@@ -89,10 +90,7 @@ def _filled(
     made.CopyFrom(proto)
     for names in (made.input, made.output):
         for position, name in enumerate(names):
-            if name and name not in renames:
-                renames[name] = context.unused(f"{node.first}/{name}")
-                context.names.add(renames[name])
-            names[position] = renames.get(name, "")
+            names[position] = _renamed(name, renames, node, context)
     kept = []
     for attribute in made.attribute:
         if not attribute.ref_attr_name:
@@ -104,6 +102,22 @@ def _filled(
             kept.append(value)
     del made.attribute[:]
     made.attribute.extend(kept)
+    for attribute in made.attribute:
+        if attribute.HasField("g"):  # a branch reads the tensors round it and makes its own
+            branch, inside = attribute.g, dict(renames)
+            inner = [_filled(p, attributes, inside, node, context) for p in branch.node]
+            del branch.node[:]
+            branch.node.extend(inner)
+            for named in (*branch.initializer, *branch.output):
+                named.name = _renamed(named.name, inside, node, context)
     while made.input and not made.input[-1]:
         del made.input[-1]
     return made
+
+
+def _renamed(name: str, renames: dict[str, str], node: OnnxNode, context: Context) -> str:
+    """Return the name that a tensor of the definition has in the model."""
+    if name and name not in renames:
+        renames[name] = context.unused(f"{node.first}/{name}")
+        context.names.add(renames[name])
+    return renames.get(name, "")

@@ -17,7 +17,7 @@ from npusim.importers.onnx.context import (
     UnsupportedForm,
     converter_of,
 )
-from npusim.importers.onnx.cut import node_name
+from npusim.importers.onnx.cut import names_read, node_name
 from npusim.importers.onnx.fold import fold_constant, fold_shape
 from npusim.importers.onnx.functions import body_of, is_function
 from npusim.importers.onnx.quantized import (
@@ -279,6 +279,8 @@ class Walk:
             raise ModelImportError("the branch has another number of outputs", where=node.where)
         for proto in branch.initializer:
             self.context.values[proto.name] = tensor_value(proto, proto.name, self.path)
+        self.context.used.update(n for proto in branch.node for n in names_read(proto))
+        self.context.used.update(output.name for output in branch.output)
         self.run(branch.node)
         for output, inner in zip(node.outputs, branch.output, strict=True):
             if inner.name in self.lost:
