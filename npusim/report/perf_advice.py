@@ -102,7 +102,10 @@ def advise_network(estimate: Estimate) -> tuple[Advice, ...]:
     if types & {DType.F16, DType.I16}:
         kind = "float16" if DType.F16 in types else "int16"
         text = f"{kind} runs on {cores} of {every} NN cores and moves twice the bytes: quantize"
-        found.append(Advice(rule="sixteen-bit", text=f"{text} to 8 bits what tolerates it"))
+        text = f"{text} to 8 bits what tolerates it"
+        if estimate.note:
+            text = f"{estimate.machine} has no NN cores for float16, which is very slow: quantize"
+        found.append(Advice(rule="sixteen-bit", text=text))
     if estimate.batch >= BATCH_LIMIT:
         text = f"batch {estimate.batch}: the vendor advises less than {BATCH_LIMIT}"
         found.append(Advice(rule="batch", text=text))
