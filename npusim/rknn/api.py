@@ -66,6 +66,11 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
     ) -> None:
         self.release()
 
+    @property
+    def rknn_base(self) -> "RKNN":
+        """Return this object: the toolkit kept its work in one below, which scripts call too."""
+        return self
+
     # ---- conversion
 
     @boundary(nothing)

@@ -6,11 +6,13 @@ from npusim import __version__
 from npusim.ir.targets import FAMILY, SIMULATED
 
 RULE = "=" * 46
+TOOLKIT = "1.7.3"
+"""The release whose interface is followed: the last one with a simulator for this chip."""
 
 
 def sdk_version() -> str:
     """Return the text of ``get_sdk_version``."""
-    line = f"{__version__} (npusim build: simulator)"
+    line = f"{TOOLKIT} (npusim build: {__version__} simulator)"
     return f"{RULE}\nRKNN VERSION:\n  API: {line}\n  DRV: {line}\n{RULE}\n"
 
 
