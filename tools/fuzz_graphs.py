@@ -50,7 +50,7 @@ class Warned(logging.Handler):
         text = record.getMessage()
         code = re.search(r"npusim explain ([\w-]+)", text)
         if text.startswith("layer "):
-            named = re.findall(r"'([^']+)'", text)
+            named = re.findall(r"'([^' ]+)'", text)
             self.layers |= dict.fromkeys(named, code[1] if code else "")
 
 

@@ -59,6 +59,20 @@ def windows_overhang(attrs: Pool2dAttrs, ifm: Shape, ofm: Shape) -> bool:
     )
 
 
+PIXELS_SUMMED = 64  # by the program for float16 averages of small whole maps
+MOST_ROWS, MOST_COLUMNS = 13, 8  # of the maps that it is chosen for
+
+
+def leaves_pixels_out(size: Shape) -> bool:
+    """Tell whether the shader's float16 average of a whole map of (rows, columns) is incomplete.
+
+    It adds the first 64 pixels, row after row, and divides by the number of all. Source: measured,
+    docs/arithmetic/shader.md rule 6.5.
+    """
+    rows, columns = size
+    return rows <= MOST_ROWS and columns <= MOST_COLUMNS and rows * columns > PIXELS_SUMMED
+
+
 @register(
     "global_pool",
     GlobalPoolAttrs,

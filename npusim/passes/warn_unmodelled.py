@@ -5,14 +5,21 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from npusim.explain import see
-from npusim.ir.attrs import Conv2dAttrs, LrnAttrs, MatmulAttrs, Pool2dAttrs, PoolKind
+from npusim.ir.attrs import (
+    Conv2dAttrs,
+    GlobalPoolAttrs,
+    LrnAttrs,
+    MatmulAttrs,
+    Pool2dAttrs,
+    PoolKind,
+)
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
 from npusim.ops.conv import counts_last_product_again
-from npusim.ops.pool import windows_overhang
+from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out, windows_overhang
 from npusim.ops.traits import TpTable
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
 from npusim.passes.requant import excess_fraction_bits
@@ -148,6 +155,24 @@ def _average_overhang(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | Non
     )
 
 
+def _incomplete_average(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
+    attrs = node.attrs
+    if not isinstance(attrs, Pool2dAttrs | GlobalPoolAttrs) or attrs.kind is PoolKind.MAX:
+        return None
+    ofm, size = graph.spec(node.outputs[0]), ifm.shape[2:]
+    if isinstance(attrs, Pool2dAttrs) and (attrs.kernel != size or any(attrs.pad)):
+        return None
+    halves = ifm.dtype is ofm.dtype is DType.F16
+    if node.engine is not Engine.SHADER or not halves or not leaves_pixels_out(size):
+        return None
+    return Remark(
+        "average-incomplete",
+        f"the chip's program for this average adds the first {PIXELS_SUMMED} of "
+        f"{size[0] * size[1]} pixels and divides by all, and so does npusim; "
+        "use a mean over both axes instead, or u8, i8 or i16 here",
+    )
+
+
 UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
@@ -156,6 +181,7 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _fine_table,
     _finer_than_its_sums,
     _average_overhang,
+    _incomplete_average,
 )
 
 

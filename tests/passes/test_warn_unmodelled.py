@@ -8,6 +8,7 @@ import pytest
 
 from npusim.ir.attrs import (
     Conv2dAttrs,
+    GlobalPoolAttrs,
     LrnAttrs,
     MatmulAttrs,
     NormAttrs,
@@ -110,3 +111,24 @@ def test_layers_are_named(build, dtype, fl, text, caplog):
 def test_others_are_not(build, dtype, fl, caplog):
     warn_unmodelled(stored(build, dtype, fl))
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype", "size", "warns"),
+    [
+        ("global_pool", DType.F16, (10, 8), True),
+        ("pool2d", DType.F16, (10, 8), True),
+        ("global_pool", DType.F16, (8, 8), False),
+        ("global_pool", DType.F16, (14, 8), False),
+        ("global_pool", DType.I8, (10, 8), False),
+    ],
+)
+def test_averages_that_leave_pixels_out(caplog, op, dtype, size, warns):
+    build = GraphBuilder()
+    attrs = GlobalPoolAttrs(kind=PoolKind.AVG)
+    if op == "pool2d":
+        attrs = Pool2dAttrs(kind=PoolKind.AVG, kernel=size, stride=size)
+    build.node(op, [build.input("x", 1, 4, *size)], attrs=attrs)
+    with caplog.at_level(logging.WARNING):
+        warn_unmodelled(stored(build, dtype))
+    assert ("average-incomplete" in caplog.text) == warns

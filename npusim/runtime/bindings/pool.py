@@ -1,6 +1,7 @@
 """Pooling: maximum on TP, averages as constant-weight convolutions (NN, TP) or exact (shader)."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader import dequantize
 from npusim.kernels.engines.shader_average import LARGEST_IN_HALVES, average, global_average
+from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out
 from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
@@ -150,7 +152,7 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bo
     """Return the step of the shader's average: exact sums, stored by ``shader_average``.
 
     Where the divisor is the number of pixels there are, and not everywhere the whole window, the
-    driver has a program of its own.
+    driver has a program of its own. The one for small whole maps of float16 leaves pixels out.
     """
     out_n, out_c, out_h, out_w = ofm.shape
     zero_in = scaling_of(ifm)[1]
@@ -160,6 +162,9 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bo
     pixels = window.kernel[0] * window.kernel[1]
     cuts = not window.counts_padding and (any(window.pad) or bool((counts < pixels).any()))
     whole = ofm.shape[2:] == (1, 1) and window.kernel == ifm.shape[2:] and not any(window.pad)
+    halves = ifm.dtype is ofm.dtype is DType.F16
+    short = whole and halves and leaves_pixels_out(window.kernel)
+    taps = list(product(rows, columns))[: PIXELS_SUMMED if short else None]
     in_halves = ifm.dtype is DType.I8 and max(window.kernel) <= LARGEST_IN_HALVES
     types = ifm.dtype.numpy, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)
 
@@ -175,9 +180,8 @@ def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bo
             real = ifm.dtype is DType.F16
             values = dequantize(source, (1.0, 0)) if real else source.astype(np.float64) - zero_in
             total = np.zeros((out_n, out_h, out_w, out_c), values.dtype)
-            for to_y, from_y in rows:
-                for to_x, from_x in columns:
-                    total[:, to_y, to_x] += values[:, from_y, from_x]
+            for (to_y, from_y), (to_x, from_x) in taps:
+                total[:, to_y, to_x] += values[:, from_y, from_x]
         if is_global:
             stored = global_average(total, pixels, *types, in_halves=in_halves)
         else:

@@ -188,3 +188,16 @@ def test_small_global_averages_of_i8_multiply_by_a_half(size):
         share = Fraction(float(np.float16(float(share))))
     sums = ifm.astype(int).sum(axis=(2, 3))[0]
     assert result[0, :, 0, 0].tolist() == [round(int(total) * share) for total in sums]
+
+
+@pytest.mark.parametrize(
+    ("size", "summed"), [((10, 8), 64), ((13, 5), 64), ((8, 8), 64), ((14, 5), 70), ((8, 9), 72)]
+)
+def test_float16_averages_of_small_maps_lack_the_pixels_beyond_64(size, summed):
+    pixels = size[0] * size[1]
+    ifm = np.zeros((1, pixels, *size), np.float16)
+    ifm.reshape(pixels, pixels)[np.diag_indices(pixels)] = pixels
+    whole = Pool2dAttrs(kind=PoolKind.AVG, kernel=size, stride=size)
+    for op, attrs in (("global_pool", AVERAGE), ("pool2d", whole)):
+        actual, *_ = pooled(op, Engine.SHADER, attrs, ifm, QUANTS[DType.F16])
+        np.testing.assert_array_equal(actual.ravel() != 0, np.arange(pixels) < summed)
