@@ -90,9 +90,7 @@ def _bare(network: Graph | Network) -> Iterator[dict[str, Any]]:
         }
 
 
-def _common(
-    layer: Node | Layer, inputs: Sequence[str], made: Mapping[str, str]
-) -> dict[str, Any]:
+def _common(layer: Node | Layer, inputs: Sequence[str], made: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": f"{layer.name}_{layer.uid}",
         "name": layer.name,
@@ -192,8 +190,9 @@ def _cost(
 
 
 def groups_of(network: Graph | Network, estimate: Estimate | None) -> Groups:
-    """Return layers that cost nothing of their own with the layer before them, which they are part
-    of: fused pools, views and what else has no operation and one input.
+    """Return layers that cost nothing of their own together with the layer that does their work.
+
+    Fused pools, views, and what else has no operation and one input.
     """
     if estimate is None:
         return Groups(members={})

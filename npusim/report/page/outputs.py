@@ -131,5 +131,5 @@ def pixels_of(value: Array, how: Preprocess | None) -> NDArray[np.uint8] | None:
     low, high = float(real.min()), float(real.max())
     if low < -1.0 or high > 256.0 or high - low < 4.0:
         real = (real - low) * (255.0 / (high - low)) if high > low else np.zeros_like(real)
-    pixels = real.round().clip(0, 255).astype(np.uint8)
-    return pixels[0] if count == 1 else pixels.transpose(1, 2, 0).copy()
+    pixels: NDArray[np.uint8] = real.round().clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[0] if count == 1 else pixels.transpose(1, 2, 0))
