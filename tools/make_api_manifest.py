@@ -63,10 +63,10 @@ RECORDS = (
 )
 # Objects in JSON whose keys are data: operators, engines, networks, ...
 BY_NAME = {
-    "bound_cycles", "by_bound", "by_engine_us", "cycles", "by_op_us", "elsewhere", "feature_maps", "means", "operators",
-    "right", "weights",
+    "bound_cycles", "by_bound", "by_engine_us", "by_op_us", "cycles", "elsewhere", "feature_maps",
+    "means", "operators", "right", "weights",
 }  # fmt: skip
-NETWORKS = ("records[].runs", "worst[].runs")
+NETWORKS = ("records[].runs", "worst[].runs", "layout.nodes", "time.by_engine", "missing")
 
 
 def manifest() -> dict[str, Any]:
