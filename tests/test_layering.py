@@ -119,6 +119,7 @@ ALLOWED = {
         "words",
         "analysis",
         "report",
+        "exporters",
         "explain",
         "importers",
         "passes",

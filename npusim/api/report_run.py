@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from npusim.analysis.analyze import Analysis, analyze
 from npusim.analysis.findings import Cause
 from npusim.analysis.metrics import difference
+from npusim.analysis.parts import output_parts, part_differences, worst_part
 from npusim.analysis.recording import record_program
 from npusim.api.files import read_input
 from npusim.api.measuring import evaluate
@@ -262,13 +263,18 @@ def _repaired(
 def _errors(
     network: Graph, analysis: Analysis, values: Mapping[str, NDArray[Any]]
 ) -> dict[str, float]:
-    """Return the SQNR of tensors against float, at most ``NO_ERROR_DB``."""
+    """Return the SQNR of tensors against float, of their worst parts; at most ``NO_ERROR_DB``."""
     tensors = {name for node in network.nodes for name in node.outputs}
-    return {
-        name: min(difference(value, analysis.values[name]).sqnr_db, NO_ERROR_DB)
-        for name, value in values.items()
-        if name in tensors and name in analysis.values
-    }
+    parts = output_parts(network)
+    found = {}
+    for name, value in values.items():
+        known = analysis.values.get(name)
+        if name not in tensors or known is None or known.shape != value.shape:
+            continue
+        split = worst_part(part_differences(parts.of(name, known), value, known))
+        whole = difference(value, known) if split is None else split.difference
+        found[name] = min(whole.sqnr_db, NO_ERROR_DB)
+    return found
 
 
 def _second(vs: Graph, request: Request, contents: Contents, progress: Progress | None) -> Contents:

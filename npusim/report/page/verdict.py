@@ -186,11 +186,12 @@ def _worth(trial: Trial) -> tuple[float, float, float]:
 
 def _evidence(row: AnalysedLayer, trials: Sequence[Trial]) -> Iterator[str]:
     yield row.reason
-    if row.individual is not None and row.entire is not None:
+    alone, whole = row.worst_alone, row.worst
+    if alone is not None and whole is not None:
         yield (
-            f"alone, fed with float values, it has {row.individual.sqnr_db:.1f} dB (cosine "
-            f"{row.individual.cosine:.6f}); in the whole network {row.entire.sqnr_db:.1f} dB "
-            f"(cosine {row.entire.cosine:.6f})"
+            f"alone, fed with float values, it has {alone.sqnr_db:.1f} dB (cosine "
+            f"{alone.cosine:.6f}); in the whole network {whole.sqnr_db:.1f} dB (cosine "
+            f"{whole.cosine:.6f})"
         )
     yield (
         f"range of the stored type {row.range_low:.5g} .. {row.range_high:.5g}, values of this "
@@ -234,7 +235,7 @@ def _quoted(name: str) -> str:
 
 
 def _own_db(row: AnalysedLayer) -> float:
-    return row.individual.sqnr_db if row.individual else float("inf")
+    return row.worst_alone.sqnr_db if row.worst_alone else float("inf")
 
 
 def sentence(contents: Contents, causes: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -246,7 +247,7 @@ def sentence(contents: Contents, causes: Sequence[Mapping[str, Any]]) -> tuple[s
     if analysis is None:
         return _without_analysis(contents, took)
     worst = worst_output(analysis, contents.network)
-    quality = f"worst output {worst.entire.sqnr_db:.1f} dB" if worst and worst.entire else ""
+    quality = f"worst output {worst.worst.sqnr_db:.1f} dB" if worst and worst.worst else ""
     said = ", ".join(part for part in (quality, took) if part)
     bad = [cause for cause in causes if cause["severity"] == "bad"]
     if bad:
@@ -274,6 +275,6 @@ def _without_analysis(contents: Contents, took: str) -> tuple[str, str]:
 
 
 def worst_output(analysis: Analysis, network: Any) -> AnalysedLayer | None:
-    """Return the output of the network that is furthest from float."""
-    rows = [row for row in analysis.layers if row.tensor in network.outputs and row.entire]
-    return min(rows, key=lambda row: row.entire.sqnr_db if row.entire else 0.0, default=None)
+    """Return the output of the network that is furthest from float, by its worst part."""
+    rows = [row for row in analysis.layers if row.tensor in network.outputs and row.worst]
+    return min(rows, key=lambda row: row.worst.sqnr_db if row.worst else 0.0, default=None)

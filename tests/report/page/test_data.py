@@ -50,7 +50,7 @@ def test_layers_are_those_that_run_with_their_measurements(made):
             assert found["alone_sqnr_db"] == pytest.approx(
                 min(row.individual.sqnr_db, 200), abs=0.01
             )
-            assert found["entire_cosine"] == pytest.approx(row.entire.cosine, abs=1e-6)
+            assert found["entire_cosine"] == pytest.approx(row.worst.cosine, abs=1e-6)
             assert found["range"]["seen_high"] == pytest.approx(row.seen_high, rel=1e-4)
     costs = {layer.layer_id: layer for layer in made.contents.estimate.layers}
     for name, row in rows.items():
@@ -110,7 +110,7 @@ def test_remedies_were_tried_and_their_gain_is_real(faulty, made):
 
 def worst(graph, analysis):
     rows = [row for row in analysis.layers if row.tensor in graph.outputs]
-    return min(row.entire.sqnr_db for row in rows)
+    return min(row.worst.sqnr_db for row in rows)
 
 
 def test_what_to_paste_quantizes_again(faulty, made, tmp_path):
