@@ -21,6 +21,13 @@ for (const [from, to] of data.edges || []) {
   }
 }
 
+// Signs that turn or hide the text around them: a name must not make the page read differently from what it holds.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
+function plain(text) {
+  return String(text).replace(INVISIBLE, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -28,7 +35,8 @@ function fill(element, attributes, children) {
     else element.setAttribute(name, value === true ? "" : String(value));
   }
   for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) element.append(child);
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : plain(child));
   }
   return element;
 }
@@ -78,7 +86,7 @@ function scaled(value, units, step) {
 const time = (us) => scaled(us, ["µs", "ms", "s"], 1000);
 const bytes = (value) => scaled(value, ["B", "KiB", "MiB", "GiB"], 1024);
 const count = (value) => scaled(value, ["", "k", "M", "G", "T"], 1000).trim();
-const percent = (share) => (given(share) ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : MISSING);
+const percent = (share) => (given(share) ? `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %` : MISSING);
 const shareOfTime = (layer) => (given(layer.time_us) && totalUs > 0 ? layer.time_us / totalUs : null);
 
 /** The end of a long name, cut at a separator where there is one. */

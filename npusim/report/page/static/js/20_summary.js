@@ -81,7 +81,7 @@ function summaryView() {
   const warnings = head.warnings || [];
   return [
     h("div", { class: `verdict ${head.severity || "none"}`, id: "headline" },
-      severityMark(head.severity), h("p", {}, head.verdict || "No verdict.")),
+      h("p", {}, head.verdict || "No verdict.")),
     headTiles(head),
     warnings.length > 0 && h("section", { id: "warnings", "aria-label": "Warnings" }, h("h2", {}, `Warnings (${warnings.length})`),
       h("ul", {}, warnings.map((warning) => h("li", {}, warning.text,
