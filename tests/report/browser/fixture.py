@@ -320,17 +320,9 @@ def bare_data() -> dict[str, Any]:
         ):
             layer[key] = None
     names = ("causes", "time", "outputs", "pictures", "metrics", "vs", "network", "detail")
-    full["head"] |= {
-        key: None
-        for key in (
-            "dataset",
-            "total_time_us",
-            "frames_per_s",
-            "peak_memory_bytes",
-            "ddr_bytes",
-            "severity",
-        )
-    }
+    full["head"] |= dict.fromkeys(
+        ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes", "severity")
+    )
     return full | {
         "causes": [],
         "time": None,

@@ -28,11 +28,13 @@ function plain(text) {
   return String(text).replace(INVISIBLE, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
+const SHOWN = new Set(["title", "aria-label", "alt"]);
+
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, value === true ? "" : SHOWN.has(name) ? plain(value) : String(value));
   }
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
@@ -91,7 +93,7 @@ const shareOfTime = (layer) => (given(layer.time_us) && totalUs > 0 ? layer.time
 
 /** The end of a long name, cut at a separator where there is one. */
 function tail(name, length) {
-  const text = String(name);
+  const text = plain(name);
   if (text.length <= length) return text;
   const cut = text.slice(-(length - 1));
   const slash = cut.indexOf("/");
@@ -114,6 +116,12 @@ function severityMark(severity) {
     SEVERITY_WORDS[severity] || "not measured");
 }
 
+/** What the analysis found at a layer: its word in the colour of its weight; an inherited error is not this layer's to repair. */
+function layerMark(layer) {
+  const kind = layer.verdict === "inherited" || !SEVERITIES.includes(layer.severity) ? "none" : layer.severity;
+  return h("span", { class: `mark ${kind}` }, layer.verdict ? layer.verdict.replaceAll("_", " ") : "not measured");
+}
+
 /** Rows of a definition list; pairs without a value are left out. */
 function facts(pairs, attributes) {
   const list = h("dl", Object.assign({ class: "facts" }, attributes));
@@ -126,7 +134,7 @@ function facts(pairs, attributes) {
 function plainTable(heads, rows, attributes) {
   const isNumber = (text) => typeof text === "string" && /^[-+−]?[\d.]+( |$|e)/.test(text);
   return h("div", { class: "scroll-x" }, h("table", Object.assign({ class: "plain" }, attributes),
-    h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, heads.map((name, index) => h("th", { scope: "col", class: rows.length && rows.every((cells) => isNumber(cells[index]) || cells[index] === MISSING) ? "number" : null }, name)))),
     h("tbody", {}, rows.map((cells) => h("tr", {},
       cells.map((cell) => h("td", { class: isNumber(cell) ? "number" : null }, given(cell) ? cell : MISSING)))))));
 }

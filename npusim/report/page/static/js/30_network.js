@@ -210,11 +210,16 @@ function fitAll() {
   place();
 }
 
+/** No more empty space at the edges than is needed. */
+function within(room, length, offset) {
+  return length < room ? (room - length) / 2 : Math.min(0, Math.max(room - length, offset));
+}
+
 function showAt(point, zoom) {
   const size = network.svg.getBoundingClientRect();
   network.zoom = zoom || network.zoom;
-  network.x = size.width / 2 - point[0] * network.zoom;
-  network.y = size.height / 2 - point[1] * network.zoom;
+  network.x = within(size.width, data.layout.width * network.zoom, size.width / 2 - point[0] * network.zoom);
+  network.y = within(size.height, data.layout.height * network.zoom, size.height / 2 - point[1] * network.zoom);
   place();
 }
 

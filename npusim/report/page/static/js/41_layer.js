@@ -80,7 +80,7 @@ function layerPanel(layer) {
     h("header", {},
       h("h2", { tabindex: "-1", id: "layer-title" }, layer.id),
       h("div", { class: "buttons" },
-        severityMark(layer.severity),
+        layerMark(layer),
         step(-1, "‹", "Layer before, key ["), h("span", { class: "hint" }, `${layer.index + 1} of ${layers.length}`), step(1, "›", "Layer after, key ]"),
         data.layout && h("button", { type: "button", onclick: () => go({ view: "network" }) }, "In the network"),
         h("button", { type: "button", class: "close", "aria-label": "Close, Escape", title: "Close, Escape", onclick: () => go({ layer: null }) }, "×"))),

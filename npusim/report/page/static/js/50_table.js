@@ -7,7 +7,7 @@ const rank = (layer) => ({ bad: 0, warn: 1, ok: 2 }[layer.severity] ?? 3);
 const COLUMNS = [
   { key: "index", title: "#", value: (layer) => layer.index, cell: (layer) => String(layer.index + 1), kind: "number" },
   { key: "id", title: "Layer", value: (layer) => layer.id, cell: (layer) => layerLink(layer.id), kind: "name" },
-  { key: "verdict", title: "Verdict", value: (layer) => rank(layer), cell: (layer) => [severityMark(layer.severity), " ", layer.verdict || ""], text: (layer) => layer.verdict || "" },
+  { key: "verdict", title: "Verdict", value: (layer) => rank(layer), cell: layerMark, text: (layer) => layer.verdict || "" },
   { key: "alone_sqnr_db", title: "Alone dB", value: (layer) => layer.alone_sqnr_db, cell: (layer) => stepCell(errorStep(layer.alone_sqnr_db), fixed(layer.alone_sqnr_db, 1)), kind: "number" },
   { key: "entire_sqnr_db", title: "End to end dB", value: (layer) => layer.entire_sqnr_db, cell: (layer) => stepCell(errorStep(layer.entire_sqnr_db), fixed(layer.entire_sqnr_db, 1)), kind: "number" },
   { key: "time_us", title: "Time µs", value: (layer) => layer.time_us, cell: (layer) => fixed(layer.time_us, 1), kind: "number" },
