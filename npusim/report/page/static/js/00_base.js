@@ -103,7 +103,7 @@ function tail(name, length) {
 /** Name of a section that has no data, and the option that brings it. */
 function absent(section, what) {
   const how = (data.missing || {})[section];
-  return h("p", { class: "absent" }, how ? `${what} ${how}` : what);
+  return h("p", { class: "absent" }, how ? [what, " To get it: ", how.replace(/[^.]$/, "$&.")] : what);
 }
 
 function layerLink(id, label) {
@@ -118,6 +118,7 @@ function severityMark(severity) {
 
 /** What the analysis found at a layer: its word in the colour of its weight; an inherited error is not this layer's to repair. */
 function layerMark(layer) {
+  if (layer.verdict === "ok") return h("span", { class: "fine" }, "ok");
   const kind = layer.verdict === "inherited" || !SEVERITIES.includes(layer.severity) ? "none" : layer.severity;
   return h("span", { class: `mark ${kind}` }, layer.verdict ? layer.verdict.replaceAll("_", " ") : "not measured");
 }

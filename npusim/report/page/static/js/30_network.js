@@ -30,7 +30,7 @@ function networkView() {
   drawEdges();
   colourNodes();
   new ResizeObserver(() => { if (network.placed) place(); else firstPlace(); }).observe(network.svg);
-  return [networkTools(), network.legend, network.frame];
+  return [networkTools(), network.legend, network.frame, h("p", { class: "print-only hint" }, "The part of the network that was in sight; the page itself has all of it.")];
 }
 
 function networkTools() {
@@ -185,10 +185,7 @@ function place() {
   network.canvas.setAttribute("transform", `translate(${x} ${y}) scale(${zoom})`);
   network.svg.classList.toggle("far", zoom < LABELS_FROM);
   drawInSight();
-  if (!network.waiting) {
-    network.waiting = true;
-    requestAnimationFrame(() => { network.waiting = false; drawOverview(); });
-  }
+  drawOverview();
 }
 
 function zoomBy(factor, at) {

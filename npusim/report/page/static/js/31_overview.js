@@ -17,7 +17,14 @@ function stepColours() {
   return colours;
 }
 
+/** Draws the strip before the next picture, however many changes ask for it. */
 function drawOverview() {
+  if (network.waiting) return;
+  network.waiting = true;
+  requestAnimationFrame(() => { network.waiting = false; paintOverview(); });
+}
+
+function paintOverview() {
   const { map } = network;
   const size = map.getBoundingClientRect();
   if (!size.width || !size.height) return;

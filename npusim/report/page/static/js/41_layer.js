@@ -94,6 +94,6 @@ function layerPanel(layer) {
     followers.length > 0 && block("Is read by", h("ul", { class: "names" }, followers.map((id) => h("li", {}, layerLink(id))))),
     (layer.outputs || []).length > 0 && block("Writes", h("ul", { class: "names mono" }, layer.outputs.map((name) => h("li", {}, name)))),
     (layer.origin || []).length > 0 && block("Made from these nodes of the model", h("ul", { class: "names mono" }, layer.origin.map((name) => h("li", {}, name)))),
-    layer.uid && facts([["Name in cfg files", h("span", { class: "mono break" }, layer.uid)]]),
+    given(layer.uid) && facts([["Name in cfg files", h("span", { class: "mono break" }, layer.id)], ["uid", String(layer.uid)]]),
   ];
 }
