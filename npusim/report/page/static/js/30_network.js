@@ -4,7 +4,7 @@ const network = {
   colouring: "alone", folded: new Set(), nodes: new Map(), groups: new Map(), hits: new Set(), hit: -1,
   x: 0, y: 0, zoom: 1, placed: false,
 };
-const ZOOM_RANGE = [0.04, 4];
+const ZOOM_RANGE = [0.004, 4];
 const LABELS_FROM = 0.42; // zoom below which labels could not be read
 
 const groupOf = new Map((data.layout && data.layout.groups || []).map((group) => [group.id, group]));
