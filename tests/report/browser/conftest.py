@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
@@ -31,31 +32,31 @@ FOLLOW = """hash => new Promise(done => {
 VIEWS = ("summary", "network", "layers", "time", "outputs", "whatif")
 
 
-def _refuse(reason: str) -> None:
-    if os.environ.get(REQUIRED):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def _program() -> str | None:
     found = (shutil.which(name) for name in NAMES)
     return os.environ.get(PROGRAM) or next(filter(None, found), None)
 
 
+def needs_browser() -> None:
+    """Skip the module that asks, in one line; in CI a missing browser is an error."""
+    missing = []
+    if find_spec("playwright") is None:
+        missing.append("pip install '.[browser]'")
+    if _program() is None:
+        missing.append(f"apt-get install chromium, or name a browser in {PROGRAM}")
+    if missing:
+        reason = "browser tests of the report page need: " + "; ".join(missing)
+        if os.environ.get(REQUIRED):
+            raise RuntimeError(reason)
+        pytest.skip(reason, allow_module_level=True)
+
+
 @pytest.fixture(scope="session")
 def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _refuse("browser tests of the report page: pip install '.[browser]' to run them")
-    program = _program()
-    if program is None:
-        _refuse(
-            "browser tests of the report page: install chromium (apt-get install chromium), "
-            f"or name a browser in {PROGRAM}"
-        )
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        opened = playwright.chromium.launch(executable_path=_program(), args=list(ARGUMENTS))
         yield opened
         opened.close()
 

@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from tests.report.browser.conftest import VIEWS
+from tests.report.browser.conftest import VIEWS, needs_browser
 from tests.report.browser.fixture import HOSTILE, NASTY
 
+needs_browser()
 MISSING = "\u2013"
 HIDDEN_SIGNS = {"\u202e": "\\u202e", "\u2028": "\\u2028"}
 
