@@ -129,10 +129,12 @@ def open_page(context_of, written):
     """Open a page; at the end nobody may have complained."""
     pages: list[Opened] = []
 
-    def opening(name: str = "small", hash: str = "", **options: Any) -> Opened:
+    def opening(
+        name: str | tuple[dict[str, Any], str] = "small", hash: str = "", **options: Any
+    ) -> Opened:
         options = {"viewport": {"width": 1280, "height": 800}} | options
         context = context_of(**options)
-        data, address = written(name)
+        data, address = written(name) if isinstance(name, str) else name
         opened = Opened(page=context.new_page(), data=data, address=address)
         pages.append(opened)
         note = opened.complaints.append

@@ -111,6 +111,16 @@ function layerLink(id, label) {
   return h("a", { class: "mono layer-link", href: `#layer=${encodeURIComponent(id)}`, title: id }, label || id);
 }
 
+/** A sentence in which every name of a layer is a link. */
+function linked(text) {
+  return String(text).split(/([\s,;()'"\[\]]+)/).map((word) => {
+    const id = layerOf.has(word) ? word : word.replace(/[:.]$/, "");
+    return layerOf.has(id) ? [layerLink(id), word.slice(id.length)] : word;
+  });
+}
+
+const words = (kind) => String(kind || "").replaceAll("_", " ");
+
 function severityMark(severity) {
   return h("span", { class: `mark ${SEVERITIES.includes(severity) ? severity : "none"}` },
     SEVERITY_WORDS[severity] || "not measured");
@@ -120,7 +130,7 @@ function severityMark(severity) {
 function layerMark(layer) {
   if (layer.verdict === "ok") return h("span", { class: "fine" }, "ok");
   const kind = layer.verdict === "inherited" || !SEVERITIES.includes(layer.severity) ? "none" : layer.severity;
-  return h("span", { class: `mark ${kind}` }, layer.verdict ? layer.verdict.replaceAll("_", " ") : "not measured");
+  return h("span", { class: `mark ${kind}` }, words(layer.verdict) || "not measured");
 }
 
 /** Rows of a definition list; pairs without a value are left out. */

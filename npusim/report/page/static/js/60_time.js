@@ -5,7 +5,7 @@ function timeView() {
   const report = data.time || {};
   return [
     h("p", { class: "lead" }, `${time(totalUs)} a run`, totalUs ? `, ${(1e6 / totalUs).toFixed(1)} frames/s` : "", "; an estimate, see docs/performance-model.md."),
-    (report.advice || []).length > 0 && part("What would help", h("ul", { class: "dots" }, report.advice.map((text) => h("li", {}, text)))),
+    (report.advice || []).length > 0 && part("What would help", h("ul", { class: "dots" }, report.advice.map((text) => h("li", {}, linked(text))))),
     h("div", { class: "pair" },
       part("By engine", splitBar(report.by_engine, time, "Time by engine", kinds("engine"))),
       part("By what bounds it", splitBar(report.by_bound, time, "Time by what bounds it"))),
