@@ -117,6 +117,7 @@ ALLOWED = {
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
         "words",
+        "exporters",
         "explain",
         "importers",
         "passes",
