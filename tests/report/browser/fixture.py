@@ -16,11 +16,18 @@ NASTY = (
     "</script><script>document.title='owned'</script>",
     "a&b='c'\"d\"`${1}`",
     "conv/ü/层/\u202egnp.exe\u2028end",
-    "=HYPERLINK(\"http://x.invalid\")",
+    '=HYPERLINK("http://x.invalid")',
     "#layer=x&view=time%20",
 )
 OPS = ("Conv", "Relu", "Add", "Concat", "Softmax", "MaxPool")
-ENGINES = {"Conv": "NN", "Relu": "NN", "Add": "TP", "Concat": "TP", "Softmax": "SH", "MaxPool": "TP"}
+ENGINES = {
+    "Conv": "NN",
+    "Relu": "NN",
+    "Add": "TP",
+    "Concat": "TP",
+    "Softmax": "SH",
+    "MaxPool": "TP",
+}
 
 
 def _layer_id(index: int) -> str:
@@ -53,7 +60,9 @@ def _layer(index: int, count: int, draw: random.Random) -> dict[str, Any]:
         "alone_cosine": 1 - 1 / (10 + alone * alone),
         "entire_sqnr_db": None if index == 12 else alone - 3,
         "entire_cosine": 0.99,
-        "verdict": "inherited" if inherits is not None else {3: "narrow", 7: "outlier"}.get(index, "ok"),
+        "verdict": "inherited"
+        if inherits is not None
+        else {3: "narrow", 7: "outlier"}.get(index, "ok"),
         "severity": "bad" if inherits is not None else _severity(index),
         "cause": _layer_id(inherits) if inherits is not None else None,
         "time_us": round(1 + 400 / count * draw.random(), 3),
@@ -89,9 +98,7 @@ def _detail(index: int, draw: random.Random) -> dict[str, Any]:
             "quantized": [c if i % 2 else 0 for i, c in enumerate(float_counts)],
         },
         "scatter": [[v, max(-1.0, min(3.0, round(v * 16) / 16))] for v in values],
-        "channels": [
-            {"channel": c, "sqnr_db": 3.0 + c, "share": 0.4 / (c + 1)} for c in range(5)
-        ],
+        "channels": [{"channel": c, "sqnr_db": 3.0 + c, "share": 0.4 / (c + 1)} for c in range(5)],
         "operands": [
             {"name": _layer_id(index - 1), "sqnr_db": 31.0, "range": [0.0, 320.0]},
             {"name": HOSTILE, "sqnr_db": 2.5, "range": [0.0, 1.0]},
@@ -105,7 +112,12 @@ def _layout(layers: list[dict[str, Any]], edges: list[list[str]]) -> dict[str, A
     width, height, gap = 150, 34, 26
     nodes: dict[str, list[float]] = {}
     for index, layer in enumerate(layers):
-        nodes[layer["id"]] = [40.0 + index % 3 * 200, 30.0 + index // 3 * (height + gap) * 2, width, height]
+        nodes[layer["id"]] = [
+            40.0 + index % 3 * 200,
+            30.0 + index // 3 * (height + gap) * 2,
+            width,
+            height,
+        ]
     lines = []
     for source, target in edges:
         (x0, y0, _, _), (x1, y1, _, _) = nodes[source], nodes[target]
@@ -185,7 +197,10 @@ def _causes() -> list[dict[str, Any]]:
             "evidence": [f"{HOSTILE} seen up to 6.5, range ends at 3.0", "12 % of the elements"],
             "advice": "Raise this layer to i16.",
             "paste": [
-                {"what": "hybrid cfg", "text": f'customized_quantize_layers:\n  "{HOSTILE}": i16\n'},
+                {
+                    "what": "hybrid cfg",
+                    "text": f'customized_quantize_layers:\n  "{HOSTILE}": i16\n',
+                },
                 {"what": "command", "text": "npusim quantize model.onnx --layer 'x=i16'"},
             ],
             "cost_us": 12.5,
@@ -227,15 +242,29 @@ def page_data(count: int = 40) -> dict[str, Any]:
                 "ddr_bytes_per_us": 6000.0,
                 "share_not_shown": 0.684,
             },
-            "memory": [{"layer": x["id"], "bytes": 10_000 + 97 * (i % 31)} for i, x in enumerate(layers)],
+            "memory": [
+                {"layer": x["id"], "bytes": 10_000 + 97 * (i % 31)} for i, x in enumerate(layers)
+            ],
             "advice": [f"Fuse {HOSTILE}"],
         },
         "outputs": [
             {
                 "name": f"scores {HOSTILE}",
                 "parts": [
-                    {"name": "boxes", "channels": "0..3", "sqnr_db": 41.0, "cosine": 0.99999, "max_error": 0.5},
-                    {"name": HOSTILE, "channels": "4..83", "sqnr_db": 1.5, "cosine": 0.41, "max_error": 0.9},
+                    {
+                        "name": "boxes",
+                        "channels": "0..3",
+                        "sqnr_db": 41.0,
+                        "cosine": 0.99999,
+                        "max_error": 0.5,
+                    },
+                    {
+                        "name": HOSTILE,
+                        "channels": "4..83",
+                        "sqnr_db": 1.5,
+                        "cosine": 0.41,
+                        "max_error": 0.9,
+                    },
                 ],
                 "classes": [{"name": HOSTILE, "float": 0.91, "quantized": 0.62}],
                 "boxes": [
@@ -270,15 +299,30 @@ def bare_data() -> dict[str, Any]:
     """Return data of a page on which nothing optional was measured."""
     full = page_data(14)
     for layer in full["layers"]:
-        for key in ("alone_sqnr_db", "alone_cosine", "entire_sqnr_db", "entire_cosine", "detail", "range"):
+        for key in (
+            "alone_sqnr_db",
+            "alone_cosine",
+            "entire_sqnr_db",
+            "entire_cosine",
+            "detail",
+            "range",
+        ):
             layer[key] = None
-        for key in ("time_us", "start_us", "cycles", "bytes", "bound", "severity", "verdict", "cause"):
+        for key in (
+            "time_us",
+            "start_us",
+            "cycles",
+            "bytes",
+            "bound",
+            "severity",
+            "verdict",
+            "cause",
+        ):
             layer[key] = None
     names = ("causes", "time", "outputs", "pictures", "metrics", "vs", "network", "detail")
-    full["head"] |= {
-        key: None
-        for key in ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes", "severity")
-    }
+    full["head"] |= dict.fromkeys(
+        ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes", "severity")
+    )
     return full | {
         "causes": [],
         "time": None,

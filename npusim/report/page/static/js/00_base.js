@@ -21,14 +21,24 @@ for (const [from, to] of data.edges || []) {
   }
 }
 
+// Signs that turn or hide the text around them: a name must not make the page read differently from what it holds.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+
+function plain(text) {
+  return String(text).replace(INVISIBLE, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+const SHOWN = new Set(["title", "aria-label", "alt"]);
+
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, value === true ? "" : SHOWN.has(name) ? plain(value) : String(value));
   }
   for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) element.append(child);
+    if (child === null || child === undefined || child === false) continue;
+    element.append(child instanceof Node ? child : plain(child));
   }
   return element;
 }
@@ -78,12 +88,12 @@ function scaled(value, units, step) {
 const time = (us) => scaled(us, ["µs", "ms", "s"], 1000);
 const bytes = (value) => scaled(value, ["B", "KiB", "MiB", "GiB"], 1024);
 const count = (value) => scaled(value, ["", "k", "M", "G", "T"], 1000).trim();
-const percent = (share) => (given(share) ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : MISSING);
+const percent = (share) => (given(share) ? `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %` : MISSING);
 const shareOfTime = (layer) => (given(layer.time_us) && totalUs > 0 ? layer.time_us / totalUs : null);
 
 /** The end of a long name, cut at a separator where there is one. */
 function tail(name, length) {
-  const text = String(name);
+  const text = plain(name);
   if (text.length <= length) return text;
   const cut = text.slice(-(length - 1));
   const slash = cut.indexOf("/");
@@ -93,7 +103,7 @@ function tail(name, length) {
 /** Name of a section that has no data, and the option that brings it. */
 function absent(section, what) {
   const how = (data.missing || {})[section];
-  return h("p", { class: "absent" }, how ? `${what} ${how}` : what);
+  return h("p", { class: "absent" }, how ? [what, " To get it: ", how.replace(/[^.]$/, "$&.")] : what);
 }
 
 function layerLink(id, label) {
@@ -101,9 +111,26 @@ function layerLink(id, label) {
   return h("a", { class: "mono layer-link", href: `#layer=${encodeURIComponent(id)}`, title: id }, label || id);
 }
 
+/** A sentence in which every name of a layer is a link. */
+function linked(text) {
+  return String(text).split(/([\s,;()'"\[\]]+)/).map((word) => {
+    const id = layerOf.has(word) ? word : word.replace(/[:.]$/, "");
+    return layerOf.has(id) ? [layerLink(id), word.slice(id.length)] : word;
+  });
+}
+
+const words = (kind) => String(kind || "").replaceAll("_", " ");
+
 function severityMark(severity) {
   return h("span", { class: `mark ${SEVERITIES.includes(severity) ? severity : "none"}` },
     SEVERITY_WORDS[severity] || "not measured");
+}
+
+/** What the analysis found at a layer: its word in the colour of its weight; an inherited error is not this layer's to repair. */
+function layerMark(layer) {
+  if (layer.verdict === "ok") return h("span", { class: "fine" }, "ok");
+  const kind = layer.verdict === "inherited" || !SEVERITIES.includes(layer.severity) ? "none" : layer.severity;
+  return h("span", { class: `mark ${kind}` }, words(layer.verdict) || "not measured");
 }
 
 /** Rows of a definition list; pairs without a value are left out. */
@@ -118,7 +145,7 @@ function facts(pairs, attributes) {
 function plainTable(heads, rows, attributes) {
   const isNumber = (text) => typeof text === "string" && /^[-+−]?[\d.]+( |$|e)/.test(text);
   return h("div", { class: "scroll-x" }, h("table", Object.assign({ class: "plain" }, attributes),
-    h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, heads.map((name, index) => h("th", { scope: "col", class: rows.length && rows.every((cells) => isNumber(cells[index]) || cells[index] === MISSING) ? "number" : null }, name)))),
     h("tbody", {}, rows.map((cells) => h("tr", {},
       cells.map((cell) => h("td", { class: isNumber(cell) ? "number" : null }, given(cell) ? cell : MISSING)))))));
 }

@@ -1,10 +1,10 @@
 // The graph of layers. Python has laid it out; this draws, colours, folds and moves over it.
 
 const network = {
-  colouring: "alone", folded: new Set(), nodes: new Map(), groups: new Map(), hits: [], hit: -1,
+  colouring: "alone", folded: new Set(), nodes: new Map(), groups: new Map(), hits: new Set(), hit: -1,
   x: 0, y: 0, zoom: 1, placed: false,
 };
-const ZOOM_RANGE = [0.04, 4];
+const ZOOM_RANGE = [0.004, 4];
 const LABELS_FROM = 0.42; // zoom below which labels could not be read
 
 const groupOf = new Map((data.layout && data.layout.groups || []).map((group) => [group.id, group]));
@@ -23,21 +23,21 @@ function networkView() {
   network.svg = s("svg", { class: "network", tabindex: "0", role: "application", "data-keys": "graph",
     "aria-label": "Network. Arrow keys go along the edges, plus and minus zoom, 0 shows all, f folds a group." }, network.canvas);
   for (const group of groupOf.values()) drawGroup(group);
-  for (const layer of layers) drawNode(layer);
   network.map = h("canvas", { class: "overview", title: "The whole network; click to go there", "aria-hidden": "true" });
   network.legend = h("div", {});
   network.frame = h("div", { class: "graph-frame" }, network.svg, network.map);
   listenToGraph();
   drawEdges();
   colourNodes();
-  return [networkTools(), network.legend, network.frame];
+  new ResizeObserver(() => { if (network.placed) place(); else firstPlace(); }).observe(network.svg);
+  return [networkTools(), network.legend, network.frame, h("p", { class: "print-only hint" }, "The part of the network that was in sight; the page itself has all of it.")];
 }
 
 function networkTools() {
   const choice = h("select", { id: "colour", onchange: (event) => { network.colouring = event.target.value; colourNodes(); } },
     Object.entries(COLOURINGS).map(([name, colouring]) => h("option", { value: name }, colouring.title)));
   network.found = h("output", { class: "hint", for: "search" });
-  network.search = h("input", { id: "search", type: "search", placeholder: "name, operator or source node  ( / )",
+  network.search = h("input", { id: "search", type: "search", placeholder: "name, operator, source node", title: "key /",
     autocomplete: "off", spellcheck: "false", oninput: searchNetwork });
   network.search.addEventListener("keydown", (event) => {
     if (event.key === "Enter") { nextHit(event.shiftKey ? -1 : 1); event.preventDefault(); }
@@ -63,17 +63,33 @@ function box(x, y, width, height, first, second) {
   ];
 }
 
-function drawNode(layer) {
-  const place = data.layout.nodes[layer.id];
-  if (!place) return;
-  const [x, y, width, height] = place;
+/** Makes the nodes that have come into sight: of thousands only those that somebody looks at. */
+function drawInSight() {
+  const size = network.svg.getBoundingClientRect();
+  if (!size.width) return;
+  const { zoom } = network;
+  const margin = 200;
+  const [left, top] = [(-network.x - margin) / zoom, (-network.y - margin) / zoom];
+  const [right, bottom] = [(size.width - network.x + margin) / zoom, (size.height - network.y + margin) / zoom];
+  const fresh = document.createDocumentFragment();
+  for (const layer of layers) {
+    const spot = !network.nodes.has(layer.id) && data.layout.nodes[layer.id];
+    if (!spot || spot[0] > right || spot[1] > bottom || spot[0] + spot[2] < left || spot[1] + spot[3] < top) continue;
+    fresh.append(drawNode(layer, spot));
+  }
+  network.canvas.append(fresh);
+}
+
+function drawNode(layer, [x, y, width, height]) {
   const node = s("g", { class: "node", "data-id": layer.id, transform: `translate(${x} ${y})` },
     box(x, y, width, height, height >= 30 ? layer.op : `${layer.op} ${layer.name || layer.id}`, layer.name || layer.id),
     (layer.severity === "bad" || layer.severity === "warn")
       && s("rect", { class: `stripe ${layer.severity}${causeOf.has(layer.id) ? " root" : ""}`, width: 5, height }));
   node.append(s("title", {}));
-  network.canvas.append(node);
+  if (foldedGroup(layer.id) !== null) node.setAttribute("display", "none");
   network.nodes.set(layer.id, node);
+  colourNode(layer, node);
+  return node;
 }
 
 function foldedBox(group) {
@@ -87,7 +103,7 @@ function drawGroup(group) {
   const [x, y, width, height] = group.box;
   const open = s("g", { class: "group", "data-group": group.id },
     s("rect", { x, y, width, height, rx: 6 }),
-    s("text", { x: x + 6, y: y + 11 }, `▾ ${tail(group.title, Math.max(6, Math.floor(width / 6) - 3))}`));
+    s("text", { x: x + 2, y: y - 3 }, `▾ ${tail(group.title, Math.max(6, Math.floor(width / 6) - 3))}`));
   const [fx, fy, wide, high] = foldedBox(group);
   const shut = s("g", { class: "node folded", "data-group": group.id, transform: `translate(${fx} ${fy})`, display: "none" },
     box(fx, fy, wide, high, `▸ ${group.title}`, `${group.members.length} layers`), s("title", {}, group.title));
@@ -123,13 +139,7 @@ function drawEdges() {
 }
 
 function colourNodes() {
-  const colouring = COLOURINGS[network.colouring];
-  for (const layer of layers) {
-    const node = network.nodes.get(layer.id);
-    if (!node) continue;
-    nodeClass(layer, node);
-    node.querySelector("title").textContent = `${layer.id}\n${layer.op}, ${colouring.title}: ${colouring.value(layer) || MISSING}`;
-  }
+  for (const [id, node] of network.nodes) colourNode(layerOf.get(id), node);
   for (const [id, { shut }] of network.groups) {
     const members = groupOf.get(id).members.map((member) => layerOf.get(member)).filter(Boolean);
     const bad = members.some((member) => causeOf.has(member.id));
@@ -139,10 +149,16 @@ function colourNodes() {
   drawOverview();
 }
 
+function colourNode(layer, node) {
+  const colouring = COLOURINGS[network.colouring];
+  nodeClass(layer, node);
+  node.querySelector("title").textContent = plain(`${layer.id}\n${layer.op}, ${colouring.title}: ${colouring.value(layer) || MISSING}`);
+}
+
 function nodeClass(layer, node) {
   const classes = ["node", COLOURINGS[network.colouring].step(layer)];
   if (layer.id === state.layer) classes.push("selected");
-  if (network.hits.includes(layer.id)) classes.push("hit");
+  if (network.hits.has(layer.id)) classes.push("hit");
   node.setAttribute("class", classes.join(" "));
 }
 
@@ -168,10 +184,8 @@ function place() {
   const { x, y, zoom } = network;
   network.canvas.setAttribute("transform", `translate(${x} ${y}) scale(${zoom})`);
   network.svg.classList.toggle("far", zoom < LABELS_FROM);
-  if (!network.waiting) {
-    network.waiting = true;
-    requestAnimationFrame(() => { network.waiting = false; drawOverview(); });
-  }
+  drawInSight();
+  drawOverview();
 }
 
 function zoomBy(factor, at) {
@@ -193,11 +207,16 @@ function fitAll() {
   place();
 }
 
+/** No more empty space at the edges than is needed. */
+function within(room, length, offset) {
+  return length < room ? (room - length) / 2 : Math.min(0, Math.max(room - length, offset));
+}
+
 function showAt(point, zoom) {
   const size = network.svg.getBoundingClientRect();
   network.zoom = zoom || network.zoom;
-  network.x = size.width / 2 - point[0] * network.zoom;
-  network.y = size.height / 2 - point[1] * network.zoom;
+  network.x = within(size.width, data.layout.width * network.zoom, size.width / 2 - point[0] * network.zoom);
+  network.y = within(size.height, data.layout.height * network.zoom, size.height / 2 - point[1] * network.zoom);
   place();
 }
 
@@ -353,16 +372,16 @@ const haystack = (layer) => [layer.id, layer.name, layer.op, ...(layer.origin ||
 
 function searchNetwork() {
   const wanted = network.search.value.trim().toLowerCase();
-  network.hits = wanted ? layers.filter((layer) => haystack(layer).includes(wanted)).map((layer) => layer.id) : [];
+  network.hits = new Set(wanted ? layers.filter((layer) => haystack(layer).includes(wanted)).map((layer) => layer.id) : []);
   network.hit = -1;
-  network.svg.classList.toggle("searching", network.hits.length > 0);
-  network.found.textContent = wanted ? `${network.hits.length} found${network.hits.length ? ", Enter goes there" : ""}` : "";
+  network.svg.classList.toggle("searching", network.hits.size > 0);
+  network.found.textContent = wanted ? `${network.hits.size} found${network.hits.size ? ", Enter goes there" : ""}` : "";
   colourNodes();
 }
 
 function nextHit(step) {
-  if (!network.hits.length) return;
-  network.hit = (network.hit + step + network.hits.length) % network.hits.length;
-  network.found.textContent = `${network.hit + 1} of ${network.hits.length}`;
-  go({ layer: network.hits[network.hit] });
+  if (!network.hits.size) return;
+  network.hit = (network.hit + step + network.hits.size) % network.hits.size;
+  network.found.textContent = `${network.hit + 1} of ${network.hits.size}`;
+  go({ layer: [...network.hits][network.hit] });
 }

@@ -17,7 +17,14 @@ function stepColours() {
   return colours;
 }
 
+/** Draws the strip before the next picture, however many changes ask for it. */
 function drawOverview() {
+  if (network.waiting) return;
+  network.waiting = true;
+  requestAnimationFrame(() => { network.waiting = false; paintOverview(); });
+}
+
+function paintOverview() {
   const { map } = network;
   const size = map.getBoundingClientRect();
   if (!size.width || !size.height) return;
@@ -40,6 +47,11 @@ function drawOverview() {
   if (chosen) brush.fillRect(0, chosen[1] * sy, size.width, 2);
   const view = network.svg.getBoundingClientRect();
   brush.lineWidth = 1.5;
-  brush.strokeRect((-network.x / network.zoom) * sx, (-network.y / network.zoom) * sy,
-    (view.width / network.zoom) * sx, (view.height / network.zoom) * sy);
+  const clip = (value, high) => Math.min(high, Math.max(0, value));
+  const [left, top] = [clip((-network.x / network.zoom) * sx, size.width), clip((-network.y / network.zoom) * sy, size.height)];
+  const right = clip(((view.width - network.x) / network.zoom) * sx, size.width);
+  const bottom = clip(((view.height - network.y) / network.zoom) * sy, size.height);
+  brush.strokeRect(left + 1, top + 1, Math.max(2, right - left - 2), Math.max(3, bottom - top - 2));
+  brush.globalAlpha = 0.12;
+  brush.fillRect(left, top, right - left, Math.max(3, bottom - top));
 }

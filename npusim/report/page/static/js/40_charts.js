@@ -53,7 +53,7 @@ function scatterChart(points) {
   chart.append(
     s("rect", { class: "plot", x: 8, y: 8, width: side - 8, height: side - 8 }),
     s("line", { class: "axis-line", x1: x(low), y1: y(low), x2: x(high), y2: y(high) }),
-    points.map(([from, to]) => s("circle", { cx: x(from), cy: y(to), r: 1.8, class: "dot" })));
+    ...points.map(([from, to]) => s("circle", { cx: x(from), cy: y(to), r: 1.8, class: "dot" })));
   note(chart, 8, side + 14, short(low));
   note(chart, side, side + 14, short(high), "end");
   note(chart, (side + 8) / 2, side + 14, "float", "middle");
@@ -83,7 +83,8 @@ function rangeChart(range) {
 }
 
 /** One bar cut into parts, with its numbers below. */
-function splitBar(parts, format, label) {
+function splitBar(parts, format, label, order) {
+  const colour = (name, index) => `c${(order ? Math.max(0, order.indexOf(name)) : index) % 8}`;
   const known = Object.entries(parts || {}).filter(([, value]) => given(value) && value > 0);
   const total = known.reduce((sum, [, value]) => sum + value, 0);
   if (!total) return null;
@@ -91,11 +92,11 @@ function splitBar(parts, format, label) {
   let x = 0;
   known.forEach(([name, value], index) => {
     const width = (360 * value) / total;
-    chart.append(s("rect", { class: `c${index % 8}`, x, y: 0, width, height: 12 }, s("title", {}, `${name}: ${format(value)}`)));
+    chart.append(s("rect", { class: colour(name, index), x, y: 0, width, height: 12 }, s("title", {}, `${name}: ${format(value)}`)));
     x += width;
   });
   return h("figure", {}, chart, h("figcaption", { class: "split" }, known.map(([name, value], index) =>
-    h("span", { class: "key" }, h("i", { class: `swatch c${index % 8}` }), `${name.replaceAll("_", " ")} ${format(value)} (${percent(value / total)})`))));
+    h("span", { class: "key" }, h("i", { class: `swatch ${colour(name, index)}` }), `${name.replaceAll("_", " ")} ${format(value)} (${percent(value / total)})`))));
 }
 
 /** A bar of a table cell, 0 to 1 of its width. */

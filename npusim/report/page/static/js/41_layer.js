@@ -9,8 +9,8 @@ function layerVerdict(layer) {
   const cause = causeOf.get(layer.id);
   if (cause) {
     return h("div", { class: `panel-verdict ${cause.severity}` },
-      h("p", {}, h("b", {}, cause.title)), (cause.evidence || []).map((text) => h("p", {}, text)),
-      h("p", {}, h("b", {}, "Do: "), cause.advice), (cause.paste || []).map((paste) => pasteBox(paste.what, paste.text)));
+      h("p", {}, h("b", {}, cause.title)), (cause.evidence || []).map((text) => h("p", {}, linked(text))),
+      h("p", {}, h("b", {}, "Do: "), linked(cause.advice)), (cause.paste || []).map((paste) => pasteBox(paste.what, paste.text)));
   }
   if (layer.cause && layer.cause !== layer.id) {
     return h("div", { class: "panel-verdict" }, h("p", {}, "The error comes from ", layerLink(layer.cause), "."));
@@ -80,7 +80,7 @@ function layerPanel(layer) {
     h("header", {},
       h("h2", { tabindex: "-1", id: "layer-title" }, layer.id),
       h("div", { class: "buttons" },
-        severityMark(layer.severity),
+        layerMark(layer),
         step(-1, "‹", "Layer before, key ["), h("span", { class: "hint" }, `${layer.index + 1} of ${layers.length}`), step(1, "›", "Layer after, key ]"),
         data.layout && h("button", { type: "button", onclick: () => go({ view: "network" }) }, "In the network"),
         h("button", { type: "button", class: "close", "aria-label": "Close, Escape", title: "Close, Escape", onclick: () => go({ layer: null }) }, "×"))),
@@ -94,6 +94,6 @@ function layerPanel(layer) {
     followers.length > 0 && block("Is read by", h("ul", { class: "names" }, followers.map((id) => h("li", {}, layerLink(id))))),
     (layer.outputs || []).length > 0 && block("Writes", h("ul", { class: "names mono" }, layer.outputs.map((name) => h("li", {}, name)))),
     (layer.origin || []).length > 0 && block("Made from these nodes of the model", h("ul", { class: "names mono" }, layer.origin.map((name) => h("li", {}, name)))),
-    layer.uid && facts([["Name in cfg files", h("span", { class: "mono break" }, layer.uid)]]),
+    given(layer.uid) && block("Names", facts([["In cfg files", h("span", { class: "mono break" }, layer.id)], ["uid", String(layer.uid)]])),
   ];
 }

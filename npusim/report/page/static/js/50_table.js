@@ -7,19 +7,19 @@ const rank = (layer) => ({ bad: 0, warn: 1, ok: 2 }[layer.severity] ?? 3);
 const COLUMNS = [
   { key: "index", title: "#", value: (layer) => layer.index, cell: (layer) => String(layer.index + 1), kind: "number" },
   { key: "id", title: "Layer", value: (layer) => layer.id, cell: (layer) => layerLink(layer.id), kind: "name" },
+  { key: "verdict", title: "Verdict", value: (layer) => rank(layer), cell: layerMark, text: (layer) => layer.verdict || "" },
+  { key: "alone_sqnr_db", title: "Alone dB", value: (layer) => layer.alone_sqnr_db, cell: (layer) => stepCell(errorStep(layer.alone_sqnr_db), fixed(layer.alone_sqnr_db, 1)), kind: "number" },
+  { key: "entire_sqnr_db", title: "End to end dB", value: (layer) => layer.entire_sqnr_db, cell: (layer) => stepCell(errorStep(layer.entire_sqnr_db), fixed(layer.entire_sqnr_db, 1)), kind: "number" },
+  { key: "time_us", title: "Time µs", value: (layer) => layer.time_us, cell: (layer) => fixed(layer.time_us, 1), kind: "number" },
+  { key: "share", title: "Share", value: shareOfTime, cell: (layer) => percent(shareOfTime(layer)), text: (layer) => (given(shareOfTime(layer)) ? shareOfTime(layer).toFixed(6) : ""), kind: "number" },
   { key: "op", title: "Operator", value: (layer) => layer.op, kind: "wide" },
   { key: "engine", title: "Engine", value: (layer) => layer.engine },
   { key: "format", title: "Format", value: (layer) => layer.format },
+  { key: "bound", title: "Bound by", value: (layer) => layer.bound, kind: "wide" },
   { key: "shape", title: "Shape", value: (layer) => (layer.shape || []).reduce((product, size) => product * size, 1),
     cell: (layer) => (layer.shape || []).join("×"), text: (layer) => (layer.shape || []).join("x"), kind: "wide" },
-  { key: "alone_sqnr_db", title: "Alone dB", value: (layer) => layer.alone_sqnr_db, cell: (layer) => stepCell(errorStep(layer.alone_sqnr_db), fixed(layer.alone_sqnr_db, 1)), kind: "number" },
-  { key: "entire_sqnr_db", title: "End to end dB", value: (layer) => layer.entire_sqnr_db, cell: (layer) => stepCell(errorStep(layer.entire_sqnr_db), fixed(layer.entire_sqnr_db, 1)), kind: "number" },
   { key: "alone_cosine", title: "Cosine alone", value: (layer) => layer.alone_cosine, cell: (layer) => fixed(layer.alone_cosine, 6), kind: "number wide" },
   { key: "entire_cosine", title: "Cosine e. to e.", value: (layer) => layer.entire_cosine, cell: (layer) => fixed(layer.entire_cosine, 6), kind: "number wide" },
-  { key: "time_us", title: "Time µs", value: (layer) => layer.time_us, cell: (layer) => fixed(layer.time_us, 1), kind: "number" },
-  { key: "share", title: "Share", value: shareOfTime, cell: (layer) => percent(shareOfTime(layer)), text: (layer) => (given(shareOfTime(layer)) ? shareOfTime(layer).toFixed(6) : ""), kind: "number" },
-  { key: "bound", title: "Bound by", value: (layer) => layer.bound, kind: "wide" },
-  { key: "verdict", title: "Verdict", value: (layer) => rank(layer), cell: (layer) => [severityMark(layer.severity), " ", layer.verdict || ""], text: (layer) => layer.verdict || "" },
 ];
 
 function stepCell(step, text) {
@@ -47,7 +47,7 @@ function layersView() {
 function tableTools() {
   const filter = (key, title, values) => h("label", {}, `${title} `, h("select", { "data-filter": key, onchange: (event) => { table.filters[key] = event.target.value; fillRows(); } },
     h("option", { value: "" }, "all"), values.map((value) => h("option", { value }, SEVERITY_WORDS[value] || value))));
-  table.text = h("input", { type: "search", id: "filter", placeholder: "filter by name or source node  ( / )", autocomplete: "off", spellcheck: "false",
+  table.text = h("input", { type: "search", id: "filter", placeholder: "name, operator, source node", title: "key /", autocomplete: "off", spellcheck: "false",
     oninput: (event) => { table.filters.text = event.target.value; fillRows(); } });
   return h("div", { class: "tools" },
     h("label", {}, "Filter ", table.text),

@@ -5,9 +5,9 @@ function timeView() {
   const report = data.time || {};
   return [
     h("p", { class: "lead" }, `${time(totalUs)} a run`, totalUs ? `, ${(1e6 / totalUs).toFixed(1)} frames/s` : "", "; an estimate, see docs/performance-model.md."),
-    (report.advice || []).length > 0 && part("What would help", h("ul", {}, report.advice.map((text) => h("li", {}, text)))),
+    (report.advice || []).length > 0 && part("What would help", h("ul", { class: "dots" }, report.advice.map((text) => h("li", {}, linked(text))))),
     h("div", { class: "pair" },
-      part("By engine", splitBar(report.by_engine, time, "Time by engine")),
+      part("By engine", splitBar(report.by_engine, time, "Time by engine", kinds("engine"))),
       part("By what bounds it", splitBar(report.by_bound, time, "Time by what bounds it"))),
     part("Longest layers", timeBars()),
     part("Timeline", timeline()),
@@ -112,7 +112,7 @@ function roofline(roof) {
   }
   for (let power = y0; power <= y1; power += 1) {
     chart.append(s("line", { class: "grid", x1: left, x2: width - 10, y1: py(power), y2: py(power) }));
-    note(chart, left - 4, py(power) + 4, count(10 ** (power + 6)), "end");
+    note(chart, left - 4, py(power) + 4, `${count(10 ** (power + 6))}`, "end");
   }
   if (peak && slope) {
     const bend = log(peak / slope);
@@ -127,9 +127,8 @@ function roofline(roof) {
       s("title", {}, `${point.layer}: ${short(point.intensity)} MAC a byte, ${count(point.performance * 1e6)} MAC/s`)));
   }
   note(chart, (left + width) / 2, height - 4, "MAC a byte of DDR traffic", "middle");
-  note(chart, 4, 9, "MAC/s");
   pickable(chart);
   const hidden = roof.share_not_shown;
   return [given(hidden) && h("p", { id: "not-shown" }, `${percent(hidden)} of the time is not in this picture: layers that do no multiply-accumulate work.`),
-    h("div", { class: "scroll-x" }, chart), h("p", { class: "hint" }, "Colour: share of the time of the run."), legend("time")];
+    h("div", { class: "scroll-x" }, chart), h("p", { class: "hint" }, "Speed in MAC/s upwards. Colour: share of the time of the run."), legend("time")];
 }

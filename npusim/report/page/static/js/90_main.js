@@ -5,7 +5,7 @@ const VIEWS = {
   time: ["Time", timeView], outputs: ["Outputs", outputsView], whatif: ["What if", whatIfView],
 };
 const state = { view: "summary", layer: null };
-const page = { sections: {}, tabs: {}, drawn: new Set() };
+const page = { sections: {}, tabs: {}, drawn: new Set(), hash: null };
 
 function readHash() {
   const wanted = new URLSearchParams(location.hash.slice(1));
@@ -19,9 +19,8 @@ function go(change) {
   const next = Object.assign({}, state, change);
   const parts = [`view=${next.view}`];
   if (next.layer) parts.push(`layer=${encodeURIComponent(next.layer)}`);
-  const hash = `#${parts.join("&")}`;
-  if (location.hash === hash) show();
-  else location.hash = hash;
+  location.hash = `#${parts.join("&")}`;
+  show();
 }
 
 function draw(view) {
@@ -31,6 +30,9 @@ function draw(view) {
 }
 
 function show() {
+  // the browser tells of a change later that has been followed already
+  if (page.hash === location.hash) return;
+  page.hash = location.hash;
   const wanted = readHash();
   const previous = state.layer;
   state.view = wanted.view || (wanted.layer && !page.shown ? "network" : state.view);
@@ -124,7 +126,7 @@ function pageKey(event) {
 
 function focusSearch() {
   if (state.view === "layers") { table.text.focus(); return; }
-  if (state.view !== "network") { page.searchNext = true; go({ view: "network" }); return; }
+  go({ view: "network" });
   if (network.search) network.search.focus();
 }
 
@@ -151,10 +153,11 @@ function start() {
     page.main.append(page.sections[name]);
   }
   document.getElementById("app").append(masthead(), bar, h("div", { class: "body" }, page.main, page.panel), page.keys, spoken);
-  window.addEventListener("hashchange", () => { show(); if (page.searchNext) { page.searchNext = false; focusSearch(); } });
+  window.addEventListener("hashchange", show);
   window.addEventListener("resize", () => { if (network.svg && state.view === "network") { firstPlace(); drawOverview(); } });
   window.addEventListener("beforeprint", () => {
     Object.keys(VIEWS).forEach(draw);
+    if (network.svg) firstPlace();
     while (table.shown < table.rows.length) moreRows();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (network.svg) drawOverview(); });
