@@ -48,7 +48,7 @@ def test_layers_are_those_that_run_with_their_measurements(made):
         assert found["verdict"] == row.verdict
         if row.individual:
             assert found["alone_sqnr_db"] == pytest.approx(
-                min(row.individual.sqnr_db, 200), abs=0.01
+                min(row.worst_alone.sqnr_db, 200), abs=0.01
             )
             assert found["entire_cosine"] == pytest.approx(row.worst.cosine, abs=1e-6)
             assert found["range"]["seen_high"] == pytest.approx(row.seen_high, rel=1e-4)
