@@ -203,6 +203,14 @@ def test_arrow_keys_go_along_edges(open_page):
     assert opened.page.get_attribute("svg.network > g", "transform") != zoom
 
 
+def test_narrow_screen_shows_the_node_above_its_panel(open_page):
+    opened = open_page(hash="#view=network", viewport={"width": 390, "height": 844})
+    opened.go("network", opened.data["layers"][-1]["id"])
+    node = opened.page.locator(".node.selected").bounding_box()
+    panel = opened.page.locator("#panel").bounding_box()
+    assert node["y"] + node["height"] <= panel["y"]
+
+
 def test_wheel_and_drag_move_the_network(open_page):
     opened = open_page(hash="#view=network")
 
@@ -279,6 +287,11 @@ def test_table_by_keyboard(open_page):
         opened.page.keyboard.press("ArrowDown")
     opened.page.keyboard.press("Enter")
     assert opened.layer == opened.data["layers"][3]["id"]
+    opened.page.keyboard.press("Enter")
+    assert opened.page.evaluate("document.activeElement.id") == "layer-title"
+    opened.page.keyboard.press("Escape")
+    focused = opened.page.evaluate("document.activeElement.getAttribute('data-id')")
+    assert (opened.layer, focused) == (None, opened.data["layers"][3]["id"])
     opened.page.focus("#tab-layers")
     opened.page.keyboard.press("ArrowRight")
     assert opened.page.is_visible("#view-time")
@@ -346,7 +359,7 @@ def test_two_thousand_layers_open_at_once(open_page):
     )
     assert opened.ids(".node.selected") == [last]
     assert spent < 2000
-    opened.page.click("button[aria-label='Show the whole network']")
+    opened.page.click("button[aria-label='Fit the whole network']")
     assert opened.page.locator(".node[data-id]").count() == 2000
     opened.go("layers")
     assert 0 < opened.page.locator("#layers tbody tr").count() < 2000

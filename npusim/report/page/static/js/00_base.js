@@ -145,7 +145,7 @@ function facts(pairs, attributes) {
 function plainTable(heads, rows, attributes) {
   const isNumber = (text) => typeof text === "string" && /^[-+−]?[\d.]+( |$|e)/.test(text);
   return h("div", { class: "scroll-x" }, h("table", Object.assign({ class: "plain" }, attributes),
-    h("thead", {}, h("tr", {}, heads.map((name, index) => h("th", { scope: "col", class: rows.length && rows.every((cells) => isNumber(cells[index]) || cells[index] === MISSING) ? "number" : null }, name)))),
+    h("thead", {}, h("tr", {}, heads.map((name, index) => h(name ? "th" : "td", { scope: name ? "col" : null, class: rows.length && rows.every((cells) => isNumber(cells[index]) || cells[index] === MISSING) ? "number" : null }, name)))),
     h("tbody", {}, rows.map((cells) => h("tr", {},
       cells.map((cell) => h("td", { class: isNumber(cell) ? "number" : null }, given(cell) ? cell : MISSING)))))));
 }

@@ -48,7 +48,7 @@ function networkTools() {
     h("label", {}, "Find ", network.search), network.found,
     h("span", { class: "buttons" },
       tool("−", "Zoom out", () => zoomBy(1 / 1.3)), tool("+", "Zoom in", () => zoomBy(1.3)),
-      tool("Fit", "Show the whole network", fitAll),
+      tool("Fit", "Fit the whole network", fitAll),
       groupOf.size > 0 && tool("Fold", "Fold all groups", () => foldAll(true)),
       groupOf.size > 0 && tool("Unfold", "Unfold all groups", () => foldAll(false))));
 }
@@ -213,18 +213,25 @@ function within(room, length, offset) {
 }
 
 function showAt(point, zoom) {
-  const size = network.svg.getBoundingClientRect();
+  const size = sight();
   network.zoom = zoom || network.zoom;
   network.x = within(size.width, data.layout.width * network.zoom, size.width / 2 - point[0] * network.zoom);
   network.y = within(size.height, data.layout.height * network.zoom, size.height / 2 - point[1] * network.zoom);
   place();
 }
 
+/** Room of the network that the open layer does not cover, as it does on a narrow screen. */
+function sight() {
+  const { width, height, top } = network.svg.getBoundingClientRect();
+  const covered = getComputedStyle(page.panel).position === "fixed" && !page.panel.hidden;
+  return { width, height: covered ? Math.max(80, Math.min(height, page.panel.getBoundingClientRect().top - top)) : height };
+}
+
 /** Moves over the network only when the layer is not in sight. */
 function reveal(id) {
   const spot = data.layout.nodes[id];
   if (!spot) return;
-  const size = network.svg.getBoundingClientRect();
+  const size = sight();
   const [x, y] = center(spot);
   const [sx, sy] = [network.x + x * network.zoom, network.y + y * network.zoom];
   const margin = 40;
@@ -336,6 +343,7 @@ function graphKey(event) {
   else if (event.key === "+" || event.key === "=") zoomBy(1.3);
   else if (event.key === "-") zoomBy(1 / 1.3);
   else if (event.key === "0") fitAll();
+  else if (event.key === "Enter" && state.layer) readLayer();
   else if (event.key === "Home") go({ layer: layers[0].id });
   else if (event.key === "End") go({ layer: layers.at(-1).id });
   else if (event.key === "f" && state.layer && groupOf.has(layerOf.get(state.layer).group)) toggleGroup(layerOf.get(state.layer).group);
