@@ -8,11 +8,34 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from npusim.report.page.contents import Remedy, Repair
+
 HtmlOption = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write a page to send there (npusim[report])."),
 ]
-QUANTIZED_WITH = ("weights", "part", "shape", "mean", "std", "reorder", "algorithm", "scheme")
+QUANTIZED_WITH = (
+    "weights",
+    "part",
+    "shape",
+    "mean",
+    "std",
+    "reorder",
+    "algorithm",
+    "scheme",
+    "level",
+)
+REPAIRED = "repaired.npusim"
+OPTIONS: dict[Remedy, tuple[str, ...]] = {
+    Remedy.WIDER: ("--layer",),
+    Remedy.APART: ("--no-join",),
+    Remedy.MMSE: ("--algorithm", "mmse"),
+    Remedy.EQUALIZE: ("--equalize", "restrict"),
+}
+NAMED: dict[Remedy, Callable[[str], str]] = {
+    Remedy.WIDER: lambda name: f"{name}=i16",
+    Remedy.APART: lambda name: name,
+}
 
 
 def command_line(name: str, command: Callable[..., None], given: Mapping[str, Any]) -> str:
@@ -29,14 +52,32 @@ def command_line(name: str, command: Callable[..., None], given: Mapping[str, An
     return shlex.join(["npusim", name, *_words(command, given, given.keys())])
 
 
-def quantize_words(given: Mapping[str, Any], dataset: Path | None) -> tuple[str, ...]:
-    """Return the begin of an ``npusim quantize`` that makes what a command analysed."""
+def repair_with(given: Mapping[str, Any], dataset: Path | None) -> Repair:
+    """Return what makes the ``npusim quantize`` that quantizes again with a remedy.
+
+    Parameters
+    ----------
+    given : mapping
+        Parameter -> value of the command that analysed.
+    dataset : Path, optional
+        The calibration list.
+    """
     from npusim.cli.quantize import command
 
-    words = ["npusim", "quantize", str(given["model"])]
+    begin = ["npusim", "quantize", str(given["model"])]
     if dataset is not None and given.get("dataset") is not None:
-        words += ["--dataset", str(dataset)]
-    return (*words, *_words(command, given, QUANTIZED_WITH))
+        begin += ["--dataset", str(dataset)]
+
+    def repair(remedy: Remedy, layers: tuple[str, ...]) -> str:
+        known = {k: v for k, v in given.items() if k in QUANTIZED_WITH}
+        options = OPTIONS[remedy]
+        if remedy is Remedy.MMSE:
+            known.pop("algorithm", None)
+        if remedy in NAMED:
+            options = tuple(word for name in layers for word in (*options, NAMED[remedy](name)))
+        return shlex.join([*begin, *_words(command, known, known), *options, "-o", REPAIRED])
+
+    return repair
 
 
 def _words(command: Callable[..., None], given: Mapping[str, Any], names: Any) -> list[str]:

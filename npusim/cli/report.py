@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from npusim.api.reporting import finished, gathered, measure
+from npusim import assets
+from npusim.api.report_run import Request, measure
+from npusim.api.reporting import finished, gathered
 from npusim.cli import common
-from npusim.cli.paging import command_line, quantize_words
+from npusim.cli.paging import command_line, repair_with
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.labelled import read_labels
+from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.report.page.write import require_templates
 
 NAME = "report"
@@ -69,48 +72,54 @@ def command(
     require_templates()
     begin = time.perf_counter()
     shown = common.console(as_json)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    how: dict[str, Any] = {"mean": mean, "std": std, "reorder": reorder}
+    listed = common.dataset_of(model, dataset)
     with gathered() as warnings:
-        graph = common.load(model, **file, **how)
-        if common.is_quantized(graph) and (scheme or stored):
-            raise ConfigError(
-                "this model is already quantized",
-                where="--quantize" if scheme else "--stored",
-                remedy="leave the option out, or give the float model",
-            )
-        listed = common.dataset_of(model, dataset)
-        names = read_labels(labels) if labels else common.labels_of(model)
+        request = _request(given, listed)
         common.tell_of_kernels()
         with common.progress_of(shown, "measuring") as progress:
-            contents = measure(
-                graph,
-                listed if not common.is_quantized(graph) else None,
-                quantized=stored_like(stored, graph, "--stored") if stored else None,
-                scheme=scheme or "u8",
-                algorithm=algorithm,
-                files=inputs,
-                labelled=labelled,
-                labels=names,
-                label_offset=label_offset,
-                vs=None if vs is None else common.load(vs, shape=shape, **how),
-                optimization_level=level,
-                model=model,
-                vs_model=vs or "",
-                progress=progress,
-            )
+            contents = measure(request, progress)
     contents = replace(
         contents,
         command=command_line(NAME, command, given),
-        paste=() if stored else quantize_words(given, listed),
+        repair=None if stored else repair_with(given, listed),
     )
     made = finished(contents, warnings, begin)
-    path = made.write(output)
-    written = [path, *(made.write_node_data(node_data) if node_data is not None else ())]
+    written = [made.write(output)]
+    written += made.write_node_data(node_data) if node_data is not None else ()
     if as_json:
         common.print_json(made.data)
         return
     shown.print(made.verdict, soft_wrap=True, highlight=False)
-    for one in written:
-        size = f" ({one.stat().st_size / 1e3:.0f} kB)"
-        shown.print(f"wrote {one}{size}", soft_wrap=True, highlight=False)
+    for path in written:
+        size = f" ({path.stat().st_size / 1e3:.0f} kB)"
+        shown.print(f"wrote {path}{size}", soft_wrap=True, highlight=False)
+
+
+def _request(given: dict[str, Any], dataset: Path | None) -> Request:
+    """Return what the options ask for."""
+    model, stored, scheme, vs = (given[name] for name in ("model", "stored", "scheme", "vs"))
+    how = {name: given[name] for name in ("shape", "mean", "std", "reorder")}
+    graph = common.load(model, weights=given["weights"], part=given["part"], **how)
+    ready = common.is_quantized(graph)
+    if ready and (scheme or stored):
+        raise ConfigError(
+            "this model is already quantized",
+            where="--quantize" if scheme else "--stored",
+            remedy="leave the option out, or give the float model",
+        )
+    return Request(
+        graph=graph,
+        dataset=None if ready else dataset,
+        quantized=stored_like(stored, graph, "--stored") if stored else None,
+        scheme=scheme_named(scheme or Scheme.U8.value),
+        algorithm=given["algorithm"],
+        files=given["inputs"],
+        labelled=given["labelled"],
+        labels=read_labels(given["labels"]) if given["labels"] else (),
+        names=assets.LABELS if model == common.BUNDLED else (),
+        label_offset=given["label_offset"],
+        vs=None if vs is None else common.load(vs, **how),
+        level=given["level"],
+        model=model,
+        vs_model=vs or "",
+    )

@@ -1,7 +1,8 @@
 """What a report page is made of: everything that was measured; what was not is None."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,14 +17,27 @@ from npusim.perfmodel.network import Network
 NOTABLE_DB = 0.5  # a gain below this is none
 
 
+class Remedy(Enum):
+    """What a front end can be told to do about a cause."""
+
+    WIDER = "layers in i16"
+    APART = "parts of a concat with ranges of their own"
+    MMSE = "ranges that leave outliers out"
+    EQUALIZE = "channels of equal size"
+
+
+Repair = Callable[[Remedy, tuple[str, ...]], str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What a wider number format of some layers was measured to bring.
+    """What a remedy was measured to bring.
 
     Attributes
     ----------
+    remedy : Remedy
     layers : tuple of str
-        Layer ids.
+        Layer ids it is applied to.
     cost_us : float
         Additional time of one run, estimated.
     gain_db : float
@@ -32,6 +46,7 @@ class Trial:
         What the SQNR of the cause's own result gains in the whole network.
     """
 
+    remedy: Remedy
     layers: tuple[str, ...]
     cost_us: float
     gain_db: float
@@ -69,7 +84,7 @@ class Contents:
     comparison : Comparison, optional
         Whole against another run; less than an analysis.
     trials : mapping
-        Layer id of a cause -> what raising it was measured to bring.
+        Layer id of a cause -> what remedies were measured to bring.
     feeds : mapping
         The sample after preprocessing: float32 by input name.
     taken_as : tuple of str
@@ -80,8 +95,8 @@ class Contents:
         The run to show beside this one.
     command : str
         Repeats the report.
-    paste : tuple of str
-        Begin of a command that quantizes the model again: its words.
+    repair : callable, optional
+        (remedy, layer ids) -> the text to paste that quantizes the model again with it.
     warnings : tuple of str
         What was warned of on the way.
     """
@@ -92,7 +107,7 @@ class Contents:
     comparison: Comparison | None = None
     estimate: Estimate | None = None
     evaluation: Evaluation | None = None
-    trials: Mapping[str, Trial] = field(default_factory=dict)
+    trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     front: Front | None = None
     feeds: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     sample: str = ""
@@ -102,7 +117,7 @@ class Contents:
     samples: int = 0
     other: "Contents | None" = None
     command: str = ""
-    paste: tuple[str, ...] = ()
+    repair: "Repair | None" = None
     warnings: tuple[str, ...] = ()
     created: str = ""
     duration_s: float = 0.0

@@ -5,6 +5,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from npusim import words
 from npusim.ir.graph import Graph
 from npusim.perfmodel.network import Network
 from npusim.quantization.input_text import array_text, input_text
@@ -21,15 +22,7 @@ from npusim.report.page.whatif import beside
 SCHEMA = 1
 BOX_MARGIN = 7.0
 _CODE = re.compile(r"\s*\(npusim explain ([a-z0-9-]+)\)\s*$")
-MISSING = {
-    "causes": "npusim report MODEL --dataset LIST: needs the float source model and a sample",
-    "time": "npusim report MODEL, or npusim perf MODEL --html FILE",
-    "outputs": "npusim report MODEL --dataset LIST [--input PICTURE]",
-    "pictures": "--input PICTURE, or a --dataset of pictures",
-    "metrics": "--labelled DIR, with one folder per class",
-    "vs": "--vs MODEL2: a stored model of the same network, or another model",
-    "tuning": "npusim tune MODEL --dataset LIST --html FILE",
-}
+SECTIONS = ("causes", "time", "outputs", "pictures", "metrics", "vs", "tuning")
 
 
 def page_data(contents: Contents) -> dict[str, Any]:
@@ -57,9 +50,7 @@ def page_data(contents: Contents) -> dict[str, Any]:
         "metrics": _metrics(contents),
         "vs": None
         if other is None
-        else beside(
-            contents, rows, layer_rows(other, groups_of(other.network, other.estimate))
-        ),
+        else beside(contents, rows, layer_rows(other, groups_of(other.network, other.estimate))),
         "tuning": _tuning(contents),
     }
     measured = {
@@ -68,8 +59,13 @@ def page_data(contents: Contents) -> dict[str, Any]:
         "outputs": found["outputs"] or None,
         "pictures": found["pictures"] or None,
     }
-    found["missing"] = {name: how for name, how in MISSING.items() if measured[name] is None}
+    found["missing"] = {name: _how(name) for name in SECTIONS if measured[name] is None}
     return found
+
+
+def _how(section: str) -> str:
+    """Return how a section that was not measured is had, in the words of the front end."""
+    return words.say(f"report_{'outputs' if section == 'pictures' else section}")
 
 
 def _blame(rows: list[dict[str, Any]], causes: list[dict[str, Any]]) -> None:
@@ -203,7 +199,8 @@ def _box(nodes: list[list[int]]) -> list[int]:
     left, top = min(n[0] for n in nodes), min(n[1] for n in nodes)
     right, bottom = max(n[0] + n[2] for n in nodes), max(n[1] + n[3] for n in nodes)
     edge = BOX_MARGIN
-    return [round(v) for v in (left - edge, top - edge, right - left + 2 * edge, bottom - top + 2 * edge)]
+    box = (left - edge, top - edge, right - left + 2 * edge, bottom - top + 2 * edge)
+    return [round(value) for value in box]
 
 
 def _metrics(contents: Contents) -> list[dict[str, Any]] | None:
@@ -211,32 +208,22 @@ def _metrics(contents: Contents) -> list[dict[str, Any]] | None:
     evaluation = contents.evaluation
     if evaluation is None:
         return None
-    floats = {run.name: run for run in evaluation.accuracies}.get("float")
+    runs = {run.name: run for run in evaluation.accuracies}
+    floats = runs.pop("float", None)
     found = []
-    for run in evaluation.accuracies:
-        if run is floats:
-            continue
-        several = len(evaluation.runs) > 2
-        mark = f" ({run.name})" if several else ""
+
+    def add(name: str, left: float | None, right: float | None) -> None:
+        found.append({"name": name, "float": short(left), "quantized": short(right)})
+
+    for run in runs.values():
+        mark = f" ({run.name})" if len(runs) > 1 else ""
         for name, key in (("top-1", "top1"), ("top-5", "top5")):
             if getattr(run, key) is not None:
-                left = getattr(floats, key) if floats else None
-                found.append(
-                    {"name": name + mark, "float": short(left), "quantized": short(getattr(run, key))}
-                )
+                add(name + mark, getattr(floats, key, None), getattr(run, key))
         if run.agreement is not None:
-            found.append(
-                {"name": f"same class as float{mark}", "float": 1.0, "quantized": short(run.agreement)}
-            )
-        found += [
-            {
-                "name": name + mark,
-                "float": short(floats.means.get(name)) if floats else None,
-                "quantized": short(value),
-            }
-            for name, value in run.means.items()
-            if name != "rank" or run.top1 is None
-        ]
+            add(f"same class as float{mark}", 1.0, run.agreement)
+        for name, value in run.means.items():
+            add(name + mark, floats.means.get(name) if floats else None, value)
     return found
 
 
@@ -246,11 +233,15 @@ def _tuning(contents: Contents) -> dict[str, Any] | None:
         return None
 
     def plain(point: Any) -> dict[str, Any] | None:
-        return None if point is None else {
-            "metric": short(point["metric"], 7),
-            "time_us": short(point["time_us"], 7),
-            "layers": list(point["layers"]),
-        }
+        return (
+            None
+            if point is None
+            else {
+                "metric": short(point["metric"], 7),
+                "time_us": short(point["time_us"], 7),
+                "layers": list(point["layers"]),
+            }
+        )
 
     return {
         "metric": front.metric,

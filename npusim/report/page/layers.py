@@ -90,9 +90,7 @@ def _bare(network: Graph | Network) -> Iterator[dict[str, Any]]:
         }
 
 
-def _common(
-    layer: Node | Layer, inputs: Sequence[str], made: Mapping[str, str]
-) -> dict[str, Any]:
+def _common(layer: Node | Layer, inputs: Sequence[str], made: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": f"{layer.name}_{layer.uid}",
         "name": layer.name,
@@ -142,21 +140,21 @@ def _by_layer(rows: Sequence[AnalysedLayer]) -> dict[str, AnalysedLayer]:
 
 
 def _badness(row: AnalysedLayer) -> tuple[int, float]:
-    return RANKS[row.severity], row.entire.sqnr_db if row.entire else float("inf")
+    return RANKS[row.severity], row.worst.sqnr_db if row.worst else float("inf")
 
 
 def _compared(contents: Contents) -> dict[str, ComparedLayer]:
     found: dict[str, ComparedLayer] = {}
     for row in contents.comparison.layers if contents.comparison else ():
         other = found.get(row.layer)
-        if other is None or row.difference.sqnr_db < other.difference.sqnr_db:
+        if other is None or row.worst.sqnr_db < other.worst.sqnr_db:
             found[row.layer] = row
     return found
 
 
 def _accuracy(row: AnalysedLayer | None, compared: ComparedLayer | None) -> dict[str, Any]:
-    whole_run = row.entire if row else compared.difference if compared else None
-    alone = row.individual if row else None
+    whole_run = row.worst if row else compared.worst if compared else None
+    alone = row.worst_alone if row else None
     found: dict[str, Any] = {
         "alone_sqnr_db": decibel(alone.sqnr_db) if alone else None,
         "alone_cosine": cosine(alone.cosine) if alone else None,
@@ -192,8 +190,9 @@ def _cost(
 
 
 def groups_of(network: Graph | Network, estimate: Estimate | None) -> Groups:
-    """Return layers that cost nothing of their own with the layer before them, which they are part
-    of: fused pools, views and what else has no operation and one input.
+    """Return layers that cost nothing of their own together with the layer that does their work.
+
+    Fused pools, views, and what else has no operation and one input.
     """
     if estimate is None:
         return Groups(members={})

@@ -11,6 +11,7 @@ structures", IEEE Transactions on Systems, Man and Cybernetics 11 (2), 1981.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 NODE_WIDTH, NODE_HEIGHT = 176.0, 36.0
 COLUMN_GAP, ROW_GAP, MARGIN = 22.0, 30.0, 24.0
@@ -171,7 +172,9 @@ def _places(net: _Net) -> list[float]:
         offset, places = 0.0, []
         for index, v in enumerate(row):
             if index:
-                gap = COLUMN_GAP if max(net.widths[v], net.widths[row[index - 1]]) > LINE_WIDTH else 0
+                gap = (
+                    COLUMN_GAP if max(net.widths[v], net.widths[row[index - 1]]) > LINE_WIDTH else 0
+                )
                 offset += (net.widths[v] + net.widths[row[index - 1]]) / 2 + gap
             places.append(offset)
         offsets.append(places)
@@ -218,7 +221,7 @@ def _apart(
 def _without_needless(points: Sequence[Point]) -> tuple[Point, ...]:
     """Return the points without those on a straight line between their neighbours."""
     kept = [points[0]]
-    for point, following in zip(points[1:-1], points[2:], strict=True):
+    for point, following in pairwise(points[1:]):
         (ax, ay), (bx, by) = kept[-1], point
         cross = (bx - ax) * (following[1] - ay) - (by - ay) * (following[0] - ax)
         if abs(cross) > 1.0:

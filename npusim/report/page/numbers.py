@@ -1,7 +1,6 @@
 """Numbers as the page's JSON holds them: finite, and no longer than what is read."""
 
 from math import floor, isfinite, log10
-from typing import Any
 
 DIGITS = 5
 NO_ERROR_DB = 200.0  # stands for an infinite SQNR, beyond what float32 can reach
@@ -37,6 +36,6 @@ def cosine(value: float | None) -> float | None:
     return None if value is None or not isfinite(value) else round(float(value), 7)
 
 
-def whole(value: Any) -> int:
+def whole(value: float) -> int:
     """Return a count or bytes as a whole number."""
-    return round(value)
+    return round(float(value))

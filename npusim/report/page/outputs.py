@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from npusim.analysis.analyze import Analysis
-from npusim.analysis.metrics import difference
-from npusim.analysis.recording import LayerOutput
+from npusim.analysis.analyze import AnalysedLayer
 from npusim.ir.graph import Graph, Preprocess
 from npusim.report.page.contents import Contents
 from npusim.report.page.numbers import cosine, decibel, short
@@ -27,6 +25,7 @@ def outputs_of(contents: Contents) -> list[dict[str, Any]]:
     if analysis is None or not isinstance(graph, Graph):
         return []
     given = {output.tensor: output for output in analysis.entire.layers}
+    rows = {row.tensor: row for row in analysis.layers}
     found = []
     for name in graph.outputs:
         output, known = given.get(name), analysis.values.get(name)
@@ -35,7 +34,7 @@ def outputs_of(contents: Contents) -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
-                "parts": parts_of(analysis, output, known),
+                "parts": parts_of(rows[name]),
                 "classes": classes_of(known, output.real, contents.labels),
                 "boxes": None,
             }
@@ -43,17 +42,20 @@ def outputs_of(contents: Contents) -> list[dict[str, Any]]:
     return found
 
 
-def parts_of(analysis: Analysis, output: LayerOutput, known: Array) -> list[dict[str, Any]]:
-    """Return what an output is made of, measured apart."""
-    found = difference(output.real, known)
+def parts_of(row: AnalysedLayer) -> list[dict[str, Any]]:
+    """Return what an output is made of, measured apart; one part where all has one unit."""
+    parts = [(part.name, part.difference) for part in row.parts]
+    if not parts and row.entire is not None:
+        parts = [(row.tensor, row.entire)]
     return [
         {
-            "name": output.tensor,
+            "name": name,
             "channels": None,
             "sqnr_db": decibel(found.sqnr_db),
             "cosine": cosine(found.cosine),
             "max_error": short(found.max_abs),
         }
+        for name, found in parts
     ]
 
 
@@ -131,5 +133,5 @@ def pixels_of(value: Array, how: Preprocess | None) -> NDArray[np.uint8] | None:
     low, high = float(real.min()), float(real.max())
     if low < -1.0 or high > 256.0 or high - low < 4.0:
         real = (real - low) * (255.0 / (high - low)) if high > low else np.zeros_like(real)
-    pixels = real.round().clip(0, 255).astype(np.uint8)
-    return pixels[0] if count == 1 else pixels.transpose(1, 2, 0).copy()
+    pixels: NDArray[np.uint8] = real.round().clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[0] if count == 1 else pixels.transpose(1, 2, 0))

@@ -1,7 +1,7 @@
 """Root causes, worst first: evidence, what to do, what to paste, what it costs, what they spoil."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from npusim.analysis.analyze import BAD, INHERITED, NAMED, AnalysedLayer, Analysis
@@ -9,7 +9,7 @@ from npusim.analysis.findings import Cause
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.quantization.hybrid.cfg import LAYERS_KEY
-from npusim.report.page.contents import Contents, Trial
+from npusim.report.page.contents import Contents, Remedy, Trial
 from npusim.report.page.numbers import decibel, short
 
 ACCUMULATED = "accumulated"
@@ -27,65 +27,45 @@ TITLES = {
 }
 WIDER = "dynamic_fixed_point-i16"
 EIGHT_BIT = (DType.U8.value, DType.I8.value)
-REPAIRED = "repaired.npusim"
+OTHER_REMEDIES = {
+    Cause.OUTLIER_RANGE.value: Remedy.MMSE,
+    Cause.UNEQUAL_CHANNELS.value: Remedy.EQUALIZE,
+}
 
 
-def raised_by(analysis: Analysis, graph: Graph, *, most: int) -> dict[str, tuple[str, ...]]:
-    """Return the layers that would be raised to a wider format for each of the worst causes.
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root cause.
 
-    Parameters
+    Attributes
     ----------
-    analysis : Analysis
-    graph : Graph
-        As it ran.
-    most : int
-        How many causes.
-
-    Returns
-    -------
-    dict
-        Layer id of the cause -> layer ids.
+    layer : str
+        Where it lies.
+    kind : str
+        Value of a ``Cause``, or ``ACCUMULATED``.
+    raised : tuple of str
+        The layers to raise to a wider format for it.
+    spoiled : tuple of str
+        Layers that are wrong because of it, in execution order.
     """
-    eight = {row.layer for row in analysis.layers if row.dtype in EIGHT_BIT}
-    found = {}
-    for layer, _, raised, _ in _roots(analysis, graph):
-        if len(found) < most and (chosen := tuple(name for name in raised if name in eight)):
-            found[layer] = chosen
-    return found
+
+    layer: str
+    kind: str
+    raised: tuple[str, ...]
+    spoiled: tuple[str, ...] = ()
 
 
-def causes_of(contents: Contents) -> list[dict[str, Any]]:
-    """Return the root causes of what is wrong, worst first, then where precision is given away."""
-    analysis, graph = contents.analysis, contents.network
-    if analysis is None or not isinstance(graph, Graph):
-        return []
-    rows = {row.layer: row for row in reversed(analysis.layers)}
-    found = []
-    for layer, kind, raised, inherited in _roots(analysis, graph):
-        trial = contents.trials.get(layer)
-        row = rows[layer] if kind == ACCUMULATED else _worst(analysis, layer)
-        found.append(_card(contents, row, kind, raised, inherited, trial))
-    notes = {row.layer: row for row in reversed(analysis.layers) if row.severity == "note"}
-    listed = {cause["layer"] for cause in found}
-    for row in sorted(notes.values(), key=_own_db):
-        if row.layer not in listed:
-            found.append(_card(contents, row, row.verdict, (row.layer,), (), None))
-    return found
+def roots_of(analysis: Analysis, graph: Graph) -> list[Root]:
+    """Return the root causes of what is wrong, worst first; errors that add up come last.
 
-
-def _worst(analysis: Analysis, layer: str) -> AnalysedLayer:
-    """Return the output of a layer at fault that is furthest off."""
-    return min((row for row in analysis.bad if row.layer == layer), key=_own_db)
-
-
-def _roots(
-    analysis: Analysis, graph: Graph
-) -> Iterator[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
-    """Yield layer, kind, layers to raise and inheriting layers of every root cause, worst first."""
+    A layer whose own fault is another layer's number format (``Finding.at``) is counted to that
+    layer, as are those that only inherit.
+    """
     own = {row.layer: row for row in sorted(analysis.bad, key=_own_db, reverse=True)}
     before = _inputs(graph)
     rows = {row.layer: row for row in analysis.layers}
-    blamed: dict[str, str] = {}
+    blamed = _passed_on(own)
+    own_roots = [layer for layer in reversed(own) if layer not in blamed]
     first: dict[str, tuple[str, ...]] = {}  # errors that add up: layer -> coarsest before it
     for row in analysis.layers:
         if row.verdict != INHERITED or row.layer in own or row.layer in blamed:
@@ -96,15 +76,69 @@ def _roots(
             blamed[row.layer] = culprit
             continue
         coarse = sorted((rows[name] for name in near if name in rows), key=_own_db)
-        movable = [r.layer for r in coarse if r.individual is not None and r.dtype in EIGHT_BIT]
+        movable = [r.layer for r in coarse if r.individual is not None]
         first[row.layer] = tuple(movable[:NAMED])
     spoiled: dict[str, list[str]] = {}
-    for layer, culprit in blamed.items():
-        spoiled.setdefault(culprit, []).append(layer)
-    for layer in reversed(own):
-        yield layer, own[layer].verdict, (layer,), tuple(spoiled.get(layer, ()))
-    for layer, coarse_layers in first.items():
-        yield layer, ACCUMULATED, coarse_layers, tuple(spoiled.get(layer, ()))
+    for layer in (row.layer for row in analysis.layers if row.layer in blamed):
+        root = _end(layer, blamed)
+        if layer not in spoiled.setdefault(root, []):
+            spoiled[root].append(layer)
+    eight = {row.layer for row in analysis.layers if row.dtype in EIGHT_BIT}
+
+    def root_at(layer: str, kind: str, raised: Sequence[str]) -> Root:
+        chosen = tuple(name for name in raised if name in eight)
+        return Root(layer, kind, chosen, tuple(spoiled.get(layer, ())))
+
+    found = [
+        root_at(
+            layer,
+            own[layer].verdict,
+            (layer, *(name for name in spoiled.get(layer, ()) if name in own)),
+        )
+        for layer in own_roots
+    ]
+    return found + [root_at(layer, ACCUMULATED, raised) for layer, raised in first.items()]
+
+
+def _passed_on(own: Mapping[str, AnalysedLayer]) -> dict[str, str]:
+    """Return layer -> the layer at fault whose number format makes its error."""
+    found: dict[str, str] = {}
+    for layer, row in own.items():
+        at = next((f.at for f in row.findings if f.severe and f.cause.value == row.verdict), "")
+        if at in own and at != layer and _end(at, found) != layer:
+            found[layer] = at
+    return found
+
+
+def _end(layer: str, blamed: Mapping[str, str]) -> str:
+    while layer in blamed:
+        layer = blamed[layer]
+    return layer
+
+
+def causes_of(contents: Contents) -> list[dict[str, Any]]:
+    """Return the root causes of what is wrong, worst first, then where precision is given away."""
+    analysis, graph = contents.analysis, contents.network
+    if analysis is None or not isinstance(graph, Graph):
+        return []
+    rows = {row.layer: row for row in reversed(analysis.layers)}
+    roots = roots_of(analysis, graph)
+    found = [
+        _card(contents, rows[r.layer] if r.kind == ACCUMULATED else _worst(analysis, r.layer), r)
+        for r in roots
+    ]
+    listed = {name for r in roots for name in (r.layer, *r.spoiled)}
+    notes = {row.layer: row for row in reversed(analysis.layers) if row.severity == "note"}
+    return found + [
+        _card(contents, row, Root(row.layer, row.verdict, (row.layer,)))
+        for row in sorted(notes.values(), key=_own_db)
+        if row.layer not in listed
+    ]
+
+
+def _worst(analysis: Analysis, layer: str) -> AnalysedLayer:
+    """Return the output of a layer at fault that is furthest off."""
+    return min((row for row in analysis.bad if row.layer == layer), key=_own_db)
 
 
 def _inputs(graph: Graph) -> dict[str, tuple[str, ...]]:
@@ -115,9 +149,7 @@ def _inputs(graph: Graph) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _ancestors(
-    layer: str, before: Mapping[str, Sequence[str]], ends: set[str]
-) -> Iterator[str]:
+def _ancestors(layer: str, before: Mapping[str, Sequence[str]], ends: set[str]) -> Iterator[str]:
     """Yield the layers before one, nearest first, not beyond ``ends``."""
     waiting, seen = list(before.get(layer, ())), {layer}
     for name in waiting:
@@ -129,39 +161,37 @@ def _ancestors(
             waiting.extend(before.get(name, ()))
 
 
-def _card(
-    contents: Contents,
-    row: AnalysedLayer,
-    kind: str,
-    raised: Sequence[str],
-    inherited: Sequence[str],
-    trial: Trial | None,
-) -> dict[str, Any]:
-    raised = trial.layers if trial else tuple(raised) if row.dtype in EIGHT_BIT else ()
-    wanted = trial.helps if trial else WIDER in row.suggestion
+def _card(contents: Contents, row: AnalysedLayer, root: Root) -> dict[str, Any]:
+    trials = contents.trials.get(root.layer, ())
+    best = max((t for t in trials if t.helps), key=_worth, default=None)
+    shown = best or max(trials, key=_worth, default=None)
     return {
         "layer": row.layer,
         "severity": "bad" if row.severity == BAD else "warn",
-        "kind": kind,
-        "title": TITLES.get(kind, kind),
-        "evidence": list(_evidence(row, kind, raised, trial)),
+        "kind": root.kind,
+        "title": TITLES.get(root.kind, root.kind),
+        "evidence": list(_evidence(row, trials)),
         "advice": row.suggestion,
-        "paste": list(_pastes(contents, row, kind, raised if wanted else ())),
-        "cost_us": short(trial.cost_us) if trial else None,
-        "gain_db": decibel(trial.gain_db) if trial else None,
-        "inherited": list(inherited),
+        "paste": list(_pastes(contents, row, root, trials)),
+        "cost_us": short(shown.cost_us) if shown else None,
+        "gain_db": decibel(shown.gain_db) if shown else None,
+        "inherited": list(root.spoiled),
     }
 
 
-def _evidence(
-    row: AnalysedLayer, kind: str, raised: Sequence[str], trial: Trial | None
-) -> Iterator[str]:
+def _worth(trial: Trial) -> tuple[float, float, float]:
+    """Order remedies: by what the outputs gain, then by what the layer gains, then by cost."""
+    return round(trial.gain_db), trial.own_gain_db, -trial.cost_us
+
+
+def _evidence(row: AnalysedLayer, trials: Sequence[Trial]) -> Iterator[str]:
     yield row.reason
-    if row.individual is not None and row.entire is not None:
+    alone, whole = row.worst_alone, row.worst
+    if alone is not None and whole is not None:
         yield (
-            f"alone, fed with float values, it has {row.individual.sqnr_db:.1f} dB (cosine "
-            f"{row.individual.cosine:.6f}); in the whole network {row.entire.sqnr_db:.1f} dB "
-            f"(cosine {row.entire.cosine:.6f})"
+            f"alone, fed with float values, it has {alone.sqnr_db:.1f} dB (cosine "
+            f"{alone.cosine:.6f}); in the whole network {whole.sqnr_db:.1f} dB (cosine "
+            f"{whole.cosine:.6f})"
         )
     yield (
         f"range of the stored type {row.range_low:.5g} .. {row.range_high:.5g}, values of this "
@@ -172,36 +202,31 @@ def _evidence(
     for other in row.findings:
         if other.reason != row.reason:
             yield other.reason
-    if trial is not None:
+    for trial in trials:
         yield (
-            f"tried: {', '.join(raised)} in {WIDER} changes this result by "
-            f"{trial.own_gain_db:+.1f} dB in the whole network and the worst output by "
-            f"{trial.gain_db:+.1f} dB, for {trial.cost_us:.0f} us more a run"
+            f"tried: {trial.remedy.value} ({', '.join(trial.layers)}) changes the worst output by "
+            f"{trial.gain_db:+.1f} dB and this result by {trial.own_gain_db:+.1f} dB in the whole "
+            f"network, for {trial.cost_us:+.0f} us a run"
             + ("" if trial.helps else ": not worth it on its own")
         )
 
 
 def _pastes(
-    contents: Contents, row: AnalysedLayer, kind: str, raised: Sequence[str]
+    contents: Contents, row: AnalysedLayer, root: Root, trials: Sequence[Trial]
 ) -> Iterator[dict[str, str]]:
-    if raised:
-        lines = "".join(f"  {_quoted(name)}: {WIDER}\n" for name in raised)
-        yield {"what": "hybrid cfg", "text": f"{LAYERS_KEY}:\n{lines}"}
-    if not contents.paste:
-        return
-    if raised:
-        layers = [word for name in raised for word in ("--layer", f"{name}=i16")]
-        yield {"what": "command", "text": _command(contents, layers)}
-    if kind == Cause.MIXED_CONCAT.value and row.op == "concat":
-        yield {"what": "command", "text": _command(contents, ["--no-join", row.layer])}
-    if kind == Cause.OUTLIER_RANGE.value:
-        yield {"what": "command", "text": _command(contents, ["--algorithm", "mmse"])}
-    if kind == Cause.UNEQUAL_CHANNELS.value:
-        yield {"what": "command", "text": _command(contents, ["--equalize", "restrict"])}
-
-
-def _command(contents: Contents, options: Sequence[str]) -> str:
-    return shlex.join([*contents.paste, *options, "-o", REPAIRED])
+    """Yield what to paste: remedies that helped, best first; untried ones where advised."""
+    remedies = [(t.remedy, t.layers) for t in sorted(trials, key=_worth, reverse=True) if t.helps]
+    if not trials and root.raised and WIDER in row.suggestion:
+        remedies.append((Remedy.WIDER, root.raised))
+    if root.kind in OTHER_REMEDIES:
+        remedies.append((OTHER_REMEDIES[root.kind], ()))
+    for remedy, layers in remedies:
+        if contents.repair is not None:
+            text = contents.repair(remedy, layers)
+            yield {"what": f"command: {remedy.value}", "text": text}
+        if remedy is Remedy.WIDER:
+            lines = "".join(f"  {_quoted(name)}: {WIDER}\n" for name in layers)
+            yield {"what": "hybrid cfg", "text": f"{LAYERS_KEY}:\n{lines}"}
 
 
 def _quoted(name: str) -> str:
@@ -210,7 +235,7 @@ def _quoted(name: str) -> str:
 
 
 def _own_db(row: AnalysedLayer) -> float:
-    return row.individual.sqnr_db if row.individual else float("inf")
+    return row.worst_alone.sqnr_db if row.worst_alone else float("inf")
 
 
 def sentence(contents: Contents, causes: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -222,7 +247,7 @@ def sentence(contents: Contents, causes: Sequence[Mapping[str, Any]]) -> tuple[s
     if analysis is None:
         return _without_analysis(contents, took)
     worst = worst_output(analysis, contents.network)
-    quality = f"worst output {worst.entire.sqnr_db:.1f} dB" if worst and worst.entire else ""
+    quality = f"worst output {worst.worst.sqnr_db:.1f} dB" if worst and worst.worst else ""
     said = ", ".join(part for part in (quality, took) if part)
     bad = [cause for cause in causes if cause["severity"] == "bad"]
     if bad:
@@ -250,6 +275,6 @@ def _without_analysis(contents: Contents, took: str) -> tuple[str, str]:
 
 
 def worst_output(analysis: Analysis, network: Any) -> AnalysedLayer | None:
-    """Return the output of the network that is furthest from float."""
-    rows = [row for row in analysis.layers if row.tensor in network.outputs and row.entire]
-    return min(rows, key=lambda row: row.entire.sqnr_db if row.entire else 0.0, default=None)
+    """Return the output of the network that is furthest from float, by its worst part."""
+    rows = [row for row in analysis.layers if row.tensor in network.outputs and row.worst]
+    return min(rows, key=lambda row: row.worst.sqnr_db if row.worst else 0.0, default=None)

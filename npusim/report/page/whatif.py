@@ -68,7 +68,7 @@ def _sums(contents: Contents) -> list[tuple[str, float | None]]:
 
 
 def _output_db(worst: Any) -> float | None:
-    return decibel(worst.entire.sqnr_db) if worst is not None and worst.entire else None
+    return decibel(worst.worst.sqnr_db) if worst is not None and worst.worst else None
 
 
 def _faults(analysis: Analysis | None) -> int | None:

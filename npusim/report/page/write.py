@@ -29,10 +29,10 @@ def require_templates() -> Any:
 
 
 def json_text(data: Any) -> str:
-    """Return JSON that can stand inside of a script element, whatever names it holds.
+    r"""Return JSON that can stand inside of a script element, whatever names it holds.
 
     >>> json_text({"name": "</script><b>"})
-    '{"name":"\\\\u003c/script\\\\u003e\\\\u003cb\\\\u003e"}'
+    '{"name":"\\u003c/script\\u003e\\u003cb\\u003e"}'
     """
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     # lone surrogates, which names of damaged models hold, have no UTF-8
