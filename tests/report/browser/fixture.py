@@ -321,8 +321,9 @@ def bare_data() -> dict[str, Any]:
             layer[key] = None
     names = ("causes", "time", "outputs", "pictures", "metrics", "vs", "network", "detail")
     full["head"] |= dict.fromkeys(
-        ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes", "severity")
+        ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes")
     )
+    full["head"]["severity"] = "ok"
     return full | {
         "causes": [],
         "time": None,

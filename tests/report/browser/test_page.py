@@ -383,6 +383,7 @@ def test_sections_without_data_say_how_to_get_it(open_page):
     ):
         opened.go(view)
         assert f"Give --{option} to get it." in opened.page.inner_text(f"#view-{view}")
+    assert opened.page.inner_text(".masthead .mark") == "not measured"
     opened.go("layers", opened.data["layers"][0]["id"])
     assert "Give --detail to get it." in opened.page.inner_text("#panel")
 

@@ -1,7 +1,7 @@
 // The graph of layers. Python has laid it out; this draws, colours, folds and moves over it.
 
 const network = {
-  colouring: "alone", folded: new Set(), nodes: new Map(), groups: new Map(), hits: new Set(), hit: -1,
+  colouring: firstColouring(), folded: new Set(), nodes: new Map(), groups: new Map(), hits: new Set(), hit: -1,
   x: 0, y: 0, zoom: 1, placed: false,
 };
 const ZOOM_RANGE = [0.004, 4];
@@ -35,7 +35,7 @@ function networkView() {
 
 function networkTools() {
   const choice = h("select", { id: "colour", onchange: (event) => { network.colouring = event.target.value; colourNodes(); } },
-    Object.entries(COLOURINGS).map(([name, colouring]) => h("option", { value: name }, colouring.title)));
+    Object.entries(COLOURINGS).map(([name, colouring]) => h("option", { value: name, disabled: !hasColour(name), selected: name === network.colouring }, colouring.title)));
   network.found = h("output", { class: "hint", for: "search" });
   network.search = h("input", { id: "search", type: "search", placeholder: "name, operator, source node", title: "key /",
     autocomplete: "off", spellcheck: "false", oninput: searchNetwork });

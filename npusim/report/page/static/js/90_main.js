@@ -142,7 +142,7 @@ function masthead() {
     h("a", { class: "skip", href: "#content", onclick: (event) => { event.preventDefault(); page.main.focus(); } }, "Skip to the content"),
     h("div", { class: "title" }, h("h1", { title: head.title }, head.title || "npusim report"),
       h("p", {}, [head.target, (head.formats || []).map((row) => row.format).join(" + "), given(head.total_time_us) && time(head.total_time_us)].filter(Boolean).join(" · "))),
-    severityMark(head.severity),
+    severityMark(headSeverity(head)),
     h("span", { class: "buttons" }, themeButton(),
       h("button", { type: "button", title: "Print: key Ctrl P", onclick: () => window.print() }, "Print"),
       h("button", { type: "button", "aria-label": "Keys", title: "Keys: ?", onclick: () => page.keys.showModal() }, "?")));
