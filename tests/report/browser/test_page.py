@@ -322,6 +322,10 @@ def test_outputs_and_what_if(open_page):
     assert opened.page.locator(".boxes rect").count() == 2
     opened.go("whatif")
     assert opened.page.locator("#whatif tbody tr").count() == len(opened.data["vs"]["rows"])
+    rows = opened.page.locator("#tuning tbody tr").all_inner_texts()
+    assert [row.split()[0] for row in rows] == ["as", "chosen", MISSING]
+    assert "+5.0 %" in rows[1]
+    assert rows[2].split()[-1] == "5"
 
 
 def test_hostile_names_stay_text(open_page):
@@ -380,6 +384,7 @@ def test_sections_without_data_say_how_to_get_it(open_page):
         ("outputs", "metrics"),
         ("outputs", "pictures"),
         ("whatif", "vs"),
+        ("whatif", "tuning"),
     ):
         opened.go(view)
         assert f"Give --{option} to get it." in opened.page.inner_text(f"#view-{view}")
