@@ -1,13 +1,14 @@
 """Measure what a report page shows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from npusim.analysis.analyze import Analysis, analyze
+from npusim.analysis.compare import Comparison
 from npusim.analysis.findings import Cause
 from npusim.analysis.metrics import difference
 from npusim.analysis.parts import output_parts, part_differences, worst_part
@@ -31,10 +32,11 @@ from npusim.quantization.input_text import file_text, input_text
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan, Samples
 from npusim.quantization.schemes import Range, Scheme
-from npusim.report.page.contents import Contents, Remedy, Trial
+from npusim.report.page.contents import Contents, Front, Remedy, Trial
 from npusim.report.page.numbers import NO_ERROR_DB
 from npusim.report.page.verdict import Root, roots_of
 from npusim.runtime.program import Program
+from npusim.tuning.tune import Tuning
 
 TRIALS = 5  # causes whose remedy is tried
 Progress = Callable[[int, int, str], None]
@@ -204,6 +206,46 @@ def analysed(
         feeds=feeds,
         sample=sample,
     )
+
+
+def compared(ready: Graph, feeds: Feeds, found: Comparison, *, sample: str, level: int) -> Contents:
+    """Return the contents of a page of a comparison with another run."""
+    network = lower(ready, level=level)
+    return Contents(
+        network=network,
+        model="",
+        comparison=found,
+        estimate=estimate(network),
+        feeds=feeds,
+        sample=sample,
+    )
+
+
+def evaluated(networks: Mapping[str, Graph], found: Evaluation, level: int) -> Contents:
+    """Return the contents of a page of a labelled set: of the first network the chip runs."""
+    graphs = [graph for graph in networks.values() if is_quantized(graph)]
+    shown = graphs[0] if graphs else next(iter(networks.values()))
+    return replace(priced(shown, Scheme.U8, level, model=""), evaluation=found)
+
+
+def tuned(found: Tuning) -> Contents:
+    """Return the contents of a page of a search: the best choice, beside nothing raised."""
+    points = [point for point in (found.best, found.base) if point is not None]
+    if not points:
+        raise ConfigError("nothing was measured", rule="a page shows a choice of layers")
+    graphs = [found.lowered(point) for point in points]
+    pages = [
+        Contents(network=graph, model="nothing raised", estimate=estimate(graph))
+        for graph in graphs
+    ]
+    front = Front(
+        metric=found.metric,
+        budget_us=found.budget_us,
+        base=asdict(found.base) if found.base else None,
+        best=asdict(found.best) if found.best else None,
+        points=tuple(asdict(point) for point in found.front),
+    )
+    return replace(pages[0], other=pages[-1], front=front)
 
 
 def tried(

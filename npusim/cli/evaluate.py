@@ -11,7 +11,8 @@ from rich.console import Console
 import npusim
 from npusim import assets
 from npusim.api.measuring import AUTO
-from npusim.cli import common
+from npusim.api.report_run import evaluated
+from npusim.cli import common, paging
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation
@@ -106,9 +107,11 @@ def command(
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
     level: common.LevelOption = 3,
+    html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
+    page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
@@ -131,6 +134,7 @@ def command(
             say=shown.print,
         )
     _report(found, f"{graph.name}, {task}", shown, output=output, worst=worst, as_json=as_json)
+    page.write(lambda: evaluated(networks, found, level), shown, dataset=calibration)
     if found.interrupted:
         shown.print(f"interrupted; the same command goes on with {found.state}")
         raise typer.Exit(INTERRUPTED)

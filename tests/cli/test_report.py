@@ -119,3 +119,46 @@ def test_a_labelled_set_gives_metrics(run, tmp_path):
     assert metrics["top-1"]["float"] == 1.0
     assert {row["name"] for row in data["outputs"][0]["classes"]} == {"0", "180"}
     assert (tmp_path / "d.html").stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sections"),
+    [
+        (("analyze", *CALL[1:]), {"causes", "time", "outputs"}),
+        (("compare", *CALL[1:], "--quantize", "u8"), {"time"}),
+        (("perf", "net.onnx"), {"time"}),
+        (("perf", "net.onnx", "--vs-dtype", "i16"), {"time", "vs"}),
+        (("perf", "demo-layers"), {"time"}),
+        (("evaluate", "net.onnx", "--calibration", *CALL[3:], "--task", "custom:measure:mean"),
+         {"time", "metrics"}),
+        (("tune", *CALL[1:], "--most", "2", "-o", "best"), {"time", "vs", "tuning"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_commands_write_pages(run, model, tmp_path, arguments, sections):
+    (tmp_path / "measure.py").write_text(
+        "def mean(outputs, label):\n    return outputs[0].mean()\n"
+    )
+    (tmp_path / "set.txt").write_text("a.png 0\nb.png 1\n")
+    if arguments[0] == "evaluate":
+        arguments = (*arguments, "--dataset", "set.txt")
+    code, out, err = run(*arguments, "--html", "p.html")
+    assert code in (0, 1), err
+    assert "wrote p.html" in out
+    data = data_of(tmp_path / "p.html")
+    measured = {"causes", "time", "outputs", "metrics", "vs", "tuning"} - set(data["missing"])
+    assert measured == sections
+    words = shlex.split(data["head"]["command"])
+    assert words[:3] == ["npusim", *arguments[:2]]
+    assert words[words.index("--html") + 1] == "p.html"
+
+
+def test_without_the_package_nothing_runs(run, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    for command in ("report", "analyze"):
+        code, _, err = run(
+            command, *CALL[1:], *(("--html", "p.html") if command != "report" else ())
+        )
+        assert code == 2
+        assert "npusim[report]" in err
+    assert not list(tmp_path.glob("*.html"))

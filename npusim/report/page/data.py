@@ -2,6 +2,7 @@
 
 import platform
 import re
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -174,6 +175,7 @@ def _warning(line: str) -> dict[str, str | None]:
 
 def _layout(place: Layout, rows: list[dict[str, Any]], groups: Groups) -> dict[str, Any]:
     ids = [row["id"] for row in rows]
+    rows_by_id = dict(zip(ids, rows, strict=True))
     nodes = {
         layer: [round(x), round(y), round(NODE_WIDTH), round(NODE_HEIGHT)]
         for layer, (x, y) in zip(ids, place.nodes, strict=True)
@@ -186,13 +188,24 @@ def _layout(place: Layout, rows: list[dict[str, Any]], groups: Groups) -> dict[s
         "groups": [
             {
                 "id": group,
-                "title": group,
+                "title": _title(members, rows_by_id),
                 "members": list(members),
                 "box": _box([nodes[name] for name in members]),
             }
             for group, members in groups.members.items()
         ],
     }
+
+
+def _title(members: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how many layers a group has, and of what."""
+    kinds = [rows[name]["op"] for name in members]
+    said = ", ".join(
+        f"{count} x {kind}" if count > 1 else kind
+        for kind in dict.fromkeys(kinds)
+        if (count := kinds.count(kind))
+    )
+    return f"{len(members)} layers: {said}"
 
 
 def _box(nodes: list[list[int]]) -> list[int]:

@@ -16,12 +16,13 @@ from npusim.report.page.contents import Contents
 from npusim.report.page.numbers import cosine, decibel, short, whole
 
 WORDS = {BAD: "bad", "note": "warn", FINE: "ok"}
+SHORTEST_RUN, LONGEST_RUN = 3, 12  # layers that fold into one
 RANKS = {BAD: 0, "note": 1, FINE: 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """Layers that run inside others: group id -> members, the carrier first."""
+    """Layers that fold into one: id of the first -> members in execution order."""
 
     members: Mapping[str, tuple[str, ...]]
 
@@ -190,21 +191,38 @@ def _cost(
 
 
 def groups_of(network: Graph | Network, estimate: Estimate | None) -> Groups:
-    """Return layers that cost nothing of their own together with the layer that does their work.
+    """Return what can be folded: runs of layers of which each reads the one before, and only it.
 
-    Fused pools, views, and what else has no operation and one input.
+    A fused pool or a view, which costs nothing of its own, stays with the layer that does its
+    work; other runs have at least ``SHORTEST_RUN`` layers and at most ``LONGEST_RUN``.
     """
-    if estimate is None:
-        return Groups(members={})
-    free = {layer.layer_id for layer in estimate.layers if not layer.operations}
-    carrier: dict[str, str] = {}
-    members: dict[str, list[str]] = {}
-    for row in _bare(network):
+    free = (
+        {layer.layer_id for layer in estimate.layers if not layer.operations} if estimate else set()
+    )
+    rows = list(_bare(network))
+    readers: dict[str, int] = {}
+    for row in rows:
+        for name in row["inputs"]:
+            readers[name] = readers.get(name, 0) + 1
+    run_of: dict[str, list[str]] = {}
+    runs: list[list[str]] = []
+    for row in rows:
         layer, inputs = row["id"], row["inputs"]
-        before = carrier.get(inputs[0]) if len(inputs) == 1 and layer in free else None
-        carrier[layer] = before or layer
-        members.setdefault(carrier[layer], []).append(layer)
-    return Groups(members={first: tuple(all_) for first, all_ in members.items() if len(all_) > 1})
+        before = run_of.get(inputs[0]) if len(inputs) == 1 else None
+        only = before is not None and before[-1] == inputs[0] and readers[inputs[0]] == 1
+        if before is not None and only and (len(before) < LONGEST_RUN or layer in free):
+            before.append(layer)
+            run_of[layer] = before
+        else:
+            run_of[layer] = [layer]
+            runs.append(run_of[layer])
+    return Groups(
+        members={
+            run[0]: tuple(run)
+            for run in runs
+            if len(run) >= SHORTEST_RUN or (len(run) > 1 and free.intersection(run))
+        }
+    )
 
 
 def edges_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 import npusim
+from npusim.ir.attrs import AxisAttrs
 from npusim.ir.graph import Preprocess
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.report.page.contents import Contents, Remedy
 from npusim.report.page.data import page_data
 from npusim.report.page.outputs import classes_of, pixels_of
+from npusim.report.page.write import render
+from npusim.testing import GraphBuilder
 
 SECTIONS = {
     *("schema", "head", "causes", "layers", "edges", "layout", "time", "outputs", "pictures"),
@@ -48,7 +51,7 @@ def test_layers_are_those_that_run_with_their_measurements(made):
         assert found["verdict"] == row.verdict
         if row.individual:
             assert found["alone_sqnr_db"] == pytest.approx(
-                min(row.individual.sqnr_db, 200), abs=0.01
+                min(row.worst_alone.sqnr_db, 200), abs=0.01
             )
             assert found["entire_cosine"] == pytest.approx(row.worst.cosine, abs=1e-6)
             assert found["range"]["seen_high"] == pytest.approx(row.seen_high, rel=1e-4)
@@ -67,6 +70,39 @@ def test_places_and_lines_belong_to_the_layers(made):
         assert {start, end} <= ids
         x, y, width, height = data["layout"]["nodes"][start]
         assert line[0] == pytest.approx([x + width / 2, y + height], abs=1)
+
+
+def test_runs_of_layers_fold():
+    b = GraphBuilder()
+    b.input("x", 1, 4, 8, 8)
+    for source, name in (("x", "a"), ("a", "b"), ("b", "c"), ("c", "d"), ("c", "e")):
+        b.conv(source, 4, 1, output=name)
+    b.node("concat", ["d", "e"], "y", AxisAttrs(axis=1))
+    data = npusim.report(b.done("y")).data
+    (group,) = data["layout"]["groups"]
+    assert group["members"] == [row["id"] for row in data["layers"][:3]]
+    assert group["title"] == "3 layers: 3 x conv2d"
+    assert [row["group"] for row in data["layers"]] == [group["id"]] * 3 + [None] * 3
+    x, y, width, height = group["box"]
+    for name, (left, top, wide, high) in data["layout"]["nodes"].items():
+        inside = x < left < left + wide < x + width and y < top < top + high < y + height
+        assert inside == (name in group["members"])
+
+
+@pytest.mark.slow
+def test_a_page_of_a_detector_stays_below_two_megabytes():
+    rng = np.random.default_rng(1)
+    b = GraphBuilder(seed=1)
+    x = b.input("x", 1, 4, 24, 24)
+    for i in range(80):  # 320 layers
+        left, right = b.conv(x, 4, 1), b.conv(x, 4, 3, pad=1)
+        x = b.conv(
+            b.node("concat", [left, right], f"backbone/stage/{i}/cat", AxisAttrs(axis=1)), 4, 1
+        )
+    feeds = {"x": rng.uniform(-1, 1, (1, 4, 24, 24)).astype(np.float32)}
+    made = npusim.report(b.done(x), [("a", feeds)])
+    assert len(made.data["layers"]) >= 300
+    assert len(render(made.data).encode()) < 2_000_000
 
 
 def test_root_causes_only_and_what_they_spoil(made):
