@@ -1,7 +1,6 @@
 """A real browser, without a network, that reports every complaint of the page."""
 
 import os
-import re
 import shutil
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -130,7 +129,10 @@ def open_page(context_of, written):
     pages: list[Opened] = []
 
     def opening(
-        name: str | tuple[dict[str, Any], str] = "small", hash: str = "", **options: Any
+        name: str | tuple[dict[str, Any], str] = "small",
+        hash: str = "",
+        before: Any = None,
+        **options: Any,
     ) -> Opened:
         options = {"viewport": {"width": 1280, "height": 800}} | options
         context = context_of(**options)
@@ -146,8 +148,7 @@ def open_page(context_of, written):
             "request",
             lambda request: (
                 note(f"request: {request.url}")
-                if re.split("[?#]", request.url)[0] != address
-                and not request.url.startswith("data:")
+                if request.url.split("#")[0] != address and not request.url.startswith("data:")
                 else None
             ),
         )
@@ -155,6 +156,8 @@ def open_page(context_of, written):
             "addEventListener('securitypolicyviolation', event => "
             "console.error('policy', event.violatedDirective, event.blockedURI))"
         )
+        if before is not None:
+            before(page)
         page.goto(address + hash)
         if options.get("java_script_enabled", True):
             page.wait_for_selector("html[data-ready]", state="attached")

@@ -291,6 +291,16 @@ def page_data(count: int = 40) -> dict[str, Any]:
             ],
             "summary": [{"what": "time (us)", "here": start, "there": 0.5 * start}],
         },
+        "tuning": {
+            "metric": "worst output (dB)",
+            "budget_us": 1.1 * start,
+            "base": {"metric": 4.2, "time_us": start, "layers": []},
+            "best": {"metric": 19.0, "time_us": 1.05 * start, "layers": [layers[3]["id"]]},
+            "front": [
+                {"metric": 19.0, "time_us": 1.05 * start, "layers": [layers[3]["id"]]},
+                {"metric": 21.0, "time_us": 1.3 * start, "layers": [x["id"] for x in layers[3:8]]},
+            ],
+        },
         "missing": {},
     }
 
@@ -319,10 +329,21 @@ def bare_data() -> dict[str, Any]:
             "cause",
         ):
             layer[key] = None
-    names = ("causes", "time", "outputs", "pictures", "metrics", "vs", "network", "detail")
-    full["head"] |= dict.fromkeys(
-        ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes", "severity")
+    names = (
+        "causes",
+        "time",
+        "outputs",
+        "pictures",
+        "metrics",
+        "vs",
+        "tuning",
+        "network",
+        "detail",
     )
+    full["head"] |= dict.fromkeys(
+        ("dataset", "total_time_us", "frames_per_s", "peak_memory_bytes", "ddr_bytes")
+    )
+    full["head"]["severity"] = "ok"
     return full | {
         "causes": [],
         "time": None,
@@ -330,6 +351,7 @@ def bare_data() -> dict[str, Any]:
         "pictures": [],
         "metrics": None,
         "vs": None,
+        "tuning": None,
         "layout": None,
         "missing": {name: f"Give --{name} to get it." for name in names},
     }

@@ -203,6 +203,14 @@ def test_arrow_keys_go_along_edges(open_page):
     assert opened.page.get_attribute("svg.network > g", "transform") != zoom
 
 
+def test_narrow_screen_shows_the_node_above_its_panel(open_page):
+    opened = open_page(hash="#view=network", viewport={"width": 390, "height": 844})
+    opened.go("network", opened.data["layers"][-1]["id"])
+    node = opened.page.locator(".node.selected").bounding_box()
+    panel = opened.page.locator("#panel").bounding_box()
+    assert node["y"] + node["height"] <= panel["y"]
+
+
 def test_wheel_and_drag_move_the_network(open_page):
     opened = open_page(hash="#view=network")
 
@@ -279,6 +287,11 @@ def test_table_by_keyboard(open_page):
         opened.page.keyboard.press("ArrowDown")
     opened.page.keyboard.press("Enter")
     assert opened.layer == opened.data["layers"][3]["id"]
+    opened.page.keyboard.press("Enter")
+    assert opened.page.evaluate("document.activeElement.id") == "layer-title"
+    opened.page.keyboard.press("Escape")
+    focused = opened.page.evaluate("document.activeElement.getAttribute('data-id')")
+    assert (opened.layer, focused) == (None, opened.data["layers"][3]["id"])
     opened.page.focus("#tab-layers")
     opened.page.keyboard.press("ArrowRight")
     assert opened.page.is_visible("#view-time")
@@ -309,6 +322,10 @@ def test_outputs_and_what_if(open_page):
     assert opened.page.locator(".boxes rect").count() == 2
     opened.go("whatif")
     assert opened.page.locator("#whatif tbody tr").count() == len(opened.data["vs"]["rows"])
+    rows = opened.page.locator("#tuning tbody tr").all_inner_texts()
+    assert [row.split()[0] for row in rows] == ["as", "chosen", MISSING]
+    assert "+5.0 %" in rows[1]
+    assert rows[2].split()[-1] == "5"
 
 
 def test_hostile_names_stay_text(open_page):
@@ -324,13 +341,16 @@ def test_hostile_names_stay_text(open_page):
 
 
 def test_two_thousand_layers_open_at_once(open_page):
-    opened = open_page("large")
-    # processor time of the page: other tests run on this machine as well
-    meter = opened.page.context.new_cdp_session(opened.page)
-    meter.send("Performance.enable", {"timeDomain": "threadTicks"})
-    opened.page.goto(opened.address + "?#view=network")
+    meters = []
+
+    def measure(page):
+        # processor time of the page: other tests run on this machine as well
+        meters.append(page.context.new_cdp_session(page))
+        meters[0].send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    opened = open_page("large", hash="#view=network", before=measure)
     opened.page.wait_for_selector(".node[data-id]")
-    metrics = meter.send("Performance.getMetrics")["metrics"]
+    metrics = meters[0].send("Performance.getMetrics")["metrics"]
     (used_s,) = (row["value"] for row in metrics if row["name"] == "ThreadTime")
     assert used_s < 1.0
     last = opened.data["layers"][-1]["id"]
@@ -346,7 +366,7 @@ def test_two_thousand_layers_open_at_once(open_page):
     )
     assert opened.ids(".node.selected") == [last]
     assert spent < 2000
-    opened.page.click("button[aria-label='Show the whole network']")
+    opened.page.click("button[aria-label='Fit the whole network']")
     assert opened.page.locator(".node[data-id]").count() == 2000
     opened.go("layers")
     assert 0 < opened.page.locator("#layers tbody tr").count() < 2000
@@ -364,9 +384,11 @@ def test_sections_without_data_say_how_to_get_it(open_page):
         ("outputs", "metrics"),
         ("outputs", "pictures"),
         ("whatif", "vs"),
+        ("whatif", "tuning"),
     ):
         opened.go(view)
         assert f"Give --{option} to get it." in opened.page.inner_text(f"#view-{view}")
+    assert opened.page.inner_text(".masthead .mark") == "not measured"
     opened.go("layers", opened.data["layers"][0]["id"])
     assert "Give --detail to get it." in opened.page.inner_text("#panel")
 

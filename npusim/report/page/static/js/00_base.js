@@ -54,6 +54,8 @@ function s(tag, attributes, ...children) {
 }
 
 const given = (value) => value !== null && value !== undefined;
+const measured = layers.some((layer) => given(layer.alone_sqnr_db) || given(layer.entire_sqnr_db))
+  || (data.outputs || []).some((output) => (output.parts || []).length > 0);
 const MISSING = "–";
 
 function fixed(value, digits) {
@@ -121,6 +123,9 @@ function linked(text) {
 
 const words = (kind) => String(kind || "").replaceAll("_", " ");
 
+/** Weight of the whole; a network of which only the time is known is not called fine. */
+const headSeverity = (head) => (head.severity === "ok" && !measured ? null : head.severity);
+
 function severityMark(severity) {
   return h("span", { class: `mark ${SEVERITIES.includes(severity) ? severity : "none"}` },
     SEVERITY_WORDS[severity] || "not measured");
@@ -143,16 +148,27 @@ function facts(pairs, attributes) {
 }
 
 function plainTable(heads, rows, attributes) {
-  const isNumber = (text) => typeof text === "string" && /^[-+−]?[\d.]+( |$|e)/.test(text);
+  const isNumber = (text) => typeof text === "string" && /^[-+−]?[\d.,]+( |$|e)/.test(text);
   return h("div", { class: "scroll-x" }, h("table", Object.assign({ class: "plain" }, attributes),
-    h("thead", {}, h("tr", {}, heads.map((name, index) => h("th", { scope: "col", class: rows.length && rows.every((cells) => isNumber(cells[index]) || cells[index] === MISSING) ? "number" : null }, name)))),
+    h("thead", {}, h("tr", {}, heads.map((name, index) => h(name ? "th" : "td", { scope: name ? "col" : null, class: rows.length && rows.every((cells) => isNumber(cells[index]) || cells[index] === MISSING) ? "number" : null }, name)))),
     h("tbody", {}, rows.map((cells) => h("tr", {},
-      cells.map((cell) => h("td", { class: isNumber(cell) ? "number" : null }, given(cell) ? cell : MISSING)))))));
+      cells.map((cell) => h("td", { class: isNumber(cell) ? "number" : null }, given(cell) && cell !== "" ? cell : MISSING)))))));
 }
 
 const spoken = h("div", { class: "unseen", role: "status", "aria-live": "polite" });
 function say(text) {
   spoken.textContent = text;
+}
+
+/** A table that begins with the first rows and gets the rest when asked or printed. */
+function longTable(heads, rows, attributes) {
+  const first = 300;
+  if (rows.length <= first) return plainTable(heads, rows, attributes);
+  const frame = h("div", {});
+  const more = h("button", { type: "button", class: "more", onclick: () => frame.replaceChildren(plainTable(heads, rows, attributes)) }, `${rows.length - first} more rows`);
+  window.addEventListener("beforeprint", () => more.click());
+  frame.append(plainTable(heads, rows.slice(0, first), attributes), more);
+  return frame;
 }
 
 function copyButton(text, label) {

@@ -54,6 +54,11 @@ const COLOURINGS = {
   format: Object.assign({ title: "number format", help: "number format of the result" }, byKind("format")),
 };
 
+const hasColour = (name) => layers.some((layer) => COLOURINGS[name].step(layer) !== "none");
+
+/** Errors if they were measured, else the time. */
+const firstColouring = () => Object.keys(COLOURINGS).find(hasColour) || "engine";
+
 /** The step of many layers shown as one: the worst of a scale, the commonest of kinds. */
 function commonStep(name, members) {
   const steps = members.map((layer) => COLOURINGS[name].step(layer)).filter((step) => step !== "none");

@@ -46,17 +46,16 @@ function causeCard(cause, rank) {
 
 function verdictSection() {
   const section = h("section", { id: "verdict", "aria-label": "Verdict" });
-  const analyzed = layers.some((layer) => given(layer.alone_sqnr_db) || given(layer.entire_sqnr_db));
   section.append(h("h2", {}, causes.length ? `Causes, worst first (${causes.length})` : "Causes"));
   if (causes.length) causes.forEach((cause, index) => section.append(causeCard(cause, index + 1)));
-  else if (analyzed) section.append(h("p", { class: "absent" }, "No layer loses accuracy of its own."));
+  else if (measured) section.append(h("p", { class: "absent" }, "No layer loses accuracy of its own."));
   else section.append(absent("causes", "Accuracy was not measured."));
   return section;
 }
 
 function provenance(head) {
   const inputs = head.inputs || [];
-  const triple = (values) => (Array.isArray(values) ? values.map((value) => short(value)).join(", ") : given(values) ? String(values) : MISSING);
+  const triple = (values) => (Array.isArray(values) && values.length ? values.map((value) => short(value)).join(", ") : given(values) && String(values) ? String(values) : MISSING);
   return h("section", { id: "about", "aria-label": "About this run" },
     h("h2", {}, "About this run"),
     facts([
@@ -80,7 +79,7 @@ function summaryView() {
   const head = data.head || {};
   const warnings = head.warnings || [];
   return [
-    h("div", { class: `verdict ${head.severity || "none"}`, id: "headline" },
+    h("div", { class: `verdict ${headSeverity(head) || "none"}`, id: "headline" },
       h("p", {}, linked(head.verdict || "No verdict."))),
     headTiles(head),
     warnings.length > 0 && h("section", { id: "warnings", "aria-label": "Warnings" }, h("h2", {}, `Warnings (${warnings.length})`),

@@ -1,7 +1,7 @@
 // The graph of layers. Python has laid it out; this draws, colours, folds and moves over it.
 
 const network = {
-  colouring: "alone", folded: new Set(), nodes: new Map(), groups: new Map(), hits: new Set(), hit: -1,
+  colouring: firstColouring(), folded: new Set(), nodes: new Map(), groups: new Map(), hits: new Set(), hit: -1,
   x: 0, y: 0, zoom: 1, placed: false,
 };
 const ZOOM_RANGE = [0.004, 4];
@@ -35,7 +35,7 @@ function networkView() {
 
 function networkTools() {
   const choice = h("select", { id: "colour", onchange: (event) => { network.colouring = event.target.value; colourNodes(); } },
-    Object.entries(COLOURINGS).map(([name, colouring]) => h("option", { value: name }, colouring.title)));
+    Object.entries(COLOURINGS).map(([name, colouring]) => h("option", { value: name, disabled: !hasColour(name), selected: name === network.colouring }, colouring.title)));
   network.found = h("output", { class: "hint", for: "search" });
   network.search = h("input", { id: "search", type: "search", placeholder: "name, operator, source node", title: "key /",
     autocomplete: "off", spellcheck: "false", oninput: searchNetwork });
@@ -48,7 +48,7 @@ function networkTools() {
     h("label", {}, "Find ", network.search), network.found,
     h("span", { class: "buttons" },
       tool("−", "Zoom out", () => zoomBy(1 / 1.3)), tool("+", "Zoom in", () => zoomBy(1.3)),
-      tool("Fit", "Show the whole network", fitAll),
+      tool("Fit", "Fit the whole network", fitAll),
       groupOf.size > 0 && tool("Fold", "Fold all groups", () => foldAll(true)),
       groupOf.size > 0 && tool("Unfold", "Unfold all groups", () => foldAll(false))));
 }
@@ -213,18 +213,25 @@ function within(room, length, offset) {
 }
 
 function showAt(point, zoom) {
-  const size = network.svg.getBoundingClientRect();
+  const size = sight();
   network.zoom = zoom || network.zoom;
   network.x = within(size.width, data.layout.width * network.zoom, size.width / 2 - point[0] * network.zoom);
   network.y = within(size.height, data.layout.height * network.zoom, size.height / 2 - point[1] * network.zoom);
   place();
 }
 
+/** Room of the network that the open layer does not cover, as it does on a narrow screen. */
+function sight() {
+  const { width, height, top } = network.svg.getBoundingClientRect();
+  const covered = getComputedStyle(page.panel).position === "fixed" && !page.panel.hidden;
+  return { width, height: covered ? Math.max(80, Math.min(height, page.panel.getBoundingClientRect().top - top)) : height };
+}
+
 /** Moves over the network only when the layer is not in sight. */
 function reveal(id) {
   const spot = data.layout.nodes[id];
   if (!spot) return;
-  const size = network.svg.getBoundingClientRect();
+  const size = sight();
   const [x, y] = center(spot);
   const [sx, sy] = [network.x + x * network.zoom, network.y + y * network.zoom];
   const margin = 40;
@@ -336,6 +343,7 @@ function graphKey(event) {
   else if (event.key === "+" || event.key === "=") zoomBy(1.3);
   else if (event.key === "-") zoomBy(1 / 1.3);
   else if (event.key === "0") fitAll();
+  else if (event.key === "Enter" && state.layer) readLayer();
   else if (event.key === "Home") go({ layer: layers[0].id });
   else if (event.key === "End") go({ layer: layers.at(-1).id });
   else if (event.key === "f" && state.layer && groupOf.has(layerOf.get(state.layer).group)) toggleGroup(layerOf.get(state.layer).group);

@@ -2,7 +2,7 @@
 
 function block(title, ...children) {
   const inside = children.flat(Infinity).filter((child) => given(child) && child !== false);
-  return inside.length > 0 && h("section", {}, h("h4", {}, title), inside);
+  return inside.length > 0 && h("section", {}, h("h3", {}, title), inside);
 }
 
 function layerVerdict(layer) {
@@ -66,8 +66,8 @@ function layerCost(layer) {
       ["Time", `${time(layer.time_us)}${given(share) ? ` (${percent(share)} of the run)` : ""}`], ["Bound by", layer.bound],
       ["Starts at", given(layer.start_us) ? time(layer.start_us) : null], ["Work", given(layer.macs) && layer.macs > 0 ? `${count(layer.macs)} MAC` : null],
     ]),
-    layer.cycles && [h("h5", {}, "Cycles"), splitBar(layer.cycles, (value) => count(value), "Cycles by what they are spent on")],
-    layer.bytes && [h("h5", {}, "Bytes"), splitBar(layer.bytes, bytes, "Bytes moved")])];
+    layer.cycles && [h("h4", {}, "Cycles"), splitBar(layer.cycles, (value) => count(value), "Cycles by what they are spent on")],
+    layer.bytes && [h("h4", {}, "Bytes"), splitBar(layer.bytes, bytes, "Bytes moved")])];
 }
 
 function layerPanel(layer) {

@@ -6,7 +6,7 @@ const table = { sort: "index", descending: false, rows: [], shown: 0, filters: {
 const rank = (layer) => ({ bad: 0, warn: 1, ok: 2 }[layer.severity] ?? 3);
 const COLUMNS = [
   { key: "index", title: "#", value: (layer) => layer.index, cell: (layer) => String(layer.index + 1), kind: "number" },
-  { key: "id", title: "Layer", value: (layer) => layer.id, cell: (layer) => layerLink(layer.id), kind: "name" },
+  { key: "id", title: "Layer", value: (layer) => layer.id, cell: rowLink, kind: "name" },
   { key: "verdict", title: "Verdict", value: (layer) => rank(layer), cell: layerMark, text: (layer) => layer.verdict || "" },
   { key: "alone_sqnr_db", title: "Alone dB", value: (layer) => layer.alone_sqnr_db, cell: (layer) => stepCell(errorStep(layer.alone_sqnr_db), fixed(layer.alone_sqnr_db, 1)), kind: "number" },
   { key: "entire_sqnr_db", title: "End to end dB", value: (layer) => layer.entire_sqnr_db, cell: (layer) => stepCell(errorStep(layer.entire_sqnr_db), fixed(layer.entire_sqnr_db, 1)), kind: "number" },
@@ -21,6 +21,13 @@ const COLUMNS = [
   { key: "alone_cosine", title: "Cosine alone", value: (layer) => layer.alone_cosine, cell: (layer) => fixed(layer.alone_cosine, 6), kind: "number wide" },
   { key: "entire_cosine", title: "Cosine e. to e.", value: (layer) => layer.entire_cosine, cell: (layer) => fixed(layer.entire_cosine, 6), kind: "number wide" },
 ];
+
+/** Rows are reached by arrow keys; a stop at each link would be hundreds of them. */
+function rowLink(layer) {
+  const link = layerLink(layer.id);
+  link.tabIndex = -1;
+  return link;
+}
 
 function stepCell(step, text) {
   return [h("span", { class: `swatch ${step}` }), text];
@@ -118,7 +125,8 @@ function rowKey(event) {
       next.tabIndex = 0;
       next.focus();
     }
-  } else if (event.key === "Enter" || event.key === " ") go({ layer: row.getAttribute("data-id") });
+  } else if (event.key === "Enter" && row.getAttribute("data-id") === state.layer) readLayer();
+  else if (event.key === "Enter" || event.key === " ") go({ layer: row.getAttribute("data-id") });
   else return;
   event.preventDefault();
 }
@@ -139,4 +147,9 @@ function csv() {
   const lines = [COLUMNS.map((column) => column.key).join(",")];
   for (const layer of table.rows) lines.push(COLUMNS.map((column) => quote(cell(column, layer))).join(","));
   return `${lines.join("\r\n")}\r\n`;
+}
+
+function focusRow(id) {
+  const row = [...table.body.children].find((one) => one.getAttribute("data-id") === id);
+  if (row) row.focus();
 }

@@ -90,7 +90,8 @@ function themeButton() {
 const KEYS = [
   ["1 … 6", "views"], ["/", "find a layer"], ["[  ]", "layer before, after"], ["Esc", "close the layer"],
   ["arrows", "in the network: along the edges and sideways; in the table: rows"], ["Shift + arrows", "move the network"],
-  ["+  −  0", "zoom in, out, show all"], ["f", "fold the group of the layer"], ["Enter", "in the search: next layer found"], ["?", "this list"],
+  ["+  −  0", "zoom in, out, show all"], ["f", "fold the group of the layer"],
+  ["Enter", "in the network and the table: read the chosen layer"], ["Enter", "in the search: next layer found"], ["?", "this list"],
 ];
 
 function keysDialog() {
@@ -108,7 +109,8 @@ function pageKey(event) {
     const from = state.layer;
     if (from) {
       go({ layer: null });
-      if (state.view === "network") network.svg.focus();
+      if (state.view === "network" && network.svg) network.svg.focus();
+      if (state.view === "layers") focusRow(from);
     }
     return;
   }
@@ -124,6 +126,10 @@ function pageKey(event) {
   event.preventDefault();
 }
 
+function readLayer() {
+  document.getElementById("layer-title").focus();
+}
+
 function focusSearch() {
   if (state.view === "layers") { table.text.focus(); return; }
   go({ view: "network" });
@@ -133,17 +139,17 @@ function focusSearch() {
 function masthead() {
   const head = data.head || {};
   return h("header", { class: "masthead" },
-    h("a", { class: "skip", href: "#view=summary", onclick: (event) => { event.preventDefault(); page.main.focus(); } }, "Skip to the content"),
+    h("a", { class: "skip", href: "#content", onclick: (event) => { event.preventDefault(); page.main.focus(); } }, "Skip to the content"),
     h("div", { class: "title" }, h("h1", { title: head.title }, head.title || "npusim report"),
       h("p", {}, [head.target, (head.formats || []).map((row) => row.format).join(" + "), given(head.total_time_us) && time(head.total_time_us)].filter(Boolean).join(" · "))),
-    severityMark(head.severity),
+    severityMark(headSeverity(head)),
     h("span", { class: "buttons" }, themeButton(),
       h("button", { type: "button", title: "Print: key Ctrl P", onclick: () => window.print() }, "Print"),
       h("button", { type: "button", "aria-label": "Keys", title: "Keys: ?", onclick: () => page.keys.showModal() }, "?")));
 }
 
 function start() {
-  page.main = h("main", { tabindex: "-1" });
+  page.main = h("main", { id: "content", tabindex: "-1" });
   page.panel = h("aside", { id: "panel", "aria-label": "Layer", hidden: true });
   page.keys = keysDialog();
   const bar = tabBar();
