@@ -26,6 +26,7 @@ _HOMES = {
     "compare": "npusim.analysis.compare",
     "analyze": "npusim.analysis.analyze",
     "evaluate": "npusim.api.measuring",
+    "report": "npusim.api.reporting",
     "tune": "npusim.api.measuring",
     "record_program": "npusim.analysis.recording",
     "record_float": "npusim.analysis.recording",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from npusim.api.quantizing import equalize as equalize
     from npusim.api.quantizing import float16 as float16
     from npusim.api.quantizing import quantize as quantize
+    from npusim.api.reporting import report as report
     from npusim.api.running import compile as compile
     from npusim.ir.graph import Graph as Graph
     from npusim.ir.graph import Preprocess as Preprocess
@@ -65,6 +67,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "report":
+        return import_module("npusim.report")  # a package that can be called
     if name in _HOMES:
         value = getattr(import_module(_HOMES[name]), name)
         if not isinstance(value, type):
@@ -74,6 +78,13 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'npusim' has no attribute {name!r}")
+
+
+def _public_report() -> Any:
+    """Return what calling the package ``npusim.report`` calls."""
+    from npusim.api.arguments import checked
+
+    return checked(import_module(_HOMES["report"]).report)
 
 
 def __dir__() -> list[str]:

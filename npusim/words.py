@@ -138,6 +138,33 @@ WORDS = {
         "mean and std of graph.preprocess", "--mean and --std", "mean_values and std_values"
     ),
     "channel_order": Words("reorder of graph.preprocess", "--reorder", "reorder_channel"),
+    # how sections of a report page are had
+    "report_causes": Words(
+        "npusim.report(graph, dataset), of the float source",
+        "npusim report MODEL --dataset LIST, of the float source",
+        "accuracy_analysis(.., html=..)",
+    ),
+    "report_time": Words("npusim.report(graph)", "npusim report MODEL", "eval_perf(html=..)"),
+    "report_outputs": Words(
+        "npusim.report(graph, dataset, files=..)",
+        "npusim report MODEL --dataset LIST --input FILE",
+        "accuracy_analysis(.., html=..)",
+    ),
+    "report_metrics": Words(
+        "npusim.report(.., labelled=..)",
+        "npusim report .. --labelled DIR, with one folder for each class",
+        "the command npusim report, which takes a labelled set",
+    ),
+    "report_vs": Words(
+        "npusim.report(.., vs=graph)",
+        "npusim report .. --vs MODEL2: a stored model of the same network, or another model",
+        "the command npusim report, which shows a second model beside",
+    ),
+    "report_tuning": Words(
+        "the command npusim tune, which writes a page",
+        "npusim tune MODEL --dataset LIST --html FILE",
+        "the command npusim tune, which writes a page",
+    ),
     # tensors to begin and end at
     "cut_outputs": Words("outputs={names!r}", _CUT_CLI, "outputs={names!r}"),
     "cut_inputs": Words("inputs={names!r}", _CUT_CLI, "inputs={names!r}"),

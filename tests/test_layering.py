@@ -117,6 +117,8 @@ ALLOWED = {
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
         "words",
+        "analysis",
+        "report",
         "exporters",
         "explain",
         "importers",

@@ -63,10 +63,10 @@ RECORDS = (
 )
 # Objects in JSON whose keys are data: operators, engines, networks, ...
 BY_NAME = {
-    "bound_cycles", "by_engine_us", "by_op_us", "elsewhere", "feature_maps", "means", "operators",
-    "right", "weights",
+    "bound_cycles", "by_bound", "by_engine_us", "by_op_us", "cycles", "elsewhere", "feature_maps",
+    "means", "operators", "right", "weights",
 }  # fmt: skip
-NETWORKS = ("records[].runs", "worst[].runs")
+NETWORKS = ("records[].runs", "worst[].runs", "layout.nodes", "time.by_engine", "missing")
 
 
 def manifest() -> dict[str, Any]:
@@ -184,6 +184,7 @@ def json_keys() -> dict[str, list[str]]:
             "dump": (*u8, "-o", "dump"),
             "compare": u8,
             "analyze": u8,
+            "report": (*u8, "-o", "r.html", "--vs", "m.rknn", "--labelled", "set.txt"),
             "evaluate": (*given, "--dataset", "set.txt", "--calibration", "list.txt"),
             "info": model,
             "info of a stored model": ("m.rknn",),

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from npusim.analysis.findings import DOMINANT, POOR_DB, Cause, Finding, own_db, raise_precision
+from npusim.analysis.findings import (
+    DOMINANT,
+    POOR_DB,
+    Cause,
+    Finding,
+    db_between,
+    own_db,
+    raise_precision,
+)
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import energy, gap_between
 from npusim.explain import see
@@ -145,7 +153,22 @@ def few_steps(view: LayerView) -> Finding | None:
         reason=f"its own SQNR is {own:.1f} dB" + (f"; error from {said}" if said else ""),
         suggestion=advice,
         severe=True,
+        at=_coarsest_feeder(view) if main == INPUTS else "",
     )
+
+
+def _coarsest_feeder(view: LayerView) -> str:
+    """Return the layer whose stored result is furthest from the float value that it stands for."""
+    errors = {
+        name: db_between(
+            view.values[name].astype(np.float64),
+            dequantize(value, view.graph.spec(name).quant).astype(np.float64),
+        )
+        for name, value in zip(view.feeds, view.inputs, strict=True)
+        if name in view.values
+    }
+    worst = min(errors, key=lambda name: errors[name], default="")
+    return next((node.layer_id for node in view.graph.nodes if worst in node.outputs), "")
 
 
 def _error_parts(view: LayerView) -> dict[str, float]:

@@ -80,6 +80,7 @@ def mixed_concat(view: LayerView) -> Finding | None:
         f"1/{_unused(view):.0f} of it",
         suggestion=_apart(joint),
         severe=own_db(view) < POOR_DB,
+        at=joint,
     )
 
 

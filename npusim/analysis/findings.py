@@ -35,12 +35,16 @@ class Finding:
     ----------
     severe : bool
         The result is wrong, not only coarse.
+    at : str
+        Id of the layer whose number format makes the error, where it is another one: the concat
+        whose range this layer shares, or the layer whose stored result it reads.
     """
 
     cause: Cause
     reason: str
     suggestion: str
     severe: bool = False
+    at: str = ""
 
 
 def raise_precision(view: LayerView) -> str:

@@ -113,6 +113,13 @@ KINDS = {
     "write_cfg": _PATH,
     "search": _PATH,
     "state": _PATH,
+    "output": _PATH,
+    "labelled": _PATH._replace(rule="the path of a labelled set"),
+    "node_data": _PATH,
+    "quantized": _GRAPH._replace(
+        rule="a quantized Graph", remedy="npusim.quantize(graph, dataset) returns one"
+    ),
+    "vs": _GRAPH,
     "weights": _PATH._replace(
         rule="one path, or False for the structure only",
         fits=lambda value: value is False or _is_path(value),
@@ -197,7 +204,12 @@ KINDS = {
     "say": _CALLABLE,
 }
 KINDS["relu6"] = KINDS["equalize"]
-SAMPLED = {"quantize": ("dataset",), "equalize": ("dataset",), "tune": ("dataset", "evaluate")}
+SAMPLED = {
+    "quantize": ("dataset",),
+    "equalize": ("dataset",),
+    "tune": ("dataset", "evaluate"),
+    "report": ("dataset",),
+}
 LABELLED = Kind(
     "a labelled set",
     "give a folder with one folder per class, a list of 'path label' lines, or Items",

@@ -109,14 +109,14 @@ def _network(
         return replace(_network(load(path), scheme, level), name=path.stem)
     if not isinstance(model, Graph):
         model = model.graph  # a program's engines are chosen
-    ready = _in_chip_types(model, scheme or Scheme.U8, level)
+    ready = in_chip_types(model, scheme or Scheme.U8, level)
     if scheme is not None and is_quantized(model) and scheme not in _schemes(ready):
         # Engines were chosen for the stored type: what another type would get is chosen again.
         return from_graph(ready, scheme.dtype)
     return from_graph(lower(ready, level=level))
 
 
-def _in_chip_types(graph: Graph, scheme: Scheme, level: int) -> Graph:
+def in_chip_types(graph: Graph, scheme: Scheme, level: int) -> Graph:
     """Return the graph with a type for every feature map that the chip stores."""
     if is_complete(graph):
         return graph

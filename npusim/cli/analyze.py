@@ -9,7 +9,8 @@ import npusim
 from npusim.analysis.analyze import Analysis, require_float_source
 from npusim.analysis.compare import WRONG_BELOW
 from npusim.analysis.snapshot import check_file_type, write_snapshot
-from npusim.cli import common
+from npusim.api.report_run import analysed
+from npusim.cli import common, paging
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
@@ -48,9 +49,11 @@ def command(
     threshold: common.ThresholdOption = WRONG_BELOW,
     brief: BriefOption = False,
     level: common.LevelOption = 3,
+    html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Run one sample quantized as a whole and layer by layer against float; exit 1 when wrong."""
+    page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     check_file_type(file_type)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
@@ -77,6 +80,8 @@ def command(
         )
     if output is not None and (removed := write(found, graph, output, file_type)):
         shown.print(f"warning: {removed} files of an earlier analysis were replaced")
+    of_page: dict[str, Any] = {"sample": label, "analysis": found}
+    page.write(lambda: analysed(graph, program, feeds, **of_page), shown, dataset=dataset)
     if as_json:
         common.print_json(common.finite(found.to_dict()))
     else:

@@ -17,6 +17,7 @@ COMMANDS = {
     "dump": "Write every layer's output.",
     "compare": "Compare layers with the source framework, a dump or another run.",
     "analyze": "Find the layers that cost accuracy, why, and what to do next.",
+    "report": "Write one page to send: which layer, why, what to do, what it costs.",
     "evaluate": "Measure accuracy on a labelled set, float beside quantized.",
     "info": "Show what a model holds and what of it is unsupported.",
     "ops": "List supported operators, their engines and constraints.",
@@ -38,6 +39,7 @@ EXAMPLES = {
     "dump": "npusim dump net.npusim --input cat.jpg -o layers",
     "compare": "npusim compare net.onnx --quantize u8 --dataset list.txt --input cat.jpg",
     "analyze": "npusim analyze net.onnx --dataset list.txt --input cat.jpg -o analysis",
+    "report": "npusim report net.onnx --dataset list.txt --input cat.jpg -o report.html",
     "evaluate": "npusim evaluate net.onnx --dataset labelled.txt --calibration list.txt "
     "--quantize u8,i16",
     "info": "npusim info net.onnx --layers",

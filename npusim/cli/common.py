@@ -364,13 +364,18 @@ def compiled(
     graph: Graph, *, level: int = 3, shown: Console, driver_faults: str = "correct"
 ) -> "Program":
     """Return the program of a quantized graph, with progress."""
-    from npusim.kernels import _jit
-
-    _jit.ON_COMPILED[:] = [_tell_compiled]
+    tell_of_kernels()
     with progress_of(shown, "preparing kernels") as progress:
         return npusim.compile(
             graph, optimization_level=level, driver_faults=driver_faults, progress=progress
         )
+
+
+def tell_of_kernels() -> None:
+    """Say from now on which kernels are compiled."""
+    from npusim.kernels import _jit
+
+    _jit.ON_COMPILED[:] = [_tell_compiled]
 
 
 def _tell_compiled(kernel: str, seconds: float) -> None:

@@ -14,7 +14,8 @@ import npusim
 from npusim.analysis.compare import WRONG_BELOW, Comparison
 from npusim.analysis.dump_folder import AUTO
 from npusim.analysis.recording import Recording, element_types
-from npusim.cli import common
+from npusim.api.report_run import compared
+from npusim.cli import common, paging
 from npusim.errors import ConfigError, InputError
 from npusim.importers.formats import is_stored
 from npusim.ir.graph import Graph
@@ -94,6 +95,7 @@ def command(
     other_dataset: OtherDatasetOption = None,
     level: common.LevelOption = 3,
     driver_faults: common.DriverFaultsOption = "correct",
+    html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare MODEL layer by layer; exit 1 on a wrong layer.
@@ -101,13 +103,15 @@ def command(
     With its source framework (default), with a folder of dumps (--folder), or with another run
     (--other-...).
     """
+    page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     others = (other_model, other_scheme, other_algorithm, other_dataset)
     second = any(option is not None for option in others)
     _refuse_mixtures(folder, second, source_input)
     label = ""
     if Path(model).is_dir():
-        _refuse_options(model, inputs or scheme or dataset or shape or weights or part, folder)
+        given = inputs or scheme or dataset or shape or weights or part or html
+        _refuse_options(model, given, folder)
         reference = npusim.read_dump(str(folder), layout=layout)
         actual = npusim.read_dump(model, like=reference, layout=layout)
     else:
@@ -129,6 +133,7 @@ def command(
             reference = _source(graph, model, source_input, feeds, reference_of)
     found = npusim.compare(actual, reference, threshold=threshold)
     _refuse_strangers(found, str(folder or other_model or model))
+    page.write(lambda: compared(ready, feeds, found, sample=label, level=level), shown)
     _print(shown, found, label, as_json=as_json)
     if found.first_wrong is not None:
         raise typer.Exit(common.MISMATCH)

@@ -11,7 +11,8 @@ from rich.console import Console
 import npusim
 from npusim import assets
 from npusim.api.measuring import AUTO
-from npusim.cli import common
+from npusim.api.report_run import evaluated
+from npusim.cli import common, paging
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation
@@ -106,12 +107,14 @@ def command(
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
     level: common.LevelOption = 3,
+    html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with.
 
     Exit 1 when the first network is no better than guessing, or beyond --max-drop.
     """
+    page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
@@ -136,6 +139,7 @@ def command(
             say=shown.print,
         )
     _report(found, f"{graph.name}, {task}", shown, output=output, worst=worst, as_json=as_json)
+    page.write(lambda: evaluated(networks, found, level), shown, dataset=calibration)
     if found.interrupted:
         shown.print(f"interrupted; the same command goes on with {found.state}")
         raise typer.Exit(INTERRUPTED)

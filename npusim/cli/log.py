@@ -12,6 +12,7 @@ class Once(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._said: set[str] = set()
+        self.warnings: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a message that was not printed before."""
@@ -19,6 +20,8 @@ class Once(logging.Handler):
         if text in self._said:
             return
         self._said.add(text)
+        if record.levelno >= logging.WARNING:
+            self.warnings.append(text)
         mark = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         print(f"{mark}{text}", file=sys.stderr)
 
@@ -35,6 +38,12 @@ def library_messages() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+def warnings_so_far() -> tuple[str, ...]:
+    """Return the warnings that the running command has printed."""
+    handlers = logging.getLogger("npusim").handlers
+    return tuple(text for one in handlers if isinstance(one, Once) for text in one.warnings)
 
 
 @contextmanager

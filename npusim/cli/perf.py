@@ -2,16 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from npusim.cli import common
+from npusim.cli import common, paging
 from npusim.cli.pricing import Request, price
 from npusim.errors import ConfigError
 from npusim.perfmodel.estimate import Estimate
 from npusim.report import perf_compare, perf_data, perf_table
+
+if TYPE_CHECKING:
+    from npusim.report.page.contents import Contents
 
 NAME = "perf"
 VS = "Second configuration"
@@ -89,6 +92,7 @@ def command(
     budget_ms: BudgetOption = None,
     as_json: common.JsonOption = False,
     as_csv: CsvOption = False,
+    html: paging.HtmlOption = None,
     vs: Annotated[str | None, _second("Compare with this model.", "MODEL")] = None,
     vs_target: Annotated[str | None, _second("... on this chip.", "CHIP")] = None,
     vs_profile: Annotated[str | None, _second("... in this profile.", PROFILES)] = None,
@@ -104,6 +108,7 @@ def command(
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other", remedy="leave one of them out")
     given = locals()
+    page = paging.Page(NAME, command, given)
     request = Request(**{name: given[name] for name in COMPARED}, level=level, part=part)
     changes = {name: given["vs" if name == "model" else f"vs_{name}"] for name in COMPARED}
     estimates = [price(request)]
@@ -111,6 +116,7 @@ def command(
         estimates.append(price(other))
     shown = common.console(as_json or as_csv)
     _write_files(estimates, plot, trace, shown)
+    page.write(lambda: _contents(estimates, vs or model), shown)
     if as_json:
         common.print_json(common.finite(_json(estimates, buffers=memory)))
     elif as_csv:
@@ -121,6 +127,16 @@ def command(
         spent = estimates[0].total_time_us / 1e3
         common.console(True).print(f"{spent:.3f} ms exceed the budget of {budget_ms} ms")
         raise typer.Exit(common.MISMATCH)
+
+
+def _contents(estimates: list[Estimate], second: str) -> "Contents":
+    """Return what a page shows of one estimate, or of two beside one another."""
+    from npusim.report.page.contents import Contents
+
+    other = None
+    if len(estimates) == 2:
+        other = Contents(network=estimates[1].source, model=second, estimate=estimates[1])
+    return Contents(network=estimates[0].source, model="", estimate=estimates[0], other=other)
 
 
 def _write_files(

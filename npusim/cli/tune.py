@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 import npusim
-from npusim.cli import common, quantize_options
+from npusim.cli import common, paging, quantize_options
 
 if TYPE_CHECKING:
+    from npusim.report.page.contents import Contents
     from npusim.tuning.search import Progress
     from npusim.tuning.tune import Tuning
 
 NAME = "tune"
 INTERRUPTED = 130
+AS_GIVEN = ("metric", "budget_us", "goal", "samples", "most")
 MetricOption = Annotated[
     str,
     typer.Option(
@@ -78,6 +80,7 @@ def command(
     reorder: common.ReorderOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
+    html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Raise layers to a wider format where that gains most; write the cfg file.
@@ -85,6 +88,7 @@ def command(
     Can be interrupted at any time: what was measured is in the progress file, the best choice so
     far in the cfg file, and the same command goes on where it was.
     """
+    page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
@@ -93,9 +97,7 @@ def command(
         found = npusim.tune(
             graph,
             common.dataset_of(model, dataset),
-            metric=metric,
-            budget_us=budget_us,
-            goal=goal,
+            **{name: page.given[name] for name in AS_GIVEN},
             to=to.split(","),
             scheme=scheme or "u8",
             algorithm=algorithm,
@@ -104,8 +106,6 @@ def command(
             toolkit=toolkit,
             no_join=no_join or (),
             evaluate=evaluate,
-            samples=samples,
-            most=most,
             state=state or Path(f"{stem}.tune.json"),
             restart=restart,
             engine=engine,
@@ -114,7 +114,14 @@ def command(
             report=lambda step: _tell(step, shown),
             say=shown.print,
         )
+    page.write(lambda: _contents(found), shown)
     _finish(found, stem, shown, as_json=as_json)
+
+
+def _contents(found: "Tuning") -> "Contents":
+    from npusim.api.report_run import tuned
+
+    return tuned(found)
 
 
 def _finish(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> None:

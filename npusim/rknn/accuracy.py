@@ -7,11 +7,13 @@ from typing import Any
 
 from npusim.analysis.analyze import Analysis, analyze, require_float_source
 from npusim.analysis.snapshot import check_file_type, write_snapshot
+from npusim.api.report_run import analysed
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
 from npusim.report.analysis_table import analysis_verdict, write_analysis
+from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
 from npusim.rknn.weight_report import draw_distributions
 from npusim.runtime.program import Program
@@ -29,6 +31,7 @@ def accuracy_analysis(
     errors: bool,
     on_npu: bool,
     file_type: Any,
+    html: Any = None,
 ) -> Analysis:
     """Analyse a built model against its float source and write the vendor's tree.
 
@@ -45,6 +48,8 @@ def accuracy_analysis(
         Write what a run on a board adds.
     file_type : str
         ``"tensor"`` or ``"npy"``.
+    html : path, optional
+        Also write a page to send.
 
     Raises
     ------
@@ -54,6 +59,7 @@ def accuracy_analysis(
         When there is no sample.
     """
     check_file_type(file_type)
+    page = HtmlPage(html, log)
     if built is None:
         raise ConfigError(
             "there is no built model", rule="accuracy_analysis comes after build or hybrid step 1/2"
@@ -71,9 +77,10 @@ def accuracy_analysis(
     label, feeds = one_sample(inputs, graph)
     draw_distributions(optimize(graph), [(label, feeds)], log)
     log.info(f"accuracy analysis of {len(built.nodes)} layers on {label}")
+    program = Program(built.copy(batch=1))
     result = analyze(
         graph,
-        Program(built.copy(batch=1)),
+        program,
         feeds,
         sample=label,
         progress=lambda done, total, name: log.debug(f"layer {done} of {total}: {name}"),
@@ -84,6 +91,7 @@ def accuracy_analysis(
     )
     if removed:
         log.warning(f"{removed} files of an earlier analysis in {folder} were replaced")
+    page.write(lambda: analysed(graph, program, feeds, sample=label, analysis=result))
     if errors:
         table, _ = write_analysis(result, folder)
         log.info(f"{folder}: dumps and errors of all layers; {table.name} says what causes them")

@@ -297,10 +297,12 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         is_print: bool = True,
         loop_cnt: int = 1,
         export_perf_statistics: bool = False,
+        html: str | os.PathLike[str] | None = None,
     ) -> dict[str, Any] | None:
         """Print and return the estimated time of each layer on the NPU, in microseconds.
 
-        Nothing runs: ``inputs`` and ``loop_cnt`` make no difference.
+        Nothing runs: ``inputs`` and ``loop_cnt`` make no difference. ``html`` is npusim's own: a
+        page to send with the same times.
         """
         simulation = self._running()
         if inputs is not None:
@@ -309,6 +311,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
             self._log.once("eval_perf: loop_cnt is ignored; every run of the estimate is the same")
         if simulation.is_float:
             self._log.once("eval_perf: the NPU runs float16 models much slower than quantized ones")
+        simulation.write_page(html)
         result, text = simulation.perf(statistics=bool(export_perf_statistics))
         if is_print:
             print(text)
@@ -331,8 +334,12 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         target: str | None = None,
         device_id: str | None = None,
         dump_file_type: str = "tensor",
+        html: str | os.PathLike[str] | None = None,
     ) -> int:
-        """Compare every quantized layer with float; files: docs/accuracy-analysis.md."""
+        """Compare every quantized layer with float; files: docs/accuracy-analysis.md.
+
+        ``html`` is npusim's own: a page to send (docs/report.md).
+        """
         from npusim.rknn.accuracy import accuracy_analysis
 
         self._refuse_bad_config()
@@ -348,6 +355,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
             errors=bool(calc_qnt_error),
             on_npu=bool(target),
             file_type=dump_file_type,
+            html=html,
         )
         return OK
 

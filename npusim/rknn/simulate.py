@@ -25,6 +25,8 @@ from npusim.report.eval_perf import (
     simulator_result,
     simulator_text,
 )
+from npusim.report.page.contents import Contents
+from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
 from npusim.rknn.user_inputs import parse_feeds
 from npusim.runtime.program import Program
@@ -99,6 +101,16 @@ class Simulation:
         era = _era()
         text = simulator_text(self.estimate, era, statistics=statistics)
         return simulator_result(self.estimate, era), text
+
+    def write_page(self, path: Any) -> None:
+        """Write a page of the estimate, when a path is given."""
+        HtmlPage(path, self._log).write(
+            lambda: Contents(
+                network=self.program.graph,
+                model=self.graph.source.path or self.graph.name,
+                estimate=self.estimate,
+            )
+        )
 
     def memory(self) -> tuple[dict[str, dict[str, int]], str]:
         """Return eval_memory's dictionary and table."""

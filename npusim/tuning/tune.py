@@ -8,6 +8,7 @@ from typing import Any
 
 from npusim import __version__, words
 from npusim.errors import ConfigError
+from npusim.ir.graph import Graph
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.files import HybridModel, save_hybrid
@@ -61,6 +62,10 @@ class Tuning:
             "front": [_plain(point) for point in self.front],
             "state": None if self.state is None else str(self.state),
         }
+
+    def lowered(self, point: Point) -> Graph:
+        """Return the network with the layers of a point raised, as it runs."""
+        return self._tuner.lowered(point.layers, Scheme(point.scheme))
 
     def write(self, stem: str) -> None:
         """Write ``stem.json``, ``stem.data`` and ``stem.quantization.cfg`` for the best choice.

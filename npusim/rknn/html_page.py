@@ -1,0 +1,43 @@
+"""The page that ``html=`` of the RKNN class asks for, which the vendor's toolkit does not have."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from npusim.api.reporting import finished
+from npusim.errors import ConfigError
+from npusim.report.page.contents import Contents
+from npusim.report.page.write import require_templates
+from npusim.rknn.log import Log
+
+
+class HtmlPage:
+    """A page to write when there is something to show; None is no page.
+
+    Parameters
+    ----------
+    path : path or None
+    log : Log
+
+    Raises
+    ------
+    ConfigError
+        When ``path`` is something else.
+    MissingExtraError
+        Without Jinja2, before anything runs.
+    """
+
+    def __init__(self, path: Any, log: Log) -> None:
+        if path is not None:
+            if not isinstance(path, str | os.PathLike) or not str(path):
+                raise ConfigError(f"html {path!r}", rule="the path of an HTML file to write")
+            require_templates()
+        self._path, self._log, self._begin = path, log, time.perf_counter()
+
+    def write(self, make: Callable[[], Contents]) -> None:
+        """Write what ``make`` returns, when a page was asked for."""
+        if self._path is None:
+            return
+        made = finished(make(), (), self._begin)
+        self._log.info(f"{made.write(self._path)}: {made.verdict}")
