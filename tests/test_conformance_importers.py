@@ -108,8 +108,14 @@ def test_damaged_files_are_bad_input(tmp_path, text, capsys):
 
 @pytest.mark.parametrize(
     ("form", "offset", "agrees"),
-    [("f16", 0.001, True), ("f16", 0.02, False), ("u8", 0.2, True), ("u8", 5, False)]
-    + [("i8", 0.2, True), ("i16", 0.2, False)],
+    [
+        ("f16", 0.001, True),
+        ("f16", 0.02, False),
+        ("u8", 0.2, True),
+        ("u8", 5, False),
+        ("i8", 0.2, True),
+        ("i16", 0.2, False),
+    ],
 )
 def test_models_are_run_as_the_chip_does_it(tmp_path, form, offset, agrees, capsys):
     wanted = {"y": {"shape": [1, 2], "data": [offset, 2]}}
