@@ -12,7 +12,9 @@ from npusim.conformance import conform
 from npusim.conformance.__main__ import main
 from npusim.conformance.boxes import behind, options_of
 from npusim.conformance.deviations import DEVIATIONS
+from npusim.conformance.forms import FORMS
 from npusim.conformance.importers import replay_importers
+from npusim.errors import ConfigError
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "golden" / "importers"
 RELU = (
@@ -104,6 +106,48 @@ def test_damaged_files_are_bad_input(tmp_path, text, capsys):
     assert "line 1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("form", "offset", "agrees"),
+    [
+        ("f16", 0.001, True),
+        ("f16", 0.02, False),
+        ("u8", 0.2, True),
+        ("u8", 5, False),
+        ("i8", 0.2, True),
+        ("i16", 0.2, False),
+    ],
+)
+def test_models_are_run_as_the_chip_does_it(tmp_path, form, offset, agrees, capsys):
+    wanted = {"y": {"shape": [1, 2], "data": [offset, 2]}}
+    path = write(tmp_path / "caffe.jsonl", record(outputs=wanted))
+    (result,) = replay_importers(path, form)
+    assert (result.ok, result.form) == (agrees, form)
+    assert main([str(path), "--run", form]) == (0 if agrees else 1)
+    assert ("1 fail" in capsys.readouterr().out) is not agrees
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "same"),
+    [
+        ([-np.inf, 1], [-3.4e38, 1], True),
+        ([65504, 1], [7e9, 1], True),
+        ([np.nan, 1], [np.nan, 1.001], True),
+        ([np.nan, 1], [1, 1], False),
+        ([1e-5, 0], [0, 0], True),
+        ([], [], True),
+    ],
+)
+def test_float16_is_judged_by_what_it_can_hold(found, wanted, same):
+    gap = FORMS["f16"].gap(np.array(found, np.float32), np.array(wanted, np.float32))
+    assert (not gap) is same
+
+
+def test_other_formats_are_refused_by_name(tmp_path):
+    path = write(tmp_path / "caffe.jsonl", record())
+    with pytest.raises(ConfigError, match=r"'f8'[\s\S]*float, f16, u8"):
+        conform([path], "f8")
+
+
 def test_what_stands_behind_boxes():
     front = np.zeros((1, 7, 1, 1), np.float32)
     yolo = behind(front, "yolo", {"classes": "2", "scale_x_y": "2"}, fork=False)
@@ -116,10 +160,13 @@ def test_what_stands_behind_boxes():
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared cases are not here")
 @pytest.mark.parametrize(
-    "name", ["caffe.jsonl", "darknet.jsonl", "keras.jsonl.gz", "tensorflow.jsonl"]
+    "name", ["caffe.jsonl", "darknet.jsonl", "keras.jsonl.gz", "mxnet.jsonl", "tensorflow.jsonl"]
 )
-def test_shared_cases(name):
-    (result,) = replay_importers(SHARED / name)
+@pytest.mark.parametrize(
+    "form", ["float", *(pytest.param(f, marks=pytest.mark.slow) for f in FORMS if f != "float")]
+)
+def test_shared_cases(name, form):
+    (result,) = replay_importers(SHARED / name, form)
     assert result.failures == []
     hosts = sum("runs on no engine" in reason for _, reason in result.deviations)
     assert result.agreed + result.refused >= 0.98 * (result.cases - hosts)

@@ -60,6 +60,7 @@ ALLOWED = {
     "conformance": {
         "host",
         "importers",
+        "quantization",
         "runtime",
         "reference",
         "passes",

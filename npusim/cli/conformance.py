@@ -10,6 +10,7 @@ from rich.table import Table
 
 from npusim.cli import common
 from npusim.conformance import ImporterResult, Result, conform
+from npusim.conformance.forms import FLOAT, FORMS
 from npusim.perfmodel.agreement import GroupError
 
 NAME = "conformance"
@@ -22,16 +23,21 @@ def command(
             metavar="PATH...", help="Golden npz, tables (csv), models (jsonl), folders."
         ),
     ],
+    run: Annotated[
+        str,
+        typer.Option("--run", metavar="|".join(FORMS), help="What recorded models are run in."),
+    ] = FLOAT,
     as_json: common.JsonOption = False,
 ) -> None:
     """Check golden vectors, tables and recorded models; exit 1 on a difference.
 
     Vectors run through the kernels that inference uses. Tables of the vendor's estimator and of
     published times are predicted; errors beyond the documented targets count as a difference.
-    Recorded models of other frameworks are imported and evaluated in float; deviations on purpose
-    are listed with their reason.
+    Recorded models of other frameworks are imported and evaluated in float, or compiled and run as
+    the chip does with --run f16 (u8, i8, i16: calibrated on the recorded inputs, judged by cosine);
+    deviations on purpose are listed with their reason.
     """
-    found = conform(paths)
+    found = conform(paths, run)
     if as_json:
         rows = [*map(_plain, found.golden), *(e.to_dict() for e in found.tables)]
         common.print_json([*rows, *map(_models_plain, found.models)])
@@ -73,6 +79,7 @@ def _models_plain(result: ImporterResult) -> dict[str, Any]:
     return {
         "file": result.file,
         "framework": result.framework,
+        "run": result.form,
         "cases": result.cases,
         "agreed": result.agreed,
         "refused": result.refused,
@@ -83,7 +90,8 @@ def _models_plain(result: ImporterResult) -> dict[str, Any]:
 
 
 def _models_table(results: Sequence[ImporterResult]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="recorded models of other frameworks")
+    form = results[0].form
+    table = Table(box=SIMPLE_HEAD, title=f"recorded models of other frameworks, {form}")
     for heading in ("file", "framework"):
         table.add_column(heading)
     for heading in ("cases", "agree", "refused rightly", "deviate", "fail", ""):

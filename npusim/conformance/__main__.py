@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections import Counter
 
+from npusim.conformance.forms import FLOAT, FORMS
 from npusim.conformance.inputs import conform
 from npusim.conformance.replay import Result, summary
 from npusim.errors import NpusimError
@@ -34,9 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         "paths", nargs="+", metavar="PATH", help="golden npz files, tables or folders"
     )
     parser.add_argument("--failed", action="store_true", help="print failing rows only")
+    parser.add_argument(
+        "--run", choices=list(FORMS), default=FLOAT, help="what recorded models are run in"
+    )
     options = parser.parse_args(arguments)
     try:
-        found = conform(options.paths)
+        found = conform(options.paths, options.run)
     except NpusimError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Replay recorded models of other frameworks: import, float evaluator, compare."""
+"""Replay recorded models of other frameworks: import, run in float or as the chip does, compare."""
 
 import re
 import tempfile
@@ -10,16 +10,15 @@ import numpy as np
 
 from npusim.conformance.boxes import behind, options_of
 from npusim.conformance.deviations import ACCEPTED, DIFFERS, REFUSED, reason_for
+from npusim.conformance.forms import FLOAT, FORMS, Form, form_named
 from npusim.conformance.importer_cases import Array, ImporterCase, read_cases
 from npusim.errors import ModelImportError, NpusimError
-from npusim.host.runner import network_results
 from npusim.importers.formats import format_named, load_as
 from npusim.importers.tensorflow.importer import load_tensorflow
 from npusim.ir.graph import Graph
-from npusim.reference.evaluate import evaluate
 
-RELATIVE, ABSOLUTE = 1e-4, 1e-5
 TO_NCHW = (0, 3, 1, 2)
+_DETECTORS = {"DetectionOutput", "_contrib_MultiBoxDetection"}
 _NAMED = re.compile(r"\b(layer|node|archive) |\bline \d")
 
 
@@ -60,6 +59,8 @@ class ImporterResult:
 
     Attributes
     ----------
+    form : str
+        Number format that the models ran in (``npusim.conformance.forms``).
     agreed, refused : int
         Models with the recorded outputs, and models that are refused as the program does it.
     deviations : list of (str, str)
@@ -70,6 +71,7 @@ class ImporterResult:
 
     file: str
     framework: str
+    form: str = FLOAT
     cases: int = 0
     agreed: int = 0
     refused: int = 0
@@ -85,24 +87,33 @@ class ImporterResult:
     def add(self, case: ImporterCase) -> None:
         """Replay a case and count it."""
         self.cases += 1
-        outcome, what = replay_case(case)
+        outcome, what = replay_case(case, FORMS[self.form])
         if not outcome and case.error:
             self.refused += 1
         elif not outcome:
             self.agreed += 1
-        elif reason := reason_for(case, outcome):
+        elif reason := reason_for(case, outcome, self.form):
             self.deviations.append((case.label, f"{outcome}: {reason}"))
         else:
             self.failures.append(f"{case.label}: {outcome}: {what}")
 
 
-def replay_importers(path: Path) -> Iterator[ImporterResult]:
-    """Yield the results of a file, one per framework that has an importer."""
+def replay_importers(path: Path, form: str = FLOAT) -> Iterator[ImporterResult]:
+    """Yield the results of a file in a number format, one per framework that has an importer.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    ConfigError
+        When there is no such format.
+    """
+    form_named(form)
     results: dict[str, ImporterResult] = {}
     for case in read_cases(path):
         name = case.framework
         if name not in results:
-            results[name] = ImporterResult(file=path.name, framework=name)
+            results[name] = ImporterResult(file=path.name, framework=name, form=form)
         if name not in FRAMEWORKS or not format_named(FRAMEWORKS[name].format).loader:
             results[name].cases += 1
             results[name].note = "no importer"
@@ -111,7 +122,7 @@ def replay_importers(path: Path) -> Iterator[ImporterResult]:
     yield from results.values()
 
 
-def replay_case(case: ImporterCase) -> tuple[str, str]:
+def replay_case(case: ImporterCase, form: Form = FORMS[FLOAT]) -> tuple[str, str]:
     """Return how a case differs from its record, in a word and a line; ('', '') when it agrees.
 
     A model that the program refuses must be refused with the name of a layer or of a file's part.
@@ -119,7 +130,7 @@ def replay_case(case: ImporterCase) -> tuple[str, str]:
     with tempfile.TemporaryDirectory(prefix="npusim-case-") as folder:
         case.write(Path(folder))
         try:
-            graph = _loaded(case, Path(folder))
+            graph = _loaded(case, Path(folder), codes=form.name != FLOAT)
         except ModelImportError as error:
             text = " ".join(str(error).split())
             if not case.error:
@@ -129,11 +140,11 @@ def replay_case(case: ImporterCase) -> tuple[str, str]:
             return REFUSED, f"{type(error).__name__}: {error}"
     if case.error:
         return ACCEPTED, f"the program says: {case.error}"
-    what = _difference(case, graph)
+    what = _difference(case, graph, form)
     return (DIFFERS, what) if what else ("", "")
 
 
-def _loaded(case: ImporterCase, folder: Path) -> Graph:
+def _loaded(case: ImporterCase, folder: Path, *, codes: bool = False) -> Graph:
     framework = FRAMEWORKS[case.framework]
     paths = [
         folder / Path(name).name
@@ -144,7 +155,8 @@ def _loaded(case: ImporterCase, folder: Path) -> Graph:
     second = format_named(framework.format).weights
     if not second:
         graph = load_as(framework.format, paths[0], input_shapes=_open_sizes(case, paths[0]))
-        return load_tensorflow(paths[0], codes=False) if graph.is_quantized else graph
+        written_out = graph.is_quantized and not codes
+        return load_tensorflow(paths[0], codes=False) if written_out else graph
     shapes = {name: value.shape for name, value in case.inputs.items()}
     return load_as(
         framework.format,
@@ -176,10 +188,9 @@ def _feeds(case: ImporterCase, graph: Graph) -> dict[str, Array]:
     return feeds
 
 
-def _difference(case: ImporterCase, graph: Graph) -> str:
+def _difference(case: ImporterCase, graph: Graph, form: Form) -> str:
     try:
-        feeds = _feeds(case, graph)
-        results = network_results(graph, evaluate(graph, feeds), feeds)
+        results = form.results(graph, _feeds(case, graph))
     except NpusimError as error:
         return f"{type(error).__name__}: {error}"
     for name, wanted in case.outputs.items():
@@ -190,22 +201,24 @@ def _difference(case: ImporterCase, graph: Graph) -> str:
             return f"output {name!r} is missing, there are {list(results)}"
         if found.shape != wanted.shape:
             return f"output {name!r} is {found.shape}, recorded {wanted.shape}"
-        if "DetectionOutput" in case.layers:
-            found, wanted = _sorted_ties(found), _sorted_ties(wanted)
-        if not np.allclose(found, wanted, RELATIVE, ABSOLUTE, equal_nan=True):
-            gap = float(np.nanmax(np.abs(found.astype(np.float64) - wanted)))
-            return f"output {name!r} differs by up to {gap:.3g}"
+        if _DETECTORS & set(case.layers):
+            found, wanted = (_sorted_ties(rows, form.ties) for rows in (found, wanted))
+        if gap := form.gap(found, wanted):
+            return f"output {name!r} differs {gap}"
     return ""
 
 
-def _sorted_ties(rows: Array) -> Array:
-    """Return detections (.., 7) with those of one class and score in the order of their boxes.
+def _sorted_ties(rows: Array, apart: float) -> Array:
+    """Return detections with those of one sample and score in the order of their boxes.
 
-    Scores that differ by less than the tolerance may come in either order.
+    Rows are (sample, class, score, box) as of Caffe, or (class, score, box) as of MXNet. Scores
+    that differ by less than ``apart`` may come in either order.
     """
-    flat = rows.reshape(-1, 7)
-    ties = np.cumsum(np.r_[0, np.abs(np.diff(flat[:, 2])) > ABSOLUTE])
-    order = np.lexsort((flat[:, 4], flat[:, 3], ties, flat[:, 1], flat[:, 0]))
+    score = rows.shape[-1] - 5
+    flat = rows.reshape(-1, rows.shape[-1])
+    ties = np.cumsum(np.r_[0, np.abs(np.diff(flat[:, score])) > apart])
+    groups = [flat[:, column] for column in range(score - 1 if score == 1 else score)]
+    order = np.lexsort((flat[:, score + 2], flat[:, score + 1], ties, *groups[::-1]))
     return flat[order].reshape(rows.shape)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from npusim.conformance.forms import FLOAT
 from npusim.conformance.importer_cases import ENDINGS, is_importer_cases
 from npusim.conformance.importers import ImporterResult, replay_importers
 from npusim.conformance.replay import Result, replay
@@ -67,13 +68,22 @@ def golden_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path], l
     return vectors, tables, models
 
 
-def conform(paths: Iterable[str | Path]) -> Findings:
+def conform(paths: Iterable[str | Path], form: str = FLOAT) -> Findings:
     """Replay golden vectors and models, and compare the performance model with tables.
+
+    Parameters
+    ----------
+    paths : paths
+        Files and folders.
+    form : str
+        What recorded models are run in: float, f16, u8, i8 or i16.
 
     Raises
     ------
     InputError
         When a path holds neither.
+    ConfigError
+        When there is no such format.
     ModelImportError
         When a table cannot be understood or its layer lists are missing.
     """
@@ -81,5 +91,5 @@ def conform(paths: Iterable[str | Path]) -> Findings:
     return Findings(
         golden=tuple(result for path in vectors for result in replay(path)),
         tables=tuple(error for path in tables for error in table_errors(path)),
-        models=tuple(result for path in models for result in replay_importers(path)),
+        models=tuple(result for path in models for result in replay_importers(path, form)),
     )

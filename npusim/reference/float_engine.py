@@ -110,7 +110,8 @@ class OnnxRuntimeEngine:
         """Return the graph outputs."""
         feeds = checked_feeds(self._graph, feeds)
         try:
-            results = self._session.run(self._wanted, dict(feeds))
+            # of no name ONNX Runtime computes every output
+            results = self._session.run(self._wanted, dict(feeds)) if self._wanted else []
         except Exception as error:  # of the runtime's own kinds, for example an index out of range
             raise InputError(
                 f"ONNX Runtime stops: {str(error).strip()}",

@@ -179,3 +179,19 @@ def test_a_resize_picks_the_same_pixels(tmp_path, coordinates):
         x = np.random.default_rng(0).standard_normal((1, 2, size, 3)).astype(np.float32)
         (want,) = ort.InferenceSession(tmp_path / "m.onnx").run(None, {"x": x})
         np.testing.assert_array_equal(evaluate(graph, {"x": x})["y"], want)
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_a_graph_without_a_layer_gives_its_constants(observed):
+    b = GraphBuilder()
+    b.input("x", 1, 4)
+    graph = b.done(b.constant("boxes", np.arange(4, dtype=np.float32)))
+    feeds = {"x": np.zeros((1, 4), np.float32)}
+    seen = []
+    found = OnnxRuntimeEngine(graph, observed=observed).run(
+        feeds, observe=lambda name, value: seen.append(name)
+    )
+    assert (list(found), seen) == (["boxes"], ["x"])
+    quantized = npusim.quantize(graph, [("zeros", feeds)])
+    result = npusim.compile(quantized).run(feeds)["boxes"]
+    np.testing.assert_allclose(result, found["boxes"], atol=3 / 255)

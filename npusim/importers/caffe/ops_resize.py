@@ -19,7 +19,7 @@ def prior_box(layer: CaffeLayer, context: CaffeContext) -> None:
     needs(layer, 2)
     record = layer.parameters("prior_box_param")
     cells = image_shape(layer, context, layer.inputs[0])[2:]
-    image = context.shape(layer.inputs[1])[2:]
+    image = image_shape(layer, context, layer.inputs[1])[2:]
     if record.has("img_h") or record.has("img_w"):
         image = (record.whole("img_h"), record.whole("img_w"))
     elif record.whole("img_size"):

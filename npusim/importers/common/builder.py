@@ -139,6 +139,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return "check the spelling"
 
 
+MISFITS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What converters end in when sizes or settings of a file's layer contradict each other."""
+
+
 class UnsupportedForm(Exception):
     """A node, or this use of it, has no counterpart; collected and reported together.
 
@@ -153,6 +157,11 @@ class UnsupportedForm(Exception):
     def __init__(self, reason: str, advice: str = "") -> None:
         super().__init__(reason)
         self.reason, self.advice = reason, advice
+
+
+def misfit(error: Exception) -> str:
+    """Return what is wrong with a layer whose converter ended in one of ``MISFITS``."""
+    return f"its operands and settings do not fit ({type(error).__name__}: {error})"
 
 
 @dataclass(frozen=True, slots=True)

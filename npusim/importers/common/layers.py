@@ -14,7 +14,14 @@ import numpy as np
 from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.host.tail import HostNode
-from npusim.importers.common.builder import Array, GraphBuilder, UnsupportedForm, check_elements
+from npusim.importers.common.builder import (
+    MISFITS,
+    Array,
+    GraphBuilder,
+    UnsupportedForm,
+    check_elements,
+    misfit,
+)
 from npusim.importers.common.known import folded
 from npusim.importers.common.names import claim
 from npusim.ir.attrs import (
@@ -429,6 +436,12 @@ class Converters(Generic[Layer, Context]):
                 if not findings:
                     raise located(error, layer, path) from None
                 findings.append(f"{layer.where} is wrong in itself: {error.what}")
+                break
+            except MISFITS as error:
+                wrong = ModelImportError(misfit(error))
+                if not findings:
+                    raise located(wrong, layer, path) from error
+                findings.append(f"{layer.where} is wrong in itself: {wrong.what}")
                 break
             if waits:
                 lost.update(layer.outputs)

@@ -138,22 +138,22 @@ def one_hot(
     on: float,
     off: float,
 ) -> str:
-    """Give a new axis that is ``on`` at the index and ``off`` elsewhere."""
+    """Give a new axis that is ``on`` at the index and ``off`` elsewhere.
+
+    It is max(1 - abs(index - place), 0): a floor would make a whole one of an index that is off by
+    a rounding of its number format.
+    """
     shape = context.shape(source)
     wide = (*shape[:axis], 1, *shape[axis:])
     index = context.reshape(node, context.real(node, source), wide, part="index")
     places = np.arange(depth, dtype=np.float32).reshape(
         [-1 if i == axis else 1 for i in range(len(wide))]
     )
-    steps = [*times(on - off, "range"), *plus(off, "off")]
-    same = equal(
-        context,
-        node,
-        index,
-        context.constant(f"{node.name}/places", places),
-        part="same" if steps else "",
-    )
-    return context.chain(node, same, steps) if steps else same
+    known = context.constant(f"{node.name}/places", places)
+    apart = context.binary(node, "sub", index, known, part="apart")
+    scaled = [*times(on - off, "range"), *plus(off, "off")]
+    near = [Step("near", "sub", EltwiseAttrs(), 1.0, first=True), Step("hot", "relu")]
+    context.chain(node, apart, [Step("distance", "abs"), *near, *scaled])
 
 
 # ---- over axes

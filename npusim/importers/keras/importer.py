@@ -7,7 +7,13 @@ from typing import Any
 
 from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
-from npusim.importers.common.builder import GraphBuilder, UnsupportedForm, suggestion
+from npusim.importers.common.builder import (
+    MISFITS,
+    GraphBuilder,
+    UnsupportedForm,
+    misfit,
+    suggestion,
+)
 from npusim.importers.common.orders import usual
 from npusim.importers.common.two_files import wanted_shape
 from npusim.importers.keras import (
@@ -44,8 +50,6 @@ FAMILIES = (
 
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
 _DEEPEST = 4096
-_SETTINGS = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
-"""What values of other kinds than Keras writes end in."""
 
 
 def load_keras(
@@ -95,7 +99,7 @@ def load_keras(
         model = read_model(file.config, file.era, where)
         ends, names = _ends(model, outputs, where)
         starts = _add_inputs(context, model, input_shapes, where)
-    except _SETTINGS as error:
+    except MISFITS as error:
         raise ModelImportError(
             f"its description contradicts itself: {error}",
             where=where,
@@ -399,8 +403,8 @@ class _Walk:
             waits = {node.name}
         except (GraphError, ModelImportError) as error:
             self._is_wrong(node, error.what, error.rule, error.remedy, error.where)
-        except _SETTINGS as error:
-            self._is_wrong(node, f"its settings do not fit: {error}", "", "", "")
+        except MISFITS as error:
+            self._is_wrong(node, misfit(error), "", "", "")
         if waits or self.wrong is not None:
             self.lost.update(node.outputs)
 

@@ -50,6 +50,7 @@ def arithmetic(node: MxNode, context: MxContext) -> None:
 
 
 def _number(node: MxNode) -> float:
+    needs(node, 1)
     value = node.attributes.real("scalar", 1.0)
     if math.isnan(value):
         raise ModelImportError("scalar is no number", where=node.where, rule="a number")

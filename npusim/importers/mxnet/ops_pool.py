@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.builder import check_elements
 from npusim.importers.common.layers import times
 from npusim.importers.mxnet.context import MxContext, converter, needs, refuse_layout
 from npusim.importers.mxnet.ops_conv import Sizes, kernel_of, sizes_of, spatial
@@ -182,6 +183,7 @@ def adaptive(node: MxNode, context: MxContext) -> None:
             f"output_size is {given}, the input {shape}", where=node.where, rule="one or two sizes"
         )
     source, wanted = node.inputs[0], (given[0], given[-1])
+    check_elements((*shape[:2], *wanted), "its result", node.where)
     if wanted == (1, 1):
         context.emit(node, "global_pool", (source,), GlobalPoolAttrs(kind=PoolKind.AVG))
         return

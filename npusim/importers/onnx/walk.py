@@ -9,6 +9,7 @@ from onnx import NodeProto, checker
 
 from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
+from npusim.importers.common.builder import MISFITS, misfit
 from npusim.importers.onnx.advice import advice_for
 from npusim.importers.onnx.context import (
     SEVERAL_OUTPUTS,
@@ -113,6 +114,9 @@ class Walk:
                 waits = True
             except ModelImportError as error:
                 self._fail(self._located(error, node))
+                waits = True
+            except MISFITS as error:
+                self._fail(ModelImportError(misfit(error), where=f"{self.path}: {node.where}"))
                 waits = True
             if waits:
                 self.lost |= outputs

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from npusim.errors import GraphError, ModelImportError, QuantizationError
-from npusim.importers.common.builder import UnsupportedForm
+from npusim.importers.common.builder import MISFITS, UnsupportedForm, misfit
 from npusim.importers.tensorflow.advice import advise
 from npusim.importers.tensorflow.context import TfContext, TfNode, converter_of
 from npusim.importers.tensorflow.file import GraphFile
@@ -95,10 +95,8 @@ class Walk:
         except (GraphError, ModelImportError, QuantizationError) as error:
             self._find(node, error.what, "", _located(error, node, self.file))
             reasons |= {len(self.findings) - 1}
-        except (ValueError, IndexError, OverflowError) as error:  # sizes that contradict
-            wrong = ModelImportError(
-                f"its operands do not fit: {error}", where=f"{self.file.path}: {node.where}"
-            )
+        except MISFITS as error:  # sizes that contradict
+            wrong = ModelImportError(misfit(error), where=f"{self.file.path}: {node.where}")
             self._find(node, wrong.what, "", wrong)
             reasons |= {len(self.findings) - 1}
         if reasons:

@@ -17,7 +17,15 @@ from npusim.errors import (
     QuantizationError,
     UnsupportedOpError,
 )
-from npusim.importers.common.builder import FLOAT, Array, GraphBuilder, UnsupportedForm, suggestion
+from npusim.importers.common.builder import (
+    FLOAT,
+    MISFITS,
+    Array,
+    GraphBuilder,
+    UnsupportedForm,
+    misfit,
+    suggestion,
+)
 from npusim.importers.common.quantized_types import through_u8
 from npusim.importers.tflite import (
     ops_conv,
@@ -53,7 +61,7 @@ FAMILIES = (
 )
 """Importing them registers the converters."""
 
-_WRONG = (GraphError, ModelImportError, QuantizationError, ValueError, IndexError)
+_WRONG = (GraphError, ModelImportError, QuantizationError, *MISFITS)
 """What a converter raises for an operator that contradicts itself."""
 _REAL: Quant = FLOAT
 _CUT = "cut the model before it and run the rest on the CPU"
@@ -298,7 +306,7 @@ def _located(error: Exception, place: str) -> ModelImportError:
     if isinstance(error, NpusimError):
         return ModelImportError(error.what, where=place, rule=error.rule, remedy=error.remedy)
     return ModelImportError(  # numpy on sizes that contradict each other
-        f"its sizes do not fit: {error}",
+        misfit(error),
         where=place,
         remedy="the file is damaged; convert the model again",
     )
