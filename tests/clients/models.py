@@ -6,6 +6,7 @@ A convolution with relu, the mean of each map, and a softmax where the format ma
 import importlib.util
 import json
 import struct
+import warnings
 
 import numpy as np
 import onnx
@@ -86,7 +87,7 @@ def small_tensorflow(folder, name="net.pb", size=SIZE, output="probs"):
     net = tensorflow_build.Net()
     net.input("input", (None, size, size, 3))
     weights = np.ascontiguousarray(kernel().transpose(2, 3, 1, 0))
-    net.op("c", "Conv2D", "input", weights, strides=[1, 1, 1, 1], padding=b"SAME")
+    net.op("c", "Conv2D", "input", weights, strides=[1, 1, 1, 1], padding="SAME")
     net.op("r", "Relu", "c")
     net.op("m", "Mean", "r", np.array([1, 2], np.int32), keep_dims=False)
     net.op(output, "Softmax", "m")
@@ -170,4 +171,6 @@ def small_torch(path, channels=3, size=SIZE):
         layers.AdaptiveAvgPool2d(1),
         layers.Flatten(),
     )
-    torch.jit.trace(net.eval(), torch.zeros(1, channels, size, size)).save(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(net.eval(), torch.zeros(1, channels, size, size)).save(str(path))
