@@ -7,6 +7,9 @@ from npusim.errors import ConfigError
 from npusim.rknn.boundary import boundary
 from npusim.rknn.state import OK, RknnState, as_path, failed, nothing
 
+BUILT_IN = ("Exp", "ResizeArea", "TruncateDiv")
+"""Operators of TensorFlow that the toolkit's examples bring as archives."""
+
 
 class BoardOnly(RknnState):
     """Pre-compiled, encrypted and synchronised models, firmware, custom operators."""
@@ -57,10 +60,20 @@ class BoardOnly(RknnState):
 
     @boundary(nothing)
     def register_op(self, op_path: Any) -> None:
-        """Say that custom operators are not used: they belong to TensorFlow models."""
+        """Take note of a custom operator's archive; those of the toolkit's examples are built in.
+
+        Parameters
+        ----------
+        op_path : path
+            The ``.rknnop`` file, named like its operator.
+        """
+        path = as_path(op_path, "op_path")
+        if path.stem in BUILT_IN:
+            self._log.info(f"register_op: {path.stem} is an operator of npusim; {path} is not read")
+            return
         self._log.warning(
-            f"register_op({op_path!r}) has no effect: custom operators are for TensorFlow models, "
-            "which npusim does not import"
+            f"register_op: {path} holds code for a board's shader, which npusim does not run; a "
+            f"model with operators of the type {path.stem} loads only if npusim has them"
         )
 
     @boundary(failed)
