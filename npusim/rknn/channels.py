@@ -186,8 +186,7 @@ def _changes_nothing(name: str, means: Numbers, scales: Numbers, spec: TensorSpe
 
 def _per_channel(name: str, numbers: Numbers, spec: TensorSpec) -> Numbers:
     channels = _channels(spec)
-    is_mean = name == "mean_values"
-    means, scales = (numbers if is_mean else ()), (() if is_mean else numbers)
+    means, scales = (numbers, ()) if name == "mean_values" else ((), numbers)
     if _changes_nothing(name, means, scales, spec):
         return ()
     if len(numbers) not in (0, 1, channels):
