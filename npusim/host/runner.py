@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ContainerError, InputError
+from npusim.host.custom import Function, functions, operators
+from npusim.host.tail import DOMAIN
 from npusim.ir.graph import Graph, Tail
 
 Array = NDArray[Any]
@@ -43,7 +45,7 @@ def run_tail(tail: Tail, values: Mapping[str, Array]) -> dict[str, Array]:
     InputError
         When a host layer stops; names the layers.
     """
-    session, types, names = _session(tail.model)
+    session, types, names = _session(tail.model, functions())
     feeds = {n: np.asarray(values[n]).astype(types[n], copy=False) for n in tail.inputs}
     try:
         found = dict(zip(names, session.run(None, feeds), strict=True))
@@ -59,7 +61,9 @@ def run_tail(tail: Tail, values: Mapping[str, Array]) -> dict[str, Array]:
 
 
 @lru_cache(maxsize=8)
-def _session(model: bytes) -> tuple[Any, dict[str, Any], list[str]]:
+def _session(
+    model: bytes, custom: tuple[tuple[str, Function], ...]
+) -> tuple[Any, dict[str, Any], list[str]]:
     """Return the evaluator of a model, the types of its inputs and the names of its outputs."""
     import onnx
     from onnx.reference import ReferenceEvaluator
@@ -68,7 +72,10 @@ def _session(model: bytes) -> tuple[Any, dict[str, Any], list[str]]:
 
     try:
         proto = onnx.load_from_string(model)
-        session = ReferenceEvaluator(proto, new_ops=list(OPERATORS))
+        _refuse_unknown(proto, {name for name, _ in custom})
+        session = ReferenceEvaluator(proto, new_ops=[*OPERATORS, *operators(custom)])
+    except ContainerError:
+        raise
     except Exception as error:  # protobuf's and ONNX's kinds have no common base
         raise ContainerError(f"the host layers cannot be read: {error}") from error
     types = {
@@ -76,3 +83,18 @@ def _session(model: bytes) -> tuple[Any, dict[str, Any], list[str]]:
         for value in proto.graph.input
     }
     return session, types, [value.name for value in proto.graph.output]
+
+
+def _refuse_unknown(model: Any, custom: set[str]) -> None:
+    """Refuse operators whose function is not here: files do not hold Python functions."""
+    from npusim.host.operators import OPERATORS
+
+    known = custom | {each.__name__ for each in OPERATORS}
+    for node in model.graph.node:
+        if node.domain == DOMAIN and node.op_type not in known:
+            raise ContainerError(
+                f"the function of operator {node.op_type!r} is not known here",
+                where=f"host layer {node.name!r}",
+                rule="model files do not hold Python functions",
+                remedy=f"register_op({node.op_type!r}, function) of the RKNN class comes before",
+            )

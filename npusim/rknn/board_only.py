@@ -1,9 +1,11 @@
 """Calls that only mean something to a real board, or to the vendor's own files."""
 
+from pathlib import Path
 from typing import Any
 
 from npusim import environment
 from npusim.errors import ConfigError
+from npusim.host.custom import register
 from npusim.rknn.boundary import boundary
 from npusim.rknn.state import OK, RknnState, as_path, failed, nothing
 
@@ -59,21 +61,34 @@ class BoardOnly(RknnState):
         )
 
     @boundary(nothing)
-    def register_op(self, op_path: Any) -> None:
-        """Take note of a custom operator's archive; those of the toolkit's examples are built in.
+    def register_op(self, op_path: Any, function: Any = None) -> None:
+        """Let a Python function compute operators that npusim does not have.
+
+        They and all that depends on them run on the CPU, behind the NPU part, in float. An archive
+        of the toolkit's holds code for a board's shader and is not read; the operators of its
+        examples are built in. Functions are known to all objects of the process, and are not
+        stored by ``export_rknn``.
 
         Parameters
         ----------
-        op_path : path
-            The ``.rknnop`` file, named like its operator.
+        op_path : str or path
+            Type of the operator in the model; or an archive, ``.rknnop``, named like its operator.
+        function : callable, optional
+            Takes an array for each input in the model's own layout, and by name the attributes it
+            has parameters for; returns an array or one for each output.
         """
+        if function is not None:
+            name = Path(op_path).stem if str(op_path).endswith(".rknnop") else op_path
+            register(name, function)
+            self._log.info(f"register_op: {name} is computed by {function!r}")
+            return
         path = as_path(op_path, "op_path")
         if path.stem in BUILT_IN:
             self._log.info(f"register_op: {path.stem} is an operator of npusim; {path} is not read")
             return
         self._log.warning(
-            f"register_op: {path} holds code for a board's shader, which npusim does not run; a "
-            f"model with operators of the type {path.stem} loads only if npusim has them"
+            f"register_op: {path} holds code for a board's shader, which npusim does not run; give "
+            f"register_op({path.stem!r}, function) a Python function that computes the operator"
         )
 
     @boundary(failed)

@@ -17,6 +17,7 @@ from tests.importers import caffe_build, mxnet_build, tensorflow_build
 from tests.onnx_models import onnx_model
 
 SIZE, CLASSES = 16, 10
+HEAD = "import numpy as np\nfrom PIL import Image\nfrom rknn.api import RKNN\nrknn = RKNN()\n"
 
 
 def has(module):

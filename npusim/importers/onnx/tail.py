@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from npusim.host.tail import HostNode
+from npusim.host.custom import is_registered
+from npusim.host.tail import DOMAIN, HostNode
 from npusim.importers.onnx import ops_conv, ops_matmul
 from npusim.importers.onnx.context import Context, OnnxNode, converter_of
 from npusim.importers.onnx.quantized import DYNAMIC, EXPANSIONS, QUANTIZED_OPS
@@ -40,7 +41,7 @@ def reason_against(refused: Sequence[OnnxNode], behind: Sequence[OnnxNode]) -> s
         The unsupported nodes; they and all that depends on them.
     """
     for node in refused:
-        if node.op_type not in POSTPROCESSING:
+        if node.op_type not in POSTPROCESSING and not is_registered(node.op_type):
             return f"{node.where} is no sorting, choosing or counting of results"
     for node in behind:
         convert = converter_of(node.op_type)
@@ -48,11 +49,15 @@ def reason_against(refused: Sequence[OnnxNode], behind: Sequence[OnnxNode]) -> s
             return f"{node.where} comes behind, which belongs on the NPU"
         if node.op_type in DYNAMIC or node.op_type in QUANTIZED_OPS or node.op_type in EXPANSIONS:
             return f"{node.where} works on codes"
-        if node.domain:
+        if node.domain and not is_registered(node.op_type):
             return f"{node.where} is of the domain {node.domain}"
         if any(a.HasField("g") or a.graphs for a in node.attrs.values()):
             return f"{node.where} has sub-graphs"
     return ""
+
+
+def _is_custom(node: OnnxNode) -> bool:
+    return is_registered(node.op_type) and node.op_type not in POSTPROCESSING
 
 
 def put_on_host(behind: Sequence[OnnxNode], context: Context, opset: int) -> None:
@@ -69,7 +74,7 @@ def put_on_host(behind: Sequence[OnnxNode], context: Context, opset: int) -> Non
                 inputs=tuple(inputs),
                 outputs=node.outputs,
                 attrs=node.attrs,
-                domain="",
+                domain=DOMAIN if _is_custom(node) else "",
             )
         )
     names = ", ".join(f"{node.name} ({node.op_type})" for node in behind)

@@ -23,6 +23,7 @@ from npusim.importers.tensorflow import (
 )
 from npusim.importers.tensorflow.advice import cut_advice
 from npusim.importers.tensorflow.context import TfContext, TfNode
+from npusim.importers.tensorflow.custom import custom_part, with_custom_part
 from npusim.importers.tensorflow.file import FREEZE, TYPES, GraphFile, read_graph, shape_of
 from npusim.importers.tensorflow.phase import phase_value
 from npusim.importers.tensorflow.predefined import read_predefined
@@ -104,6 +105,19 @@ def load_tensorflow(
     ends = _ends(scope, given, outputs, context, where)
     context.ends.update(ends)
     order = scope.ordered(ends, [*(given or ()), *context.values])
+    if behind := custom_part(order):
+
+        def front(tensors: list[str]) -> Graph:
+            return load_tensorflow(
+                path,
+                inputs=inputs,
+                input_shapes=input_shapes,
+                outputs=tensors,
+                predefined=predefined,
+                codes=codes,
+            )
+
+        return with_custom_part(behind, order, ends, front)
     _refuse_variables(order, where)
     starts = _starts(context, scope, order, given, where)
     _add_inputs(context, file, scope, order, starts, input_shapes, where)
