@@ -82,8 +82,10 @@ def side_through(node: Node, position: int, graph: Graph, below: Mapping[str, in
                 return 0
             factor = positive_or_negative(graph, node.inputs[1 - position])
             return side * factor
-    if node.op == "gather" and position:
-        return 0  # indices
+    if (node.op == "gather" and position) or (node.op == "select" and not position):
+        return 0  # indices, the condition
+    if node.op == "select":
+        return side
     return side if definition.moves or keeps_codes(node) else 0
 
 
@@ -277,7 +279,7 @@ def _masks(graph: Graph, node: Node, name: str, side: int, below: int) -> bool:
     half = (high - low) / (out.dtype.max - out.dtype.min) / 2
     if node.op in ("add", "sub"):
         return furthest + high <= low + half
-    return graph.is_constant(name) and node.op == "concat" and furthest <= low
+    return graph.is_constant(name) and node.op in ("concat", "select") and furthest <= low
 
 
 def _ends(bounds: tuple[float, float], side: int) -> tuple[float, float]:

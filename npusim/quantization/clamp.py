@@ -83,6 +83,8 @@ class Clamp:
         low, high = _seen(out_side, representable(out))
         if node.op in ("add", "sub"):
             return low - high
+        if node.op == "select":
+            return low
         if node.op == "mul":
             span = self.ranges.get(others[0], (0.0, np.inf))
             largest = float(np.abs(graph.constants[node.inputs[position]]).max(initial=0.0))

@@ -32,6 +32,7 @@ from npusim.quantization.losses import SHOWN, losses, sigmoid_cuts
 from npusim.quantization.masks import calibrate_masked
 from npusim.quantization.plan import Plan, Samples, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
+from npusim.quantization.tables import with_whole_tables
 
 log = logging.getLogger("npusim")
 # (samples done over all passes, samples of all passes or 0 when unknown, label of the last)
@@ -219,6 +220,7 @@ class Quantization:
             engine=plan.engine,
             progress=told,
         )
+        found = replace(found, ranges=with_whole_tables(self.graph, found.ranges))
         self.calibration = found
         self.notes = (
             *notes,

@@ -1,5 +1,7 @@
 """Masks in front of softmax and maximum: any size gives the same bits, live scores keep steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from npusim.ir.attrs import (
     PoolKind,
     ReduceAttrs,
 )
+from npusim.ir.dtypes import DType
 from npusim.ir.limits import representable
 from npusim.passes.hidden import hidden_tensors
 from npusim.testing import GraphBuilder
@@ -65,6 +68,17 @@ def attention(form, low, where=CAUSAL):
             b.node("sub", [b.constant("one", np.float32(1)), "keep"], "drop", SUM)
             b.node("mul", ["drop", b.constant("m", np.float32(low))], "bias", SUM)
             b.node("add", [scores, "bias"], "s", SUM)
+        case "chosen" | "chosen and added":
+            b.input("keep", *where.shape)
+            fed["keep"] = 1 - np.minimum(where, 1)
+            b.node("greater", ["keep", b.constant("half", np.float32(0.5))], "c")
+            b.graph.tensors["c"] = replace(b.graph.tensors["c"], dtype=DType.BOOL)
+            away = b.constant("m", np.float32(low))
+            if form == "chosen":
+                b.node("select", ["c", scores, away], "s")
+            else:
+                b.node("select", ["c", b.constant("zero", np.float32(0)), away], "bias")
+                b.node("add", [scores, "bias"], "s", SUM)
         case "input":
             b.input("m", *where.shape)
             fed["m"] = masked
@@ -98,6 +112,8 @@ FORMS = (
     "twice",
     "kept and added",
     "zeros and ones",
+    "chosen",
+    "chosen and added",
     "input",
 )
 

@@ -153,7 +153,7 @@ def one_hot(
     apart = context.binary(node, "sub", index, known, part="apart")
     scaled = [*times(on - off, "range"), *plus(off, "off")]
     near = [Step("near", "sub", EltwiseAttrs(), 1.0, first=True), Step("hot", "relu")]
-    context.chain(node, apart, [Step("distance", "abs"), *near, *scaled])
+    return context.chain(node, apart, [Step("distance", "abs"), *near, *scaled])
 
 
 # ---- over axes
