@@ -44,3 +44,20 @@ def warnings_so_far() -> tuple[str, ...]:
     """Return the warnings that the running command has printed."""
     handlers = logging.getLogger("npusim").handlers
     return tuple(text for one in handlers if isinstance(one, Once) for text in one.warnings)
+
+
+@contextmanager
+def without_library_messages() -> Iterator[None]:
+    """Print nothing of the library itself while a script runs: its RKNN objects have own logs."""
+    logger = logging.getLogger("npusim")
+    handlers = [handler for handler in logger.handlers if isinstance(handler, Once)]
+    level = logger.level
+    for handler in handlers:
+        logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.addHandler(handler)

@@ -54,8 +54,9 @@ class Trial:
 
     @property
     def helps(self) -> bool:
-        """Tell whether anything became notably better."""
-        return max(self.gain_db, self.own_gain_db) >= NOTABLE_DB
+        """Tell whether the outputs, or the result without loss at the outputs, became better."""
+        unharmed = self.gain_db > -NOTABLE_DB
+        return self.gain_db >= NOTABLE_DB or (unharmed and self.own_gain_db >= NOTABLE_DB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

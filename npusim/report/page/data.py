@@ -4,6 +4,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from npusim import words
@@ -98,7 +99,7 @@ def _head(
     network, estimate = contents.network, contents.estimate
     source = network.source if isinstance(network, Graph) else None
     return {
-        "title": network.name,
+        "title": Path(contents.model).stem or network.name,
         "model": contents.model,
         "sha256": source.sha256 if source else "",
         "source_format": source.framework if source else "layer list",

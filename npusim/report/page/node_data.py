@@ -1,8 +1,9 @@
 """The page's colours for AI Edge Model Explorer, which shows the source model.
 
-Node data is keyed by the source's own node names: a layer's numbers are given to every source node
-that it stands for. Source: the JSON that ``model_explorer.node_data_builder`` of
-ai-edge-model-explorer 0.1.34 writes and reads.
+Node data is keyed by the source's own node names and by those of the tensors that they give: a
+layer's numbers are given to every source node that it stands for.
+
+Source: the JSON that ``model_explorer.node_data_builder`` of ai-edge-model-explorer 0.1.34 makes.
 """
 
 import json
@@ -49,7 +50,8 @@ def node_data(data: Mapping[str, Any]) -> dict[str, Any]:
             value = value_of(row)
             if value is None:
                 continue
-            for name in row["origin"]:
+            # nodes are found by their ids, and by the names of what they give
+            for name in (*row["origin"], *row["outputs"]):
                 values.setdefault(name, value)
         if values:
             found[word] = _lane(title, values, stops)

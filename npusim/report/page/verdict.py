@@ -165,9 +165,10 @@ def _card(contents: Contents, row: AnalysedLayer, root: Root) -> dict[str, Any]:
     trials = contents.trials.get(root.layer, ())
     best = max((t for t in trials if t.helps), key=_worth, default=None)
     shown = best or max(trials, key=_worth, default=None)
+    harmless = root.kind == ACCUMULATED and outputs_agree(contents)
     return {
         "layer": row.layer,
-        "severity": "bad" if row.severity == BAD else "warn",
+        "severity": "bad" if row.severity == BAD and not harmless else "warn",
         "kind": root.kind,
         "title": TITLES.get(root.kind, root.kind),
         "evidence": list(_evidence(row, trials)),
@@ -255,6 +256,9 @@ def sentence(contents: Contents, causes: Sequence[Mapping[str, Any]]) -> tuple[s
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         what = first["title"][0].lower() + first["title"][1:]
         return f"{first['layer']}: {what}{more} ({said}).", "bad"
+    added = [cause["layer"] for cause in causes if cause["kind"] == ACCUMULATED]
+    if added:
+        return f"The outputs agree with float; at {added[0]} small errors add up ({said}).", "warn"
     if analysis.first_wrong is not None:
         return f"Wrong from {analysis.first_wrong} on ({said}).", "bad"
     if causes:
@@ -272,6 +276,13 @@ def _without_analysis(contents: Contents, took: str) -> tuple[str, str]:
     if contents.evaluation is not None:
         return "Accuracy on a labelled set, float beside quantized.", "ok"
     return f"{took}; accuracy was not measured." if took else "Nothing was measured.", "ok"
+
+
+def outputs_agree(contents: Contents) -> bool:
+    """Tell whether the worst output, by its worst part, is not below the analysis' threshold."""
+    analysis = contents.analysis
+    worst = worst_output(analysis, contents.network) if analysis else None
+    return bool(analysis and worst and worst.worst and worst.worst.cosine >= analysis.threshold)
 
 
 def worst_output(analysis: Analysis, network: Any) -> AnalysedLayer | None:
