@@ -41,7 +41,7 @@ def _severity(index: int) -> str:
 def _layer(index: int, count: int, draw: random.Random) -> dict[str, Any]:
     op = OPS[index % len(OPS)]
     inherits = 3 if 3 < index < 7 else None
-    alone = {3: 4.2, 7: 11.5, 9: 18.0}.get(index, 25 + 25 * draw.random())
+    alone = {3: 4.2, 7: 11.5, 9: 18.0, 13: 200.0}.get(index, 25 + 25 * draw.random())
     return {
         "id": _layer_id(index),
         "name": _layer_id(index),

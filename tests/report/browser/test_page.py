@@ -253,6 +253,7 @@ def test_table_sorts_and_leaves_what_is_unmeasured_last(open_page):
     assert opened.page.get_attribute("th[data-key=entire_sqnr_db]", "aria-sort") == "descending"
     got = [text.strip() for text in column(opened, "entire_sqnr_db")]
     assert got[0] == expected[-1]
+    assert column(opened, "alone_sqnr_db")[0].strip() == "exact"
     assert got[-1] == MISSING
     opened.page.click("th[data-key=time_us] button")
     by_time = sorted(layers, key=lambda x: -x["time_us"])

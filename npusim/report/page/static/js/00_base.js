@@ -72,8 +72,11 @@ function short(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-function decibels(value) {
-  return given(value) ? `${value.toFixed(1)} dB` : MISSING;
+const EXACT_DB = 200; // what stands for no error at all
+
+function decibels(value, unit = " dB") {
+  if (!given(value)) return MISSING;
+  return value >= EXACT_DB ? "exact" : `${value.toFixed(1)}${unit}`;
 }
 
 function scaled(value, units, step) {
@@ -100,6 +103,12 @@ function tail(name, length) {
   const cut = text.slice(-(length - 1));
   const slash = cut.indexOf("/");
   return "…" + (slash >= 0 && slash < cut.length / 2 ? cut.slice(slash) : cut);
+}
+
+/** The beginning of a long title. */
+function start(title, length) {
+  const text = plain(title);
+  return text.length <= length ? text : `${text.slice(0, length - 1)}…`;
 }
 
 /** Name of a section that has no data, and the option that brings it. */

@@ -48,6 +48,7 @@ function verdictSection() {
   const section = h("section", { id: "verdict", "aria-label": "Verdict" });
   section.append(h("h2", {}, causes.length ? `Causes, worst first (${causes.length})` : "Causes"));
   if (causes.length) causes.forEach((cause, index) => section.append(causeCard(cause, index + 1)));
+  else if ((data.missing || {}).causes) section.append(absent("causes", "Causes were not looked for."));
   else if (measured) section.append(h("p", { class: "absent" }, "No layer loses accuracy of its own."));
   else section.append(absent("causes", "Accuracy was not measured."));
   return section;

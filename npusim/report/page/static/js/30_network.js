@@ -103,10 +103,10 @@ function drawGroup(group) {
   const [x, y, width, height] = group.box;
   const open = s("g", { class: "group", "data-group": group.id },
     s("rect", { x, y, width, height, rx: 6 }),
-    s("text", { x: x + 2, y: y - 3 }, `▾ ${tail(group.title, Math.max(6, Math.floor(width / 6) - 3))}`));
+    s("text", { x: x + 2, y: y - 3 }, `▾ ${start(group.title, Math.max(6, Math.floor(width / 6) - 3))}`));
   const [fx, fy, wide, high] = foldedBox(group);
   const shut = s("g", { class: "node folded", "data-group": group.id, transform: `translate(${fx} ${fy})`, display: "none" },
-    box(fx, fy, wide, high, `▸ ${group.title}`, `${group.members.length} layers`), s("title", {}, group.title));
+    box(fx, fy, wide, high, start(`▸ ${group.title}`, Math.floor((wide - 12) / 6.1)), `${group.members.length} layers`), s("title", {}, group.title));
   network.groups.set(group.id, { open, shut });
   network.canvas.append(open, shut);
 }

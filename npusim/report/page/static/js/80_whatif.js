@@ -16,7 +16,7 @@ function whatIfView() {
     part("Layer by layer, largest change of time first", rows.length ? longTable(
       ["layer", "format", "format there", "time", "time there", "change", "SQNR", "SQNR there", "change"],
       rows.map((row) => [layerLink(row.id), row.here_format, row.there_format, time(row.here_us), time(row.there_us), change(row.here_us, row.there_us, time),
-        decibels(row.here_sqnr_db), decibels(row.there_sqnr_db), change(row.here_sqnr_db, row.there_sqnr_db, decibels)]), { id: "whatif" })
+        decibels(row.here_sqnr_db), decibels(row.there_sqnr_db), change(row.here_sqnr_db, row.there_sqnr_db, (value) => `${value.toFixed(1)} dB`)]), { id: "whatif" })
       : h("p", { class: "absent" }, "The two runs share no layer.")),
     tuningPart(),
   ];

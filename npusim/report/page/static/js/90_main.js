@@ -148,7 +148,7 @@ function masthead() {
       h("button", { type: "button", "aria-label": "Keys", title: "Keys: ?", onclick: () => page.keys.showModal() }, "?")));
 }
 
-function start() {
+function startPage() {
   page.main = h("main", { id: "content", tabindex: "-1" });
   page.panel = h("aside", { id: "panel", "aria-label": "Layer", hidden: true });
   page.keys = keysDialog();
@@ -172,4 +172,4 @@ function start() {
   document.documentElement.dataset.ready = performance.now().toFixed(0);
 }
 
-start();
+startPage();
