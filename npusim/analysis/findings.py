@@ -37,7 +37,8 @@ class Finding:
         The result is wrong, not only coarse.
     at : str
         Id of the layer whose number format makes the error, where it is another one: the concat
-        whose range this layer shares, or the layer whose stored result it reads.
+        whose range this layer shares, the layer whose stored result it reads, the sigmoid behind it
+        that sets its range.
     """
 
     cause: Cause

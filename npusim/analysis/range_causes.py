@@ -55,6 +55,7 @@ def clipped_range(view: LayerView) -> Finding | None:
         f"error{rule}",
         suggestion=remedy,
         severe=share >= DOMINANT and own_db(view) < POOR_DB,
+        at=sigmoids[0] if sigmoids else "",
     )
 
 

@@ -97,6 +97,7 @@ def test_values_cut_in_front_of_a_sigmoid_name_the_rule_and_no_more_data(at_the_
     sigmoid = "n_s_1" if at_the_input else "n_s_2"
     assert f"a sigmoid reads ({sigmoid}) are cut at -6.3 and 6.3" in row.reason
     assert f"raise {sigmoid} to dynamic_fixed_point-i16" in row.suggestion
+    assert sigmoid in {finding.at for finding in row.findings}
     assert "calibrate" not in row.suggestion
 
 
@@ -139,6 +140,8 @@ def test_mixed_scale_concat():
     assert "SQNR" in rows["joined"].reason
     assert rows["small"].verdict == "mixed_concat"
     assert "n_joined" in rows["small"].reason
+    (mixed,) = (f for f in rows["small"].findings if f.cause.value == "mixed_concat")
+    assert mixed.at == rows["joined"].layer
     assert "mixed_concat" not in causes(rows["large"])
     rows, _ = analysed(concat_net(1.0), x)
     assert all("mixed_concat" not in causes(row) for row in rows.values())

@@ -93,7 +93,7 @@ def roots_of(analysis: Analysis, graph: Graph) -> list[Root]:
         root_at(
             layer,
             own[layer].verdict,
-            (layer, *(name for name in spoiled.get(layer, ()) if name in own)),
+            (layer, *_elsewhere(own[layer]), *(n for n in spoiled.get(layer, ()) if n in own)),
         )
         for layer in own_roots
     ]
@@ -104,10 +104,16 @@ def _passed_on(own: Mapping[str, AnalysedLayer]) -> dict[str, str]:
     """Return layer -> the layer at fault whose number format makes its error."""
     found: dict[str, str] = {}
     for layer, row in own.items():
-        at = next((f.at for f in row.findings if f.severe and f.cause.value == row.verdict), "")
-        if at in own and at != layer and _end(at, found) != layer:
-            found[layer] = at
+        for at in _elsewhere(row):
+            if at in own and _end(at, found) != layer:
+                found[layer] = at
     return found
+
+
+def _elsewhere(row: AnalysedLayer) -> tuple[str, ...]:
+    """Return the other layer whose number format makes the error that the verdict names."""
+    found = (f.at for f in row.findings if f.cause.value == row.verdict)
+    return tuple(at for at in found if at and at != row.layer)[:1]
 
 
 def _end(layer: str, blamed: Mapping[str, str]) -> str:
@@ -128,11 +134,22 @@ def causes_of(contents: Contents) -> list[dict[str, Any]]:
         for r in roots
     ]
     listed = {name for r in roots for name in (r.layer, *r.spoiled)}
-    notes = {row.layer: row for row in reversed(analysis.layers) if row.severity == "note"}
     return found + [
-        _card(contents, row, Root(row.layer, row.verdict, (row.layer,)))
-        for row in sorted(notes.values(), key=_own_db)
-        if row.layer not in listed
+        _card(contents, rows[root.layer], root)
+        for root in _notes(analysis)
+        if root.layer not in listed
+    ]
+
+
+def _notes(analysis: Analysis) -> list[Root]:
+    """Return where precision is given away, the coarsest first; operands of one concat as one."""
+    notes = {row.layer: row for row in reversed(analysis.layers) if row.severity == "note"}
+    together: dict[str, list[str]] = {}
+    for row in sorted(notes.values(), key=_own_db):
+        together.setdefault(next(iter(_elsewhere(row)), row.layer), []).append(row.layer)
+    return [
+        Root(layers[0], notes[layers[0]].verdict, tuple(layers), tuple(layers[1:]))
+        for layers in together.values()
     ]
 
 

@@ -121,6 +121,23 @@ def test_root_causes_only_and_what_they_spoil(made):
     assert cause["advice"]
 
 
+def test_parts_of_a_concat_that_lose_precision_are_one_cause():
+    rng = np.random.default_rng(2)
+    b = GraphBuilder(seed=2)
+    b.input("x", 1, 4, 8, 8)
+    small = b.node("mul", ["x", b.constant("s", np.float32(0.06))], "small")
+    other = b.node("mul", ["x", b.constant("t", np.float32(0.05))], "other")
+    b.node("concat", [small, other, "x"], "y", AxisAttrs(axis=1))
+    feeds = {"x": rng.uniform(-1, 1, (1, 4, 8, 8)).astype(np.float32)}
+    data = npusim.report(b.done("y"), [("a", feeds)]).data
+    (cause,) = data["causes"]
+    assert cause["severity"] == "warn"
+    assert len(cause["inherited"]) >= 1
+    notes = {row["id"] for row in data["layers"] if row["severity"] == "warn"}
+    assert {cause["layer"], *cause["inherited"]} == notes
+    assert data["head"]["severity"] == "warn"
+
+
 def test_remedies_were_tried_and_their_gain_is_real(faulty, made):
     graph, samples = faulty
     (cause,) = (c for c in made.data["causes"] if c["cost_us"] is not None)
