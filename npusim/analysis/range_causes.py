@@ -63,6 +63,11 @@ def _span(values: Real) -> str:
     return f"{values.min():.6g} .. {values.max():.6g}"
 
 
+def _maker(view: LayerView, tensor: str) -> str:
+    """Return the id of the layer that stores a tensor; empty for inputs of the network."""
+    return next((node.layer_id for node in view.graph.nodes if tensor in node.outputs), "")
+
+
 def _cutting_sigmoids(view: LayerView, tensor: str) -> list[str]:
     """Return the layer ids of sigmoids whose reach sets the range of a u8 tensor they read."""
     spec = view.graph.spec(tensor)
@@ -108,6 +113,7 @@ def clipped_input(view: LayerView) -> Finding | None:
                 else "calibrate with data that reaches these values; for an input of the "
                 "network, check mean and std",
                 severe=True,
+                at=sigmoids[0] if sigmoids else _maker(view, name),
             )
     return None
 
