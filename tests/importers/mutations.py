@@ -11,7 +11,7 @@ VALUES = (
 )
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.?\d*")
 WORDS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\0\0")
-SETTINGS = (
+SETTINGS: tuple[object, ...] = (
     *(0, -1, 1, 3, 7, 10**9, -5, 0.5, 1e30, True, None, "", "x", "None", "nan"),
     *("(1, 2)", "(1000000000, 3)", [], [1, 2], {}, {"a": 1}),
 )
