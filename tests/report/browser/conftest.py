@@ -93,7 +93,7 @@ class Opened:
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory):
+def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Pages by name, each written once: (data, address)."""
     makers = {"small": page_data, "large": lambda: page_data(2000), "bare": bare_data}
     folder = tmp_path_factory.mktemp("pages")
@@ -109,7 +109,7 @@ def written(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def context_of(browser):
+def context_of(browser: Any) -> Any:
     """Return the context, without a network, of some options."""
     made: dict[str, Any] = {}
 
@@ -124,7 +124,7 @@ def context_of(browser):
 
 
 @pytest.fixture
-def open_page(context_of, written):
+def open_page(context_of: Any, written: Any) -> Any:
     """Open a page; at the end nobody may have complained."""
     pages: list[Opened] = []
 
