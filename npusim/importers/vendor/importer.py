@@ -163,7 +163,7 @@ def _preprocess(file: VendorFile, inputs: tuple[End, ...], where: str) -> dict[s
     orders = [int(n) for n in _numbers(file, "reorder", where)]
     counts = [int(n) for n in _numbers(file, "mean_value_chns", where)]
     if len(counts) != len(inputs):
-        counts = [len(means) // max(len(inputs), 1)] * len(inputs)
+        counts = [len(means or stds) // max(len(inputs), 1)] * len(inputs)
     found = {}
     for number, (end, count) in enumerate(zip(inputs, counts, strict=True)):
         begin = sum(counts[:number])
