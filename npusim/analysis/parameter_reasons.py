@@ -47,7 +47,7 @@ class Model:
     @cached_property
     def joined(self) -> dict[str, str]:
         """Return tensor -> id of the concat that gave it its parameters."""
-        found = {}
+        found: dict[str, str] = {}
         for group in groups(self.graph):
             for name in group.concats:
                 concat = self.graph.node(name)

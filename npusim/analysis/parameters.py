@@ -233,7 +233,8 @@ def _row(first: Side, second: Side, role: str, matched: str) -> ComparedTensor:
     equal = formats
     if one is not None and other is not None and one.size == other.size:
         if one.dtype == other.dtype:
-            far = np.abs(one.reshape(-1).astype(np.float64) - other.reshape(-1))
+            codes = [value.reshape(-1).astype(np.float64) for value in (one, other)]
+            far = np.abs(codes[0] - codes[1])
             counted = {"elements": one.size, "different_codes": int(np.count_nonzero(far))}
             if one.dtype.kind != "f":
                 counted["largest_code_difference"] = int(far.max(initial=0))
