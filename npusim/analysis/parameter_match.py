@@ -6,8 +6,8 @@ they read.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,44 @@ def counterparts(first: Graph, second: Graph) -> Match:
             if not inner:
                 tensors |= zip(node.outputs, named[name].outputs, strict=False)
     return Match(pairs=tuple(pairs), tensors=tensors)
+
+
+def named_like(graph: Graph, source: Graph) -> Graph:
+    """Return a quantized graph with the tensor names and origins of the model it was built from.
+
+    Parameters
+    ----------
+    graph : Graph
+        Quantized, before it is lowered.
+    source : Graph
+        Float graph of the same network.
+    """
+    found = counterparts(graph, source)
+    kept = {name for name in graph.tensors if name not in found.tensors}
+    names = {old: new for old, new in found.tensors.items() if new not in kept}
+    origins = {pair.first.name: pair.second.origin for pair in found.pairs}
+
+    def renamed(tensors: Iterable[str]) -> tuple[str, ...]:
+        return tuple(names.get(name, name) for name in tensors)
+
+    return graph.copy(
+        nodes=tuple(
+            replace(
+                node,
+                inputs=renamed(node.inputs),
+                outputs=renamed(node.outputs),
+                origin=origins.get(node.name, node.origin),
+            )
+            for node in graph.nodes
+        ),
+        inputs=renamed(graph.inputs),
+        outputs=renamed(graph.outputs),
+        tensors={
+            names.get(name, name): replace(spec, name=names.get(name, name))
+            for name, spec in graph.tensors.items()
+        },
+        preprocess={names.get(name, name): how for name, how in graph.preprocess.items()},
+    )
 
 
 def _keys(node: Node) -> Iterator[str]:

@@ -11,6 +11,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Affine, DynamicFixedPoint, Quant, scale_of
 from npusim.ir.tensor import TensorSpec
+from npusim.ir.vendor_file import VENDORS_TOOLKIT
 from npusim.quantization.apply import float_ending
 from npusim.quantization.eras import DEFAULT_ERA, ERAS, Era
 from npusim.quantization.float16 import to_float16
@@ -34,7 +35,7 @@ def scheme_of_maps(graph: Graph) -> Scheme:
 
 def era_of_file(graph: Graph) -> Era:
     """Return the rules of the release that a vendor file names; the common ones elsewhere."""
-    if graph.source.framework != "RKNN-Toolkit":
+    if graph.source.framework != VENDORS_TOOLKIT:
         return DEFAULT_ERA
     return ERAS.get(graph.source.detail, DEFAULT_ERA)
 

@@ -13,8 +13,9 @@ from rich.console import Console
 import npusim
 from npusim.analysis.compare import WRONG_BELOW, Comparison
 from npusim.analysis.dump_folder import AUTO
-from npusim.analysis.recording import Recording, element_types
+from npusim.analysis.recording import Recording, element_types, record_float
 from npusim.cli import common
+from npusim.cli.stored import is_vendors, own_reference
 from npusim.cli.two_models import Choices, compare_models
 from npusim.errors import ConfigError, InputError
 from npusim.importers.formats import is_stored
@@ -280,6 +281,10 @@ def _load_other(model: str, how: dict[str, Any]) -> Graph:
 def _source(
     graph: Graph, model: str, source_input: list[Path] | None, feeds: Any, reference: str
 ) -> Recording:
+    if is_vendors(graph):
+        if source_input:
+            raise ConfigError("--source-input has no effect", rule="this file holds no source")
+        return record_float(own_reference(graph), feeds, label="its own numbers in float32")
     if any(node.engine is not None for node in graph.nodes):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",

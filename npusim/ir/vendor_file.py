@@ -15,6 +15,7 @@ from npusim import words
 from npusim.errors import UNREADABLE, ContainerError
 from npusim.ir.dtypes import DType
 
+VENDORS_TOOLKIT = "RKNN-Toolkit"  # the framework of graphs that come from its files
 PLAIN = b"RKNN"
 ENCRYPTED = b"CYPTRKNN"
 NETWORK_BINARY = b"VPMN"

@@ -1,6 +1,7 @@
 """``npusim compare MODEL OTHER``."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from npusim.cli.app import app
 from npusim.errors import ConfigError
-from tests.importers.vendor_sources import built, numbers, source
+from tests.importers.vendor_sources import FORMATS, built, numbers, source
 
 
 @pytest.fixture
@@ -52,6 +53,27 @@ def test_a_dataset_calibrates_the_float_one(folder):
     facts = json.loads(done.stdout)
     assert len(facts["parameters"]["preparation"]) == 3
     assert facts["results"]["layers"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_of_every_format_is_compared_analysed_and_dumped(folder, kind):
+    """Without its source against its own numbers in float32, with it against that."""
+    weights, bias = numbers()
+    built(folder / "one.rknn", weights, bias, kind)
+    sample = ("--input", "a.png")
+    for words in (
+        ("compare", "one.rknn", *sample),
+        ("analyze", "one.rknn", *sample),
+        ("analyze", "net.onnx", "--stored", "one.rknn", *sample),
+    ):
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*words, "--json"])
+        assert done.exit_code in (0, 1), (words, done.output)  # values beyond the made-up range
+        layers = json.loads(done.stdout)["layers"]
+        ids = [row["layer"] for row in layers]
+        assert ids == ["Relu_r_2", "Sigmoid_s_1"], words
+    done = CliRunner().invoke(app, ["dump", "one.rknn", *sample, "-o", "dump"])
+    assert done.exit_code == 0, done.output
+    assert {path.name.split("_")[1] for path in Path("dump").glob("NodeID_*")} == {"1", "2"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from npusim.importers.vendor import ops_custom, ops_move, ops_recurrent, ops_val
 from npusim.importers.vendor.context import CONVERTERS, VendorContext
 from npusim.importers.vendor.network import End, VendorLayer, VendorNetwork, read_network
 from npusim.ir.graph import Graph, Preprocess, Source, toposorted
-from npusim.ir.vendor_file import VendorFile, read_vendor_file, refusal
+from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
 
 FAMILIES = (ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted)
@@ -141,7 +141,7 @@ def _numbered(graph: Graph, uids: Mapping[str, int]) -> Graph:
 def _source(path: Path, file: VendorFile) -> Source:
     release = file.config.get("version") or "of unknown release"
     return Source(
-        framework="RKNN-Toolkit",
+        framework=VENDORS_TOOLKIT,
         path=str(path),
         sha256=sha256_of(path.read_bytes()),
         detail=str(release),
