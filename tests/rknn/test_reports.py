@@ -77,6 +77,15 @@ def test_model_config_has_the_vendors_keys(stored, new):
     assert all(node["op"].startswith("VSI_NN_OP_") for node in found["nodes"])
 
 
+def test_an_exported_file_is_said_to_be_npusims(stored, new, capfd):
+    capfd.readouterr()
+    assert stored.export_rknn("m.rknn") == 0
+    assert capfd.readouterr().err == ""  # said the first time only
+    assert stored.export_rknn("n.rknn") == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("W n.rknn: this is npusim's own file, which no stick or board loads")
+
+
 def test_model_config_of_a_vendor_file(work, new):
     text = json.dumps({"target_platform": ["RV1126"], "name": "Net"}).encode()
     (work / "v.rknn").write_bytes(

@@ -10,14 +10,21 @@ from typing import Any, cast
 
 from npusim.errors import ConfigError, ContainerError, GraphError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, UnsupportedForm, sha256_of
-from npusim.importers.vendor import ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted
+from npusim.importers.vendor import (
+    ops_custom,
+    ops_move,
+    ops_rare,
+    ops_recurrent,
+    ops_values,
+    ops_weighted,
+)
 from npusim.importers.vendor.context import CONVERTERS, VendorContext
 from npusim.importers.vendor.network import End, VendorLayer, VendorNetwork, read_network
 from npusim.ir.graph import Graph, Preprocess, Source, toposorted
 from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
 
-FAMILIES = (ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted)
+FAMILIES = (ops_custom, ops_move, ops_rare, ops_recurrent, ops_values, ops_weighted)
 """Importing them registers the converters."""
 
 
@@ -77,6 +84,10 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
         try:
             if convert is None:
                 raise UnsupportedForm("no counterpart")
+            if layer.flags.get("has_relu") and layer.type not in ops_weighted.WITH_RELU:
+                raise UnsupportedForm(
+                    "it holds a relu", "convolutions and fully connected ones may"
+                )
             if lost.isdisjoint(layer.inputs):
                 convert(layer, context)
                 continue
