@@ -76,8 +76,8 @@ class VendorFile:
     def targets(self) -> tuple[str, ...]:
         """Return the target platforms in the file, upper case."""
         found = self.config.get("target_platform") or []
-        names = [found] if isinstance(found, str) else found
-        return tuple(str(name).upper() for name in names)
+        names = found if isinstance(found, list) else [found]
+        return tuple(str(name).upper() for name in names if isinstance(name, str))
 
     def tensors(self) -> tuple[VendorTensor, ...]:
         """Return the model's inputs, then its outputs."""
@@ -227,7 +227,7 @@ def _config_at(file: BinaryIO, offset: int, size: int) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(file.read(length))
-    except ValueError:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested without end
         return None
     return found if isinstance(found, dict) else None
 

@@ -19,7 +19,13 @@ from npusim.importers.vendor import (
     ops_weighted,
 )
 from npusim.importers.vendor.context import CONVERTERS, VendorContext
-from npusim.importers.vendor.network import End, VendorLayer, VendorNetwork, read_network
+from npusim.importers.vendor.network import (
+    DAMAGE,
+    End,
+    VendorLayer,
+    VendorNetwork,
+    read_network,
+)
 from npusim.ir.graph import Graph, Preprocess, Source, toposorted
 from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
@@ -78,8 +84,7 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
     known = [*(end.name for end in network.inputs), *network.constants, ""]
     findings: list[str] = []
     lost: set[str] = set()
-    layers = cast(tuple[VendorLayer, ...], toposorted(cast(Any, network.layers), known))
-    for layer in layers:
+    for layer in _in_order(network, known, path):
         convert = CONVERTERS.get(layer.type)
         try:
             if convert is None:
@@ -98,6 +103,12 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
             raise ContainerError(
                 error.what, where=f"{path}: {layer.where}", rule=error.rule, remedy=error.remedy
             ) from None
+        except DAMAGE as error:
+            raise ContainerError(
+                f"its description is damaged ({type(error).__name__}: {error})",
+                where=f"{path}: {layer.where}",
+                remedy="copy or build the file again",
+            ) from error
         except ContainerError as error:
             raise ContainerError(
                 error.what,
@@ -114,6 +125,14 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
             rule="every layer needs a counterpart; npusim ops lists them",
             remedy="load the source model and build it with npusim",
         )
+
+
+def _in_order(network: VendorNetwork, known: list[str], path: Path) -> tuple[VendorLayer, ...]:
+    """Return the layers in execution order."""
+    try:
+        return cast(tuple[VendorLayer, ...], toposorted(cast(Any, network.layers), known))
+    except GraphError as error:
+        raise ContainerError(error.what, where=str(path), rule=error.rule) from None
 
 
 def _outputs(network: VendorNetwork, context: VendorContext, path: Path) -> list[str]:

@@ -28,6 +28,16 @@ from npusim.ir.vendor_file import (
 
 Array = NDArray[Any]
 MAX_PORTS = 4096
+DAMAGE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+)
+"""What a description that contradicts itself makes of code that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +159,7 @@ def read_network(path: Path, file: VendorFile) -> VendorNetwork:
         raise ContainerError(
             error.what, where=where, rule=error.rule, remedy=error.remedy
         ) from None
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+    except DAMAGE as error:
         raise ContainerError(
             f"the description of the network is damaged ({type(error).__name__}: {error})",
             where=str(path),
@@ -268,7 +278,10 @@ def stored(record: Mapping[str, Any], where: str) -> Stored:
         except QuantizationError as error:
             raise ContainerError(error.what, where=where) from None
     elif kind == "DFP":
-        quant = DynamicFixedPoint(fl=int(record["fl"]))
+        try:
+            quant = DynamicFixedPoint(fl=int(record["fl"]))
+        except QuantizationError as error:
+            raise ContainerError(error.what, where=where, rule=error.rule) from None
     else:
         raise ContainerError(
             f"quantization {kind}",
