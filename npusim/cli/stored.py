@@ -23,7 +23,7 @@ def is_vendors(graph: Graph) -> bool:
 
 def own_reference(graph: Graph) -> Graph:
     """Return what a vendor file is compared with where its source is not given."""
-    log.warning(
+    log.info(
         "%s holds no float source: the reference is its own stored numbers in float32, which shows "
         "what codes between layers cost, not what its weights and ranges lost before",
         Path(graph.source.path).name,

@@ -12,7 +12,24 @@ from npusim.errors import ContainerError, NpusimError, UnsupportedOpError
 from tests.importers.test_vendor_files import convolved, moved
 from tests.importers.vendor_build import File, fmt
 
-ODD = (None, -1, 0, 3, 2**31, 2**63, 10**30, 1.5, float("nan"), "", "x", [], [None], [-1], {}, True)
+ODD: tuple[object, ...] = (
+    None,
+    -1,
+    0,
+    3,
+    2**31,
+    2**63,
+    10**30,
+    1.5,
+    float("nan"),
+    "",
+    "x",
+    [],
+    [None],
+    [-1],
+    {},
+    True,
+)
 U8, BOOL = fmt("u1", 0.02, 128), {"vx_type": "VSI_NN_TYPE_BOOL8"}
 
 
