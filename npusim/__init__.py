@@ -24,6 +24,7 @@ _HOMES = {
     # what it costs, what it loses, what would help
     "estimate": "npusim.api.pricing",
     "compare": "npusim.analysis.compare",
+    "compare_parameters": "npusim.analysis.parameters",
     "analyze": "npusim.analysis.analyze",
     "evaluate": "npusim.api.measuring",
     "report": "npusim.api.reporting",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from npusim.analysis.analyze import analyze as analyze
     from npusim.analysis.compare import compare as compare
     from npusim.analysis.dump_folder import read_dump as read_dump
+    from npusim.analysis.parameters import compare_parameters as compare_parameters
     from npusim.analysis.recording import record_float as record_float
     from npusim.analysis.recording import record_program as record_program
     from npusim.analysis.source import record_source as record_source

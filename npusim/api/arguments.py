@@ -101,6 +101,8 @@ _COUNT = Kind("a whole number, 1 or more", "give an int", lambda value: _is_whol
 
 KINDS = {
     "graph": _GRAPH,
+    "first": _GRAPH,
+    "second": _GRAPH,
     "program": _PROGRAM,
     "actual": _RECORDING,
     "reference": _RECORDING._replace(  # of compare; a word of record_source, which checks it

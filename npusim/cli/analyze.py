@@ -11,7 +11,7 @@ from npusim.analysis.compare import WRONG_BELOW
 from npusim.analysis.snapshot import check_file_type, write_snapshot
 from npusim.api.report_run import analysed
 from npusim.cli import common, paging
-from npusim.cli.stored import stored_like
+from npusim.cli.stored import is_vendors, own_reference, stored_like
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.report.analysis_table import analysis_table, analysis_verdict, write_analysis
@@ -58,6 +58,8 @@ def command(
     check_file_type(file_type)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    ready = graph if is_vendors(graph) and stored is None else None
+    graph = graph if ready is None else own_reference(graph)
     if common.is_quantized(graph):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",
@@ -67,11 +69,12 @@ def command(
     require_float_source(graph)
     dataset = common.dataset_of(model, dataset)
     how: dict[str, Any] = {"algorithm": algorithm, "optimization_level": level}
-    ready = (
-        stored_like(stored, graph, "--stored")
-        if stored
-        else common.quantized(graph, scheme, dataset, shown=shown, **how)
-    )
+    if ready is None:
+        ready = (
+            stored_like(stored, graph, "--stored")
+            if stored
+            else common.quantized(graph, scheme, dataset, shown=shown, **how)
+        )
     program = common.compiled(ready, level=level, shown=shown)
     label, feeds = common.sample_of(ready, inputs, dataset)
     with common.progress_of(shown, "running layers alone") as progress:

@@ -13,9 +13,11 @@ from rich.console import Console
 import npusim
 from npusim.analysis.compare import WRONG_BELOW, Comparison
 from npusim.analysis.dump_folder import AUTO
-from npusim.analysis.recording import Recording, element_types
+from npusim.analysis.recording import Recording, element_types, record_float
 from npusim.api.report_run import compared
 from npusim.cli import common, paging
+from npusim.cli.stored import is_vendors, own_reference
+from npusim.cli.two_models import Choices, compare_models
 from npusim.errors import ConfigError, InputError
 from npusim.importers.formats import is_stored
 from npusim.ir.graph import Graph
@@ -31,6 +33,24 @@ ModelArgument = Annotated[
         help=f"{common.MODEL_FILES}, stored npusim model, 'demo', or a folder of layer dumps.",
     ),
 ]
+OtherArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="OTHER",
+        help="A second model: stored parameters and codes are compared tensor by tensor, such as "
+        "an .rknn of the vendor's toolkit with its source. A float one is quantized with --dataset "
+        "or with the ranges that the quantized one stores.",
+    ),
+]
+ToolkitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RELEASE",
+        help="RKNN-Toolkit whose rules count for a float MODEL or OTHER; default: that of the "
+        "vendor file it is compared with.",
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="With OTHER: show equal tensors too.")]
 SourceInputOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -74,6 +94,7 @@ OtherDatasetOption = Annotated[Path | None, typer.Option(help="Calibration list 
 
 def command(
     model: ModelArgument,
+    other: OtherArgument = None,
     inputs: common.InputOption = None,
     scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
@@ -93,6 +114,8 @@ def command(
     other_scheme: OtherSchemeOption = None,
     other_algorithm: OtherAlgorithmOption = None,
     other_dataset: OtherDatasetOption = None,
+    toolkit: ToolkitOption = None,
+    everything: AllOption = False,
     level: common.LevelOption = 3,
     driver_faults: common.DriverFaultsOption = "correct",
     html: paging.HtmlOption = None,
@@ -101,13 +124,20 @@ def command(
     """Compare MODEL layer by layer; exit 1 on a wrong layer.
 
     With its source framework (default), with a folder of dumps (--folder), or with another run
-    (--other-...).
+    (--other-...). With OTHER: parameters and codes of two models; exit 1 when any differs.
     """
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
-    others = (other_model, other_scheme, other_algorithm, other_dataset)
+    how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape, "mean": mean}
+    how |= {"std": std, "reorder": reorder}
+    others = (other_model, other_scheme, other_dataset, other_algorithm)
     second = any(option is not None for option in others)
     _refuse_mixtures(folder, second, source_input)
+    _refuse_beside(other, second, folder or source_input, toolkit or everything)
+    if other is not None:
+        shared = (inputs, scheme, dataset, algorithm, toolkit, threshold, level, driver_faults)
+        compare_models(model, other, how, Choices(*shared, everything, as_json))
+        return
     label = ""
     if Path(model).is_dir():
         given = inputs or scheme or dataset or shape or weights or part or html
@@ -115,8 +145,6 @@ def command(
         reference = npusim.read_dump(str(folder), layout=layout)
         actual = npusim.read_dump(model, like=reference, layout=layout)
     else:
-        how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-        how |= {"mean": mean, "std": std, "reorder": reorder}
         graph = common.load(model, **how)
         dataset = common.dataset_of(model, dataset)
         first = _Maker(scheme, dataset, algorithm, level, driver_faults)
@@ -126,26 +154,24 @@ def command(
         if folder is not None:
             actual, reference = npusim.read_dump(folder, like=actual, layout=layout), actual
         elif second:
-            other = _load_other(other_model, how) if other_model else graph
-            made = first.changed(other, other_scheme, other_dataset, other_algorithm)
-            reference = made.record(other, made.quantized(other, shown), feeds, shown)
+            reference = first.record_other(graph, others, how, feeds, shown)
         else:
             reference = _source(graph, model, source_input, feeds, reference_of)
     found = npusim.compare(actual, reference, threshold=threshold)
     _refuse_strangers(found, str(folder or other_model or model))
     page.write(lambda: compared(ready, feeds, found, sample=label, level=level), shown)
-    _print(shown, found, label, as_json=as_json)
-    if found.first_wrong is not None:
-        raise typer.Exit(common.MISMATCH)
+    _finish(shown, found, label, as_json=as_json)
 
 
-def _print(shown: Console, found: Comparison, label: str, *, as_json: bool) -> None:
+def _finish(shown: Console, found: Comparison, label: str, *, as_json: bool) -> None:
     if as_json:
         common.print_json(common.finite({"sample": label, **found.to_dict()}))
-        return
-    title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
-    shown.print(comparison_table(found, title=title))
-    shown.print(verdict(found))
+    else:
+        title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
+        shown.print(comparison_table(found, title=title))
+        shown.print(verdict(found))
+    if found.first_wrong is not None:
+        raise typer.Exit(common.MISMATCH)
 
 
 def _refuse_mixtures(folder: Path | None, second: bool, source_input: list[Path] | None) -> None:
@@ -158,6 +184,17 @@ def _refuse_mixtures(folder: Path | None, second: bool, source_input: list[Path]
             "--source-input has no effect",
             rule="it is what the source framework is fed; --folder and --other-... do not run it",
         )
+
+
+def _refuse_beside(other: str | None, second: bool, single: Any, of_two: Any) -> None:
+    """Refuse what the comparison of two models does not do, and what only it does."""
+    if other is not None and (second or single):
+        raise ConfigError(
+            f"OTHER and {'--other-...' if second else '--folder or --source-input'} are given",
+            rule="one thing to compare with at a time",
+        )
+    if other is None and of_two:
+        raise ConfigError("--toolkit and --all need OTHER", rule="they belong to two models")
 
 
 def _refuse_options(model: str, options: Any, folder: Path | None) -> None:
@@ -209,6 +246,15 @@ class _Maker:
             algorithm=algorithm or self.algorithm,
         )
 
+    def record_other(
+        self, graph: Graph, others: tuple[Any, ...], how: dict[str, Any], feeds: Any, shown: Console
+    ) -> Recording:
+        """Run the sample through the other run: model, format, dataset and algorithm."""
+        model, *changes = others
+        other = _load_other(model, how) if model else graph
+        made = self.changed(other, *changes)
+        return made.record(other, made.quantized(other, shown), feeds, shown)
+
     def quantized(self, graph: Graph, shown: Console) -> Graph:
         """Return the graph in the run's number format."""
         return common.quantized(
@@ -240,6 +286,10 @@ def _load_other(model: str, how: dict[str, Any]) -> Graph:
 def _source(
     graph: Graph, model: str, source_input: list[Path] | None, feeds: Any, reference: str
 ) -> Recording:
+    if is_vendors(graph):
+        if source_input:
+            raise ConfigError("--source-input has no effect", rule="this file holds no source")
+        return record_float(own_reference(graph), feeds, label="its own numbers in float32")
     if any(node.engine is not None for node in graph.nodes):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",

@@ -1,6 +1,8 @@
 """``npusim info``."""
 
 from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +13,10 @@ from rich.table import Table
 from npusim.api.refusals import OWN_FORMAT, refusals
 from npusim.cli import common
 from npusim.errors import ConfigError, ModelImportError, UnsupportedOpError
-from npusim.importers.formats import inputs_of
+from npusim.importers.formats import head_of, inputs_of
 from npusim.ir.graph import Graph
 from npusim.ir.text import placement, tensor_text
+from npusim.ir.vendor_file import VendorFile, is_vendor_file, read_vendor_file
 from npusim.ops import node_macs
 from npusim.report.names import Name
 from npusim.report.number_formats import number_formats
@@ -50,6 +53,9 @@ def command(
         return
     if model is None:
         raise ConfigError("no model", remedy="name a file or 'demo', or ask for --kernels")
+    if (closed := _precompiled(model)) is not None:
+        _show_precompiled(shown, closed, model, as_json)
+        return
     try:
         graph = common.load(model, weights=weights, part=part, shape=shape, as_source=True)
     except ModelImportError as error:
@@ -106,6 +112,35 @@ def _show_refused(shown: Console, model: str, error: ModelImportError, as_json: 
         common.print_json({"model": model, "inputs": inputs, "unsupported": unsupported})
     for line in () if as_json else inputs:
         shown.print(f"input {line}", markup=False, highlight=False)
+
+
+def _precompiled(model: str) -> VendorFile | None:
+    """Return what can be read of a pre-compiled file of the vendor's toolkit; None for others."""
+    path = Path(model)
+    if not path.is_file() or not is_vendor_file(head_of(path)):
+        return None
+    found = read_vendor_file(path)
+    return found if found.precompiled else None
+
+
+def _show_precompiled(shown: Console, found: VendorFile, model: str, as_json: bool) -> None:
+    if as_json:
+        facts = {
+            "model": model,
+            "precompiled": True,
+            "toolkit": found.config.get("version", ""),
+            "targets": list(found.targets),
+            "tensors": [asdict(tensor) for tensor in found.tensors()],
+            "preparation": found.preparation,
+        }
+        common.print_json(facts)
+        return
+    toolkit = f"RKNN-Toolkit {found.config.get('version', 'of unknown release')}"
+    targets = ", ".join(found.targets) or "not given"
+    for line in (f"{model}: pre-compiled by {toolkit}, target {targets}", *found.lines()):
+        shown.print(line, markup=False, highlight=False)
+    text = "Nothing else can be read: it holds machine code for one driver instead of the network."
+    shown.print(text, markup=False, highlight=False)
 
 
 def _layer_table(rows: list[dict[str, Any]]) -> Table:

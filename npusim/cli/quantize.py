@@ -9,6 +9,8 @@ from rich.console import Console
 import npusim
 from npusim.cli import common, quantize_options
 from npusim.errors import ConfigError
+from npusim.explain import see
+from npusim.ir.archive import OWN_FILE
 from npusim.quantization.eras import DEFAULT_ERA
 
 if TYPE_CHECKING:
@@ -132,3 +134,4 @@ def _print(
     for note in ready.notes:
         shown.print(note, highlight=False, markup=False)
     shown.print(f"{output}: {len(ready.nodes)} layers, {size_bytes} bytes, {scheme}")
+    shown.print(f"{OWN_FILE} {see('own-container')}", highlight=False, markup=False)

@@ -6,7 +6,6 @@ INT8 with the scale ``2^-fl``; opset 12 has no 16 bit pair, so those tensors are
 ordinary operators, which gives the same numbers.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from onnx import helper, numpy_helper
 
 from npusim.errors import UnsupportedOpError
 from npusim.exporters.onnx import to_onnx
-from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.names import fresh_among
@@ -27,6 +25,7 @@ from npusim.ir.quant import (
     scale_of,
     zero_point_of,
 )
+from npusim.ir.real import on_real_numbers
 from npusim.ir.tensor import TensorSpec
 
 PAIRED = (DType.U8, DType.I8)
@@ -54,7 +53,7 @@ def to_qdq(graph: Graph) -> onnx.ModelProto:
         When layers have no ONNX form or an activation has parameters per channel; all are listed.
     """
     _require_per_tensor(graph)
-    model = to_onnx(_real(graph))
+    model = to_onnx(on_real_numbers(graph))
     _Pairs(graph, model.graph).add()
     del model.metadata_props[:]
     helper.set_model_props(model, _properties(graph))
@@ -74,40 +73,6 @@ def _require_per_tensor(graph: Graph) -> None:
             rule="opset 12 has one scale and zero point for a tensor",
             remedy="quantize the float model with npusim: it has one for a tensor",
         )
-
-
-def _real(graph: Graph) -> Graph:
-    """Return the graph on real numbers; what only changes their format does nothing."""
-    tensors = {name: _real_spec(spec) for name, spec in graph.tensors.items()}
-    constants = {
-        name: _real_constant(value, graph.spec(name)) for name, value in graph.constants.items()
-    }
-    nodes = tuple(
-        replace(node, op="identity")
-        if node.op == "convert" and tensors[node.inputs[0]].dtype is tensors[node.outputs[0]].dtype
-        else node
-        for node in graph.nodes
-    )
-    return graph.copy(nodes=nodes, tensors=tensors, constants=constants)
-
-
-def _real_spec(spec: TensorSpec) -> TensorSpec:
-    if isinstance(spec.quant, Float) and not spec.dtype.is_float:
-        return spec
-    return replace(spec, dtype=DType.F32, quant=Float())
-
-
-def _real_constant(value: Any, spec: TensorSpec) -> Any:
-    match spec.quant:
-        case AffinePerChannel(scales=scales, zero_points=zeros, axis=axis):
-            along = [1] * value.ndim
-            along[axis] = -1
-            steps = value.astype(np.int64) - np.reshape(zeros, along)
-            return (steps * np.reshape(np.asarray(scales, np.float64), along)).astype(np.float32)
-        case Float():
-            return value.astype(np.float32) if value.dtype == np.float16 else value
-        case _:
-            return dequantize(value, spec.quant)
 
 
 class _Pairs:

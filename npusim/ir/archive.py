@@ -50,6 +50,7 @@ VERSION = 3
 files without them are written as version 2."""
 ALIGNMENT = 64
 SUFFIXES = (".rknn", ".npusim")
+OWN_FILE = "This is npusim's own file, which no stick or board loads; RKNN-Toolkit builds that one"
 MAX_TENSOR_ELEMENTS = 1 << 28
 _HEAD = struct.Struct("<8sIIQQ32s32s")
 

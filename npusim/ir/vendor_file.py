@@ -13,7 +13,9 @@ from typing import Any, BinaryIO
 
 from npusim import words
 from npusim.errors import UNREADABLE, ContainerError
+from npusim.ir.dtypes import DType
 
+VENDORS_TOOLKIT = "RKNN-Toolkit"  # the framework of graphs that come from its files
 PLAIN = b"RKNN"
 ENCRYPTED = b"CYPTRKNN"
 NETWORK_BINARY = b"VPMN"
@@ -21,6 +23,32 @@ _HEAD = struct.Struct("<4sIQQ")
 _U64 = struct.Struct("<Q")
 _EXTRA_BLOCK_BYTES = 40
 MAX_JSON_BYTES = 1 << 28
+OPERATOR, QUANTIZATION = "VSI_NN_OP_", "VSI_NN_QNT_TYPE_"
+PRECOMPILED_LAYER = f"{OPERATOR}NBG"
+TOOLKIT_2 = 6  # container version
+
+
+@dataclass(frozen=True, slots=True)
+class _Elements:
+    """Words for element types behind their prefix."""
+
+    prefix: str
+    types: dict[str, DType]
+
+
+ELEMENTS = _Elements(
+    "VSI_NN_TYPE_",
+    {
+        "UINT8": DType.U8,
+        "INT8": DType.I8,
+        "INT16": DType.I16,
+        "INT32": DType.I32,
+        "INT64": DType.I64,
+        "FLOAT16": DType.F16,
+        "FLOAT32": DType.F32,
+        "BOOL8": DType.BOOL,
+    },
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +76,8 @@ class VendorFile:
     def targets(self) -> tuple[str, ...]:
         """Return the target platforms in the file, upper case."""
         found = self.config.get("target_platform") or []
-        names = [found] if isinstance(found, str) else found
-        return tuple(str(name).upper() for name in names)
+        names = found if isinstance(found, list) else [found]
+        return tuple(str(name).upper() for name in names if isinstance(name, str))
 
     def tensors(self) -> tuple[VendorTensor, ...]:
         """Return the model's inputs, then its outputs."""
@@ -61,12 +89,26 @@ class VendorFile:
                 found.append((end["left"], place, _tensor(end["left"], place, tensor)))
         return tuple(tensor for _, _, tensor in sorted(found, key=lambda row: row[:2]))
 
-    def table(self) -> str:
-        """Return inputs and outputs, one line each."""
-        return "\n".join(
-            f"    {t.direction:<6} {t.name}: {t.dtype} {list(t.shape)} {t.quantization}".rstrip()
+    @property
+    def preparation(self) -> dict[str, list[Any]]:
+        """Return mean, std and channel order of all inputs as the file lists them.
+
+        Releases up to 1.4 have no std: behind the means of an input stands its scale.
+        """
+        words = {"mean": "mean_value", "std": "std_value", "reorder": "reorder"}
+        values = {word: self.config.get(key) for word, key in words.items()}
+        return {word: value for word, value in values.items() if isinstance(value, list) and value}
+
+    def lines(self) -> list[str]:
+        """Return inputs, outputs and preparation, one line each."""
+        ends = [
+            f"{t.direction:<6} {t.name}: {t.dtype} {list(t.shape)} {t.quantization}".rstrip()
             for t in self.tensors()
-        )
+        ]
+        listed = [
+            f"{word} {' '.join(map(str, numbers))}" for word, numbers in self.preparation.items()
+        ]
+        return ends + ([f"prepared with {', '.join(listed)}"] if listed else [])
 
 
 def records(value: object) -> list[dict[str, Any]]:
@@ -78,7 +120,7 @@ def _tensor(direction: str, place: int, data: dict[str, Any]) -> VendorTensor:
     kind, size = data.get("dtype"), data.get("size")
     kind = kind if isinstance(kind, dict) else {}
     quantization = ""
-    how = str(kind.get("qnt_type")).removeprefix("VSI_NN_QNT_TYPE_")
+    how = str(kind.get("qnt_type")).removeprefix(QUANTIZATION)
     if how == "AFFINE_ASYMMETRIC":
         quantization = f"scale {kind.get('scale')} zero_point {kind.get('zero_point')}"
     elif how == "DFP":
@@ -88,7 +130,7 @@ def _tensor(direction: str, place: int, data: dict[str, Any]) -> VendorTensor:
         direction=direction,
         name=str(data.get("url") or f"{direction}_{place}"),
         shape=tuple(n for n in reversed(sizes) if isinstance(n, int)),
-        dtype=str(kind.get("vx_type", "unknown type")).removeprefix("VSI_NN_TYPE_"),
+        dtype=str(kind.get("vx_type", "unknown type")).removeprefix(ELEMENTS.prefix),
         quantization=quantization,
     )
 
@@ -130,6 +172,14 @@ def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
     if len(head) < _HEAD.size:
         raise ContainerError("the vendor model file is truncated", where=where)
     _, _, version, data_bytes = _HEAD.unpack(head)
+    if version == TOOLKIT_2:
+        raise ContainerError(
+            "this is a model of RKNN-Toolkit2 (container version 6), for chips of another family",
+            where=where,
+            rule="npusim computes the RK1808, RK1806, RK3399Pro, RV1126 and RV1109, whose toolkit "
+            "is 1.x",
+            remedy=words.say("from_source"),
+        )
     starts = [_HEAD.size]
     if version >= 2 and data_bytes:
         starts.insert(0, _HEAD.size + _EXTRA_BLOCK_BYTES)
@@ -140,7 +190,9 @@ def _read(file: BinaryIO, size: int, where: str) -> VendorFile:
             binary = file.read(4) == NETWORK_BINARY
             return VendorFile(
                 version=version,
-                precompiled=binary or bool(config.get("pre_compile")),
+                precompiled=binary
+                or bool(config.get("pre_compile"))
+                or any(n.get("op") == PRECOMPILED_LAYER for n in records(config.get("nodes"))),
                 config=config,
                 data_begin=start,
                 data_bytes=data_bytes,
@@ -175,7 +227,7 @@ def _config_at(file: BinaryIO, offset: int, size: int) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(file.read(length))
-    except ValueError:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested without end
         return None
     return found if isinstance(found, dict) else None
 
@@ -192,7 +244,7 @@ def refusal(path: str | Path) -> ContainerError:
         if found.precompiled
         else f"npusim reads the model files that {words.say('stores')} wrote"
     )
-    table = found.table()
+    table = "\n".join(f"    {line}" for line in found.lines())
     return ContainerError(
         f"this is a {kind} (container version {found.version}, target "
         f"{', '.join(found.targets) or 'not given'})" + (f" with\n{table}" if table else ""),

@@ -70,8 +70,8 @@ def fold_affine(graph: Graph) -> Graph:
     """Fold channel-wise factors and offsets behind conv, deconv and fc into weights and bias.
 
     The factor of a batch normalisation is float32, everything else float64; results are stored as
-    float32. The layer keeps the name of the last folded operator. Source: weights of 48 folded
-    convolutions in a real file, whose scales come out to the last bit (docs/quantization.md).
+    float32. The layer keeps its own name and number. Source: 48 folded convolutions in a real file,
+    whose ids are theirs and whose scales come out to the last bit (docs/quantization.md).
     """
     for name in [node.name for node in graph.nodes if op_def(node.op).weighted]:
         current: str | None = name
@@ -106,7 +106,8 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     column = factor.reshape(-1, *(1,) * (weights.ndim - 1))
     new_weights = add_constant(graph, f"{last.name}.weights", weights.astype(np.float64) * column)
     new_bias = add_constant(graph, f"{last.name}.bias", bias.astype(np.float64) * factor + offset)
-    fused = with_output_of(node, last, inputs=(node.inputs[0], new_weights, new_bias))
+    merged = with_output_of(node, last, inputs=(node.inputs[0], new_weights, new_bias))
+    fused = replace(merged, name=node.name, uid=node.uid)
     return graph.copy(nodes=replaced(graph.nodes, (node, last), fused)), fused.name
 
 

@@ -6,21 +6,18 @@ from typing import Any
 
 from npusim import __version__
 from npusim.importers.stored import load_with_meta
-from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.quant import Affine, DynamicFixedPoint
-from npusim.ir.vendor_file import is_vendor_file, read_vendor_file
+from npusim.ir.vendor_file import (
+    ELEMENTS,
+    OPERATOR,
+    QUANTIZATION,
+    is_vendor_file,
+    read_vendor_file,
+)
+from npusim.ops import op_def
 
-_VX_TYPES = {
-    DType.U8: "UINT8",
-    DType.I8: "INT8",
-    DType.I16: "INT16",
-    DType.I32: "INT32",
-    DType.I64: "INT64",
-    DType.F16: "FLOAT16",
-    DType.F32: "FLOAT32",
-    DType.BOOL: "BOOL8",
-}
+_VX_TYPES = {dtype: f"{ELEMENTS.prefix}{word}" for word, dtype in ELEMENTS.types.items()}
 
 
 def stored_targets(path: str | Path) -> tuple[str, ...]:
@@ -54,7 +51,7 @@ def _is_vendors(path: str | Path) -> bool:
 
 
 def _config(graph: Graph, targets: tuple[str, ...]) -> OrderedDict[str, Any]:
-    how = [graph.preprocess.get(name) for name in graph.inputs]
+    how = _prepared(graph)
     ends = [*graph.inputs, *graph.outputs]
 
     return OrderedDict(
@@ -68,9 +65,10 @@ def _config(graph: Graph, targets: tuple[str, ...]) -> OrderedDict[str, Any]:
         norm_tensor_num=len(ends),
         const_tensor_num=len(graph.constants),
         virtual_tensor_num=len(graph.tensors) - len(graph.constants) - len(set(ends)),
-        mean_value=[list(p.mean) if p else [] for p in how],
-        std_value=[list(p.std) if p else [] for p in how],
-        reorder=[list(p.reorder) if p else [] for p in how],
+        mean_value=[number for mean, _, _ in how for number in mean],
+        mean_value_chns=[len(mean) for mean, _, _ in how],
+        std_value=[number for _, std, _ in how for number in std],
+        reorder=[number for _, _, order in how for number in order],
         input_num=len(graph.inputs),
         output_num=len(graph.outputs),
         pre_compile=0,
@@ -78,7 +76,7 @@ def _config(graph: Graph, targets: tuple[str, ...]) -> OrderedDict[str, Any]:
             {
                 "lid": node.layer_id,
                 "name": node.name,
-                "op": node.op,
+                "op": f"{OPERATOR}{op_def(node.op).toolkit}",
                 "uid": node.uid,
                 "input_num": len(node.inputs),
                 "output_num": len(node.outputs),
@@ -98,18 +96,31 @@ def _config(graph: Graph, targets: tuple[str, ...]) -> OrderedDict[str, Any]:
     )
 
 
+def _prepared(graph: Graph) -> list[tuple[list[float], list[float], list[int]]]:
+    """Return mean, std and channel order of every input, as the toolkit's files list them."""
+    found = []
+    for name in graph.inputs:
+        how, shape = graph.preprocess.get(name) or Preprocess(), graph.spec(name).shape
+        channels = shape[1] if len(shape) > 1 else 1
+        mean, std = list(how.mean) or [0.0], list(how.std) or [1.0]
+        mean, std = (n * channels if len(n) == 1 else n for n in (mean, std))
+        found.append((mean, std, list(how.reorder) or [0, 1, 2]))
+    return found
+
+
 def _tensor(graph: Graph, number: int, name: str) -> dict[str, Any]:
     spec = graph.spec(name)
-    dtype: dict[str, Any] = {"vx_type": _VX_TYPES[spec.dtype], "qnt_type": "NONE"}
+    kind, numbers = "NONE", dict[str, Any]()
     match spec.quant:
         case Affine(scale=scale, zero_point=zero_point):
-            dtype |= {"qnt_type": "AFFINE_ASYMMETRIC", "scale": scale, "zero_point": zero_point}
+            kind, numbers = "AFFINE_ASYMMETRIC", {"scale": scale, "zero_point": zero_point}
         case DynamicFixedPoint(fl=fl):
-            dtype |= {"qnt_type": "DFP", "fl": fl}
+            kind, numbers = "DFP", {"fl": fl}
+    words = {"qnt_type": f"{QUANTIZATION}{kind}", "vx_type": _VX_TYPES[spec.dtype]}
     return {
         "tensor_id": number,
         "size": list(reversed(spec.shape)),
         "dim_num": len(spec.shape),
-        "dtype": dtype,
+        "dtype": numbers | words,
         "url": name,
     }

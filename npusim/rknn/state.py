@@ -6,6 +6,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from npusim.errors import ConfigError, NpusimError
+from npusim.explain import see
 from npusim.importers.common.two_files import NO_WEIGHTS
 from npusim.ir.graph import Graph
 from npusim.rknn.log import Log
@@ -108,3 +109,6 @@ class RknnState:
         path = as_path(path, "export_path")
         archive.save(self._built, path, meta={"target_platform": list(self._targets)})
         self._log.info(f"{path}: {path.stat().st_size} bytes")
+        self._log.once(
+            f"{path}: {archive.OWN_FILE[0].lower()}{archive.OWN_FILE[1:]} {see('own-container')}"
+        )

@@ -26,7 +26,8 @@ def made():
     run = npusim.record_program(program, {"x": X}, preprocessed=True)
     return {
         "graph": graph, "quantized": quantized, "program": program, "model": quantized,
-        "actual": run, "reference": run, "feeds": {"x": X}, "networks": {"u8": quantized},
+        "first": quantized, "second": quantized, "actual": run, "reference": run,
+        "feeds": {"x": X}, "networks": {"u8": quantized},
         "dataset": [("a", {"x": X})], "path": "net.onnx", "files": "a.png", "folder": ".",
     }  # fmt: skip
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 import npusim
+from npusim.analysis.stored_ranges import era_of_file, quantize_like
 from npusim.importers.onnx.numbering import numbered
 from npusim.ir.attrs import Conv2dAttrs, SplitAttrs
-from npusim.passes.pipeline import optimize
+from npusim.passes.pipeline import lower, optimize
 from npusim.testing import GraphBuilder
 from tests.quantization.vendor_nets import FILES, ROWS, net
 
@@ -49,6 +50,21 @@ def test_layer_ids_of_source_networks_are_those_of_the_files(name, shapes, layer
     stored = {row[0] for row in json.loads(ROWS.read_text())[name] if row[1] != "VARIABLE"}
     assert len(stored & known) == layers
     assert stored - known == {"input"}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("mnist", 8), pytest.param("static_det", 103, marks=pytest.mark.slow)]
+)
+def test_placed_layers_of_source_and_file_line_up_one_to_one(name, layers):
+    """What dumps, reports and prices call layers: the same ids, operators and numbers."""
+    if not (FILES / f"{name}.onnx").exists():
+        pytest.skip("the vendor's files are not there")
+    file = npusim.load_model(FILES / f"{name}.rknn")
+    source = npusim.load_model(FILES / f"{name}.onnx")
+    made = quantize_like(source, file, era=era_of_file(file))
+    theirs, ours = ({n.layer_id: n.op for n in lower(g).nodes} for g in (file, made))
+    assert ours == theirs
+    assert len(ours) == layers
 
 
 def test_layers_of_several_outputs_come_last_output_first():

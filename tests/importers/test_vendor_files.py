@@ -1,5 +1,7 @@
 """Ordinary .rknn files of the toolkit: small ones written here, real ones where they lie."""
 
+import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from npusim.errors import ContainerError, NpusimError, UnsupportedOpError
 from npusim.ir.quant import Affine, DynamicFixedPoint
 from npusim.rknn import RKNN
 from tests.importers.vendor_build import File, fmt
+from tests.importers.vendor_sources import FORMATS, built, numbers
 
 FILES = Path(__file__).resolve().parents[3] / "shared" / "vendor_files"
 real = pytest.mark.skipif(not FILES.is_dir(), reason="real files are not here")
@@ -222,6 +225,63 @@ def test_every_door_takes_it(tmp_path, capfd):
     x = {"input_9": np.zeros((1, 3, 6, 8), np.float32)}
     first = npusim.compile(npusim.load_model(path)).run(x)
     np.testing.assert_array_equal(again.run(x)["Relu_r/out0_0"], first["Relu_r/out0_0"])
+
+
+def test_precompiled_files_show_what_they_can(tmp_path):
+    """Machine code in the data, the toolkit's word for it, or its one layer: all three are told."""
+    plain = convolved(tmp_path / "net.rknn", mean_value=[1, 2, 3], std_value=[4.0] * 3)
+    whole = plain.read_bytes()
+    closed = [convolved(tmp_path / "a.rknn", pre_compile=1, mean_value=[1, 2, 3])]
+    for change in ((b"VSI_NN_OP_CONV2D", b"VSI_NN_OP_NBG"), None):
+        data = bytearray(whole)
+        if change is None:
+            data[24:28] = b"VPMN"
+        closed.append(tmp_path / f"b{len(closed)}.rknn")
+        text = bytes(data) if change is None else _smaller(whole, *change)
+        closed[-1].write_bytes(text)
+    run = CliRunner(env={"COLUMNS": "200"})
+    for path in closed:
+        done = run.invoke(app, ["info", str(path)])
+        assert done.exit_code == 0, done.output
+        assert "input  input_9: UINT8 [1, 3, 6, 8] scale 0.02 zero_point 128" in done.output
+        assert "prepared with mean 1 2 3" in done.output
+        facts = json.loads(run.invoke(app, ["info", str(path), "--json"]).stdout)
+        assert facts["precompiled"]
+        assert [t["direction"] for t in facts["tensors"]] == ["input", "output"]
+        with pytest.raises(ContainerError, match="holds machine code for one driver"):
+            npusim.load_model(path)
+
+
+def _smaller(data, old, new):
+    """Replace text in the JSON of a file and correct its length."""
+    (size,) = struct.unpack_from("<Q", data, 16)
+    begin = 24 + size
+    text = data[begin + 8 :].replace(old, new)
+    return data[:begin] + struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_door_speaks_the_toolkits_words(tmp_path, kind, monkeypatch):
+    """The file's own description and npusim's of the same model, stored, are the same words."""
+    monkeypatch.chdir(tmp_path)
+    how = {"mean_value": [1.0, 2.0, 3.0], "mean_value_chns": [3], "std_value": [4.0] * 3}
+    built(tmp_path / "net.rknn", *numbers(), kind, **how, reorder=[2, 1, 0])
+    npusim.save(npusim.load_model("net.rknn"), "own.rknn")
+    theirs, ours = (RKNN().fetch_rknn_model_config(f"{name}.rknn") for name in ("net", "own"))
+    for key in (*how, "reorder", "target_platform"):
+        assert ours[key] == theirs[key], key
+    for key in ("lid", "name", "op", "uid"):
+        assert [n[key] for n in ours["nodes"]] == [n[key] for n in theirs["nodes"]]
+    for one, other in zip(ours["norm_tensor"], theirs["norm_tensor"], strict=True):
+        other["dtype"] |= {"scale": np.float32(other["dtype"]["scale"])} if kind == "u8" else {}
+        assert {key: one[key] for key in other} == other
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["info", "net.rknn"])
+    assert {"u8": "asymmetric", "f16": "f16"}.get(kind, "fixed point") in done.output
+    assert RKNN().export_rknn_quant_params("net.rknn", only_io=False) == 0
+    text = (tmp_path / "net_quant_param.yml").read_text()
+    words = {"u8": "asymmetric_affine", "f16": "none"}
+    assert f"qtype: {words.get(kind, 'dynamic_fixed_point')}" in text
+    assert "op: VSI_NN_OP_CONV2D" in text
 
 
 @real

@@ -10,6 +10,7 @@ TYPES = {
     "i1": "INT8",
     "i2": "INT16",
     "i4": "INT32",
+    "i8": "INT64",
     "f2": "FLOAT16",
     "f4": "FLOAT32",
 }

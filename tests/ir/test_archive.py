@@ -236,6 +236,7 @@ def test_future_version_says_so(stored):
         (b"CYPTRKNN" + bytes(40), "encrypted"),
         (b"RKNN" + bytes(4), "truncated"),
         (b"RKNN" + struct.pack("<IQQ", 0, 1, 10**15) + bytes(64), "truncated or damaged"),
+        (b"RKNN" + struct.pack("<IQQ", 0, 6, 10) + bytes(64), "RKNN-Toolkit2"),
     ],
 )
 def test_foreign_files_are_named(tmp_path, content, says):
@@ -252,8 +253,8 @@ def vendor_file(path, *, precompiled, version=1, extra=b"", data=b"VPMN" + bytes
             "tensor_id": i,
             "size": [640, 480, 3, 1] if i < 4 else [10, 1],
             "dtype": {
-                "qnt_type": "AFFINE_ASYMMETRIC",
-                "vx_type": "UINT8",
+                "qnt_type": "VSI_NN_QNT_TYPE_AFFINE_ASYMMETRIC",
+                "vx_type": "VSI_NN_TYPE_UINT8",
                 "scale": 0.5 * (i + 1),
                 "zero_point": 100 + i,
             },
@@ -273,6 +274,9 @@ def vendor_file(path, *, precompiled, version=1, extra=b"", data=b"VPMN" + bytes
     config = {
         "target_platform": ["RK1808"],
         "pre_compile": int(precompiled),
+        "mean_value": [1, 2, 3],
+        "std_value": [4.0, 5.0, 6.0],
+        "reorder": [2, 1, 0],
         "norm_tensor": tensors,
         "graph": ends,
     }
@@ -298,6 +302,7 @@ def test_case_1_18_precompiled_vendor_file_is_explained(tmp_path, version, extra
         assert f"input  tensor{i}: UINT8 [1, 3, 480, 640] scale {0.5 * (i + 1)}" in text
         assert f"zero_point {100 + i}" in text
     assert "output tensor4: UINT8 [1, 10]" in text
+    assert "prepared with mean 1 2 3, std 4.0 5.0 6.0, reorder 2 1 0" in text
     assert "RK1808" in text
 
 

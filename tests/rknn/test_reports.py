@@ -64,13 +64,27 @@ def test_model_config_has_the_vendors_keys(stored, new):
     assert isinstance(found, OrderedDict)
     json.dumps(found)
     assert found["target_platform"] == ["RK1808", "RK3399PRO"]
-    assert found["mean_value"] == [[1, 2, 3]]
-    assert found["reorder"] == [[2, 1, 0]]
+    assert found["mean_value"] == [1, 2, 3]
+    assert (found["mean_value_chns"], found["std_value"]) == ([3], [1, 1, 1])
+    assert found["reorder"] == [2, 1, 0]
     assert found["input_num"] == found["output_num"] == 1
     assert found["norm_tensor"][0]["size"] == [3, 2, 3, 1]  # W, H, C, N
-    assert found["norm_tensor"][0]["dtype"] == {"vx_type": "FLOAT16", "qnt_type": "NONE"}
+    assert found["norm_tensor"][0]["dtype"] == {
+        "vx_type": "VSI_NN_TYPE_FLOAT16",
+        "qnt_type": "VSI_NN_QNT_TYPE_NONE",
+    }
     assert [end["left"] for end in found["graph"]] == ["input", "output"]
     assert found["nodes"][0]["name"] == stored._built.nodes[0].name
+    assert all(node["op"].startswith("VSI_NN_OP_") for node in found["nodes"])
+
+
+def test_an_exported_file_is_said_to_be_npusims(stored, new, capfd):
+    capfd.readouterr()
+    assert stored.export_rknn("m.rknn") == 0
+    assert capfd.readouterr().err == ""  # said the first time only
+    assert stored.export_rknn("n.rknn") == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("W n.rknn: this is npusim's own file, which no stick or board loads")
 
 
 def test_model_config_of_a_vendor_file(work, new):

@@ -10,14 +10,27 @@ from typing import Any, cast
 
 from npusim.errors import ConfigError, ContainerError, GraphError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, UnsupportedForm, sha256_of
-from npusim.importers.vendor import ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted
+from npusim.importers.vendor import (
+    ops_custom,
+    ops_move,
+    ops_rare,
+    ops_recurrent,
+    ops_values,
+    ops_weighted,
+)
 from npusim.importers.vendor.context import CONVERTERS, VendorContext
-from npusim.importers.vendor.network import End, VendorLayer, VendorNetwork, read_network
+from npusim.importers.vendor.network import (
+    DAMAGE,
+    End,
+    VendorLayer,
+    VendorNetwork,
+    read_network,
+)
 from npusim.ir.graph import Graph, Preprocess, Source, toposorted
-from npusim.ir.vendor_file import VendorFile, read_vendor_file, refusal
+from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
 
-FAMILIES = (ops_custom, ops_move, ops_recurrent, ops_values, ops_weighted)
+FAMILIES = (ops_custom, ops_move, ops_rare, ops_recurrent, ops_values, ops_weighted)
 """Importing them registers the converters."""
 
 
@@ -71,12 +84,15 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
     known = [*(end.name for end in network.inputs), *network.constants, ""]
     findings: list[str] = []
     lost: set[str] = set()
-    layers = cast(tuple[VendorLayer, ...], toposorted(cast(Any, network.layers), known))
-    for layer in layers:
+    for layer in _in_order(network, known, path):
         convert = CONVERTERS.get(layer.type)
         try:
             if convert is None:
                 raise UnsupportedForm("no counterpart")
+            if layer.flags.get("has_relu") and layer.type not in ops_weighted.WITH_RELU:
+                raise UnsupportedForm(
+                    "it holds a relu", "convolutions and fully connected ones may"
+                )
             if lost.isdisjoint(layer.inputs):
                 convert(layer, context)
                 continue
@@ -87,6 +103,12 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
             raise ContainerError(
                 error.what, where=f"{path}: {layer.where}", rule=error.rule, remedy=error.remedy
             ) from None
+        except DAMAGE as error:
+            raise ContainerError(
+                f"its description is damaged ({type(error).__name__}: {error})",
+                where=f"{path}: {layer.where}",
+                remedy="copy or build the file again",
+            ) from error
         except ContainerError as error:
             raise ContainerError(
                 error.what,
@@ -103,6 +125,14 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
             rule="every layer needs a counterpart; npusim ops lists them",
             remedy="load the source model and build it with npusim",
         )
+
+
+def _in_order(network: VendorNetwork, known: list[str], path: Path) -> tuple[VendorLayer, ...]:
+    """Return the layers in execution order."""
+    try:
+        return cast(tuple[VendorLayer, ...], toposorted(cast(Any, network.layers), known))
+    except GraphError as error:
+        raise ContainerError(error.what, where=str(path), rule=error.rule) from None
 
 
 def _outputs(network: VendorNetwork, context: VendorContext, path: Path) -> list[str]:
@@ -141,7 +171,7 @@ def _numbered(graph: Graph, uids: Mapping[str, int]) -> Graph:
 def _source(path: Path, file: VendorFile) -> Source:
     release = file.config.get("version") or "of unknown release"
     return Source(
-        framework="RKNN-Toolkit",
+        framework=VENDORS_TOOLKIT,
         path=str(path),
         sha256=sha256_of(path.read_bytes()),
         detail=str(release),
@@ -163,7 +193,7 @@ def _preprocess(file: VendorFile, inputs: tuple[End, ...], where: str) -> dict[s
     orders = [int(n) for n in _numbers(file, "reorder", where)]
     counts = [int(n) for n in _numbers(file, "mean_value_chns", where)]
     if len(counts) != len(inputs):
-        counts = [len(means) // max(len(inputs), 1)] * len(inputs)
+        counts = [len(means or stds) // max(len(inputs), 1)] * len(inputs)
     found = {}
     for number, (end, count) in enumerate(zip(inputs, counts, strict=True)):
         begin = sum(counts[:number])

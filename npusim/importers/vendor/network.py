@@ -17,21 +17,27 @@ from npusim.importers.common.layers import SourceLayer
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
 from npusim.ir.tensor import Shape
-from npusim.ir.vendor_file import VendorFile, read_data, records
+from npusim.ir.vendor_file import (
+    ELEMENTS,
+    OPERATOR,
+    QUANTIZATION,
+    VendorFile,
+    read_data,
+    records,
+)
 
 Array = NDArray[Any]
-TYPES = {
-    "UINT8": DType.U8,
-    "INT8": DType.I8,
-    "INT16": DType.I16,
-    "INT32": DType.I32,
-    "INT64": DType.I64,
-    "FLOAT16": DType.F16,
-    "FLOAT32": DType.F32,
-    "BOOL8": DType.BOOL,
-}
-PREFIX = "VSI_NN_OP_"
 MAX_PORTS = 4096
+DAMAGE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    ZeroDivisionError,
+)
+"""What a description that contradicts itself makes of code that reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,7 @@ def read_network(path: Path, file: VendorFile) -> VendorNetwork:
         raise ContainerError(
             error.what, where=where, rule=error.rule, remedy=error.remedy
         ) from None
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+    except DAMAGE as error:
         raise ContainerError(
             f"the description of the network is damaged ({type(error).__name__}: {error})",
             where=str(path),
@@ -222,7 +228,7 @@ def _layer(
     settings, flags = node.get("nn", {}), node.get("vx", {})
     return VendorLayer(
         name=lid,
-        type=str(node["op"]).removeprefix(PREFIX),
+        type=str(node["op"]).removeprefix(OPERATOR),
         layer=lid.removesuffix(f"_{uid}"),
         inputs=tuple(read.get(port, "") for port in range(count)),
         outputs=tuple(_tensor(nodes, number, port) for port in ports),
@@ -258,10 +264,11 @@ def stored(record: Mapping[str, Any], where: str) -> Stored:
     ContainerError
         For types and kinds of quantization that the chip's toolkit did not write.
     """
-    word = str(record["vx_type"]).removeprefix("VSI_NN_TYPE_")
-    kind = str(record.get("qnt_type", "NONE")).removeprefix("VSI_NN_QNT_TYPE_")
-    if word not in TYPES:
-        raise ContainerError(f"element type {word}", where=where, rule=f"one of {', '.join(TYPES)}")
+    word = str(record["vx_type"]).removeprefix(ELEMENTS.prefix)
+    kind = str(record.get("qnt_type", "NONE")).removeprefix(QUANTIZATION)
+    if word not in ELEMENTS.types:
+        known = ", ".join(ELEMENTS.types)
+        raise ContainerError(f"element type {word}", where=where, rule=f"one of {known}")
     quant: Quant
     if kind == "NONE":
         quant = Float()
@@ -271,14 +278,17 @@ def stored(record: Mapping[str, Any], where: str) -> Stored:
         except QuantizationError as error:
             raise ContainerError(error.what, where=where) from None
     elif kind == "DFP":
-        quant = DynamicFixedPoint(fl=int(record["fl"]))
+        try:
+            quant = DynamicFixedPoint(fl=int(record["fl"]))
+        except QuantizationError as error:
+            raise ContainerError(error.what, where=where, rule=error.rule) from None
     else:
         raise ContainerError(
             f"quantization {kind}",
             where=where,
             rule="AFFINE_ASYMMETRIC, DFP or none: what toolkit 1.x writes",
         )
-    return Stored(TYPES[word], quant)
+    return Stored(ELEMENTS.types[word], quant)
 
 
 def _constant(tensor: Mapping[str, Any], data: memoryview) -> tuple[str, tuple[Array, Stored]]:

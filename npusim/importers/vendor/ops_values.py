@@ -115,6 +115,8 @@ def pool(layer: VendorLayer, context: VendorContext) -> None:
     """Largest or mean value of windows."""
     context.need(layer, 1)
     word = str(layer.get("type"))
+    if not word.endswith(("_MAX", "_AVG", "_AVG_ANDROID")):
+        raise UnsupportedForm(f"its kind is {word}", "largest and mean value are known")
     kind = PoolKind.MAX if word.endswith("MAX") else PoolKind.AVG
     ceil = str(layer.get("round_type", "VSI_NN_ROUND_FLOOR")).endswith("CEIL")
     context.emit(

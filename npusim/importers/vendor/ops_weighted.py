@@ -41,7 +41,13 @@ def _activation(layer: VendorLayer) -> Activation:
     return Activation.RELU if layer.flags.get("has_relu") else Activation.NONE
 
 
-@converter("CONV2D", "CONV_RELU", "CONV_RELU_POOL", "GROUPED_CONV2D")
+CONVOLUTIONS = ("CONV2D", "CONV_RELU", "CONV_RELU_POOL", "GROUPED_CONV2D")
+MATRICES = ("FCL", "FCL2", "FCL_RELU")
+WITH_RELU = (*CONVOLUTIONS, *MATRICES)
+"""Layers that may hold a relu themselves."""
+
+
+@converter(*CONVOLUTIONS)
 def convolution(layer: VendorLayer, context: VendorContext) -> None:
     """Weights are (O, C, rows, columns); depthwise ones (1, C, rows, columns)."""
     if layer.type == "CONV_RELU_POOL":
@@ -93,7 +99,7 @@ def deconvolution(layer: VendorLayer, context: VendorContext) -> None:
     context.emit(layer, "deconv2d", (data, weights, bias), attrs)
 
 
-@converter("FCL", "FCL2", "FCL_RELU")
+@converter(*MATRICES)
 def fully_connected(layer: VendorLayer, context: VendorContext) -> None:
     """Weights are (O, K); a map in front is flattened in the order N, C, H, W."""
     context.need(layer, (2, 3))
