@@ -44,6 +44,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     file_type: FileTypeOption = "tensor",
     threshold: common.ThresholdOption = WRONG_BELOW,
     brief: BriefOption = False,
@@ -54,7 +55,7 @@ def command(
     shown = common.console(as_json)
     check_file_type(file_type)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     if common.is_quantized(graph):
         raise ConfigError(
             "a stored or quantized model does not hold its float source",

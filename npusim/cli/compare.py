@@ -83,6 +83,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     threshold: common.ThresholdOption = WRONG_BELOW,
     source_input: SourceInputOption = None,
     folder: FolderOption = None,
@@ -112,7 +113,7 @@ def command(
         actual = npusim.read_dump(model, like=reference, layout=layout)
     else:
         how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-        how |= {"mean": mean, "std": std, "reorder": reorder}
+        how |= {"mean": mean, "std": std, "reorder": reorder, "fit": fit}
         graph = common.load(model, **how)
         dataset = common.dataset_of(model, dataset)
         first = _Maker(scheme, dataset, algorithm, level, driver_faults)

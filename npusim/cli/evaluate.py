@@ -105,6 +105,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -115,7 +116,7 @@ def command(
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     if task == CLASSIFICATION:
         class_count(graph)
     items = _items(model, dataset, len(graph.inputs))

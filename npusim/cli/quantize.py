@@ -54,6 +54,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
@@ -64,7 +65,7 @@ def command(
     """
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)
     if given:

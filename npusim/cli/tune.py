@@ -76,6 +76,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
@@ -87,7 +88,7 @@ def command(
     """
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     stem = output or Path(graph.name or "model").name
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(
