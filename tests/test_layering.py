@@ -80,6 +80,8 @@ ALLOWED = {
         "extras",
     },
     "evaluation": {
+        "analysis",
+        "host",
         "words",
         "explain",
         "runtime",

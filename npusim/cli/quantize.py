@@ -73,6 +73,8 @@ def command(
         _refuse_calibration("--avoid-driver-faults" * avoid_driver_faults)
         if toolkit != DEFAULT_ERA.toolkit or algorithm != "normal":
             _refuse_calibration(toolkit, algorithm)
+    how: dict[str, Any] = {"equalize": equalize, "bias_correction": bias_correction}
+    how |= {"toolkit": toolkit, "no_join": no_join or ()}
     ready = common.quantized(
         graph,
         scheme if given else scheme or "u8",
@@ -84,10 +86,7 @@ def command(
         cfg=hybrid,
         layers=quantize_options.layers(layer),
         write_cfg=write_cfg,
-        equalize=equalize,
-        bias_correction=bias_correction,
-        toolkit=toolkit,
-        no_join=no_join or (),
+        **how,
         avoid_driver_faults=avoid_driver_faults,
         engine=engine,
         optimization_level=level,

@@ -89,6 +89,8 @@ def command(
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
+    how: dict[str, Any] = {"equalize": equalize, "bias_correction": bias_correction}
+    how |= {"toolkit": toolkit, "no_join": no_join or ()}
     stem = output or Path(graph.name or "model").name
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(
@@ -100,10 +102,7 @@ def command(
             to=to.split(","),
             scheme=scheme or "u8",
             algorithm=algorithm,
-            equalize=equalize,
-            bias_correction=bias_correction,
-            toolkit=toolkit,
-            no_join=no_join or (),
+            **how,
             evaluate=evaluate,
             samples=samples,
             most=most,

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from npusim.errors import NpusimError
+from npusim.evaluation.detection import Detector
 from npusim.evaluation.labelled import Item
 from npusim.evaluation.task import task_named
 from npusim.ir import archive
@@ -29,7 +30,7 @@ class Job:
     graphs : mapping
         Name of a run -> its graph: the float source under ``"float"``, others lowered.
     task : str
-        See ``task_named``, as the next three.
+        See ``task_named``, as the next four.
     """
 
     graphs: Mapping[str, Graph]
@@ -37,6 +38,7 @@ class Job:
     labels: tuple[str, ...] = ()
     offset: int = 0
     search: str = ""
+    detector: Detector | None = None
     digest: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class Job:
 
     def _digest(self) -> str:
         """Return a digest of the models and the task."""
-        found = hashlib.sha256(repr((self.task, self.labels, self.offset)).encode())
+        found = hashlib.sha256(repr((self.task, self.labels, self.offset, self.detector)).encode())
         with TemporaryDirectory() as folder:
             for name, graph in self.graphs.items():
                 file = Path(folder) / "graph"
@@ -64,10 +66,15 @@ class Worker:
     """
 
     def __init__(self, job: Job) -> None:
-        self._measure = task_named(
-            job.task, labels=job.labels, offset=job.offset, search=job.search or None
-        )
         self._input = next(iter(job.graphs.values()))
+        self._measure = task_named(
+            job.task,
+            graph=self._input,
+            labels=job.labels,
+            offset=job.offset,
+            search=job.search or None,
+            detector=job.detector,
+        )
         self._float = None
         self._programs: dict[str, Program] = {}
         for name, graph in job.graphs.items():
@@ -81,7 +88,7 @@ class Worker:
         """Return the record of one sample: what the task measured in each run, or an error."""
         record: dict[str, Any] = {"index": item.index, "image": item.name, "label": item.label}
         try:
-            feeds = self._feeds(item)
+            feeds, truth = self._feeds(item), item.truth or item.label
             runs = {}
             for name in self._names:
                 if name == FLOAT:
@@ -89,7 +96,7 @@ class Worker:
                     found = self._float.run(feeds)
                 else:
                     found = self._programs[name].run(feeds, preprocessed=True)
-                runs[name] = self._measure([found[n] for n in self._input.outputs], item.label)
+                runs[name] = self._measure([found[n] for n in self._input.outputs], truth)
             return {**record, "runs": runs}
         except NpusimError as error:
             return {**record, "error": str(error)}

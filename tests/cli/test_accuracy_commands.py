@@ -101,7 +101,7 @@ def test_analyze_writes_the_tree_that_compare_reads(run, small, tmp_path):
         (("analyze", "demo", "-o", "x", "--file-type", "bin"), "bin"),
         (("evaluate", "model.onnx"), "model.onnx"),
         (("evaluate", "demo", "--dataset", "missing"), "missing"),
-        (("evaluate", "demo", "--task", "detection"), "--task"),
+        (("evaluate", "demo", "--task", "detection"), "--decoder"),
         (("evaluate", "demo", "--scheduler", "nonsense"), "--scheduler"),
     ],
 )  # fmt: skip
