@@ -107,6 +107,11 @@ def advise_network(estimate: Estimate) -> tuple[Advice, ...]:
             f"layers of the NN cores in {kind} take {share:.0%} of the time: they run on {cores} "
             f"of {every} cores and move twice the bytes; quantize to 8 bits what tolerates it"
         )
+        if estimate.note:
+            text = (
+                f"layers in {kind} take {share:.0%} of the time: {estimate.machine} has no NN "
+                "cores for float16; quantize to 8 bits what tolerates it"
+            )
         found.append(Advice(rule="sixteen-bit", text=text))
     if estimate.batch >= BATCH_LIMIT:
         text = f"batch {estimate.batch}: the vendor advises less than {BATCH_LIMIT}"
