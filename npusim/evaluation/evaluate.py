@@ -124,6 +124,19 @@ class Evaluation:
         """Return the sums of each network, the float one first."""
         return tuple(self._accuracy(name) for name in self.runs)
 
+    @property
+    def parts(self) -> dict[str, dict[str, float]]:
+        """Return network -> output, or part of one -> mean cosine with float; worst first.
+
+        Classifications have none: their output is of one kind.
+        """
+        rows = [record["parts"] for record in self.measured if "parts" in record]
+        found: dict[str, dict[str, float]] = {}
+        for name in rows[0] if rows else ():
+            means = {p: sum(row[name][p] for row in rows) / len(rows) for p in rows[0][name]}
+            found[name] = dict(sorted(means.items(), key=lambda pair: pair[1]))
+        return found
+
     def worst(self, count: int = 10) -> tuple[dict[str, Any], ...]:
         """Return the samples on which a quantized network is furthest below float.
 
@@ -142,6 +155,7 @@ class Evaluation:
             "interrupted": self.interrupted,
             "at_chance": self.at_chance,
             "runs": [asdict(run) for run in self.accuracies],
+            "parts": self.parts,
             "worst": list(self.worst()),
             "records": list(self.records),
         }

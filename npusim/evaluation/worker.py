@@ -8,10 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from npusim.analysis.metrics import cosine
+from npusim.analysis.parts import OutputParts, output_parts
 from npusim.errors import NpusimError
 from npusim.evaluation.detection import Detector
 from npusim.evaluation.labelled import Item
-from npusim.evaluation.task import task_named
+from npusim.evaluation.task import CLASSIFICATION, task_named
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Source
 from npusim.quantization.dataset import load_sample
@@ -83,23 +85,46 @@ class Worker:
             else:
                 self._programs[name] = Program(graph.copy(batch=1))
         self._names = tuple(job.graphs)
+        vector = job.task == CLASSIFICATION or FLOAT not in job.graphs
+        self._parts = None if vector else output_parts(self._input)
 
     def run(self, item: Item) -> dict[str, Any]:
         """Return the record of one sample: what the task measured in each run, or an error."""
         record: dict[str, Any] = {"index": item.index, "image": item.name, "label": item.label}
         try:
             feeds, truth = self._feeds(item), item.truth or item.label
-            runs = {}
+            runs, values = {}, {}
             for name in self._names:
                 if name == FLOAT:
                     assert self._float is not None
                     found = self._float.run(feeds)
                 else:
                     found = self._programs[name].run(feeds, preprocessed=True)
+                values[name] = found
                 runs[name] = self._measure([found[n] for n in self._input.outputs], truth)
-            return {**record, "runs": runs}
+            if self._parts is None:
+                return {**record, "runs": runs}
+            return {**record, "runs": runs, "parts": self._cosines(self._parts, values)}
         except NpusimError as error:
             return {**record, "error": str(error)}
+
+    def _cosines(
+        self, parts: OutputParts, values: dict[str, Mapping[str, Any]]
+    ) -> dict[str, dict[str, float]]:
+        """Return run -> output, or part of one that a concat made -> cosine with float."""
+        result: dict[str, dict[str, float]] = {}
+        for name in self._names:
+            if name == FLOAT:
+                continue
+            own = result[name] = {}
+            for output in self._input.outputs:
+                expected, actual = values[FLOAT][output], values[name][output]
+                if (known := parts.joined.get(output)) is None:
+                    own[output] = cosine(actual, expected)
+                    continue
+                left, right = known.split(actual), known.split(expected)
+                own |= {f"{output} [{p}]": cosine(left[p], right[p]) for p in known.names}
+        return result
 
     def _feeds(self, item: Item) -> dict[str, Any]:
         if not item.contents:

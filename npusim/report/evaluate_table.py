@@ -8,6 +8,8 @@ from rich.table import Table
 from npusim.evaluation.evaluate import Evaluation
 from npusim.report.names import Fitted, Name
 
+PARTS = 4  # outputs, or parts of them, written out; the worst ones
+
 
 def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
     """Return one row per network.
@@ -71,6 +73,12 @@ def evaluation_verdict(evaluation: Evaluation) -> str:
         f"{run.name} against {runs[0].name}: {own[0]} {100 * (own[1] - first[1]):+.2f} points."
         for run in runs[1:]
         if (own := run.headline) is not None and (first := runs[0].headline) is not None
+    ]
+    words += [
+        f"{name}: mean cosine with float "
+        + ", ".join(f"{part} {value:.4f}" for part, value in list(parts.items())[:PARTS])
+        + "."
+        for name, parts in evaluation.parts.items()
     ]
     if evaluation.at_chance:
         words.append(f"{evaluation.at_chance}.")

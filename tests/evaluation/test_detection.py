@@ -337,6 +337,11 @@ def test_a_detector_is_measured_in_float_and_quantized(tmp_path):
     assert u8.headline[0] == MAP
     assert u8.means["found"] > 0.5
     assert found.at_chance == ""
+    # what it says of the parts, worst first
+    assert list(found.parts["u8"]) == ["y [scores]", "y [boxes]"]
+    assert found.parts["u8"]["y [scores]"] < found.parts["u8"]["y [boxes]"]
+    assert "u8: mean cosine with float y [scores] " in evaluation_verdict(found)
+    assert found.to_dict()["parts"] == found.parts
     assert "u8 against float: mAP@.5:.95 " in evaluation_verdict(found)
     assert MAP50 in [column.header for column in accuracy_table(found).columns]
     assert worst_table(found).row_count == 3
