@@ -198,11 +198,13 @@ class _Maker:
         self, graph: Graph, scheme: str | None, dataset: Path | None, algorithm: str | None
     ) -> "_Maker":
         """Return the maker of the other run: the same but for what was given."""
+        made = common.is_quantized(graph)  # then the first run's choices are none of its own
         return replace(
             self,
-            scheme=None if common.is_quantized(graph) else scheme or self.scheme,
+            scheme=None if made else scheme or self.scheme,
             dataset=dataset or self.dataset,
-            algorithm=algorithm or self.algorithm,
+            algorithm=algorithm or ("normal" if made else self.algorithm),
+            level=3 if made else self.level,
         )
 
     def quantized(self, graph: Graph, shown: Console) -> Graph:

@@ -86,3 +86,11 @@ def test_preprocessing_of_a_model_without_pictures_is_refused(run, tmp_path):
     code, _, err = run("run", "m.npusim", "--input", "a.npy", "--mean", "127.5")
     assert code == 2
     assert "--mean would have no effect" in err
+
+
+def test_a_stored_partner_does_not_take_the_first_run_s_choices(run, wide):
+    path, *options = wide
+    assert run("quantize", path, *options, "-o", "m.npusim")[0] == 0
+    more = ("--algorithm", "mmse", "--optimization-level", "2", "--other-model", "m.npusim")
+    code, _, err = run("compare", path, *options, *more)
+    assert code in (0, 1), err
