@@ -17,7 +17,7 @@ from npusim.errors import UnsupportedOpError
 from npusim.exporters.onnx import to_onnx
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph
+from npusim.ir.graph import STRETCH, Graph
 from npusim.ir.names import fresh_among
 from npusim.ir.quant import (
     Affine,
@@ -225,4 +225,6 @@ def _properties(graph: Graph) -> dict[str, str]:
         for word in ("mean", "std", "reorder"):
             if numbers := getattr(how, word):
                 found[f"npusim.{word}.{name}"] = " ".join(f"{n:g}" for n in numbers)
+        if how.fit != STRETCH:
+            found[f"npusim.fit.{name}"] = how.fit
     return found
