@@ -122,8 +122,8 @@ def _pairs(path: Path, *folders: tuple[str, str]) -> Iterator[Item]:
     if not path.is_dir():
         for item in open_labelled(path):
             beside = [path.parent / item.label, Path(item.label)]
-            file = next((str(f.absolute()) for f in beside if f.is_file()), item.label)
-            yield replace(item, label=file)
+            note = next((str(f.absolute()) for f in beside if f.is_file()), item.label)
+            yield replace(item, label=note)
         return
     for pictures, notes in folders:
         if not (path / pictures).is_dir() or not (path / notes).is_dir():

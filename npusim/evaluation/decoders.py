@@ -86,8 +86,10 @@ def _softmax(value: Real, axis: int) -> Real:
 
 def _rows(value: Real) -> Real:
     """Return (places, values) of an output (1, places, values) or (1, values, places)."""
-    rows = value.reshape(value.shape[-2:])
-    return rows.T if rows.shape[0] < rows.shape[1] else rows
+    shape = value.shape
+    first, second = (shape[1], shape[2] * shape[3]) if value.ndim == 4 else (shape[-2], shape[-1])
+    rows: Real = value.reshape(first, second)
+    return rows.T if first < second else rows
 
 
 def _corners(boxes: Real) -> Real:
@@ -146,7 +148,8 @@ def _anchored(value: Real, anchors: int) -> Real | None:
     if value.ndim == 5 and value.shape[1] == anchors:
         # the values come last in PyTorch's export, second where it was cut before the transpose
         last = value.shape[4] > value.shape[2] or value.shape[2] == value.shape[3]
-        return value[0].transpose(0, 3, 1, 2) if last else value[0]
+        found: Real = value[0].transpose(0, 3, 1, 2) if last else value[0]
+        return found
     return None
 
 
@@ -156,12 +159,12 @@ def _yolov8(outputs: list[Real], head: Head) -> Decoded:
         rows = _rows(outputs[0])
         return _corners(rows[:, :4]), rows[:, 4 + head.offset :]
     if len(outputs) == 2 and all(_flat(o) for o in outputs):
-        rows = [_rows(o) for o in outputs]
-        at = next((i for i, r in enumerate(rows) if r.shape[1] == 4), None)
+        lists = [_rows(o) for o in outputs]
+        at = next((i for i, r in enumerate(lists) if r.shape[1] == 4), None)
         if at is not None:
-            scores = rows[1 - at][:, head.offset :]
+            scores = lists[1 - at][:, head.offset :]
             on = scores if head.ops[1 - at] == "sigmoid" else _sigmoid(scores)
-            return _corners(rows[at]), on
+            return _corners(lists[at]), on
     boxes, found = [], []
     grids: dict[tuple[int, ...], list[int]] = {}
     for i, output in enumerate(outputs):

@@ -115,7 +115,8 @@ class DetectorMeasure:
         offset = np.array([place.left, place.top] * 2)
         scale = np.array([size[1] / place.width, size[0] / place.height] * 2)
         ends = np.array([size[1], size[0]] * 2)
-        return np.clip((boxes - offset) * scale, 0, ends)
+        found: NDArray[np.float64] = np.clip((boxes - offset) * scale, 0, ends)
+        return found
 
 
 def kept_boxes(boxes: NDArray[np.float64], scores: NDArray[np.float64]) -> list[list[float]]:

@@ -109,7 +109,7 @@ class Worker:
             return {**record, "error": str(error)}
 
     def _cosines(
-        self, parts: OutputParts, values: dict[str, Mapping[str, Any]]
+        self, parts: OutputParts, values: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, dict[str, float]]:
         """Return run -> output, or part of one that a concat made -> cosine with float."""
         result: dict[str, dict[str, float]] = {}

@@ -83,9 +83,9 @@ def evaluation_verdict(evaluation: Evaluation) -> str:
     if evaluation.at_chance:
         words.append(f"{evaluation.at_chance}.")
     if failed:
-        first = failed[0]
-        words.append(f"{len(failed)} could not be run; the first is {first['image']}:")
-        words.append(first["error"].splitlines()[0] + ".")
+        record = failed[0]
+        words.append(f"{len(failed)} could not be run; the first is {record['image']}:")
+        words.append(record["error"].splitlines()[0] + ".")
     return " ".join(words)
 
 

@@ -103,6 +103,10 @@ CASES = {
     "v5 decoded": ([decoded(30, 1)], {"decoder": "yolov5"}),
     "v5 turned": ([decoded(30, 1).transpose(0, 2, 1)], {"decoder": "yolov5"}),
     "v8 decoded": ([decoded(30, 0).transpose(0, 2, 1)], {"decoder": "yolov8"}),
+    "v8 of four axes": (
+        [decoded(30, 0).reshape(1, 30, 1, 6)],
+        {"decoder": "yolov8"},
+    ),
     "v8 apart": (
         [decoded(30, 0)[..., :4], decoded(30, 0)[..., 4:]],
         {"decoder": "yolov8", "ops": ("mul", "sigmoid")},
