@@ -81,6 +81,8 @@ ALLOWED = {
         "extras",
     },
     "evaluation": {
+        "analysis",
+        "host",
         "words",
         "explain",
         "runtime",

@@ -141,6 +141,11 @@ def output_parts(graph: Graph) -> OutputParts:
     return OutputParts(joined, frozenset(others))
 
 
+def source_op(graph: Graph, tensor: str) -> str:
+    """Return the operator that made a tensor's values, behind movement; empty for inputs."""
+    return _Tracer(graph).source(tensor)
+
+
 def channel_groups(reference: Array) -> Parts | None:
     """Return groups of neighbouring channels that reach differently far, by their float values.
 

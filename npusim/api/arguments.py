@@ -190,6 +190,18 @@ KINDS = {
     "engine": _WORD._replace(remedy="give 'auto', 'onnxruntime' or 'npusim'"),
     "metric": _WORD,
     "task": _WORD,
+    "decoder": _WORD,
+    "images": _PATH,
+    "anchors": Kind(
+        "widths and heights",
+        "give numbers, or text of numbers between commas",
+        lambda v: isinstance(v, str) or (isinstance(v, Sequence) and all(map(_is_number, v))),
+    ),
+    "priors": Kind(
+        "rows of four numbers",
+        "give a npy or text file, or a sequence of rows",
+        lambda v: _is_path(v) or (isinstance(v, Sequence | np.ndarray) and not isinstance(v, str)),
+    ),
     "profile": _WORD,
     "layout": _WORD,
     "optimization_level": _LEVEL,

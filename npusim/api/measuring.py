@@ -6,9 +6,12 @@ from pathlib import Path
 from npusim.api.quantizing import plan_of
 from npusim.environment import thread_count
 from npusim.errors import ConfigError
+from npusim.evaluation.annotations import open_boxes, open_masks
+from npusim.evaluation.detection import DETECTION, detector_of
 from npusim.evaluation.evaluate import Evaluation, fingerprint
 from npusim.evaluation.evaluate import evaluate as evaluated
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
+from npusim.evaluation.segmentation import SEGMENTATION
 from npusim.evaluation.task import CLASSIFICATION
 from npusim.evaluation.worker import FLOAT, Job
 from npusim.ir.graph import Graph
@@ -35,6 +38,10 @@ def evaluate(
     task: str = CLASSIFICATION,
     labels: str | Path | Sequence[str] = (),
     label_offset: int = 0,
+    decoder: str = "",
+    anchors: str | Sequence[float] = (),
+    priors: str | Path | Sequence[Sequence[float]] = (),
+    images: str | Path | None = None,
     jobs: int | None = None,
     scheduler: str = "",
     state: str | Path | None = None,
@@ -53,14 +60,27 @@ def evaluate(
         Name of a run -> its graph. ``"float"`` is the float source and runs in the float engine;
         all others are quantized or float16. All see the preprocessing of the first.
     dataset : path, or sequence of Item
-        A folder with one folder per class, or a list of "path label" lines.
+        A folder with one folder per class, or a list of "path label" lines. Detection: a COCO json
+        file, a VOC or YOLO folder, or a list of "picture annotation" lines. Segmentation: a folder
+        with images/ and masks/, or a list of "picture mask" lines.
     task : str
-        "classification" or "custom:module:function"; a function takes (list of float32 outputs,
-        label) and returns numbers.
+        "classification", "detection" (mAP at .5 and .5:.95), "segmentation" (mIoU) or
+        "custom:module:function"; a function takes (list of float32 outputs, label) and returns
+        numbers.
     labels : path, or sequence of str
         Class names, in order, when labels are names.
     label_offset : int
         Added to labels: 1 when the network's class 0 is background.
+    decoder : str
+        Of a detection: what the outputs mean. yolov3, yolov5, yolov8 (decoded output or heads), ssd
+        (TensorFlow), ssd-xy (Caffe, PyTorch).
+    anchors : str or sequence of float
+        Width and height of each anchor in input pixels, those of the finest grid first; default:
+        COCO's.
+    priors : path or sequence
+        Of an SSD: a npy or text file of (n, 4) or (4, n) numbers, centre and size.
+    images : path, optional
+        Folder of a COCO file's pictures.
     jobs : int, optional
         Processes of this computer; default: one per processor, one for few samples.
     scheduler : str
@@ -80,7 +100,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Top-1, top-5 and agreement with float as shares, and every sample's record.
+        Top-1, top-5 and agreement with float as shares, or mAP or mIoU; every sample's record.
 
     Raises
     ------
@@ -92,11 +112,15 @@ def evaluate(
     first = next(iter(networks.values()), None)
     if first is None:
         raise ConfigError("there is no network", where="networks", rule="at least one, by name")
-    items = (
-        open_labelled(Path(dataset), inputs=len(first.inputs))
-        if isinstance(dataset, str | Path)
-        else dataset
-    )
+    names = read_labels(Path(labels)) if isinstance(labels, str | Path) else tuple(labels)
+    if not isinstance(dataset, str | Path):
+        items = dataset
+    elif task == DETECTION:
+        items = open_boxes(dataset, labels=names, images=images)
+    elif task == SEGMENTATION:
+        items = open_masks(dataset)
+    else:
+        items = open_labelled(Path(dataset), inputs=len(first.inputs))
     graphs = {
         name: graph if name == FLOAT else lower(graph, level=optimization_level)
         for name, graph in networks.items()
@@ -104,9 +128,12 @@ def evaluate(
     job = Job(
         graphs=graphs,
         task=task,
-        labels=read_labels(Path(labels)) if isinstance(labels, str | Path) else tuple(labels),
+        labels=names,
         offset=label_offset,
         search=str(search or Path.cwd()),
+        detector=detector_of(decoder, anchors=anchors, priors=priors, offset=label_offset)
+        if task == DETECTION
+        else None,
     )
     kept = f"npusim-evaluate-{fingerprint(job, items)[:12]}.jsonl" if state == AUTO else state
     if kept is not None and Path(kept).exists():

@@ -45,6 +45,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     file_type: FileTypeOption = "tensor",
     threshold: common.ThresholdOption = WRONG_BELOW,
     brief: BriefOption = False,
@@ -57,7 +58,7 @@ def command(
     shown = common.console(as_json)
     check_file_type(file_type)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     ready = graph if is_vendors(graph) and stored is None else None
     graph = graph if ready is None else own_reference(graph)
     if common.is_quantized(graph):

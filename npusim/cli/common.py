@@ -77,6 +77,15 @@ StdOption = Annotated[
 ReorderOption = Annotated[
     str | None, typer.Option("--reorder", metavar="2,1,0", help="Source channel of each channel.")
 ]
+FitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fit",
+        metavar="stretch|letterbox|crop",
+        help="How pictures of another shape get the input's: stretched (default, as the toolkit), "
+        "within grey borders, or cut.",
+    ),
+]
 DatasetOption = Annotated[
     Path | None, typer.Option("--dataset", help="Calibration list: one sample a line.")
 ]
@@ -218,6 +227,7 @@ def load(
     mean: str | None = None,
     std: str | None = None,
     reorder: str | None = None,
+    fit: str | None = None,
     target: str | None = None,
     as_source: bool = False,
     known: Sequence[str] = (),
@@ -237,7 +247,7 @@ def load(
     order = None if reorder is None else _order(reorder)
     if is_stored(path):
         graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **_cuts(part))
-        given = {"mean": means, "std": stds, "reorder": order}
+        given = {"mean": means, "std": stds, "reorder": order, "fit": fit}
         _refuse_changes(graph, model, given, target)
         return graph
     if model == BUNDLED and shapes is None:
@@ -253,15 +263,32 @@ def load(
         mean=usual.mean if means is None else means,
         std=usual.std if stds is None else stds,
         reorder=usual.reorder if order is None else order,
+        fit=usual.fit if fit is None else fit,
     )
     pictures = [name for name in graph.inputs if len(graph.spec(name).shape) == 4]
+    if not pictures:
+        _refuse_without_pictures(graph, model, mean=mean, std=std, reorder=reorder, fit=fit)
     return graph.copy(preprocess=dict.fromkeys(pictures, how), target=target or graph.target)
 
 
+def _refuse_without_pictures(graph: Graph, model: str, **given: object) -> None:
+    """Refuse preprocessing of a model that it could not reach: only maps have channels."""
+    if useless := [f"--{name}" for name, value in given.items() if value is not None]:
+        shapes = ", ".join(f"{name!r} {graph.spec(name).shape}" for name in graph.inputs)
+        raise ConfigError(
+            f"{' and '.join(useless)} would have no effect",
+            where=model,
+            rule=f"they are for inputs with four axes, N, C, H, W; this model has {shapes}",
+            remedy="leave them out, and prepare the values in the npy files",
+        )
+
+
 def _refuse_changes(
-    graph: Graph, model: str, given: Mapping[str, tuple[float, ...] | None], target: str | None
+    graph: Graph, model: str, given: Mapping[str, object], target: str | None
 ) -> None:
     """Refuse options that contradict what is inside a stored model."""
+    if not graph.preprocess:
+        _refuse_without_pictures(graph, model, **given)
     changed = [
         f"--{name}"
         for name, numbers in given.items()
@@ -345,19 +372,31 @@ def quantized(
                 where="--quantize",
                 remedy="leave the option out, or give the float model",
             )
-        from npusim.explain import see
-        from npusim.quantization.plan import unused_without_calibration
-
-        algorithm = choices.get("algorithm", "normal")
-        algorithm = algorithm if isinstance(algorithm, str) else algorithm.name
-        if unused := unused_without_calibration(algorithm):
-            log.warning("%s %s", unused, see("unused-choices"))
+        _refuse_without_calibration(graph, choices)
         return graph
     chosen = scheme_named(scheme) if scheme else Scheme.F16
     if scheme is None:
         log.info("%s: float16, since no --quantize is given", graph.name)
     with progress_of(shown, "calibrating") as progress:
         return npusim.quantize(graph, dataset, scheme=chosen, progress=progress, **choices)
+
+
+def _refuse_without_calibration(graph: Graph, choices: Mapping[str, Any]) -> None:
+    """Refuse choices that a quantized model makes ineffective."""
+    algorithm = choices.get("algorithm", "normal")
+    algorithm = algorithm if isinstance(algorithm, str) else algorithm.name
+    level = choices.get("optimization_level", 3)
+    given = {
+        f"--algorithm {algorithm}": algorithm != "normal",
+        f"--optimization-level {level}": level != 3 and graph.is_lowered,
+    }
+    if useless := [option for option, changed in given.items() if changed]:
+        raise ConfigError(
+            f"{' and '.join(useless)} would have no effect",
+            where=graph.source.path or graph.name,
+            rule="this model is already quantized: nothing is calibrated or rewritten",
+            remedy="leave the option out, or give the float model",
+        )
 
 
 def compiled(

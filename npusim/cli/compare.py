@@ -105,6 +105,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     threshold: common.ThresholdOption = WRONG_BELOW,
     source_input: SourceInputOption = None,
     folder: FolderOption = None,
@@ -129,7 +130,7 @@ def command(
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape, "mean": mean}
-    how |= {"std": std, "reorder": reorder}
+    how |= {"std": std, "reorder": reorder, "fit": fit}
     others = (other_model, other_scheme, other_dataset, other_algorithm)
     second = any(option is not None for option in others)
     _refuse_mixtures(folder, second, source_input)
@@ -239,11 +240,13 @@ class _Maker:
         self, graph: Graph, scheme: str | None, dataset: Path | None, algorithm: str | None
     ) -> "_Maker":
         """Return the maker of the other run: the same but for what was given."""
+        made = common.is_quantized(graph)  # then the first run's choices are none of its own
         return replace(
             self,
-            scheme=None if common.is_quantized(graph) else scheme or self.scheme,
+            scheme=None if made else scheme or self.scheme,
             dataset=dataset or self.dataset,
-            algorithm=algorithm or self.algorithm,
+            algorithm=algorithm or ("normal" if made else self.algorithm),
+            level=3 if made else self.level,
         )
 
     def record_other(

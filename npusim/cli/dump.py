@@ -24,6 +24,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     layout: Annotated[str, typer.Option(help="NHWC, or NCHW as the driver writes.")] = "NHWC",
     number_format: Annotated[
         str, typer.Option("--format", help="printf format; default: exact decimals.")
@@ -36,7 +37,7 @@ def command(
     shown = common.console(as_json)
     options = DumpOptions(layout=layout.upper(), number_format=number_format)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(
         graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level

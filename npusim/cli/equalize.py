@@ -31,6 +31,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -43,7 +44,7 @@ def command(
 
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    source = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    source = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     with common.progress_of(shown, "measuring channels") as progress:
         done = npusim.equalize(
             source,

@@ -15,8 +15,12 @@ from npusim.api.report_run import evaluated
 from npusim.cli import common, paging
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
+from npusim.evaluation.annotations import open_boxes, open_masks
+from npusim.evaluation.decoders import DECODERS
+from npusim.evaluation.detection import DETECTION, detector_of
 from npusim.evaluation.evaluate import Evaluation
-from npusim.evaluation.labelled import Item, open_labelled
+from npusim.evaluation.labelled import Item, open_labelled, read_labels
+from npusim.evaluation.segmentation import SEGMENTATION
 from npusim.evaluation.task import CLASSIFICATION, class_count, task_named
 from npusim.evaluation.worker import FLOAT
 from npusim.ir.atomic import atomic_write
@@ -28,15 +32,38 @@ NAME = "evaluate"
 INTERRUPTED = 130  # as shells say of a command that was interrupted
 LabelledOption = Annotated[
     Path | None,
-    typer.Option(help="Folder with one folder per class, or a list of 'path label' lines."),
+    typer.Option(
+        help="Folder with one folder per class, or a list of 'path label' lines. Detection: COCO "
+        "json, VOC or YOLO folder, or 'picture annotation' lines. Segmentation: a folder "
+        "with images/ and masks/, or 'picture mask' lines."
+    ),
 ]
 TaskOption = Annotated[
     str,
     typer.Option(
-        metavar="classification|custom:module:function",
+        metavar="classification|detection|segmentation|custom:module:function",
         help="What is measured. A function takes (list of outputs, label) and returns numbers.",
     ),
 ]
+DecoderOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(DECODERS),
+        help="Detection: what the outputs mean. YOLO: a decoded output, or heads.",
+    ),
+]
+AnchorsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="W,H,W,H,...",
+        help="YOLO heads: anchors in input pixels, the finest grid's first. Default: COCO's.",
+    ),
+]
+PriorsOption = Annotated[
+    Path | None,
+    typer.Option(help="SSD: npy or text file of priors, centre and size as parts of the input."),
+]
+ImagesOption = Annotated[Path | None, typer.Option(help="Folder of a COCO file's pictures.")]
 SchemesOption = Annotated[
     str | None,
     typer.Option(
@@ -80,7 +107,9 @@ OutputOption = Annotated[
 WorstOption = Annotated[int, typer.Option(min=0, help="Samples shown that lose most.")]
 MaxDropOption = Annotated[
     float | None,
-    typer.Option(help="Exit 1 when top-1 falls by more than so many points against float."),
+    typer.Option(
+        help="Exit 1 when top-1, mAP@.5:.95 or mIoU falls by more than so many points from float."
+    ),
 ]
 
 
@@ -88,6 +117,10 @@ def command(
     model: common.ModelArgument,
     dataset: LabelledOption = None,
     task: TaskOption = CLASSIFICATION,
+    decoder: DecoderOption = "",
+    anchors: AnchorsOption = "",
+    priors: PriorsOption = None,
+    images: ImagesOption = None,
     scheme: SchemesOption = None,
     also: AlsoOption = None,
     calibration: CalibrationOption = None,
@@ -106,6 +139,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     level: common.LevelOption = 3,
     html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
@@ -116,19 +150,17 @@ def command(
     """
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
-    task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
+    how = _task(task, decoder, anchors, priors)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
-    if task == CLASSIFICATION:
-        class_count(graph)
-    items = _items(model, dataset, len(graph.inputs))
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
+    items = _items(model, dataset, graph, task, labels, images)
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
     networks |= {path.stem: _beside(path, graph) for path in also or ()}
     with common.progress_of(shown, "evaluating") as progress:
         found = npusim.evaluate(
             networks,
             items,
-            task=task,
+            **how,
             labels=labels or (),
             label_offset=label_offset,
             jobs=jobs,
@@ -182,9 +214,30 @@ def _beside(path: Path, graph: Graph) -> Graph:
     return found
 
 
-def _items(model: str, dataset: Path | None, inputs: int) -> tuple[Item, ...]:
+def _task(task: str, decoder: str, anchors: str, priors: Path | None) -> dict[str, Any]:
+    """Return the task as ``evaluate`` takes it; a mistake shows before the model is quantized."""
+    table: dict[str, Any] = {"anchors": anchors, "priors": priors or ()}
+    detector = detector_of(decoder, **table) if task == DETECTION else None
+    task_named(task, search=os.getcwd(), detector=detector)
+    return {"task": task, "decoder": decoder, **table}
+
+
+def _items(
+    model: str,
+    dataset: Path | None,
+    graph: Graph,
+    task: str,
+    labels: Path | None,
+    images: Path | None,
+) -> tuple[Item, ...]:
+    if task == CLASSIFICATION:
+        class_count(graph)
+    if dataset is not None and task == DETECTION:
+        return open_boxes(dataset, labels=read_labels(labels) if labels else (), images=images)
+    if dataset is not None and task == SEGMENTATION:
+        return open_masks(dataset)
     if dataset is not None:
-        return open_labelled(dataset, inputs=inputs)
+        return open_labelled(dataset, inputs=len(graph.inputs))
     if model != common.BUNDLED:
         raise ConfigError(
             "there is no labelled set",
@@ -225,12 +278,14 @@ def _networks(
 
 
 def _drop(found: Evaluation) -> float:
-    """Return by how many points the worst quantized network's top-1 is below float."""
+    """Return by how many points the worst quantized network is below float."""
     first, *others = found.accuracies
-    if first.name != FLOAT or first.top1 is None:
+    wanted = first.headline
+    if first.name != FLOAT or wanted is None:
         raise ConfigError(
-            "there is no float top-1 to compare with",
+            "there is no float figure to compare with",
             where="--max-drop",
-            rule="a float model and the task classification",
+            rule="a float model and the task classification, detection or segmentation",
         )
-    return max((100 * (first.top1 - (run.top1 or 0.0)) for run in others), default=0.0)
+    figures = [run.headline or ("", 0.0) for run in others]
+    return max((100 * (wanted[1] - figure[1]) for figure in figures), default=0.0)

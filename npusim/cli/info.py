@@ -14,7 +14,7 @@ from npusim.api.refusals import OWN_FORMAT, refusals
 from npusim.cli import common
 from npusim.errors import ConfigError, ModelImportError, UnsupportedOpError
 from npusim.importers.formats import head_of, inputs_of
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.text import placement, tensor_text
 from npusim.ir.vendor_file import VendorFile, is_vendor_file, read_vendor_file
 from npusim.ops import node_macs
@@ -79,6 +79,8 @@ def _facts_table(graph: Graph, facts: dict[str, Any]) -> Table:
     table.add_column("item")
     table.add_column("value", overflow="fold")
     table.add_row("inputs", "\n".join(facts["inputs"]))
+    if facts["preprocessing"]:
+        table.add_row("preprocessing", "\n".join(facts["preprocessing"]))
     table.add_row("outputs", "\n".join(facts["outputs"]))
     table.add_row("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
     if facts["host_layers"]:
@@ -185,6 +187,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "name": graph.name,
         "source": graph.source.framework,
         "inputs": [tensor_text(graph, name) for name in graph.inputs],
+        "preprocessing": _preprocessing(graph),
         "outputs": [_result_text(graph, name) for name in graph.results],
         "operators": dict(Counter(node.op for node in graph.nodes).most_common()),
         "macs": macs * graph.batch,
@@ -200,6 +203,21 @@ def describe(graph: Graph) -> dict[str, Any]:
         "refused": refusals(graph),
         "unsupported": [],
     }
+
+
+def _preprocessing(graph: Graph) -> list[str]:
+    """Return what a stored model does to its samples; other models are told it by options."""
+    told = any(how != Preprocess() for how in graph.preprocess.values())
+    if not (common.is_quantized(graph) or told):
+        return []
+    from npusim.quantization.input_text import file_text, input_text
+
+    picture = Path("picture.png")
+    return [
+        input_text(name, spec, how, file_text(picture, spec, how))
+        for name, how in graph.preprocess.items()
+        if (spec := graph.spec(name)).shape[1] in (1, 3)
+    ]
 
 
 def _result_text(graph: Graph, name: str) -> str:

@@ -56,6 +56,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
@@ -66,7 +67,7 @@ def command(
     """
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)
     if given:
@@ -74,6 +75,8 @@ def command(
         _refuse_calibration("--avoid-driver-faults" * avoid_driver_faults)
         if toolkit != DEFAULT_ERA.toolkit or algorithm != "normal":
             _refuse_calibration(toolkit, algorithm)
+    how: dict[str, Any] = {"equalize": equalize, "bias_correction": bias_correction}
+    how |= {"toolkit": toolkit, "no_join": no_join or ()}
     ready = common.quantized(
         graph,
         scheme if given else scheme or "u8",
@@ -85,10 +88,7 @@ def command(
         cfg=hybrid,
         layers=quantize_options.layers(layer),
         write_cfg=write_cfg,
-        equalize=equalize,
-        bias_correction=bias_correction,
-        toolkit=toolkit,
-        no_join=no_join or (),
+        **how,
         avoid_driver_faults=avoid_driver_faults,
         engine=engine,
         optimization_level=level,

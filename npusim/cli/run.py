@@ -35,6 +35,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
     codes: Annotated[
@@ -51,7 +52,7 @@ def command(
     """Run one sample. NN_LAYER_DUMP=1 writes every layer into the working directory."""
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(
         graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level

@@ -78,6 +78,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     target: common.TargetOption = None,
     level: common.LevelOption = 3,
     html: paging.HtmlOption = None,
@@ -91,7 +92,9 @@ def command(
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
+    graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
+    how: dict[str, Any] = {"equalize": equalize, "bias_correction": bias_correction}
+    how |= {"toolkit": toolkit, "no_join": no_join or ()}
     stem = output or Path(graph.name or "model").name
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(
@@ -101,10 +104,7 @@ def command(
             to=to.split(","),
             scheme=scheme or "u8",
             algorithm=algorithm,
-            equalize=equalize,
-            bias_correction=bias_correction,
-            toolkit=toolkit,
-            no_join=no_join or (),
+            **how,
             evaluate=evaluate,
             state=state or Path(f"{stem}.tune.json"),
             restart=restart,

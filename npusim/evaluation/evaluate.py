@@ -2,15 +2,18 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from npusim import words
 from npusim.errors import ConfigError, DatasetError
+from npusim.evaluation.annotations import MASK_RULE, RULE
+from npusim.evaluation.detection import DETECTION, MAP50, NOTHING, average_precision
 from npusim.evaluation.labelled import Item, check_classes
 from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_cluster
+from npusim.evaluation.segmentation import SEGMENTATION, mean_iou
 from npusim.evaluation.state import State
 from npusim.evaluation.task import CLASSIFICATION, TOP, at_chance, class_count, task_named
 from npusim.evaluation.worker import FLOAT, Job
@@ -32,6 +35,8 @@ class RunAccuracy:
         Share of samples with the same first class as the float network.
     means : dict
         Mean of every number that the task gives.
+    scores : dict
+        Figures over the whole set: mAP of a detection, mIoU of a segmentation.
     """
 
     name: str
@@ -40,6 +45,14 @@ class RunAccuracy:
     top5: float | None
     agreement: float | None
     means: dict[str, float]
+    scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> tuple[str, float] | None:
+        """Return name and value of the figure that counts, 0..1; None for a task of one's own."""
+        if self.top1 is not None:
+            return "top-1", self.top1
+        return next(reversed(self.scores.items()), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +70,8 @@ class Evaluation:
         Some samples are missing because the user stopped.
     classes : int
         Classes of the network; 0 where the task is no classification.
+    scores : mapping
+        Network -> figures over the whole set, by name: mAP, mIoU.
     state : Path or None
         The file that keeps what is done.
     """
@@ -68,6 +83,7 @@ class Evaluation:
     interrupted: bool = False
     state: Path | None = field(default=None, compare=False)
     classes: int = 0
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def at_chance(self) -> str:
@@ -77,6 +93,13 @@ class Evaluation:
         quantization means anything.
         """
         first = self.runs[0] if self.runs else ""
+        figure = self.scores.get(first, {}).get(MAP50)
+        if figure is not None and figure < NOTHING and self.measured:
+            return (
+                f"{first} itself finds next to nothing ({MAP50} {figure:.4f}): this measures "
+                "nothing. Check mean, std, channel order and fit, the decoder and its anchors, and "
+                "the order of the classes"
+            )
         hits = [record["runs"][first]["rank"] == 0 for record in self.measured if self.classes]
         if not at_chance(sum(hits), len(hits), max(self.classes, 1)):
             return ""
@@ -101,6 +124,19 @@ class Evaluation:
         """Return the sums of each network, the float one first."""
         return tuple(self._accuracy(name) for name in self.runs)
 
+    @property
+    def parts(self) -> dict[str, dict[str, float]]:
+        """Return network -> output, or part of one -> mean cosine with float; worst first.
+
+        Classifications have none: their output is of one kind.
+        """
+        rows = [record["parts"] for record in self.measured if "parts" in record]
+        found: dict[str, dict[str, float]] = {}
+        for name in rows[0] if rows else ():
+            means = {p: sum(row[name][p] for row in rows) / len(rows) for p in rows[0][name]}
+            found[name] = dict(sorted(means.items(), key=lambda pair: pair[1]))
+        return found
+
     def worst(self, count: int = 10) -> tuple[dict[str, Any], ...]:
         """Return the samples on which a quantized network is furthest below float.
 
@@ -119,6 +155,7 @@ class Evaluation:
             "interrupted": self.interrupted,
             "at_chance": self.at_chance,
             "runs": [asdict(run) for run in self.accuracies],
+            "parts": self.parts,
             "worst": list(self.worst()),
             "records": list(self.records),
         }
@@ -140,6 +177,7 @@ class Evaluation:
                 else None
             ),
             means={key: sum(row[name][key] for row in rows) / count for key in keys},
+            scores=dict(self.scores.get(name, {})),
         )
 
 
@@ -191,7 +229,19 @@ def evaluate(
     if jobs < 1:
         raise ConfigError(f"{jobs} jobs", where=words.say("jobs"), rule="at least 1")
     classes = 0
-    task_named(job.task, labels=job.labels, offset=job.offset, search=job.search or None)
+    task_named(
+        job.task,
+        graph=next(iter(job.graphs.values())),
+        labels=job.labels,
+        offset=job.offset,
+        search=job.search or None,
+        detector=job.detector,
+    )
+    if job.task in (DETECTION, SEGMENTATION) and not all(item.truth for item in items):
+        raise DatasetError(
+            f"the set has no {'boxes' if job.task == DETECTION else 'masks'}",
+            rule=RULE if job.task == DETECTION else MASK_RULE,
+        )
     if job.task == CLASSIFICATION:
         classes = class_count(next(iter(job.graphs.values())))
         check_classes(items, classes, labels=job.labels, offset=job.offset)
@@ -226,6 +276,7 @@ def evaluate(
         interrupted=interrupted,
         state=None if state is None else Path(state),
         classes=classes,
+        scores=_scores(job, items, done),
     )
     if not result.measured and result.failed:
         raise DatasetError(
@@ -235,12 +286,27 @@ def evaluate(
     return result
 
 
+def _scores(
+    job: Job, items: Sequence[Item], done: Mapping[int, dict[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Return network -> figures over all pictures that were measured."""
+    measured = {i: record["runs"] for i, record in done.items() if "runs" in record}
+    found = {}
+    for name in job.graphs:
+        if job.task == DETECTION:
+            boxes = {i: runs[name]["boxes"] for i, runs in measured.items()}
+            found[name] = average_precision(items, boxes)
+        elif job.task == SEGMENTATION:
+            found[name] = mean_iou(runs[name]["counts"] for runs in measured.values())
+    return found
+
+
 def fingerprint(job: Job, items: Sequence[Item]) -> str:
     """Return a digest of the networks, the task and the set (names, labels and file sizes)."""
     found = hashlib.sha256(job.digest.encode())
     for item in items:
         sizes = [Path(path).stat().st_size if Path(path).exists() else -1 for path in item.paths]
-        found.update(repr((item.index, item.name, item.label, sizes)).encode())
+        found.update(repr((item.index, item.name, item.label, item.truth, sizes)).encode())
     return found.hexdigest()
 
 

@@ -25,6 +25,8 @@ class Item:
         One file per model input.
     label : str
         As written: a class number, or a name from the list of labels, or what a custom task wants.
+    truth : str
+        What the task measures against, where that is more than the label: boxes, a mask.
     contents : tuple of bytes
         The files themselves, when whoever runs the sample may not see the paths.
     """
@@ -33,6 +35,7 @@ class Item:
     name: str
     paths: tuple[str, ...]
     label: str
+    truth: str = ""
     contents: tuple[bytes, ...] = ()
 
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from npusim import words
 from npusim.errors import ConfigError, InputError
+from npusim.evaluation.detection import DETECTION, Detector
 from npusim.evaluation.labelled import class_number
+from npusim.evaluation.segmentation import SEGMENTATION, segmentation_measure
 from npusim.ir.graph import Graph
 
 CLASSIFICATION = "classification"
@@ -25,7 +27,13 @@ Measure = Callable[[Outputs, str], dict[str, Any]]
 
 
 def task_named(
-    name: str, *, labels: Sequence[str] = (), offset: int = 0, search: str | Path | None = None
+    name: str,
+    *,
+    graph: Graph | None = None,
+    labels: Sequence[str] = (),
+    offset: int = 0,
+    search: str | Path | None = None,
+    detector: Detector | None = None,
 ) -> Measure:
     """Return what a task measures.
 
@@ -35,12 +43,17 @@ def task_named(
         ``"classification"``: the first output's five largest classes (``top``), the right class's
         value (``score``) and place (``rank``, 0 is best). ``"custom:module:function"``: a function
         of (list of outputs, label) that returns a number, or numbers by name; larger is better.
+        ``"detection"`` and ``"segmentation"``: see their modules.
+    graph : Graph, optional
+        The network. None: the name alone is checked.
     labels : sequence of str
         Class names, when labels are names.
     offset : int
         Added to labels: 1 for networks whose class 0 is "background".
     search : path, optional
         Folder in which a custom module is looked for first.
+    detector : Detector, optional
+        How outputs become boxes.
 
     Raises
     ------
@@ -49,14 +62,23 @@ def task_named(
     """
     if name == CLASSIFICATION:
         return lambda outputs, label: _classify(outputs, class_number(label, labels, offset))
+    if name == DETECTION:
+        found = detector or Detector(decoder="")
+        return found.measure(graph) if graph is not None else _unknown
+    if name == SEGMENTATION:
+        return segmentation_measure(graph, offset) if graph is not None else _unknown
     if not name.startswith(CUSTOM) or name.count(":") != 2:
         raise ConfigError(
             f"task {name!r}",
             where=words.say("task"),
-            rule=f"{CLASSIFICATION} or custom:module:function",
+            rule=f"{CLASSIFICATION}, {DETECTION}, {SEGMENTATION} or custom:module:function",
         )
     function = _imported(*name.removeprefix(CUSTOM).split(":"), search=search)
     return lambda outputs, label: _numbers(function, outputs, label, name)
+
+
+def _unknown(outputs: Outputs, truth: str) -> dict[str, Any]:
+    raise InputError("the network of this task is not known")
 
 
 def class_count(graph: Graph) -> int:

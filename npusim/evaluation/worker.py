@@ -8,9 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from npusim.analysis.metrics import cosine
+from npusim.analysis.parts import OutputParts, output_parts
 from npusim.errors import NpusimError
+from npusim.evaluation.detection import Detector
 from npusim.evaluation.labelled import Item
-from npusim.evaluation.task import task_named
+from npusim.evaluation.task import CLASSIFICATION, task_named
 from npusim.ir import archive
 from npusim.ir.graph import Graph, Source
 from npusim.quantization.dataset import load_sample
@@ -29,7 +32,7 @@ class Job:
     graphs : mapping
         Name of a run -> its graph: the float source under ``"float"``, others lowered.
     task : str
-        See ``task_named``, as the next three.
+        See ``task_named``, as the next four.
     """
 
     graphs: Mapping[str, Graph]
@@ -37,6 +40,7 @@ class Job:
     labels: tuple[str, ...] = ()
     offset: int = 0
     search: str = ""
+    detector: Detector | None = None
     digest: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -45,7 +49,7 @@ class Job:
 
     def _digest(self) -> str:
         """Return a digest of the models and the task."""
-        found = hashlib.sha256(repr((self.task, self.labels, self.offset)).encode())
+        found = hashlib.sha256(repr((self.task, self.labels, self.offset, self.detector)).encode())
         with TemporaryDirectory() as folder:
             for name, graph in self.graphs.items():
                 file = Path(folder) / "graph"
@@ -64,10 +68,15 @@ class Worker:
     """
 
     def __init__(self, job: Job) -> None:
-        self._measure = task_named(
-            job.task, labels=job.labels, offset=job.offset, search=job.search or None
-        )
         self._input = next(iter(job.graphs.values()))
+        self._measure = task_named(
+            job.task,
+            graph=self._input,
+            labels=job.labels,
+            offset=job.offset,
+            search=job.search or None,
+            detector=job.detector,
+        )
         self._float = None
         self._programs: dict[str, Program] = {}
         for name, graph in job.graphs.items():
@@ -76,23 +85,46 @@ class Worker:
             else:
                 self._programs[name] = Program(graph.copy(batch=1))
         self._names = tuple(job.graphs)
+        vector = job.task == CLASSIFICATION or FLOAT not in job.graphs
+        self._parts = None if vector else output_parts(self._input)
 
     def run(self, item: Item) -> dict[str, Any]:
         """Return the record of one sample: what the task measured in each run, or an error."""
         record: dict[str, Any] = {"index": item.index, "image": item.name, "label": item.label}
         try:
-            feeds = self._feeds(item)
-            runs = {}
+            feeds, truth = self._feeds(item), item.truth or item.label
+            runs, values = {}, {}
             for name in self._names:
                 if name == FLOAT:
                     assert self._float is not None
                     found = self._float.run(feeds)
                 else:
                     found = self._programs[name].run(feeds, preprocessed=True)
-                runs[name] = self._measure([found[n] for n in self._input.outputs], item.label)
-            return {**record, "runs": runs}
+                values[name] = found
+                runs[name] = self._measure([found[n] for n in self._input.outputs], truth)
+            if self._parts is None:
+                return {**record, "runs": runs}
+            return {**record, "runs": runs, "parts": self._cosines(self._parts, values)}
         except NpusimError as error:
             return {**record, "error": str(error)}
+
+    def _cosines(
+        self, parts: OutputParts, values: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, dict[str, float]]:
+        """Return run -> output, or part of one that a concat made -> cosine with float."""
+        result: dict[str, dict[str, float]] = {}
+        for name in self._names:
+            if name == FLOAT:
+                continue
+            own = result[name] = {}
+            for output in self._input.outputs:
+                expected, actual = values[FLOAT][output], values[name][output]
+                if (known := parts.joined.get(output)) is None:
+                    own[output] = cosine(actual, expected)
+                    continue
+                left, right = known.split(actual), known.split(expected)
+                own |= {f"{output} [{p}]": cosine(left[p], right[p]) for p in known.names}
+        return result
 
     def _feeds(self, item: Item) -> dict[str, Any]:
         if not item.contents:

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from npusim.errors import UnsupportedOpError
 from npusim.exporters.onnx import to_onnx
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph
+from npusim.ir.graph import STRETCH, Graph
 from npusim.ir.names import fresh_among
 from npusim.ir.quant import (
     Affine,
@@ -190,4 +190,6 @@ def _properties(graph: Graph) -> dict[str, str]:
         for word in ("mean", "std", "reorder"):
             if numbers := getattr(how, word):
                 found[f"npusim.{word}.{name}"] = " ".join(f"{n:g}" for n in numbers)
+        if how.fit != STRETCH:
+            found[f"npusim.fit.{name}"] = how.fit
     return found

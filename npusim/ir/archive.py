@@ -39,7 +39,7 @@ from npusim.errors import ContainerError, GraphError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Graph, HostLayer, Node, Preprocess, Source, Tail, prune
+from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source, Tail, prune
 from npusim.ir.tensor import TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
@@ -260,13 +260,21 @@ def graph_json(graph: Graph) -> dict[str, Any]:
         "outputs": encode(graph.outputs),
         "nodes": encode(graph.nodes),
         "tensors": [encode(spec) for spec in graph.tensors.values()],
-        "preprocess": {name: encode(how) for name, how in graph.preprocess.items()},
+        "preprocess": {name: _encoded(how) for name, how in graph.preprocess.items()},
         "source": encode(graph.source),
         "target": graph.target,
         "batch": graph.batch,
         "notes": encode(graph.notes),
         "coded": encode(graph.coded),
     }
+
+
+def _encoded(how: Preprocess) -> Any:
+    """Return the record, readable by versions without ``fit`` where that says nothing new."""
+    content = encode(how)
+    if how.fit == STRETCH:
+        del content["fit"]
+    return content
 
 
 def _spec(item: Any) -> TensorSpec:

@@ -98,17 +98,24 @@ class Node:
         return f"{self.name}_{self.uid}"
 
 
+STRETCH, LETTERBOX, CROP = "stretch", "letterbox", "crop"
+FITS = (STRETCH, LETTERBOX, CROP)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocess:
-    """What happens to raw input data before quantization: reorder, subtract, divide.
+    """What happens to raw input data before quantization: fit, reorder, subtract, divide.
 
     ``mean`` and ``std`` are per channel (axis 1 of an N, C, H, W input) on the 0..255 scale; empty
     means 0 and 1. ``reorder`` gives the source channel of each channel; empty means as it comes.
+    ``fit`` says how pictures of other sizes get the input's: stretched on both axes, as the toolkit
+    does; shrunk to lie inside it, with grey borders (letterbox); or cut to its proportions (crop).
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     reorder: tuple[int, ...] = ()
+    fit: str = STRETCH
 
     def __post_init__(self) -> None:
         """Refuse numbers that no picture can be prepared with.
@@ -117,8 +124,10 @@ class Preprocess:
         ------
         ConfigError
             For a std of 0, numbers that are not finite, counts that differ, a reorder that is no
-            order of the channels.
+            order of the channels, another fit.
         """
+        if self.fit not in FITS:
+            raise ConfigError(f"fit {self.fit!r}", where="preprocess", rule=" or ".join(FITS))
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             if not all(isfinite(number) for number in numbers):
                 raise ConfigError(f"{name} {numbers}", where="preprocess", rule="finite numbers")

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from npusim import words
 from npusim.errors import UNREADABLE, DatasetError, InputError
 from npusim.explain import see
-from npusim.ir.graph import Graph, Preprocess
+from npusim.ir.graph import STRETCH, Graph, Preprocess
 from npusim.ir.quant import Float
-from npusim.quantization.input_text import file_text, input_text
+from npusim.quantization.input_text import file_text, fit_of, input_text
 from npusim.quantization.sample_files import (
     Misfit,
     Unusable,
@@ -91,7 +91,7 @@ class Dataset:
     def load(self, path: Path, name: str, label: str) -> Array:
         """Return the preprocessed content of one checked file for input ``name``."""
         spec, how = self.graph.spec(name), self.graph.preprocess.get(name)
-        data, converted = read_file(path, spec)
+        data, converted = read_file(path, spec, fit_of(how))
         if converted:
             kind = "grey" if spec.shape[1] == 1 else "red, green, blue"
             self._warn_once(
@@ -108,7 +108,7 @@ class Dataset:
         self._warn_of_scale(name, how, data)
         if doubt := codes_in_doubt(self.graph, name, data, how):
             self._warn_once(f"codes {name}", doubt)
-        self._say_once(input_text(name, spec, how, file_text(path, spec)))
+        self._say_once(input_text(name, spec, how, file_text(path, spec, how)))
         if spec.dtype.is_float or not isinstance(spec.quant, Float):
             try:
                 return np.asarray(preprocess(data, how, where=f"input {name!r}"), order="C")
@@ -237,7 +237,11 @@ def load_raw(paths: Sequence[str | Path], graph: Graph) -> dict[str, Array]:
     dict
         Input name -> array of the file's own type, in the graph's shape.
     """
-    return _from_files(paths, graph, lambda path, name: read_file(path, graph.spec(name))[0])
+
+    def read(path: Path, name: str) -> Array:
+        return read_file(path, graph.spec(name), fit_of(graph.preprocess.get(name)))[0]
+
+    return _from_files(paths, graph, read)
 
 
 def _from_files(
@@ -298,7 +302,11 @@ def _check_line(
         files.append(find_file(column, folder))
         if (size := check_file(files[-1], spec)) is not None:
             (in_h, in_w), (height, width) = size, spec.shape[2:]
-            if not 1 / ASPECT_CHANGE <= in_w * height / (in_h * width) <= ASPECT_CHANGE:
+            kept = fit_of(graph.preprocess.get(name)) != STRETCH
+            if (
+                not kept
+                and not 1 / ASPECT_CHANGE <= in_w * height / (in_h * width) <= ASPECT_CHANGE
+            ):
                 stretched.append(f"{label}: {in_w}x{in_h} to {width}x{height}")
     return tuple(files)
 

@@ -5,6 +5,7 @@ JPEG files are decoded as TensorFlow does by default: fast integer DCT, smooth c
 The accurate DCT, which Pillow and OpenCV use, gives other values for two bytes in three.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from simplejpeg import decode_jpeg
 
+from npusim.ir.graph import LETTERBOX, STRETCH
+
+BORDER = 114.0  # Source: Ultralytics YOLO, letterbox: colour (114, 114, 114)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 # What Pillow raises for files it cannot decode, besides OSError.
@@ -93,6 +97,57 @@ def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
     top = upper[:, cols] + (upper[:, right] - upper[:, cols]) * col_part
     bottom = lower[:, cols] + (lower[:, right] - lower[:, cols]) * col_part
     result: NDArray[np.float32] = top + (bottom - top) * row_part[:, None, None]
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a picture lies in an input, in input pixels.
+
+    Attributes
+    ----------
+    height, width : int
+        Size that the whole picture is stretched to.
+    top, left : int
+        Its first row and column in the input; negative where it is cut.
+    """
+
+    height: int
+    width: int
+    top: int
+    left: int
+
+
+def placement(picture: tuple[int, int], size: tuple[int, int], fit: str) -> Placement:
+    """Return where a picture goes.
+
+    Parameters
+    ----------
+    picture, size : (height, width)
+        Of the picture and of the input.
+    fit : str
+        As in ``Preprocess``. A letterboxed picture lies in the middle and a cropped one loses as
+        much on either side.
+    """
+    if fit == STRETCH:
+        return Placement(*size, 0, 0)
+    choose = min if fit == LETTERBOX else max
+    scale = choose(size[0] / picture[0], size[1] / picture[1])
+    height, width = (max(1, round(side * scale)) for side in picture)
+    return Placement(height, width, (size[0] - height) // 2, (size[1] - width) // 2)
+
+
+def fitted(image: NDArray[np.uint8], height: int, width: int, fit: str) -> NDArray[np.float32]:
+    """Return the picture in an input's size; borders of a letterbox are grey (``BORDER``)."""
+    place = placement(image.shape[:2], (height, width), fit)
+    whole = stretch(image, place.height, place.width)
+    if fit == STRETCH:
+        return whole
+    result = np.full((height, width, image.shape[2]), BORDER, np.float32)
+    rows = slice(max(0, place.top), max(0, place.top) + min(height, place.height))
+    columns = slice(max(0, place.left), max(0, place.left) + min(width, place.width))
+    cut = whole[max(0, -place.top) :, max(0, -place.left) :]
+    result[rows, columns] = cut[: rows.stop - rows.start, : columns.stop - columns.start]
     return result
 
 

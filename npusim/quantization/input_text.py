@@ -7,24 +7,35 @@ RKNN class logs it, others see it where they show that level.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from npusim.ir.graph import Graph, Preprocess
+from npusim.ir.graph import CROP, LETTERBOX, STRETCH, Graph, Preprocess
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
 
 NPY = ".npy"
+_FITS = {
+    STRETCH: "stretched to",
+    LETTERBOX: "shrunk or enlarged to lie within grey borders in",
+    CROP: "cut and scaled to",
+}
 _ORDERS: dict[tuple[int, ...], str] = {
     (2, 1, 0): "channels 2 1 0 (BGR)",
     (0, 1, 2): "channels 0 1 2 (RGB)",
 }
 
 
-def file_text(path: Path, spec: TensorSpec) -> str:
+def file_text(path: Path, spec: TensorSpec, how: Preprocess | None = None) -> str:
     """Return what a sample's file is taken as, before reorder, mean and std."""
     if path.suffix.lower() == NPY:
         return array_text("npy", spec, layout="nhwc")
     _, channels, height, width = spec.shape
     colour = "grey" if channels == 1 else "RGB"
-    return f"images as pixels 0..255, {colour}, stretched to {width}x{height} (width x height)"
+    done = _FITS[fit_of(how)]
+    return f"images as pixels 0..255, {colour}, {done} {width}x{height} (width x height)"
+
+
+def fit_of(how: Preprocess | None) -> str:
+    """Return how pictures get the input's size."""
+    return STRETCH if how is None else how.fit
 
 
 def array_text(what: str, spec: TensorSpec, *, layout: str) -> str:
@@ -69,12 +80,12 @@ def input_text(name: str, spec: TensorSpec, how: Preprocess | None, taken_as: st
 
 def sample_texts(graph: Graph, samples: Iterable[Sequence[str | Path]]) -> tuple[str, ...]:
     """Return the lines of samples that others will read, by their files in the inputs' order."""
-    lines = {
-        input_text(name, graph.spec(name), graph.preprocess.get(name), file_text(Path(file), spec))
-        for files in samples
-        for name, file in zip(graph.inputs, files, strict=False)
-        if (spec := graph.spec(name)) and (Path(file).suffix == NPY or len(spec.shape) == 4)
-    }
+    lines = set()
+    for files in samples:
+        for name, file in zip(graph.inputs, files, strict=False):
+            spec, how = graph.spec(name), graph.preprocess.get(name)
+            if Path(file).suffix == NPY or len(spec.shape) == 4:
+                lines.add(input_text(name, spec, how, file_text(Path(file), spec, how)))
     return tuple(sorted(lines))
 
 

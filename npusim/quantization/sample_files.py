@@ -1,7 +1,7 @@
 """One file of a calibration sample: checked by its header first, read later.
 
-jpg, jpeg, png and bmp images are stretched to the input's size; npy arrays have the input's own
-size, feature maps in N, H, W, C order.
+jpg, jpeg, png and bmp images are stretched (or fitted) to the input's size; npy arrays have the
+input's own size, feature maps in N, H, W, C order.
 """
 
 import re
@@ -14,8 +14,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.ir.graph import STRETCH
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.images import DECODE_ERRORS, SUFFIXES, image_size, read_image, stretch
+from npusim.quantization.images import DECODE_ERRORS, SUFFIXES, fitted, image_size, read_image
 from npusim.runtime.feeds import arrange
 
 Array = NDArray[Any]
@@ -81,8 +82,10 @@ def check_file(path: Path, spec: TensorSpec) -> tuple[int, int] | None:
     return size
 
 
-def read_file(path: Path, spec: TensorSpec) -> tuple[Array, bool]:
+def read_file(path: Path, spec: TensorSpec, fit: str = STRETCH) -> tuple[Array, bool]:
     """Return raw data in the input's shape, and whether an image changed between grey and colour.
+
+    ``fit`` says how images get the input's size, as in ``Preprocess``.
 
     Raises
     ------
@@ -97,7 +100,7 @@ def read_file(path: Path, spec: TensorSpec) -> tuple[Array, bool]:
         pixels, converted = read_image(path, channels)
     except DECODE_ERRORS as error:
         raise Unusable(f"{path.name} cannot be read: {error}") from error
-    return stretch(pixels, height, width).transpose(2, 0, 1)[None], converted
+    return fitted(pixels, height, width, fit).transpose(2, 0, 1)[None], converted
 
 
 def _check_npy(path: Path, spec: TensorSpec) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from npusim.analysis.analyze import BAD, FINE, AnalysedLayer, Analysis
 from npusim.analysis.metrics import Difference
+from npusim.analysis.parts import worst_part
 from npusim.ir.atomic import atomic_write
 from npusim.report.names import Fitted, Name
 from npusim.report.parts_text import figure, output_rows, parts_line
@@ -25,6 +26,7 @@ COLUMNS = (
     "at_low", "at_high", "clipped_low", "clipped_high",
     "range_low", "range_high", "seen_low", "seen_high",
     "verdict", "severity", "reason", "suggestion",
+    "worst_part", "entire_part_cosine", "individual_part_cosine",
 )  # fmt: skip
 STYLES = {BAD: "red", FINE: "", "note": "yellow"}
 
@@ -37,6 +39,11 @@ def analysis_row(layer: AnalysedLayer) -> dict[str, Any]:
         found: Difference | None = getattr(layer, kind)
         for name in DISTANCES:
             row[f"{kind}_{name}"] = None if found is None else getattr(found, name)
+    if (part := worst_part(layer.parts)) is not None:
+        row["worst_part"] = part.name
+        row["entire_part_cosine"] = part.difference.cosine
+    if (part := worst_part(layer.individual_parts)) is not None:
+        row["individual_part_cosine"] = part.difference.cosine
     return {key: _plain(value) for key, value in row.items()}
 
 

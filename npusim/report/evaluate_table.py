@@ -8,12 +8,15 @@ from rich.table import Table
 from npusim.evaluation.evaluate import Evaluation
 from npusim.report.names import Fitted, Name
 
+PARTS = 4  # outputs, or parts of them, written out; the worst ones
+
 
 def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
     """Return one row per network.
 
     Columns: run, samples; for classification the share of right first classes, of right classes
-    among the first five, and of samples classified as float does; mean of every number of the task.
+    among the first five, and of samples classified as float does; the set's figures; mean of
+    every number of the task.
     """
     runs = evaluation.accuracies
     names = list(runs[0].means) if runs else []
@@ -24,6 +27,9 @@ def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
     if classes:
         for heading in ("top-1", "top-5", "agrees with float"):
             table.add_column(heading, justify="right")
+    figures = list(runs[0].scores) if runs else []
+    for name in figures:
+        table.add_column(name, justify="right")
     for name in names:
         table.add_column(f"mean {name}", justify="right")
     for run in runs:
@@ -32,6 +38,7 @@ def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
             run.name,
             str(run.samples),
             *("-" if share is None else f"{share:.2%}" for share in shares),
+            *(f"{run.scores[name]:.4f}" for name in figures),
             *(f"{run.means[name]:.6g}" for name in names),
         )
     return table
@@ -63,20 +70,27 @@ def evaluation_verdict(evaluation: Evaluation) -> str:
     words = [f"{measured} of {evaluation.total} samples measured."]
     runs = evaluation.accuracies
     words += [
-        f"{run.name} against {runs[0].name}: top-1 {100 * (run.top1 - runs[0].top1):+.2f} points."
+        f"{run.name} against {runs[0].name}: {own[0]} {100 * (own[1] - first[1]):+.2f} points."
         for run in runs[1:]
-        if run.top1 is not None and runs[0].top1 is not None
+        if (own := run.headline) is not None and (first := runs[0].headline) is not None
+    ]
+    words += [
+        f"{name}: mean cosine with float "
+        + ", ".join(f"{part} {value:.4f}" for part, value in list(parts.items())[:PARTS])
+        + "."
+        for name, parts in evaluation.parts.items()
     ]
     if evaluation.at_chance:
         words.append(f"{evaluation.at_chance}.")
     if failed:
-        first = failed[0]
-        words.append(f"{len(failed)} could not be run; the first is {first['image']}:")
-        words.append(first["error"].splitlines()[0] + ".")
+        record = failed[0]
+        words.append(f"{len(failed)} could not be run; the first is {record['image']}:")
+        words.append(record["error"].splitlines()[0] + ".")
     return " ".join(words)
 
 
 def _cell(found: dict[str, Any]) -> str:
     if "top" in found:
         return f"{found['top'][0]}: {found['score']:.4f}" + ("" if found["rank"] == 0 else " !")
-    return " ".join(f"{value:.6g}" for value in found.values())
+    numbers = (value for value in found.values() if isinstance(value, int | float))
+    return " ".join(f"{value:.6g}" for value in numbers)

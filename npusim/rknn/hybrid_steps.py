@@ -1,12 +1,12 @@
 """The work behind hybrid_quantization_step1, step2 and direct_build."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from npusim.errors import ConfigError
-from npusim.ir.graph import Graph
+from npusim.ir.graph import STRETCH, Graph
 from npusim.ops import op_def
 from npusim.passes.pipeline import lower
 from npusim.quantization.dataset import open_dataset
@@ -105,7 +105,9 @@ def build_from_files(
     """Build what step 1 measured as a cfg file says; in float16 without one."""
     model = load_hybrid(json_path, data_path)
     given = options.channels.preprocess(model.source)
-    if given and given != model.source.preprocess:
+    # config has no word for the fit: it stays that of step 1
+    known = {name: replace(how, fit=STRETCH) for name, how in model.source.preprocess.items()}
+    if given and given != known:
         raise ConfigError(
             "mean, std or reorder_channel differ from those of step 1",
             where=str(json_path),

@@ -5,40 +5,15 @@ import re
 
 import numpy as np
 import pytest
-from onnx import helper
-from PIL import Image
 
 from npusim import assets
 from npusim.report.analysis_table import COLUMNS
-from tests.rknn.conftest import conv_weights, write_onnx
 
 
 def report_of(result):
     code, out, err = result
     assert code in (0, 1), err
     return code, json.loads(out)
-
-
-@pytest.fixture
-def small(tmp_path):
-    """Write conv, relu6, conv, relu, global pool, flatten and four images with their list."""
-    weights = conv_weights(8, 3, seed=1) | {k + "2": v for k, v in conv_weights(4, 8).items()}
-    nodes = [
-        helper.make_node("Conv", ["x", "w", "b"], ["c1"], name="c1", pads=[1] * 4),
-        helper.make_node("Clip", ["c1", "low", "high"], ["r1"], name="r1"),
-        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], name="c2"),
-        helper.make_node("Relu", ["c2"], ["r2"], name="r2"),
-        helper.make_node("GlobalAveragePool", ["r2"], ["p"], name="pool"),
-        helper.make_node("Flatten", ["p"], ["y"], name="flat"),
-    ]
-    weights |= {"low": np.float32(0), "high": np.float32(6)}
-    path = write_onnx(tmp_path / "net.onnx", nodes, {"x": (1, 3, 9, 8)}, {"y": (1, 4)}, weights)
-    rng = np.random.default_rng(0)
-    for i in range(4):
-        Image.fromarray(rng.integers(0, 256, (9, 8, 3), np.uint8)).save(tmp_path / f"{i}.png")
-    (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(4)))
-    (tmp_path / "other.txt").write_text("3.png\n")
-    return (path, "--dataset", "list.txt", "--mean", "127.5", "--std", "127.5", "--quantize", "u8")
 
 
 def test_two_formats_algorithms_datasets_and_a_stored_model(run, small):
@@ -126,7 +101,7 @@ def test_analyze_writes_the_tree_that_compare_reads(run, small, tmp_path):
         (("analyze", "demo", "-o", "x", "--file-type", "bin"), "bin"),
         (("evaluate", "model.onnx"), "model.onnx"),
         (("evaluate", "demo", "--dataset", "missing"), "missing"),
-        (("evaluate", "demo", "--task", "detection"), "--task"),
+        (("evaluate", "demo", "--task", "detection"), "--decoder"),
         (("evaluate", "demo", "--scheduler", "nonsense"), "--scheduler"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from npusim.errors import ConfigError, ContainerError
 from npusim.ir import archive, attrs
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Graph, Node, Preprocess, Source
+from npusim.ir.graph import FITS, Engine, Graph, Node, Preprocess, Source
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.pipeline import lower, upgraded
@@ -95,6 +95,7 @@ def preprocesses(draw):
         mean=some(finite),
         std=some(finite.filter(bool)),
         reorder=draw(st.just(()) | st.permutations(range(channels)).map(tuple)),
+        fit=draw(st.sampled_from(FITS)),
     )
 
 

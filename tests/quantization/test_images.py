@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from npusim.quantization.images import DECODE_ERRORS, image_size, read_image, stretch
+from npusim.quantization.images import (
+    BORDER,
+    DECODE_ERRORS,
+    fitted,
+    image_size,
+    placement,
+    read_image,
+    stretch,
+)
 
 
 def slow_stretch(image, height, width):
@@ -50,6 +58,32 @@ def test_stretch_follows_its_rule(in_h, in_w, height, width, channels, seed):
     found = stretch(image, height, width)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, slow_stretch(image, height, width))
+
+
+@given(
+    picture=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    fit=st.sampled_from(["letterbox", "crop"]),
+)
+def test_a_fitted_picture_keeps_its_proportions_and_fills_or_lies_inside(picture, size, fit):
+    place = placement(picture, size, fit)
+    gap = [size[i] - (place.height, place.width)[i] for i in (0, 1)]
+    assert max(gap) >= 0 >= min(gap) or fit == "letterbox" or max(gap) <= 0
+    assert min(gap) == 0 if fit == "letterbox" else max(gap) == 0  # one axis fits exactly
+    image = np.full((*picture, 3), 200, np.uint8)
+    found = fitted(image, *size, fit)
+    assert found.shape == (*size, 3)
+    inside = np.zeros(size, bool)
+    rows = slice(max(0, place.top), max(0, place.top) + place.height)
+    inside[rows, max(0, place.left) : max(0, place.left) + place.width] = True
+    assert (found[inside] == 200).all()
+    assert (found[~inside] == BORDER).all()
+
+
+def test_a_crop_is_the_middle_of_the_stretched_picture():
+    image = np.arange(8, dtype=np.uint8).reshape(1, 8, 1)
+    assert fitted(image, 1, 4, "crop").ravel().tolist() == [2, 3, 4, 5]
+    assert fitted(image, 3, 8, "letterbox")[:, 0, 0].tolist() == [BORDER, 0, BORDER]
 
 
 def test_stretch_to_twice_the_size_by_hand():

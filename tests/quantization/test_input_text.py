@@ -47,6 +47,8 @@ BGR = Preprocess(mean=(127.5,) * 3, std=(58.395, 57.12, 57.375), reorder=(2, 1, 
          "no mean or std given"),
         (RGB, BGR, "a.jpg", "images as pixels 0..255, RGB, stretched to 6x4 (width x height); "
          "channels 2 1 0 (BGR), minus mean 127.5, divided by std 58.395 57.12 57.375"),
+        (RGB, Preprocess(fit="letterbox"), "a.png", "images as pixels 0..255, RGB, shrunk or "
+         "enlarged to lie within grey borders in 6x4 (width x height); no mean or std given"),
         ((1, 1, 4, 6), Preprocess(std=(255.0,)), "a.bmp", "images as pixels 0..255, grey, "
          "stretched to 6x4 (width x height); divided by std 255"),
         (RGB, BGR, "a.npy", "npy, NHWC -> NCHW; channels 2 1 0 (BGR), minus mean 127.5, "
@@ -58,7 +60,7 @@ BGR = Preprocess(mean=(127.5,) * 3, std=(58.395, 57.12, 57.375), reorder=(2, 1, 
 )  # fmt: skip
 def test_an_input_s_line(tmp_path, shape, how, file, said):
     spec = TensorSpec(name="x", shape=shape, dtype=DType.F32)
-    assert input_text("x", spec, how, file_text(tmp_path / file, spec)) == f"input 'x': {said}"
+    assert input_text("x", spec, how, file_text(tmp_path / file, spec, how)) == f"input 'x': {said}"
 
 
 def test_whole_numbers_are_not_prepared(tmp_path):

@@ -1,0 +1,240 @@
+"""Pictures with boxes or masks: VOC, COCO and YOLO annotations, and masks of class numbers."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from npusim import words
+from npusim.errors import DatasetError
+from npusim.evaluation.labelled import Item, class_number, open_labelled
+from npusim.quantization.images import DECODE_ERRORS, SUFFIXES, image_size
+
+SHOWN = 10
+RULE = (
+    "a COCO json file; a folder with Annotations/ and JPEGImages/ (VOC) or images/ and labels/ "
+    "(YOLO); or a list of 'picture annotation' lines, an .xml or .txt file each"
+)
+MASK_RULE = (
+    "a folder with images/ and masks/, or a list of 'picture mask' lines; masks are png files of "
+    "class numbers, 255 is left out"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """A box of the truth, in pixels of the picture.
+
+    Attributes
+    ----------
+    label : int
+        Index of the class.
+    crowd : bool
+        Neither found nor missed counts (COCO's iscrowd, VOC's difficult).
+    """
+
+    label: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+    crowd: bool = False
+
+
+class _Misfit(Exception):
+    """An annotation cannot be used."""
+
+
+def open_boxes(
+    path: str | Path, *, labels: Sequence[str] = (), images: str | Path | None = None
+) -> tuple[Item, ...]:
+    """Return pictures with the boxes that are in them; ``Item.truth`` holds size and boxes.
+
+    Parameters
+    ----------
+    path : path
+        See ``RULE``.
+    labels : sequence of str
+        Class names in the order of the network's classes. VOC needs them; COCO without takes its
+        categories by their number.
+    images : path, optional
+        Folder of a COCO file's pictures.
+
+    Raises
+    ------
+    DatasetError
+        When there is nothing, or annotations cannot be used; the first are listed.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        found = _coco(path, labels, None if images is None else Path(images))
+    else:
+        found = _files(_pairs(path, ("JPEGImages", "Annotations"), ("images", "labels")), labels)
+    return _items(path, found, RULE)
+
+
+def open_masks(path: str | Path) -> tuple[Item, ...]:
+    """Return pictures with their masks; ``Item.truth`` holds the png file in base64.
+
+    Raises
+    ------
+    DatasetError
+        As for ``open_boxes``.
+    """
+    path = Path(path)
+
+    def read() -> Iterator[tuple[Item, str]]:
+        for item in _pairs(path, ("images", "masks")):
+            mask = Path(item.label)
+            if mask.suffix.lower() != ".png":
+                yield item, f"{mask.name} is no png file"
+                continue
+            yield replace(item, label=mask.name, truth=b64encode(mask.read_bytes()).decode()), ""
+
+    return _items(path, read(), MASK_RULE)
+
+
+def truth_of(size: tuple[int, int], boxes: Iterable[Box]) -> str:
+    """Return ``Item.truth`` of a picture of (height, width)."""
+    rows = [[b.label, b.left, b.top, b.right, b.bottom, int(b.crowd)] for b in boxes]
+    return json.dumps({"size": list(size), "boxes": rows})
+
+
+def _items(path: Path, found: Iterable[tuple[Item, str]], rule: str) -> tuple[Item, ...]:
+    pairs = list(found)
+    bad = [f"    {item.name}: {reason}" for item, reason in pairs if reason]
+    if bad or not pairs:
+        first = "\n".join(bad[:SHOWN])
+        raise DatasetError(
+            f"{len(bad)} annotations cannot be used:\n{first}" if bad else "the set has no sample",
+            where=str(path),
+            rule=rule,
+            remedy="correct these: a set with holes gives a wrong accuracy" if bad else "",
+        )
+    return tuple(replace(item, index=i) for i, (item, _) in enumerate(pairs))
+
+
+def _pairs(path: Path, *folders: tuple[str, str]) -> Iterator[Item]:
+    """Yield pictures with the path of their annotation as label."""
+    if not path.is_dir():
+        for item in open_labelled(path):
+            beside = [path.parent / item.label, Path(item.label)]
+            note = next((str(f.absolute()) for f in beside if f.is_file()), item.label)
+            yield replace(item, label=note)
+        return
+    for pictures, notes in folders:
+        if not (path / pictures).is_dir() or not (path / notes).is_dir():
+            continue
+        known = {file.stem: file for file in sorted((path / notes).iterdir()) if file.is_file()}
+        for file in sorted((path / pictures).iterdir()):
+            if file.suffix.lower() in SUFFIXES and (file.stem in known or notes == "labels"):
+                # YOLO has no file for pictures without boxes
+                label = known.get(file.stem, path / notes / f"{file.stem}.txt")
+                paths = (str(file.absolute()),)
+                yield Item(index=0, name=file.name, paths=paths, label=str(label.absolute()))
+
+
+def _files(items: Iterable[Item], labels: Sequence[str]) -> Iterator[tuple[Item, str]]:
+    for item in items:
+        note = Path(item.label)
+        try:
+            size = image_size(Path(item.paths[0]))
+            boxes = list(_voc(note, labels) if note.suffix == ".xml" else _yolo(note, size, labels))
+        except _Misfit as error:
+            yield item, str(error)
+        except (*DECODE_ERRORS, ElementTree.ParseError) as error:
+            yield item, f"{note.name} or the picture cannot be read: {error}"
+        else:
+            said = f"{len(boxes)} boxes"
+            yield replace(item, label=said, truth=truth_of(size, boxes)), ""
+
+
+def _voc(path: Path, labels: Sequence[str]) -> Iterator[Box]:
+    """Yield the boxes of a VOC file; its corners are pixels that belong to the box, from 1."""
+    for entry in ElementTree.parse(path).getroot().iter("object"):
+        name = (entry.findtext("name") or "").strip()
+        number = class_number(name, labels)
+        if number is None:
+            raise _Misfit(f"class {name!r} is not in {words.say('labels')}")
+        ends = [float(entry.findtext(f"bndbox/{k}", "nan")) for k in ("xmin", "ymin", "xmax")]
+        bottom = float(entry.findtext("bndbox/ymax", "nan"))
+        crowd = entry.findtext("difficult", "0").strip() == "1"
+        yield Box(
+            label=number,
+            left=ends[0] - 1,
+            top=ends[1] - 1,
+            right=ends[2],
+            bottom=bottom,
+            crowd=crowd,
+        )
+
+
+def _yolo(path: Path, size: tuple[int, int], labels: Sequence[str]) -> Iterator[Box]:
+    """Yield the boxes of a YOLO file: class, centre, width, height as parts of the picture."""
+    if not path.exists():
+        return
+    height, width = size
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            name, *numbers = line.split()
+            x, y, w, h = (float(word) for word in numbers)
+        except ValueError:
+            raise _Misfit(f"{path.name}, line {number}: not 'class x y width height'") from None
+        label = int(name) if name.isdecimal() else class_number(name, labels)
+        if label is None or (labels and label >= len(labels)):
+            raise _Misfit(f"{path.name}, line {number}: no class {name!r}")
+        yield Box(
+            label=label,
+            left=(x - w / 2) * width,
+            top=(y - h / 2) * height,
+            right=(x + w / 2) * width,
+            bottom=(y + h / 2) * height,
+        )
+
+
+def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tuple[Item, str]]:
+    try:
+        content = json.loads(path.read_bytes())
+        pictures, notes = content["images"], content["annotations"]
+        categories = sorted(content["categories"], key=lambda entry: int(entry["id"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"this is no COCO file: {error!r}", where=str(path), rule=RULE
+        ) from error
+    numbers: dict[int, int | None] = {
+        int(entry["id"]): class_number(str(entry["name"]), labels) if labels else i
+        for i, entry in enumerate(categories)
+    }
+    by_image: dict[int, list[dict[str, Any]]] = {}
+    for note in notes:
+        by_image.setdefault(int(note["image_id"]), []).append(note)
+    tried = [images] if images else [path.parent, path.parent / "images", path.parent.parent]
+    for entry in pictures:
+        name = str(entry["file_name"])
+        file = next((f / name for f in tried if (f / name).is_file()), None)
+        where = str(file.absolute()) if file else name
+        item = Item(index=0, name=name, paths=(where,), label="")
+        own = by_image.get(int(entry["id"]), [])
+        unknown = [n["category_id"] for n in own if numbers.get(int(n["category_id"])) is None]
+        if file is None:
+            yield item, f"not in {' or '.join(map(str, tried))}; give {words.say('images')}"
+        elif unknown:
+            yield item, f"category {unknown[0]} is not in {words.say('labels')}"
+        else:
+            boxes = [_coco_box(note, numbers[int(note["category_id"])] or 0) for note in own]
+            size = (int(entry["height"]), int(entry["width"]))
+            said = f"{len(boxes)} boxes"
+            yield replace(item, label=said, truth=truth_of(size, boxes)), ""
+
+
+def _coco_box(note: dict[str, Any], label: int) -> Box:
+    left, top, width, height = (float(number) for number in note["bbox"])
+    crowd = bool(note.get("iscrowd", 0))
+    return Box(
+        label=label, left=left, top=top, right=left + width, bottom=top + height, crowd=crowd
+    )
