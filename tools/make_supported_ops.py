@@ -1,6 +1,6 @@
 """Write docs/supported-ops.md from the operator registry, the engine rules and the importers.
 
-The table of file formats in docs/importing.md is written as well.
+The tables of file formats and of frameworks' operators in docs/importing.md are written as well.
 
 ``python tools/make_supported_ops.py`` rewrites the pages; ``--check`` only compares (exit code 1
 when one is stale).
@@ -40,6 +40,7 @@ from npusim.runtime.bindings import load_bindings
 PAGE = HERE.parent / "docs" / "supported-ops.md"
 FORMATS_PAGE = HERE.parent / "docs" / "importing.md"
 BEGIN, END = "<!-- table of formats: tools/make_supported_ops.py -->", "<!-- end of table -->"
+NAMES_BEGIN = "<!-- operators by framework: tools/make_supported_ops.py -->"
 
 HEAD = """\
 # Supported operators
@@ -226,10 +227,46 @@ def formats_table() -> str:
     return "\n".join(lines)
 
 
+def names_table() -> str:
+    """Return the operators of every framework, those that are a kind of their own in a row each."""
+    lines = ["| framework | which | number | operators |", "|---|---|---|---|"]
+    known = set(foldable_ops()) - set(tensorflow.convertible_ops())
+    kinds = (
+        ("ONNX", "operators", onnx.convertible_ops()),
+        ("ONNX", "of quantized models", EXPANSIONS),
+        ("TensorFlow Lite", "operators", tflite.convertible_ops()),
+        ("Caffe", "layers", caffe.types()),
+        ("Darknet", "layers", darknet.types()),
+        ("TensorFlow", "operators", tensorflow.convertible_ops()),
+        ("TensorFlow", "of known operands", known),
+        *(("Keras", kind, names) for kind, names in keras_kinds()),
+        ("Keras", "activations by name", ("linear", *activation_names())),
+        ("MXNet", "operators", mxnet.types()),
+    )
+    for framework, kind, names in kinds:
+        found = sorted(set(names), key=lambda name: (name.lower(), name))
+        lines.append(f"| {framework} | {kind} | {len(found)} | {in_cell(', '.join(found))} |")
+    return "\n".join(lines)
+
+
+def keras_kinds() -> list[tuple[str, list[str]]]:
+    """Return Keras's layers, and its operations on tensors by their module."""
+    kinds: dict[str, list[str]] = {}
+    words = {"ops": "`ops.` of Keras 3", "tf": "`tf.` of Keras 2"}
+    for name in keras.convertible_layers():
+        module, dot, word = name.partition(".")
+        kind = words.get(module, f"`{module}.`") if dot else "layers"
+        kinds.setdefault(kind, []).append(word if dot else name)
+    return list(kinds.items())
+
+
 def formats_page() -> str:
-    """Return docs/importing.md with its table of file formats as it is now."""
-    head, _, rest = FORMATS_PAGE.read_text().partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{formats_table()}\n\n{END}{rest.partition(END)[2]}"
+    """Return docs/importing.md with its tables as they are now."""
+    text = FORMATS_PAGE.read_text()
+    for begin, table in ((BEGIN, formats_table()), (NAMES_BEGIN, names_table())):
+        head, _, rest = text.partition(begin)
+        text = f"{head}{begin}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:

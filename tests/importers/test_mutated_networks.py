@@ -11,7 +11,7 @@ import npusim
 from npusim.conformance.importer_cases import read_cases
 from npusim.conformance.importers import FRAMEWORKS
 from npusim.errors import ModelImportError
-from npusim.importers.caffe.importer import load_caffe
+from npusim.importers.caffe.importer import converter, load_caffe
 from npusim.importers.mxnet.importer import load_mxnet
 from tests.importers.mutations import changed
 from tests.importers.mxnet_build import Net
@@ -89,4 +89,20 @@ def test_boxes_of_a_picture_without_a_width_are_refused(tmp_path):
     """
     (tmp_path / "net.prototxt").write_text(text)
     with pytest.raises(ModelImportError, match="'l'"):
+        load_caffe(tmp_path / "net.prototxt", False)
+
+
+@pytest.mark.parametrize("error", [ValueError("of sizes"), KeyError("key"), ZeroDivisionError()])
+def test_a_converter_that_trips_over_a_layer_names_it(tmp_path, monkeypatch, error):
+    def trip(layer, context):
+        raise error
+
+    text = (
+        'layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }\n'
+        'layer { name: "odd" type: "ReLU" bottom: "x" top: "y" }\n'
+    )
+    (tmp_path / "net.prototxt").write_text(text)
+    assert load_caffe(tmp_path / "net.prototxt", False).outputs == ("y",)
+    monkeypatch.setitem(converter._table, "ReLU", trip)
+    with pytest.raises(ModelImportError, match=rf"'odd'[\s\S]*{type(error).__name__}"):
         load_caffe(tmp_path / "net.prototxt", False)
