@@ -14,10 +14,12 @@ from npusim.analysis.hidden import masked_at_ends
 from npusim.analysis.individual import LayerRun, run_individually
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import Difference, difference
+from npusim.analysis.parts import OutputParts, PartDifference, part_differences, worst_part
 from npusim.analysis.recording import (
     LayerOutput,
     Recording,
     layer_output,
+    only_outputs,
     record_program,
     single_sample,
     values_by_tensor,
@@ -61,6 +63,8 @@ class AnalysedLayer:
         ``"ok"``, ``"note"`` (precision is given away), ``"bad"`` (the result is wrong).
     findings : tuple of Finding
         Everything that was found; the verdict is the first of the worst.
+    parts, individual_parts : tuple of PartDifference
+        The parts of an output that holds values of several units, entire run and layer alone.
     """
 
     layer: str
@@ -85,6 +89,20 @@ class AnalysedLayer:
     reason: str
     suggestion: str
     findings: tuple[Finding, ...] = ()
+    parts: tuple[PartDifference, ...] = ()
+    individual_parts: tuple[PartDifference, ...] = ()
+
+    @property
+    def worst(self) -> Difference | None:
+        """Return the distances that count of the entire run: of the worst part, if there are."""
+        part = worst_part(self.parts)
+        return self.entire if part is None else part.difference
+
+    @property
+    def worst_alone(self) -> Difference | None:
+        """Return the distances that count of the layer alone."""
+        part = worst_part(self.individual_parts)
+        return self.individual if part is None else part.difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +121,8 @@ class Analysis:
         The float results of all source layers.
     values : mapping
         Float result of every tensor of the quantized network that has one, its inputs included.
+    notes : tuple of str
+        What had to be assumed, and what is not compared.
     """
 
     label: str
@@ -115,6 +135,7 @@ class Analysis:
     individual: Recording = field(repr=False)
     source: Recording = field(repr=False)
     values: Mapping[str, Array] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def bad(self) -> tuple[AnalysedLayer, ...]:
@@ -135,6 +156,7 @@ class Analysis:
             "threshold": self.threshold,
             "first_wrong": self.first_wrong,
             "hint": self.hint,
+            "notes": list(self.notes),
             "layers": rows,
         }
 
@@ -184,6 +206,10 @@ def analyze(
         **values_by_tensor(program.graph, known),
     }
     values = masked_at_ends(graph, program.graph, values)
+    apart = only_outputs(entire, known)
+    if apart:
+        ends = {*program.graph.inputs, *program.graph.outputs}
+        values = {name: value for name, value in values.items() if name in ends}
     _refuse_nan(program.graph, values)
     stored = {row.tensor: row for row in entire.layers}
     users = program.graph.consumers()
@@ -203,12 +229,14 @@ def analyze(
                     users,
                     graph.constants,
                     threshold,
+                    entire.parts,
+                    apart,
                 )
             )
         if progress:
             progress(done + 1, len(program.graph.nodes), run.node.name)
     wrong = next(
-        (r.layer for r in rows if r.entire and _is_wrong(DType(r.dtype), r.entire, threshold)), None
+        (r.layer for r in rows if r.worst and _is_wrong(DType(r.dtype), r.worst, threshold)), None
     )
     first = next((r.layer for r in rows if r.entire), None)
     return Analysis(
@@ -218,8 +246,9 @@ def analyze(
         threshold=threshold,
         first_wrong=wrong,
         hint=first_layer_hint(entire, known, clipped=_clipped(rows, first))
-        if wrong is not None and wrong == first
+        if wrong is not None and wrong == first and not apart
         else "",
+        notes=(*known.notes, *((apart,) if apart else ())),
         entire=entire,
         individual=Recording(label=f"{entire.label}, layer by layer", layers=tuple(alone)),
         source=known,
@@ -269,6 +298,8 @@ def _row(
     users: Mapping[str, Sequence[Node]],
     originals: Mapping[str, Array],
     threshold: float,
+    outputs: OutputParts,
+    apart: str,
 ) -> AnalysedLayer:
     spec = graph.spec(output.tensor)
     low, high = representable(spec)
@@ -304,13 +335,16 @@ def _row(
             seen_high=float("nan"),
             verdict=NO_REFERENCE,
             severity=FINE,
-            reason="part of what became of one source layer; the last part is compared",
+            reason=apart or "part of what became of one source layer; the last part is compared",
             suggestion="",
         )
     step = output.step
     half = (step or 0.0) / 2
     whole = difference(entire.real, reference, step=step)
     own = difference(output.real, reference, step=step)
+    split = outputs.of(output.tensor, reference)
+    parts = part_differences(split, entire.real, reference, step=step)
+    counts = worst_part(parts)
     view = LayerView(
         graph=graph,
         node=run.node,
@@ -323,10 +357,11 @@ def _row(
         values=values,
         users=users,
         originals=originals,
+        parts=split,
     )
-    findings = find_causes(view)
+    findings = () if apart else find_causes(view)
     chosen = next((f for f in findings if f.severe), findings[0] if findings else None)
-    wrong = _is_wrong(spec.dtype, whole, threshold)
+    wrong = _is_wrong(spec.dtype, counts.difference if counts else whole, threshold)
     if chosen is None:
         verdict, severity = (INHERITED, BAD) if wrong else (OK, FINE)
     else:
@@ -338,7 +373,7 @@ def _row(
     return AnalysedLayer(
         **common,
         entire=whole,
-        individual=own,
+        individual=None if apart else own,
         clipped_low=int(np.count_nonzero(at_low & (reference < low - half))) if codes else 0,
         clipped_high=int(np.count_nonzero(at_high & (reference > high + half))) if codes else 0,
         seen_low=float(reference.min(initial=np.inf)),
@@ -348,6 +383,10 @@ def _row(
         reason=chosen.reason if chosen and own_fault else "",
         suggestion=chosen.suggestion if chosen and own_fault else "",
         findings=findings,
+        parts=parts,
+        individual_parts=()
+        if apart
+        else part_differences(split, output.real, reference, step=step),
     )
 
 
@@ -368,7 +407,9 @@ def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedL
             continue
         before = _before(row.tensor, producer, by_tensor)
         culprits = [other.layer for other in before if _is_culprit(other)]
-        if culprits:
+        if before and all(other.entire is None for other in before):
+            reason, advice = "the layers before it are not compared", "compare the original model"
+        elif culprits:
             reason = f"the error comes from {', '.join(culprits[:NAMED])}"
             advice = f"look at {culprits[0]} first"
         else:
@@ -387,7 +428,7 @@ def _is_culprit(row: AnalysedLayer) -> bool:
 
 
 def _own_db(row: AnalysedLayer) -> float:
-    return row.individual.sqnr_db if row.individual else np.inf
+    return row.worst_alone.sqnr_db if row.worst_alone else np.inf
 
 
 def _before(

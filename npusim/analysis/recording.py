@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.parts import CONVERSIONS, OutputParts, output_parts
 from npusim.errors import InputError
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
 from npusim.ir.tensor import TensorSpec
+from npusim.quantization.changed import changed_on_purpose
 from npusim.quantization.masks import hidden_tensors
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program, preprocess
 
 Array = NDArray[Any]
 Key = tuple[str, int]  # (source node, its output)
-CONVERSIONS = ("identity", "convert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class LayerOutput:
         Stored values, in the source model's axis order (N, C, H, W for feature maps).
     hides : int
         1 where it makes no difference how far down masked values lie, -1 for up; 0 elsewhere.
+    reads : tuple of str
+        Activations that the layer reads; empty where nobody knows.
     """
 
     layer: str
@@ -53,6 +56,7 @@ class LayerOutput:
     stored: Array
     quant: Quant = field(default_factory=Float)
     hides: int = 0
+    reads: tuple[str, ...] = ()
 
     @property
     def real(self) -> NDArray[np.float32]:
@@ -91,12 +95,21 @@ class Recording:
         What had to be assumed, for example a dump's axis order.
     fed : mapping
         Input name -> digest of the real values that it was fed; empty where nobody knows.
+    parts : OutputParts
+        Which values of the outputs are of one unit.
+    outputs : frozenset of str
+        The graph's outputs; empty where nobody knows.
+    changed : str
+        "equalized", "bias-corrected": its inner values differ from the source's on purpose.
     """
 
     label: str
     layers: tuple[LayerOutput, ...]
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
+    parts: OutputParts = field(default_factory=OutputParts)
+    outputs: frozenset[str] = frozenset()
+    changed: str = ""
 
 
 def digests(feeds: Mapping[str, Array]) -> dict[str, str]:
@@ -139,6 +152,7 @@ def layer_output(
         stored=stored,
         quant=spec.quant,
         hides=hides,
+        reads=tuple(name for name in node.inputs if not graph.is_constant(name)),
     )
 
 
@@ -176,7 +190,32 @@ def record_program(
     )
     how = {} if preprocessed else program.graph.preprocess
     fed = digests({name: preprocess(np.asarray(v), how.get(name)) for name, v in feeds.items()})
-    return Recording(label=label or element_types(program.graph), layers=tuple(rows), fed=fed)
+    return Recording(
+        label=label or element_types(program.graph),
+        layers=tuple(rows),
+        fed=fed,
+        **_whole(program.graph),
+    )
+
+
+def _whole(graph: Graph) -> dict[str, Any]:
+    """Return what a recording says of the graph as a whole."""
+    return {
+        "parts": output_parts(graph),
+        "outputs": frozenset(graph.outputs),
+        "changed": changed_on_purpose(graph.notes),
+    }
+
+
+def only_outputs(actual: Recording, reference: Recording) -> str:
+    """Return why two runs are compared at their outputs only; empty when they are everywhere."""
+    if actual.changed == reference.changed:
+        return ""
+    return (
+        f"{actual.label or 'this run'} is {actual.changed or 'unchanged'} and "
+        f"{reference.label or 'the other'} {reference.changed or 'unchanged'}: inside, their "
+        "values differ on purpose, so only outputs are compared"
+    )
 
 
 def record_values(
@@ -187,6 +226,7 @@ def record_values(
     return Recording(
         label=label,
         fed=digests(feeds),
+        **_whole(graph),
         layers=tuple(
             layer_output(graph, node, tensor, values[tensor], hides=sides.get(tensor, 0))
             for node in graph.nodes

@@ -157,7 +157,7 @@ def record_every_layer(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     )
     inner = sum(row.tensor not in values for row in made.layers)
     label = f"float ({version}" + (f"; {inner} inner steps by {made.label})" if inner else ")")
-    return Recording(label=label, layers=layers, notes=made.notes)
+    return replace(made, label=label, layers=layers)
 
 
 def _fits(row: LayerOutput, values: Mapping[str, Array]) -> bool:

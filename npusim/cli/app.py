@@ -12,6 +12,7 @@ COMMANDS = {
     "quantize": "Quantize a model and store it.",
     "tune": "Search which layers to raise to a wider format, accuracy against time.",
     "equalize": "Equalize weights across layers and write the float model as ONNX.",
+    "export": "Write any model as ONNX; a quantized one with its own scales and codes.",
     "perf": "Estimate time per layer.",
     "dump": "Write every layer's output.",
     "compare": "Compare layers with the source framework, a dump or another run.",
@@ -21,6 +22,7 @@ COMMANDS = {
     "ops": "List supported operators, their engines and constraints.",
     "explain": "Explain a warning by the code it ends in.",
     "warmup": "Compile every kernel now, so that later starts do not wait.",
+    "exec": "Run an unedited script for RKNN-Toolkit 1.x.",
     "conformance": "Replay recorded golden vectors.",
 }
 EXAMPLES = {
@@ -31,6 +33,7 @@ EXAMPLES = {
     "-o net.npusim",
     "tune": "npusim tune net.onnx --dataset list.txt --budget-us 9000 -o tuned",
     "equalize": "npusim equalize net.onnx --dataset list.txt -o equalized.onnx",
+    "export": "npusim export net.rknn -o net.onnx",
     "perf": "npusim perf net.onnx --target rk1808 --top 10",
     "dump": "npusim dump net.npusim --input cat.jpg -o layers",
     "compare": "npusim compare net.onnx --quantize u8 --dataset list.txt --input cat.jpg",
@@ -41,6 +44,7 @@ EXAMPLES = {
     "ops": "npusim ops conv2d",
     "explain": "npusim explain lrn-zeros",
     "warmup": "npusim warmup",
+    "exec": "npusim exec test.py rk1808",
     "conformance": "npusim conformance recorded/nn recorded/ops",
 }
 
@@ -54,7 +58,10 @@ class LateCommands(TyperGroup):
         module = import_module(f"npusim.cli.{name}")
         alone = _application()
         text, example = COMMANDS[str(name)], EXAMPLES[str(name)]
-        alone.command(name, help=text, epilog=f"Example: {example}")(module.command)
+        settings = getattr(module, "CONTEXT", None)
+        alone.command(name, help=text, epilog=f"Example: {example}", context_settings=settings)(
+            module.command
+        )
         return name, typer.main.get_command(alone), rest
 
 

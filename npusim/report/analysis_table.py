@@ -14,6 +14,7 @@ from npusim.analysis.analyze import BAD, FINE, AnalysedLayer, Analysis
 from npusim.analysis.metrics import Difference
 from npusim.ir.atomic import atomic_write
 from npusim.report.names import Fitted, Name
+from npusim.report.parts_text import figure, output_rows, parts_line
 
 CSV_NAME, JSON_NAME = "analysis.csv", "analysis.json"
 DISTANCES = ("cosine", "euclidean", "euclidean_norm", "sqnr_db", "max_steps", "max_abs", "rms")
@@ -91,8 +92,8 @@ def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -
             Name(row.layer),
             row.op,
             row.dtype,
-            *_distances(row.entire),
-            *_distances(row.individual),
+            *_distances(row.worst),
+            *_distances(row.worst_alone),
             f"{row.clipped_low}/{row.clipped_high}",
             f"{row.range_low:.4g} .. {row.range_high:.4g}",
             f"{row.seen_low:.4g} .. {row.seen_high:.4g}",
@@ -114,15 +115,18 @@ def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
     compared = [row for row in analysis.layers if row.entire is not None]
     if not compared:
         return "No layer of the network has a counterpart in the source: nothing was analysed."
-    last = compared[-1].entire
-    assert last is not None
-    lines = [f"{len(compared)} layer outputs; the last has cosine {last.cosine:.6f}."]
+    last = compared[-1]
+    assert last.entire is not None
+    lines = [
+        f"{len(compared)} layer outputs; the last has cosine {figure(last.entire, last.parts)}."
+    ]
+    lines += [parts_line(row) for row in output_rows(compared)]
     if analysis.first_wrong is None:
         lines.append(f"No layer is below {analysis.threshold:g}.")
     else:
         lines.append(f"The first layer below {analysis.threshold:g} is {analysis.first_wrong}.")
     lines.append(f"The reference is {analysis.source.label}.")
-    lines += [f"Note: {note}." for note in analysis.source.notes]
+    lines += [f"Note: {note}." for note in analysis.notes]
     if analysis.hint:
         lines.append(analysis.hint[0].upper() + analysis.hint[1:] + ".")
     causes = [row for row in analysis.layers if row.reason and row.severity == BAD]
@@ -139,7 +143,7 @@ def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
 
 
 def _own_sqnr(row: AnalysedLayer) -> float:
-    return row.individual.sqnr_db if row.individual else math.inf
+    return row.worst_alone.sqnr_db if row.worst_alone else math.inf
 
 
 def _distances(found: Difference | None) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from npusim.analysis.compare import ComparedLayer, Comparison
 from npusim.report.names import Fitted, Name
+from npusim.report.parts_text import figure, output_rows, parts_line
 
 
 def comparison_table(comparison: Comparison, *, title: str = "", most: int | None = None) -> Fitted:
@@ -12,7 +13,7 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
 
     Columns: layer id, operator, engine, type, cosine, signal-to-noise ratio in dB, largest
     difference in quantization steps, largest absolute difference, share of saturated elements,
-    source nodes.
+    source nodes. Of an output with parts the distances are those of the worst part.
 
     Parameters
     ----------
@@ -23,8 +24,8 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
     """
     rows = list(comparison.layers)
     if most is not None and len(rows) > most:
-        limit = sorted(row.difference.cosine for row in rows)[most - 1]
-        rows = [row for row in rows if row.difference.cosine <= limit][:most]
+        limit = sorted(row.worst.cosine for row in rows)[most - 1]
+        rows = [row for row in rows if row.worst.cosine <= limit][:most]
         title = f"{title} (the {most} layers furthest apart)"
     table = Table(box=SIMPLE_HEAD, title=title)
     table.add_column("layer")
@@ -34,7 +35,7 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
         table.add_column(heading, justify="right")
     table.add_column("source nodes")
     for row in rows:
-        far = row.difference
+        far = row.worst
         style = "red" if row.is_wrong(comparison.threshold) else ""
         table.add_row(
             Name(row.layer),
@@ -56,8 +57,12 @@ def verdict(comparison: Comparison) -> str:
     """Return one readable paragraph: is it right, where does it go wrong first, what to do."""
     if not comparison.layers:
         return "No layer has a counterpart in the other run: nothing was compared."
-    last = comparison.layers[-1].difference.cosine
-    words = [f"{len(comparison.layers)} layers compared; the last has cosine {last:.6f}."]
+    last = comparison.layers[-1]
+    words = [
+        f"{len(comparison.layers)} layers compared; the last has cosine "
+        f"{figure(last.difference, last.parts)}."
+    ]
+    words += [parts_line(row) for row in output_rows(comparison.layers)]
     if comparison.unmatched:
         other = comparison.reference or "the other run"
         words.append(f"{len(comparison.unmatched)} layers have no counterpart in {other}.")
@@ -75,6 +80,5 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _described(row: ComparedLayer) -> str:
-    return (
-        f"{row.layer} ({row.op}, {row.dtype} on {row.engine}, cosine {row.difference.cosine:.6f})"
-    )
+    cosine = figure(row.difference, row.parts)
+    return f"{row.layer} ({row.op}, {row.dtype} on {row.engine}, cosine {cosine})"
