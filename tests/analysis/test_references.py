@@ -232,3 +232,40 @@ def test_onnx_runtime_is_fed_pictures_in_the_files_order(tmp_path, sizes):
     found = compared(graph, {"x": R.standard_normal((1, 3, 6, 9)).astype(np.float32)})
     assert found.reference.startswith("float (ONNX Runtime")
     assert found.worst.difference.cosine > 0.9999
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_opencv_is_the_reference_of_lrn_unless_k_is_set(tmp_path, k):
+    pytest.importorskip("cv2")
+    text = caffe_build.input_layer("x", (1, 6, 5, 5)) + "".join(
+        caffe_build.layer(kind, [bottom], [top], more).replace('"l"', f'"{kind}"')
+        for kind, bottom, top, more in (
+            ("LRN", "x", "n", f"lrn_param {{ local_size: 5 alpha: 0.5 k: {k} }}"),
+            ("Convolution", "n", "y", "convolution_param { num_output: 2 kernel_size: 3 }"),
+        )
+    )
+    blobs = [R.standard_normal((2, 6, 3, 3)).astype(np.float32), np.zeros(2, np.float32)]
+    graph = caffe_build.load(tmp_path, text, caffe_build.weights({"Convolution": blobs}))
+    feeds = {"x": R.standard_normal((1, 6, 5, 5)).astype(np.float32)}
+    found = compared(graph, feeds)
+    assert found.reference.startswith("float (OpenCV 4" if k == 1 else "float (npusim's own")
+    assert found.worst.difference.cosine > 0.9999
+
+
+def test_a_softmax_at_darknets_end_has_a_counterpart_in_opencv(tmp_path):
+    """OpenCV gives it four axes, the graph two."""
+    pytest.importorskip("cv2")
+    from tests.importers.test_darknet import load, net, section, weights
+
+    text = net(
+        section("convolutional", filters=5, size=1, activation="linear"),
+        section("avgpool"),
+        section("softmax", groups=1),
+        channels=3, height=4, width=4,
+    )  # fmt: skip
+    graph = load(tmp_path, text, weights(R.standard_normal(5 + 15)))
+    (entry,) = graph.inputs
+    found = compared(graph, {entry: R.standard_normal((1, 3, 4, 4)).astype(np.float32)})
+    assert found.reference.startswith("float (OpenCV 4")
+    assert graph.outputs[0] in {row.tensor for row in found.layers}
+    assert found.worst.difference.cosine > 0.9999

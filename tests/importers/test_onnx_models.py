@@ -3,10 +3,6 @@
 ``python tools/fetch_models.py && python -m pytest -m models``
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -15,23 +11,14 @@ import pytest
 from npusim.importers import load
 from npusim.ir.dtypes import DType
 from npusim.reference.evaluate import evaluate
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "fetch_models.py"
-SPEC = importlib.util.spec_from_file_location("fetch_models_for_importers", TOOL)
-assert SPEC
-assert SPEC.loader
-fetch_models = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = fetch_models
-SPEC.loader.exec_module(fetch_models)
-MODELS = fetch_models.load_list()[1]
+from tests.real_models import MODELS, model_path
 
 pytestmark = pytest.mark.models
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.file)
 def test_values_names_and_types(model) -> None:
-    path = fetch_models.cache_folder() / model.file
-    assert path.exists(), f"{path.name} is missing: run python tools/fetch_models.py first"
+    path = model_path(model.file)
     graph = load(path, input_shapes={model.input: model.shape})
     n, h, w, c = model.shape if model.layout == "NHWC" else np.take(model.shape, (0, 2, 3, 1))
     assert graph.spec(model.input).shape == (n, c, h, w)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import npusim
+from npusim.errors import UnsupportedOpError
 from npusim.importers.tflite.importer import load_tflite
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, AffinePerChannel
@@ -333,6 +334,40 @@ def test_state_becomes_inputs_and_outputs(tmp_path, initial):
         want = (values["y/nhwc"].astype(np.float32) - 3) * np.float32(0.1)
         np.testing.assert_allclose(out["y"], want, rtol=1e-6)
         state = out["next_state/memory/rows"].transpose(0, 3, 1, 2)
+
+
+def reading(started=True):
+    """Return a fully connected layer whose weights are a variable that nothing assigns."""
+    weights = np.float32([[1, 2, 3], [4, 5, 6]])
+    model = Model()
+    main, once = model.function(), model.function("NoOp")
+    x, y = main.tensor("x", (1, 3), "float32"), main.tensor("y", (1, 2), "float32")
+    handle, read = main.tensor("v", (), "resource"), main.tensor("read", (2, 3), "float32")
+    if started:
+        main.op("CALL_ONCE", [], [], "CallOnceOptions", initSubgraphIndex=1)
+    main.op("VAR_HANDLE", [], [handle], "VarHandleOptions", sharedName=b"dense/kernel")
+    main.op("READ_VARIABLE", [handle], [read], "ReadVariableOptions")
+    main.op("FULLY_CONNECTED", [x, read, -1], [y], "FullyConnectedOptions")
+    main.proto.inputs, main.proto.outputs = [x], [y]
+    inner, start = once.tensor("v", (), "resource"), once.constant("start", weights)
+    once.op("VAR_HANDLE", [], [inner], "VarHandleOptions", sharedName=b"dense/kernel")
+    once.op("ASSIGN_VARIABLE", [inner, start], [], "AssignVariableOptions")
+    return model
+
+
+def test_a_variable_that_nothing_assigns_is_a_constant(tmp_path):
+    graph = load_tflite(reading().save(tmp_path / "weights.tflite"))
+    assert graph.inputs == ("x",)
+    assert graph.outputs == ("y",)
+    assert graph.notes == ()
+    (y,) = evaluate(graph, {"x": np.float32([[1, 0, 2]])}).values()
+    assert y.tolist() == [[7, 16]]
+
+
+def test_a_variable_without_any_value_is_refused(tmp_path):
+    path = reading(started=False).save(tmp_path / "lost.tflite")
+    with pytest.raises(UnsupportedOpError, match="'dense/kernel' has no value in the file"):
+        load_tflite(path)
 
 
 @pytest.mark.parametrize("rate", [2, 3])

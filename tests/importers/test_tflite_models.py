@@ -3,10 +3,6 @@
 ``python tools/fetch_models.py && python -m pytest -m models``
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -24,14 +20,8 @@ from tests.importers.layerwise import (
     compare_layers,
     litert_values,
 )
+from tests.real_models import model_path
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "fetch_models.py"
-SPEC = importlib.util.spec_from_file_location("fetch_models_for_tflite", TOOL)
-assert SPEC
-assert SPEC.loader
-fetch_models = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = fetch_models
-SPEC.loader.exec_module(fetch_models)
 FLOAT = ("face_detection_front", "face_detection_back", "face_detection_full_range",
          "face_landmark", "iris_landmark")  # fmt: skip
 WAKE_WORDS = ("hey_jarvis", "okay_nabu")
@@ -40,9 +30,7 @@ pytestmark = pytest.mark.models
 
 
 def path_of(name):
-    path = fetch_models.cache_folder() / f"{name}.tflite"
-    assert path.exists(), f"{path.name} is missing: run python tools/fetch_models.py first"
-    return path
+    return model_path(f"{name}.tflite")
 
 
 @pytest.mark.parametrize("name", FLOAT)

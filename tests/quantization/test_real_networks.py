@@ -11,6 +11,7 @@ from npusim.analysis.metrics import cosine
 from npusim.exporters.onnx import save_onnx
 from npusim.passes.pipeline import optimize
 from npusim.reference.float_engine import float_engine
+from tests.real_models import model_path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 accuracy = pytest.importorskip("accuracy", reason="needs scikit-image")
@@ -25,9 +26,7 @@ MODELS = [
 
 
 def loaded(model):
-    path = accuracy.fetch_models.cache_folder() / model.file
-    if not path.exists():
-        pytest.skip(f"{model.file}: run tools/fetch_models.py")
+    path = model_path(model.file)
     return npusim.load_model(path, input_shapes={model.input: model.shape})
 
 

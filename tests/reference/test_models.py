@@ -1,31 +1,19 @@
 """The float reference on real networks: every tensor agrees with ONNX Runtime."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from npusim.analysis.float_runner import run_source_float
 from npusim.importers.onnx.importer import load_onnx
 from npusim.reference.evaluate import Evaluator
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "fetch_models.py"
-SPEC = importlib.util.spec_from_file_location("fetch_models", TOOL)
-assert SPEC
-assert SPEC.loader
-fetch_models = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = fetch_models
-SPEC.loader.exec_module(fetch_models)
+from tests.real_models import MODELS, model_path
 
 pytestmark = pytest.mark.models
 
 
-@pytest.mark.parametrize("model", fetch_models.load_list()[1], ids=lambda model: model.file)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.file)
 def test_every_tensor_agrees_with_onnxruntime(model):
-    path = fetch_models.cache_folder() / model.file
-    assert path.exists(), f"{path.name} is missing: run python tools/fetch_models.py first"
+    path = model_path(model.file)
     graph = load_onnx(path, input_shapes={model.input: model.shape})
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, graph.spec(model.input).shape).astype(np.float32)

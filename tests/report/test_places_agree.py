@@ -20,6 +20,7 @@ from npusim.quantization.schemes import Scheme
 from npusim.report.eval_perf import ENGINE_NUMBERS, executed, simulator_result
 from npusim.report.perf_data import to_csv, to_json
 from npusim.runtime.program import Program
+from tests.real_models import MODELS, model_path
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ("mobilenet_v2.onnx", "ch_PP-OCRv4_det_infer.onnx", "light_densenet121.onnx")
@@ -84,8 +85,5 @@ def test_a_small_yolov5s(tmp_path):
 @pytest.mark.models
 @pytest.mark.parametrize("name", REAL)
 def test_real_networks(name, tmp_path):
-    fetch = module("fetch_models", ROOT / "tools" / "fetch_models.py")
-    path = fetch.cache_folder() / name
-    assert path.exists(), f"{name} is missing: run python tools/fetch_models.py first"
-    (model,) = (model for model in fetch.load_list()[1] if model.file == name)
-    agree(lowered(path, Scheme.U8, {model.input: model.shape}), tmp_path)
+    (model,) = (model for model in MODELS if model.file == name)
+    agree(lowered(model_path(name), Scheme.U8, {model.input: model.shape}), tmp_path)

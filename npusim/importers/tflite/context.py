@@ -8,7 +8,7 @@ An operator whose result has as many axes as its operand works in the graph's or
 ``emit_source``. What is known is computed at once, whatever operator gives it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -82,12 +82,11 @@ class TfliteContext:
     taken : set of str
         All tensor names of the file, and all that were invented.
     stand_ins : set of int
-        Tensors that only stand for what an operator without a counterpart gives, and all that
-        depend on them: the rest of the file is still looked through.
-    handles : dict
-        Tensor index -> the variable that it stands for.
-    states, next_states : dict
-        Variable -> the graph input it is read from, the tensor it was last assigned.
+        Tensors that stand for what an operator without a counterpart gives, and all behind them.
+    handles, states, next_states : dict
+        Tensor index -> its variable; variable -> the graph input it is read from, what it became.
+    unassigned : mapping
+        Variable that the model only reads -> its value, None where the file has none.
     """
 
     builder: GraphBuilder
@@ -103,6 +102,7 @@ class TfliteContext:
     handles: dict[int, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     next_states: dict[str, str] = field(default_factory=dict)
+    unassigned: Mapping[str, Array | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -41,7 +41,7 @@ from npusim.importers.tflite import (
 from npusim.importers.tflite.context import TfliteContext, Waiting
 from npusim.importers.tflite.file import Operator, Subgraph, read_tflite
 from npusim.importers.tflite.layout import TO_NHWC, physical
-from npusim.importers.tflite.state import NEXT_STATE, STATE, initial_values
+from npusim.importers.tflite.state import NEXT_STATE, STATE, initial_values, unassigned_variables
 from npusim.importers.tflite.table import converter_of, convertible_ops
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
@@ -123,6 +123,7 @@ def load_tflite(
     ends = _ends(graph, labels, outputs, where)
     context = TfliteContext(GraphBuilder(where=where), graph, labels)
     _add_inputs(context, input_shapes, where)
+    context.unassigned = unassigned_variables(graphs)
     context.ends.update(ends)
     _walk(context, _needed(graph, ends), where)
     names = [_finished(context, index) for index in ends]

@@ -3,6 +3,7 @@
 A variable ``v`` is read from the input ``state/v``, and its new value is the output
 ``next_state/v``: feed one step's output to the next step's input. The chip keeps nothing between
 runs. The first step takes the values of ``initial_states``, which are 0 in nearly every model.
+A variable that nothing assigns is no state: it is the constant that the file begins it with.
 """
 
 from npusim.errors import ModelImportError
@@ -41,6 +42,16 @@ def read_variable(op: Operator, context: TfliteContext) -> None:
     """Give the input ``state/v``, or what this step has assigned already."""
     name, index = _variable(op, context), op.outputs[0]
     current = context.next_states.get(name, context.states.get(name))
+    if current is None and name in context.unassigned:
+        value = context.unassigned[name]
+        if value is None:
+            raise UnsupportedForm(
+                f"variable {name!r} has no value in the file and nothing assigns it one",
+                "the conversion lost the weights: convert the Keras model or the SavedModel",
+            )
+        if context.spec(index)[0].is_float:
+            context.values[index] = value
+            return
     if current is None:
         current = context.unused(f"{STATE}/{name}")
         dtype, quant = context.spec(index)
@@ -85,3 +96,16 @@ def initial_values(graphs: tuple[Subgraph, ...]) -> dict[str, Array]:
                 if tensor.data is not None:
                     found[handles[inner.inputs[0]]] = dequantized(tensor.data, tensor.quant, 0)
     return found
+
+
+def unassigned_variables(graphs: tuple[Subgraph, ...]) -> dict[str, Array | None]:
+    """Return variable that the model only reads -> its value, None where the file has none."""
+    handles: dict[int, str] = {}
+    assigned = set()
+    for op in graphs[0].operators:
+        if op.type == "VAR_HANDLE":
+            handles[op.outputs[0]] = variable_name(op)
+        elif op.type == "ASSIGN_VARIABLE":
+            assigned.add(handles.get(op.inputs[0]))
+    starts = initial_values(graphs)
+    return {name: starts.get(name) for name in handles.values() if name not in assigned}
