@@ -121,6 +121,19 @@ class Analysis:
         """Return the layers that are themselves wrong, not those that inherit an error."""
         return tuple(r for r in self.layers if r.severity == BAD and r.verdict != INHERITED)
 
+    @property
+    def by_blame(self) -> tuple[AnalysedLayer, ...]:
+        """Return the layers by blame: wrong themselves, coarse, right, and last those that inherit.
+
+        Of equals, the one with the lowest SQNR alone comes first.
+        """
+        ranks = {BAD: 0, NOTE: 1, FINE: 2}
+
+        def rank(row: AnalysedLayer) -> tuple[int, float]:
+            return 3 if row.verdict == INHERITED else ranks[row.severity], _own_db(row)
+
+        return tuple(sorted(self.layers, key=rank))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         rows = [asdict(row) for row in self.layers]

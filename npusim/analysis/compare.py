@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,17 @@ class Comparison:
                 best, drop = row, before - row.difference.cosine
             before = row.difference.cosine
         return best
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Return by how much each layer lowers the cosine below that of all layers before it."""
+        lowest, found = 1.0, []
+        for row in self.layers:
+            cosine = lowest if row.below_float16 else row.difference.cosine
+            cosine = -1.0 if isnan(cosine) else cosine
+            found.append(max(0.0, lowest - cosine))
+            lowest = min(lowest, cosine)
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -47,6 +47,7 @@ def command(
     file_type: FileTypeOption = "tensor",
     threshold: common.ThresholdOption = WRONG_BELOW,
     brief: BriefOption = False,
+    everything: common.AllOption = False,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -81,7 +82,7 @@ def command(
         common.print_json(common.finite(found.to_dict()))
     else:
         title = f"{graph.name} {found.label} on {label}"
-        shown.print(analysis_table(found, title=title, every=not brief))
+        shown.print(analysis_table(found, title=title, brief=brief, everything=everything))
         shown.print(analysis_verdict(found), soft_wrap=True, highlight=False)
         if output is not None:
             shown.print(f"written to {output}: dumps, error files, analysis.csv, analysis.json")

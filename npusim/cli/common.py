@@ -121,6 +121,12 @@ DriverFaultsOption = Annotated[
     ),
 ]
 ThresholdOption = Annotated[float, typer.Option(help="Cosine below which a layer counts as wrong.")]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all", help="Print all layers in the order of execution, those with inherited errors too."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

@@ -92,6 +92,7 @@ def command(
     other_scheme: OtherSchemeOption = None,
     other_algorithm: OtherAlgorithmOption = None,
     other_dataset: OtherDatasetOption = None,
+    everything: common.AllOption = False,
     level: common.LevelOption = 3,
     driver_faults: common.DriverFaultsOption = "correct",
     as_json: common.JsonOption = False,
@@ -129,17 +130,19 @@ def command(
             reference = _source(graph, model, source_input, feeds, reference_of)
     found = npusim.compare(actual, reference, threshold=threshold)
     _refuse_strangers(found, str(folder or other_model or model))
-    _print(shown, found, label, as_json=as_json)
+    _print(shown, found, label, everything=everything, as_json=as_json)
     if found.first_wrong is not None:
         raise typer.Exit(common.MISMATCH)
 
 
-def _print(shown: Console, found: Comparison, label: str, *, as_json: bool) -> None:
+def _print(
+    shown: Console, found: Comparison, label: str, *, everything: bool, as_json: bool
+) -> None:
     if as_json:
         common.print_json(common.finite({"sample": label, **found.to_dict()}))
         return
     title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
-    shown.print(comparison_table(found, title=title))
+    shown.print(comparison_table(found, title=title, everything=everything))
     shown.print(verdict(found))
 
 

@@ -116,7 +116,7 @@ def command(
     elif as_csv:
         typer.echo(_csv(estimates), nl=False)
     else:
-        shown.print(_text(estimates, shown.width, top=top, traffic=traffic, memory=memory))
+        shown.print(_text(estimates, top=top, traffic=traffic, memory=memory))
     if budget_ms is not None and estimates[0].total_time_us > budget_ms * 1e3:
         spent = estimates[0].total_time_us / 1e3
         common.console(True).print(f"{spent:.3f} ms exceed the budget of {budget_ms} ms")
@@ -161,13 +161,7 @@ def _csv(estimates: list[Estimate]) -> str:
     return perf_data.to_csv(estimates[0])
 
 
-def _text(
-    estimates: list[Estimate], width: int, *, top: int | None, traffic: bool, memory: bool
-) -> Any:
+def _text(estimates: list[Estimate], *, top: int | None, traffic: bool, memory: bool) -> Any:
     if len(estimates) == 2:
-        return perf_compare.comparison_report(
-            perf_compare.compare(*estimates), width=width, top=top
-        )
-    return perf_table.full_report(
-        estimates[0], width=width, top=top, traffic=traffic, memory=memory
-    )
+        return perf_compare.comparison_report(perf_compare.compare(*estimates), top=top)
+    return perf_table.full_report(estimates[0], top=top, traffic=traffic, memory=memory)

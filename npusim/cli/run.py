@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common
 from npusim.cli.codes import codes_of
-from npusim.report.names import Name
+from npusim.report.table import Sheet, names, numbers, prose, words
 
 if TYPE_CHECKING:
     from npusim.runtime.program import Program
@@ -102,14 +100,13 @@ def _run(
     return results, host_s
 
 
-def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title)
-    for heading in ("output", "shape", "min", "max", f"largest {top} (index: value)"):
-        table.add_column(heading)
+def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Sheet:
+    columns = [*names("output"), *words("shape"), *numbers("min", "max")]
+    table = Sheet([*columns, *prose(f"largest {top} (index: value)")], title)
     for row in rows:
         best = "  ".join(f"{i}: {v:.6g}" for i, v in zip(row["index"], row["value"], strict=True))
-        table.add_row(
-            Name(row["name"]),
+        table.add(
+            row["name"],
             "x".join(map(str, row["shape"])) or "scalar",
             f"{row['min']:.6g}",
             f"{row['max']:.6g}",

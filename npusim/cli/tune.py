@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 import npusim
 from npusim.cli import common, quantize_options
+from npusim.report.table import Sheet, numbers, words
 
 if TYPE_CHECKING:
     from npusim.tuning.search import Progress
@@ -154,19 +153,15 @@ def _report(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> Non
         shown.print("interrupted; the same command goes on where this one stopped")
 
 
-def _table(found: "Tuning") -> Table:
-    table = Table(box=SIMPLE_HEAD, title="accuracy against time")
-    table.add_column("")
-    table.add_column(found.metric, justify="right")
-    table.add_column("time (us)", justify="right")
-    table.add_column("format")
-    table.add_column("layers", justify="right")
+def _table(found: "Tuning") -> Sheet:
+    columns = [*words(""), *numbers(found.metric, "time (us)"), *words("format")]
+    table = Sheet([*columns, *numbers("layers")], "accuracy against time", notes=["*: the choice"])
     for point in found.front:
-        table.add_row(
+        table.add(
             "*" if point == found.best else "",
             f"{point.metric:.6f}",
             f"{point.time_us:.0f}",
             point.scheme if point.layers else "-",
-            str(len(point.layers)),
+            len(point.layers),
         )
     return table
