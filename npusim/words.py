@@ -136,9 +136,9 @@ WORDS = {
         "transpose it to {shape}, or say data_format='{layout}' in inference",
     ),
     "mean_and_std": Words(
-        "mean and std of graph.preprocess", "--mean and --std", "mean_values and std_values"
+        "mean and std of load_model", "--mean and --std", "mean_values and std_values"
     ),
-    "channel_order": Words("reorder of graph.preprocess", "--reorder", "reorder_channel"),
+    "channel_order": Words("reorder of load_model", "--reorder", "reorder_channel"),
     # tensors to begin and end at
     "cut_outputs": Words("outputs={names!r}", _CUT_CLI, "outputs={names!r}"),
     "cut_inputs": Words("inputs={names!r}", _CUT_CLI, "inputs={names!r}"),

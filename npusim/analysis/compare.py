@@ -20,6 +20,7 @@ from npusim.analysis.recording import (
     record_program,
     same_inputs,
 )
+from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.limits import SMALLEST_NORMAL_F16
 from npusim.ir.quant import Float
@@ -60,8 +61,8 @@ class ComparedLayer:
         return not (self.difference.cosine >= threshold or self.below_float16)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Faced):
     """All compared layers in execution order, with a verdict.
 
     Attributes
@@ -118,6 +119,23 @@ class Comparison:
             found.append(max(0.0, lowest - cosine))
             lowest = min(lowest, cosine)
         return tuple(found)
+
+    def _face(self) -> Face:
+        return Face(
+            f"{self.actual} against {self.reference}",
+            {
+                "layers": len(self.layers),
+                "first wrong": self.first_wrong or "none",
+                "below": self.threshold,
+                "unmatched": len(self.unmatched),
+                "hint": self.hint or "-",
+            },
+            (asdict(row) for row in self.layers),
+            shown=(
+                *("layer", "op", "engine", "dtype", "difference_cosine"),
+                *("difference_sqnr_db", "difference_max_steps", "difference_max_abs"),
+            ),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

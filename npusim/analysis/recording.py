@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.faces import Face, Faced
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -50,7 +51,7 @@ class LayerOutput:
     origin: tuple[str, ...] = ()
     tensor: str = ""
     output: int = 0
-    stored: Array
+    stored: Array = field(repr=False)
     quant: Quant = field(default_factory=Float)
     hides: int = 0
 
@@ -79,8 +80,8 @@ class LayerOutput:
         return (self.origin[-1], self.output) if self.origin else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Recording(Faced):
     """All layer outputs of one run, in execution order.
 
     Attributes
@@ -97,6 +98,24 @@ class Recording:
     layers: tuple[LayerOutput, ...]
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
+
+    def _face(self) -> Face:
+        return Face(
+            self.label,
+            {"layers": len(self.layers), "notes": "; ".join(self.notes) or "none"},
+            (
+                {
+                    "layer": row.layer,
+                    "op": row.op,
+                    "engine": row.engine,
+                    "format": row.dtype.value,
+                    "tensor": row.tensor,
+                    "shape": "x".join(map(str, row.stored.shape)),
+                    "origin": row.origin,
+                }
+                for row in self.layers
+            ),
+        )
 
 
 def digests(feeds: Mapping[str, Array]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from npusim.api.quantizing import plan_of
 from npusim.environment import thread_count
@@ -40,7 +41,7 @@ def evaluate(
     state: str | Path | None = None,
     search: str | Path | None = None,
     optimization_level: int = 3,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | Literal[True] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Run networks over a labelled set and measure a task.
@@ -72,7 +73,7 @@ def evaluate(
         Folder in which a custom module is looked for; default: the working directory.
     optimization_level : int
         0..3, for graphs without engines.
-    progress : callable, optional
+    progress : callable or True, optional
         Called with (samples done, samples).
     say : callable
         Called with a sentence when an earlier call is gone on with.
@@ -89,6 +90,7 @@ def evaluate(
     DatasetError
         When labels are no classes, or no sample could be run.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     first = next(iter(networks.values()), None)
     if first is None:
         raise ConfigError("there is no network", where="networks", rule="at least one, by name")
@@ -145,7 +147,7 @@ def tune(
     restart: bool = False,
     engine: str = "auto",
     optimization_level: int = 3,
-    progress: Calibrating | None = None,
+    progress: Calibrating | Literal[True] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Tuning:
@@ -178,7 +180,7 @@ def tune(
         File that keeps what was measured: the same call goes on with it.
     restart : bool
         Forget an earlier search.
-    progress : callable, optional
+    progress : callable or True, optional
         Told of the calibration, as in ``quantize``.
     report : callable
         Called with a ``Progress`` after every measured point.
@@ -197,6 +199,7 @@ def tune(
     DatasetError
         When the samples cannot be used.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     plan = plan_of(
         dataset=dataset,
         scheme=scheme,

@@ -195,7 +195,7 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | None:
     return shapes or None
 
 
-def _cuts(part: str | None) -> dict[str, list[str]]:
+def _cuts(part: str | None) -> dict[str, Any]:
     """Return the inputs and outputs that ``--part`` names; tensors of TensorFlow end in ``:0``."""
     if part is None:
         return {}

@@ -14,6 +14,7 @@ from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_
 from npusim.evaluation.state import State
 from npusim.evaluation.task import CLASSIFICATION, TOP, task_named
 from npusim.evaluation.worker import FLOAT, Job
+from npusim.faces import Face, Faced
 from npusim.quantization.input_text import sample_texts
 
 log = logging.getLogger("npusim")
@@ -42,8 +43,8 @@ class RunAccuracy:
     means: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Evaluation(Faced):
     """All networks on the set.
 
     Attributes
@@ -88,6 +89,18 @@ class Evaluation:
         quantized networks; without a float network, the samples with the lowest number.
         """
         return tuple(sorted(self.measured, key=_loss, reverse=True)[:count])
+
+    def _face(self) -> Face:
+        return Face(
+            self.task,
+            {
+                "samples": f"{len(self.measured)} of {self.total}",
+                "runs": ", ".join(self.runs),
+                "failed": len(self.failed),
+                "interrupted": "yes" if self.interrupted else "no",
+            },
+            (asdict(run) for run in self.accuracies),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from npusim import __version__, words
 from npusim.errors import ConfigError
+from npusim.faces import Face, Faced
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.files import HybridModel, save_hybrid
@@ -21,8 +22,8 @@ from npusim.tuning.search import Feeds, Progress, Tuner
 from npusim.tuning.state import Point, State, front
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Tuning(Faced):
     """What a search found.
 
     Attributes
@@ -50,6 +51,21 @@ class Tuning:
     interrupted: bool
     state: Path | None
     _tuner: Tuner = field(repr=False)
+
+    def _face(self) -> Face:
+        best = self.best
+        return Face(
+            "",
+            {
+                "metric": self.metric,
+                "best": "-" if best is None else best.metric,
+                "time": "-" if best is None else f"{best.time_us:.0f} us",
+                "raised layers": 0 if best is None else len(best.layers),
+                "budget": "none" if self.budget_us is None else f"{self.budget_us:.0f} us",
+                "interrupted": "yes" if self.interrupted else "no",
+            },
+            (_plain(point) for point in self.front),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
