@@ -13,6 +13,7 @@ _HOMES = {
     # files
     "load_model": "npusim.api.files",
     "save": "npusim.api.files",
+    "export_onnx": "npusim.api.files",
     "read_input": "npusim.api.files",
     # from a float graph to a program
     "optimize": "npusim.passes.pipeline",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from npusim.analysis.recording import record_float as record_float
     from npusim.analysis.recording import record_program as record_program
     from npusim.analysis.source import record_source as record_source
+    from npusim.api.files import export_onnx as export_onnx
     from npusim.api.files import load_model as load_model
     from npusim.api.files import read_input as read_input
     from npusim.api.files import save as save

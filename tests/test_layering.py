@@ -122,6 +122,7 @@ ALLOWED = {
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
         "words",
+        "exporters",
         "explain",
         "importers",
         "passes",

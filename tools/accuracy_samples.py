@@ -70,13 +70,11 @@ def samples(model: Any) -> tuple[list[Feeds], list[Feeds]]:
 
 
 def feed(model: Any, image: Image.Image) -> Feeds:
-    """Return one preprocessed input."""
+    """Return one preprocessed input, N, C, H, W as every graph takes pictures."""
     order = [int(word) for word in model.reorder_channel.split()]
     pixels = np.asarray(image.convert("RGB"), np.float32)[..., order]
     pixels = (pixels - np.float32(model.mean)) / np.float32(model.std)
-    if model.layout == "NCHW":
-        pixels = pixels.transpose(2, 0, 1)
-    return {model.input: np.ascontiguousarray(pixels[None])}
+    return {model.input: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
 
 
 def top1_agreement(actual: NDArray[Any], expected: NDArray[Any]) -> Iterator[bool]:

@@ -177,6 +177,7 @@ def json_keys() -> dict[str, list[str]]:
             "run": u8,
             "quantize": (*u8, "-o", "m.rknn"),
             "tune": (*u8, "-o", "t", "--samples", "1", "--most", "2"),
+            "export": ("m.rknn", "-o", "q.onnx"),
             "equalize": (*calibrated, "-o", "e.onnx"),
             "perf": (*model, "--memory"),
             "perf --vs": (*model, "--vs-dtype", "i16"),

@@ -14,6 +14,7 @@ from npusim.analysis.hidden import masked_at_ends
 from npusim.analysis.individual import LayerRun, run_individually
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import Difference, difference
+from npusim.analysis.parts import OutputParts, PartDifference, part_differences, worst_part
 from npusim.analysis.recording import (
     LayerOutput,
     Recording,
@@ -62,6 +63,8 @@ class AnalysedLayer:
         ``"ok"``, ``"note"`` (precision is given away), ``"bad"`` (the result is wrong).
     findings : tuple of Finding
         Everything that was found; the verdict is the first of the worst.
+    parts, individual_parts : tuple of PartDifference
+        The parts of an output that holds values of several units, entire run and layer alone.
     """
 
     layer: str
@@ -86,6 +89,20 @@ class AnalysedLayer:
     reason: str
     suggestion: str
     findings: tuple[Finding, ...] = ()
+    parts: tuple[PartDifference, ...] = ()
+    individual_parts: tuple[PartDifference, ...] = ()
+
+    @property
+    def worst(self) -> Difference | None:
+        """Return the distances that count of the entire run: of the worst part, if there are."""
+        part = worst_part(self.parts)
+        return self.entire if part is None else part.difference
+
+    @property
+    def worst_alone(self) -> Difference | None:
+        """Return the distances that count of the layer alone."""
+        part = worst_part(self.individual_parts)
+        return self.individual if part is None else part.difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -237,12 +254,13 @@ def analyze(
                     users,
                     graph.constants,
                     threshold,
+                    entire.parts,
                 )
             )
         if progress:
             progress(done + 1, len(program.graph.nodes), run.node.name)
     wrong = next(
-        (r.layer for r in rows if r.entire and _is_wrong(DType(r.dtype), r.entire, threshold)), None
+        (r.layer for r in rows if r.worst and _is_wrong(DType(r.dtype), r.worst, threshold)), None
     )
     first = next((r.layer for r in rows if r.entire), None)
     return Analysis(
@@ -303,6 +321,7 @@ def _row(
     users: Mapping[str, Sequence[Node]],
     originals: Mapping[str, Array],
     threshold: float,
+    outputs: OutputParts,
 ) -> AnalysedLayer:
     spec = graph.spec(output.tensor)
     low, high = representable(spec)
@@ -345,6 +364,9 @@ def _row(
     half = (step or 0.0) / 2
     whole = difference(entire.real, reference, step=step)
     own = difference(output.real, reference, step=step)
+    split = outputs.of(output.tensor, reference)
+    parts = part_differences(split, entire.real, reference, step=step)
+    counts = worst_part(parts)
     view = LayerView(
         graph=graph,
         node=run.node,
@@ -357,10 +379,11 @@ def _row(
         values=values,
         users=users,
         originals=originals,
+        parts=split,
     )
     findings = find_causes(view)
     chosen = next((f for f in findings if f.severe), findings[0] if findings else None)
-    wrong = _is_wrong(spec.dtype, whole, threshold)
+    wrong = _is_wrong(spec.dtype, counts.difference if counts else whole, threshold)
     if chosen is None:
         verdict, severity = (INHERITED, BAD) if wrong else (OK, FINE)
     else:
@@ -382,6 +405,8 @@ def _row(
         reason=chosen.reason if chosen and own_fault else "",
         suggestion=chosen.suggestion if chosen and own_fault else "",
         findings=findings,
+        parts=parts,
+        individual_parts=part_differences(split, output.real, reference, step=step),
     )
 
 
@@ -421,7 +446,7 @@ def _is_culprit(row: AnalysedLayer) -> bool:
 
 
 def _own_db(row: AnalysedLayer) -> float:
-    return row.individual.sqnr_db if row.individual else np.inf
+    return row.worst_alone.sqnr_db if row.worst_alone else np.inf
 
 
 def _before(

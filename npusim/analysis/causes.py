@@ -17,6 +17,7 @@ from npusim.analysis.range_causes import (
     clipped_range,
     outlier_range,
 )
+from npusim.ops import op_def
 
 Measure = Callable[[LayerView], Finding | None]
 MEASURES: tuple[Measure, ...] = (
@@ -34,6 +35,21 @@ MEASURES: tuple[Measure, ...] = (
 
 
 def find_causes(view: LayerView) -> tuple[Finding, ...]:
-    """Return what was found at a layer, the most definite cause first."""
+    """Return what was found at a layer, the most definite cause first.
+
+    A layer that only moves codes has no fault of its own: what it reads was stored by a layer
+    before, which has a line of its own unless it is an input of the network.
+    """
+    if _only_moves(view):
+        return ()
     found = (measure(view) for measure in MEASURES)
     return tuple(finding for finding in found if finding is not None)
+
+
+def _only_moves(view: LayerView) -> bool:
+    node, graph = view.node, view.graph
+    if not op_def(node.op).moves or node.op == "concat":
+        return False
+    read = graph.spec(node.inputs[0])
+    same = (read.dtype, read.quant) == (view.spec.dtype, view.spec.quant)
+    return same and node.inputs[0] not in (*graph.inputs, *graph.constants)

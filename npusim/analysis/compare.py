@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from npusim import words
 from npusim.analysis.hidden import cut, end_of
 from npusim.analysis.metrics import Difference, difference
+from npusim.analysis.parts import (
+    CONVERSIONS,
+    OutputParts,
+    PartDifference,
+    part_differences,
+    worst_part,
+)
 from npusim.analysis.recording import (
     LayerOutput,
     Pair,
@@ -24,6 +31,7 @@ from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.limits import SMALLEST_NORMAL_F16
 from npusim.ir.quant import Float
+from npusim.ops import op_def
 from npusim.runtime.program import Program
 
 WRONG_BELOW = 0.98  # cosine; the vendor's trouble-shooting guides draw the line here
@@ -42,6 +50,10 @@ class ComparedLayer:
     below_float16 : bool
         A float16 layer no element of which differs by more than the smallest normal number, 2^-14:
         the chip makes 0 of what is smaller, and no other format is meant.
+    parts : tuple of PartDifference
+        The parts of an output that holds values of several units; see ``npusim.analysis.parts``.
+    reads : tuple of str
+        Activations that the layer reads; empty where nobody knows.
     """
 
     layer: str
@@ -55,10 +67,29 @@ class ComparedLayer:
     saturated_low: float
     saturated_high: float
     below_float16: bool = False
+    parts: tuple[PartDifference, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> Difference:
+        """Return the distances that count: those of the worst part, else of the whole tensor."""
+        part = worst_part(self.parts)
+        return self.difference if part is None else part.difference
+
+    @property
+    def worst_name(self) -> str:
+        """Return the name of the worst part; empty where there are no parts."""
+        part = worst_part(self.parts)
+        return "" if part is None else part.name
+
+    @property
+    def moves(self) -> bool:
+        """Tell whether the layer only moves data, or changes its number format."""
+        return bool(self.op) and (self.op in CONVERSIONS or op_def(self.op).moves)
 
     def is_wrong(self, threshold: float) -> bool:
         """Tell whether the cosine is below a threshold and float16 could have done better."""
-        return not (self.difference.cosine >= threshold or self.below_float16)
+        return not (self.worst.cosine >= threshold or self.below_float16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -93,20 +124,26 @@ class Comparison(Faced):
         """Return the layer with the lowest cosine, of those that could be better."""
         return min(
             (row for row in self.layers if not row.below_float16),
-            key=lambda row: row.difference.cosine,
+            key=lambda row: row.worst.cosine,
             default=None,
         )
 
     @property
     def costliest(self) -> ComparedLayer | None:
-        """Return the layer that lowers the cosine most against the layer before it."""
+        """Return the layer that lowers the cosine most against the worst of those it reads.
+
+        Layers that only move data lose nothing of their own. Where nobody knows what a layer reads
+        (folders of dumps), the layer before it counts.
+        """
         best, drop, before = None, 0.0, 1.0
+        given: dict[str, float] = {}
         for row in self.layers:
-            if row.below_float16:
-                continue
-            if before - row.difference.cosine > drop:
-                best, drop = row, before - row.difference.cosine
-            before = row.difference.cosine
+            if row.reads:
+                before = min(given.get(name, before) for name in row.reads)
+            cosine = before if row.below_float16 else row.worst.cosine
+            if not row.moves and before - cosine > drop:
+                best, drop = row, before - cosine
+            given[row.tensor] = before = cosine
         return best
 
     @property
@@ -114,7 +151,7 @@ class Comparison(Faced):
         """Return by how much each layer lowers the cosine below that of all layers before it."""
         lowest, found = 1.0, []
         for row in self.layers:
-            cosine = lowest if row.below_float16 else row.difference.cosine
+            cosine = lowest if row.below_float16 else row.worst.cosine
             cosine = -1.0 if isnan(cosine) else cosine
             found.append(max(0.0, lowest - cosine))
             lowest = min(lowest, cosine)
@@ -170,7 +207,8 @@ def compare(
         When a tensor has another shape in the other run.
     """
     pairs, alone = align(actual, reference)
-    rows = tuple(_row(pair) for pair in pairs)
+    found = (actual.parts, reference.parts)
+    rows = tuple(_row(pair, found) for pair in pairs)
     wrong = next((row.layer for row in rows if row.is_wrong(threshold)), None)
     first_is_wrong = bool(rows) and wrong == rows[0].layer
     return Comparison(
@@ -253,7 +291,7 @@ def compare_with_source(
     )
 
 
-def _row(pair: Pair) -> ComparedLayer:
+def _row(pair: Pair, found: tuple[OutputParts, OutputParts]) -> ComparedLayer:
     actual, reference = pair.actual, pair.reference
     low = high = 0.0
     if not isinstance(actual.quant, Float) and actual.dtype in (DType.U8, DType.I8, DType.I16):
@@ -263,6 +301,9 @@ def _row(pair: Pair) -> ComparedLayer:
     real, other = _cut_masks(actual, reference)
     distance = difference(real, other, step=actual.step or reference.step)
     halves = DType.F16 in (actual.dtype, reference.dtype)
+    parts = found[0].of(actual.tensor, reference.real)
+    if parts is None:
+        parts = found[1].of(reference.tensor, reference.real)
     return ComparedLayer(
         layer=known.layer,
         op=known.op,
@@ -275,6 +316,8 @@ def _row(pair: Pair) -> ComparedLayer:
         saturated_low=low,
         saturated_high=high,
         below_float16=halves and distance.max_abs <= SMALLEST_NORMAL_F16,
+        parts=part_differences(parts, real, other, step=actual.step or reference.step),
+        reads=known.reads,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.metrics import energy, gap_between
+from npusim.analysis.parts import Parts
 from npusim.ir.attrs import Activation
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
@@ -38,6 +39,8 @@ class LayerView:
         Tensor -> layers that read it.
     originals : mapping
         Constants of the float source by their names there.
+    parts : Parts or None
+        Of an output that holds values of several units.
     """
 
     graph: Graph
@@ -51,6 +54,7 @@ class LayerView:
     values: Mapping[str, Array]
     users: Mapping[str, Sequence[Node]]
     originals: Mapping[str, Array] = field(default_factory=dict)
+    parts: Parts | None = None
 
     @property
     def spec(self) -> TensorSpec:

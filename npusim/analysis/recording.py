@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.analysis.parts import CONVERSIONS, OutputParts, output_parts
 from npusim.errors import InputError
 from npusim.faces import Face, Faced
 from npusim.ir.codes import dequantize
@@ -21,7 +22,6 @@ from npusim.runtime.program import Program, preprocess
 
 Array = NDArray[Any]
 Key = tuple[str, int]  # (source node, its output)
-CONVERSIONS = ("identity", "convert")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,8 @@ class LayerOutput:
         Stored values, in the source model's axis order (N, C, H, W for feature maps).
     hides : int
         1 where it makes no difference how far down masked values lie, -1 for up; 0 elsewhere.
+    reads : tuple of str
+        Activations that the layer reads; empty where nobody knows.
     """
 
     layer: str
@@ -54,6 +56,7 @@ class LayerOutput:
     stored: Array = field(repr=False)
     quant: Quant = field(default_factory=Float)
     hides: int = 0
+    reads: tuple[str, ...] = ()
 
     @property
     def real(self) -> NDArray[np.float32]:
@@ -92,12 +95,15 @@ class Recording(Faced):
         What had to be assumed, for example a dump's axis order.
     fed : mapping
         Input name -> digest of the real values that it was fed; empty where nobody knows.
+    parts : OutputParts
+        Which values of the outputs are of one unit.
     """
 
     label: str
     layers: tuple[LayerOutput, ...]
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
+    parts: OutputParts = field(default_factory=OutputParts)
 
     def _face(self) -> Face:
         return Face(
@@ -158,6 +164,7 @@ def layer_output(
         stored=stored,
         quant=spec.quant,
         hides=hides,
+        reads=tuple(name for name in node.inputs if not graph.is_constant(name)),
     )
 
 
@@ -195,7 +202,12 @@ def record_program(
     )
     how = {} if preprocessed else program.graph.preprocess
     fed = digests({name: preprocess(np.asarray(v), how.get(name)) for name, v in feeds.items()})
-    return Recording(label=label or element_types(program.graph), layers=tuple(rows), fed=fed)
+    return Recording(
+        label=label or element_types(program.graph),
+        layers=tuple(rows),
+        fed=fed,
+        parts=output_parts(program.graph),
+    )
 
 
 def record_values(
@@ -206,6 +218,7 @@ def record_values(
     return Recording(
         label=label,
         fed=digests(feeds),
+        parts=output_parts(graph),
         layers=tuple(
             layer_output(graph, node, tensor, values[tensor], hides=sides.get(tensor, 0))
             for node in graph.nodes

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.float_runner import file_inputs, run_source_float
 from npusim.analysis.recording import LayerOutput, Recording, record_float, record_values
 from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
 from npusim.extras import require
+from npusim.ir.attrs import TransposeAttrs
 from npusim.ir.graph import Graph
 from npusim.reference.litert import litert_version, run_litert
 from npusim.reference.opencv import opencv_version, run_opencv
@@ -47,7 +49,18 @@ def _onnx_version() -> str:
 
 def _run_onnx(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     tensors = [name for node in graph.nodes for name in node.outputs]
-    return run_source_float(graph.source.path, as_declared(graph, feeds), tensors=tensors)
+    given = _in_file_order(graph, as_declared(graph, feeds))
+    return run_source_float(graph.source.path, given, tensors=tensors)
+
+
+def _in_file_order(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return feeds with pictures as the file takes them, where the import turned its input."""
+    given = dict(feeds)
+    for node in graph.nodes:
+        entry = node.inputs[0]
+        if isinstance(node.attrs, TransposeAttrs) and entry in given and node.origin == (entry,):
+            given[entry] = np.ascontiguousarray(np.transpose(feeds[entry], node.attrs.perm))
+    return given
 
 
 RUNTIMES: Mapping[str, Runtime] = {
@@ -144,7 +157,7 @@ def record_every_layer(graph: Graph, feeds: Mapping[str, Array]) -> Recording:
     )
     inner = sum(row.tensor not in values for row in made.layers)
     label = f"float ({version}" + (f"; {inner} inner steps by {made.label})" if inner else ")")
-    return Recording(label=label, layers=layers, notes=made.notes)
+    return replace(made, label=label, layers=layers)
 
 
 def _fits(row: LayerOutput, values: Mapping[str, Array]) -> bool:

@@ -112,10 +112,45 @@ def save(graph: Graph, path: str | Path) -> Path:
                 f"a stored model would be taken for {form.noun}",
                 where=str(path),
                 rule=f"npusim's own files end in {' or '.join(archive.SUFFIXES)}",
-                remedy="to write ONNX: npusim.exporters.onnx.save_onnx, for float graphs",
+                remedy="to write ONNX: npusim.export_onnx",
             )
     archive.save(graph, path)
     return path
+
+
+def export_onnx(graph: Graph, path: str | Path) -> Path:
+    """Write a graph at any stage as ONNX, opset 12, completely or not at all.
+
+    A float graph becomes a float model. In a quantized one every tensor of codes goes through a
+    pair of QuantizeLinear and DequantizeLinear with the graph's own scale and zero point (8 bit
+    dynamic fixed point: INT8, scale ``2^-fl``; 16 bits: rounded and cut by ordinary operators),
+    constants are stored as their codes, and float16 parts are float32. It computes what the codes
+    mean: the chip's rounding differs by a step here and there. Inputs take real values after mean,
+    std and channel order, which stand in the model's metadata.
+
+    Parameters
+    ----------
+    graph : Graph
+    path : path
+        An existing file is replaced.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    UnsupportedOpError
+        When layers have no ONNX form, or an activation has parameters per channel.
+    ContainerError
+        When the file cannot be written.
+    """
+    from npusim.exporters.onnx import to_onnx, write_onnx
+    from npusim.exporters.onnx_qdq import needs_pairs, to_qdq
+
+    write_onnx(to_qdq(graph) if needs_pairs(graph) else to_onnx(graph), graph, path)
+    return Path(path)
 
 
 def read_input(graph: Graph, files: str | Path | Sequence[str | Path]) -> dict[str, NDArray[Any]]:

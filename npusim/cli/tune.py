@@ -148,6 +148,8 @@ def _report(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> Non
         common.print_json({**found.to_dict(), "cfg": f"{stem}.quantization.cfg"})
         return
     shown.print(_table(found))
+    if found.best.parts:
+        shown.print(_parts_text(found.best.parts, found.metric), highlight=False, markup=False)
     shown.print(f"{stem}.json, {stem}.data and {stem}.quantization.cfg hold the marked choice")
     if found.interrupted:
         shown.print("interrupted; the same command goes on where this one stopped")
@@ -165,3 +167,10 @@ def _table(found: "Tuning") -> Sheet:
             len(point.layers),
         )
     return table
+
+
+def _parts_text(parts: dict[str, float], metric: str) -> str:
+    """Say what the metric of each part is, the worst first: it is the one that counts."""
+    order = sorted(parts, key=lambda name: parts[name])
+    said = ", ".join(f"{name} {parts[name]:.6g}" for name in order)
+    return f"{metric} of each kind of values, the worst counts: {said}"

@@ -89,7 +89,11 @@ def save_onnx(graph: Graph, path: str | Path) -> None:
 
     It ends where the NPU part ends: a warning names host layers, which it does not hold.
     """
-    model = to_onnx(graph)
+    write_onnx(to_onnx(graph), graph, path)
+
+
+def write_onnx(model: onnx.ModelProto, graph: Graph, path: str | Path) -> None:
+    """Write the ONNX model that was made of a graph, completely or not at all."""
     if graph.tail is not None:
         log.warning(
             "%s: host layers %s are left out, the file ends in %s %s",
@@ -114,5 +118,6 @@ def _require_float(graph: Graph) -> None:
                 f"tensor {name!r} is {spec.dtype.value} and not float32",
                 where=f"graph {graph.name!r}",
                 rule="only float graphs are written as ONNX",
-                remedy="export the graph from before quantization",
+                remedy="npusim.export_onnx or npusim export write a quantized graph as pairs of "
+                "QuantizeLinear and DequantizeLinear",
             )

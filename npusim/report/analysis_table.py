@@ -11,6 +11,7 @@ from npusim import words
 from npusim.analysis.analyze import BAD, FINE, INHERITED, AnalysedLayer, Analysis
 from npusim.analysis.metrics import Difference
 from npusim.ir.atomic import atomic_write
+from npusim.report.parts_text import figure, output_rows, parts_line
 from npusim.report.table import Column, Kind, Sheet, legend_of, names, numbers
 
 CSV_NAME, JSON_NAME = "analysis.csv", "analysis.json"
@@ -94,7 +95,7 @@ def analysis_table(
     used = {"alone", "entire", "steps", "clipped", *(row.engine for row in rows)}
     table = Sheet(columns, title, legend_of(used))
     for row in rows:
-        whole, own = _distances(row.entire), _distances(row.individual)
+        whole, own = _distances(row.worst), _distances(row.worst_alone)
         table.add(
             row.layer,
             row.op,
@@ -127,9 +128,12 @@ def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
     compared = [row for row in analysis.layers if row.entire is not None]
     if not compared:
         return "No layer of the network has a counterpart in the source: nothing was analysed."
-    last = compared[-1].entire
-    assert last is not None
-    lines = [f"{len(compared)} layer outputs; the last has cosine {last.cosine:.6f}."]
+    last = compared[-1]
+    assert last.entire is not None
+    lines = [
+        f"{len(compared)} layer outputs; the last has cosine {figure(last.entire, last.parts)}."
+    ]
+    lines += [parts_line(row) for row in output_rows(compared)]
     if analysis.first_wrong is None:
         lines.append(f"No layer is below {analysis.threshold:g}.")
     else:
@@ -152,7 +156,7 @@ def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
 
 
 def _own_sqnr(row: AnalysedLayer) -> float:
-    return row.individual.sqnr_db if row.individual else math.inf
+    return row.worst_alone.sqnr_db if row.worst_alone else math.inf
 
 
 def _distances(found: Difference | None) -> tuple[str, str, str]:

@@ -2,6 +2,7 @@
 
 from npusim import words as speech
 from npusim.analysis.compare import ComparedLayer, Comparison
+from npusim.report.parts_text import figure, output_rows, parts_line
 from npusim.report.table import Column, Kind, Sheet, legend_of, names, numbers, words
 
 
@@ -14,7 +15,7 @@ def comparison_table(
 
     Columns: layer id, operator, engine, type, cosine, signal-to-noise ratio in dB, largest
     difference in quantization steps, largest absolute difference, share of saturated elements,
-    source nodes.
+    source nodes. Of an output with parts the distances are those of the worst part.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def comparison_table(
     used = {"steps", "saturated", *(row.engine for row in rows)}
     table = Sheet(columns, title, legend_of(used))
     for row in rows:
-        far = row.difference
+        far = row.worst
         table.add(
             row.layer,
             row.op,
@@ -69,8 +70,12 @@ def verdict(comparison: Comparison) -> str:
     """Return one readable paragraph: is it right, where does it go wrong first, what to do."""
     if not comparison.layers:
         return "No layer has a counterpart in the other run: nothing was compared."
-    last = comparison.layers[-1].difference.cosine
-    words = [f"{len(comparison.layers)} layers compared; the last has cosine {last:.6f}."]
+    last = comparison.layers[-1]
+    words = [
+        f"{len(comparison.layers)} layers compared; the last has cosine "
+        f"{figure(last.difference, last.parts)}."
+    ]
+    words += [parts_line(row) for row in output_rows(comparison.layers)]
     if comparison.unmatched:
         other = comparison.reference or "the other run"
         words.append(f"{len(comparison.unmatched)} layers have no counterpart in {other}.")
@@ -88,6 +93,5 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _described(row: ComparedLayer) -> str:
-    return (
-        f"{row.layer} ({row.op}, {row.dtype} on {row.engine}, cosine {row.difference.cosine:.6f})"
-    )
+    cosine = figure(row.difference, row.parts)
+    return f"{row.layer} ({row.op}, {row.dtype} on {row.engine}, cosine {cosine})"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.analysis.metrics import cosine
+from npusim.analysis.parts import OutputParts, Parts
 from npusim.errors import ConfigError
 
 Array = NDArray[Any]
@@ -59,6 +60,57 @@ METRICS: dict[str, Metric] = {
     "sqnr": sqnr_db,
     "top1": same_top1,
 }
+
+
+OF_VALUES: frozenset[Metric] = frozenset({mean_cosine, lowest_cosine, sqnr_db})
+"""Metrics of values, which are taken of each part apart; others look at an output as a whole."""
+
+
+class PartMetric:
+    """A metric of every part of every output; the worst of them counts.
+
+    Parameters
+    ----------
+    metric : Metric
+        One of ``OF_VALUES``: any other is taken of the outputs as they are.
+    parts : OutputParts
+    expected : sequence of Outputs
+        The float outputs of all samples: channels are grouped by what they reach in any of them.
+    """
+
+    def __init__(self, metric: Metric, parts: OutputParts, expected: Sequence[Outputs]) -> None:
+        self.metric, self.expected = metric, expected
+        self._parts: dict[str, Parts | None] | None = None
+        if metric in OF_VALUES and expected:
+            self._parts = {name: parts.of(name, _reach(expected, name)) for name in expected[0]}
+
+    def measure(self, actual: Sequence[Outputs]) -> tuple[float, dict[str, float]]:
+        """Return the metric, and that of each part where there are several."""
+        if self._parts is None:
+            return self.metric(self.expected, actual), {}
+        found: dict[str, float] = {}
+        for name, parts in self._parts.items():
+            sides = [[run[name] for run in runs] for runs in (self.expected, actual)]
+            for part in parts.names if parts else ("",):
+                cut = [
+                    [{name: parts.only(part, value) if parts else value} for value in side]
+                    for side in sides
+                ]
+                found[f"{name} [{part}]" if part else name] = self.metric(*cut)
+        return min(found.values()), found if len(found) > 1 else {}
+
+    def way(self, part: str) -> tuple[str, ...]:
+        """Return the layers that store a part named by ``measure``; nothing where nobody knows."""
+        for name, parts in (self._parts or {}).items():
+            for place, way in zip(parts.names, parts.ways, strict=False) if parts else ():
+                if part == f"{name} [{place}]":
+                    return way
+        return ()
+
+
+def _reach(runs: Sequence[Outputs], name: str) -> Array:
+    reach: Array = np.max([np.abs(run[name]) for run in runs], axis=0)
+    return reach
 
 
 def metric_named(name: str) -> Metric:

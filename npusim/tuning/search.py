@@ -3,10 +3,12 @@
 Layers are looked at in the order of the noise each one adds by itself over the time its raise costs
 in the performance model. Each is raised alone first, and what that gains in the metric of the whole
 network per microsecond decides the order in which layers are then raised together: several at once
-while that helps, one by one when it does not. A raise stays when the metric improves and the
-estimated time keeps to the budget. Once the worst layers are raised others count that did not
-before, so all of this is done up to three times. Nothing is assumed to add up: every choice that is
-kept was run.
+while that helps, one by one when it does not. A raise stays when it brings at least a fiftieth of
+what those before it brought and the estimated time keeps to the budget. The layers that store the
+worst part of an output (its operand of a concat, the concat, what moves its result) are also raised
+as one: none of them helps alone. Once the worst layers are raised others count that did not before,
+so all of this is done up to three times. Nothing is assumed to add up: every choice that is kept
+was run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim.analysis.parts import output_parts
 from npusim.ir.graph import Graph
 from npusim.ops import keeps_codes
 from npusim.passes.pipeline import lower
@@ -26,13 +29,15 @@ from npusim.quantization.schemes import Range, Scheme
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program
 from npusim.tuning.errors import layer_noise
-from npusim.tuning.metrics import Metric, Outputs
+from npusim.tuning.metrics import Metric, Outputs, PartMetric
 from npusim.tuning.state import Point, State
 
 Feeds = Mapping[str, NDArray[Any]]
 NOISE_SAMPLES = 3
 MOST_AT_ONCE = 8
 ROUNDS = 3
+LEAST_GAIN = 0.02  # of what was gained so far, for a raise to stay
+Unit = tuple[str, ...]  # layers that are raised together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,7 @@ class Tuner:
         self.metric, self.state, self.level = metric, state, level
         self._engine = float_engine(job.graph)
         self._expected: list[Outputs] = []
+        self._by_part: PartMetric | None = None
 
     @property
     def expected(self) -> list[Outputs]:
@@ -87,6 +93,14 @@ class Tuner:
         if not self._expected:
             self._expected = [self._engine.run(feeds) for feeds in self.samples]
         return self._expected
+
+    @property
+    def by_part(self) -> PartMetric:
+        """Return the metric of the parts of the outputs."""
+        if self._by_part is None:
+            found = output_parts(self.job.graph)
+            self._by_part = PartMetric(self.metric, found, self.expected)
+        return self._by_part
 
     def lowered(self, layers: Sequence[str], scheme: Scheme) -> Graph:
         """Return the lowered graph with some layers raised."""
@@ -108,11 +122,13 @@ class Tuner:
         graph = graph or self.lowered(layers, scheme)
         program = Program(graph.copy(batch=1))
         actual = [program.run(feeds, preprocessed=True) for feeds in self.samples]
+        metric, parts = self.by_part.measure(actual)
         point = Point(
             scheme=scheme.value,
             layers=tuple(sorted(layers)),
-            metric=self.metric(self.expected, actual),
+            metric=metric,
             time_us=estimate(graph).total_time_us,
+            parts=parts,
         )
         self.state.add(point)
         return point
@@ -164,18 +180,26 @@ class Tuner:
             Stop after that many new measurements.
         """
         limit = len(self.state.points) + most if most is not None else None
-        best = self._reported(self.measure((), scheme), report, kept=True, left=0)
+        base = best = self._reported(self.measure((), scheme), report, kept=True, left=0)
         candidates: list[str] = []
         for _ in range(ROUNDS):
             if (goal is not None and best.metric >= goal) or self._spent(limit):
                 break
             candidates = candidates or self.candidates(scheme)
             before = best
-            order = self._ranked(best, candidates, scheme, budget_us, report, limit)
-            best = self._raised(best, order, scheme, budget_us, report, limit, goal)
+            units = [*self._way(best), *((name,) for name in candidates)]
+            order = self._ranked(best, units, scheme, budget_us, report, limit)
+            best = self._raised(base, best, order, scheme, budget_us, report, limit, goal)
             if best == before:
                 break
         return best
+
+    def _way(self, point: Point) -> list[Unit]:
+        """Return the layers that store the worst part of an output, to be raised together."""
+        worst = min(point.parts, key=lambda name: point.parts[name], default=None)
+        known = set(self._all())
+        way = tuple(n for n in self.by_part.way(worst) if n in known) if worst is not None else ()
+        return [way] if len(way) > 1 and not set(way) <= set(point.layers) else []
 
     def _spent(self, limit: float | None) -> bool:
         return limit is not None and len(self.state.points) >= limit
@@ -183,34 +207,35 @@ class Tuner:
     def _ranked(
         self,
         base: Point,
-        candidates: Sequence[str],
+        candidates: Sequence[Unit],
         scheme: Scheme,
         budget_us: float | None,
         report: Report,
         limit: int | None,
-    ) -> list[str]:
+    ) -> list[Unit]:
         """Raise each candidate alone on top of ``base``; return those that help, best first.
 
         Takes at most half of the measurements that are left.
         """
         known = len(self.state.points)
         half = None if limit is None else known + (limit - known + 1) // 2
-        gains: dict[str, float] = {}
-        waiting = [name for name in candidates if name not in base.layers]
-        for i, name in enumerate(waiting):
+        gains: dict[Unit, float] = {}
+        waiting = [unit for unit in candidates if not set(unit) <= set(base.layers)]
+        for i, unit in enumerate(waiting):
             if self._spent(half):
                 break
-            point = self._fitting((*base.layers, name), scheme, budget_us)
+            point = self._fitting(_joined(base.layers, unit), scheme, budget_us)
             if point is not None:
                 self._reported(point, report, kept=False, left=len(waiting) - i - 1)
                 cost = max(point.time_us - base.time_us, 1.0)
-                gains[name] = (point.metric - base.metric) / cost
-        return sorted((n for n in gains if gains[n] > 0), key=lambda n: (-gains[n], n))
+                gains[unit] = (point.metric - base.metric) / cost
+        return sorted((u for u in gains if gains[u] > 0), key=lambda u: (-gains[u], u))
 
     def _raised(
         self,
+        base: Point,
         best: Point,
-        waiting: list[str],
+        waiting: list[Unit],
         scheme: Scheme,
         budget_us: float | None,
         report: Report,
@@ -221,8 +246,9 @@ class Tuner:
         at_once = 1
         while waiting and not self._spent(limit) and (goal is None or best.metric < goal):
             group = waiting[:at_once]
-            point = self._fitting((*best.layers, *group), scheme, budget_us)
-            better = point is not None and point.metric > best.metric
+            point = self._fitting(_joined(best.layers, *group), scheme, budget_us)
+            least = LEAST_GAIN * len(group) * (best.metric - base.metric)
+            better = point is not None and point.metric - best.metric > least
             if point is not None:
                 self._reported(point, report, kept=better, left=len(waiting) - len(group))
             if better and point is not None:
@@ -249,6 +275,10 @@ class Tuner:
     def _reported(self, point: Point, report: Report, *, kept: bool, left: int) -> Point:
         report(Progress(point=point, kept=kept, measured=len(self.state.points), left=left))
         return point
+
+
+def _joined(layers: Sequence[str], *units: Unit) -> Unit:
+    return tuple(dict.fromkeys((*layers, *(name for unit in units for name in unit))))
 
 
 def _owned(values: Mapping[str, float], owner: Mapping[str, str]) -> dict[str, float]:

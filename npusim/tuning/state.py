@@ -28,12 +28,15 @@ class Point:
         Higher is better.
     time_us : float
         Estimated time of the whole network.
+    parts : dict
+        The metric of each part, of outputs with values of several units; the worst is ``metric``.
     """
 
     scheme: str
     layers: tuple[str, ...]
     metric: float
     time_us: float
+    parts: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)
@@ -73,6 +76,7 @@ class State:
                     layers=tuple(str(name) for name in p["layers"]),
                     metric=float(p["metric"]),
                     time_us=float(p["time_us"]),
+                    parts={str(k): float(v) for k, v in p.get("parts", {}).items()},
                 )
                 for p in content["points"]
             ]
@@ -115,6 +119,7 @@ class State:
                     "layers": list(p.layers),
                     "metric": p.metric,
                     "time_us": p.time_us,
+                    "parts": p.parts,
                 }
                 for p in self.points.values()
             ],

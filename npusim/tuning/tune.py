@@ -18,7 +18,7 @@ from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Samples
 from npusim.quantization.schemes import Range, Scheme
 from npusim.tuning.metrics import metric_named
-from npusim.tuning.search import Feeds, Progress, Tuner
+from npusim.tuning.search import LEAST_GAIN, Feeds, Progress, Tuner
 from npusim.tuning.state import Point, State, front
 
 
@@ -33,8 +33,8 @@ class Tuning(Faced):
     base : Point or None
         Nothing raised.
     best : Point or None
-        The best metric within the budget, of equal ones the fastest; None when the search was
-        interrupted before anything was measured.
+        The best metric within the budget, but for gains below a fiftieth of those before; None
+        when the search was interrupted before anything was measured.
     front : tuple of Point
         The points that no other one beats in both metric and time, fastest first.
     interrupted : bool
@@ -151,9 +151,16 @@ def _feeds(job: Quantization, evaluate: str | Path | Samples | None, limit: int)
 
 
 def _best(points: Sequence[Point], budget_us: float | None) -> Point | None:
+    """Return the point of the front behind which more time brings next to nothing."""
     fitting = [p for p in points if budget_us is None or p.time_us <= budget_us]
-    fitting = fitting or [p for p in points if not p.layers]
-    return max(fitting, key=lambda p: (p.metric, -p.time_us), default=None)
+    order = front(fitting or [p for p in points if not p.layers])
+    if not order:
+        return None
+    best = base = order[0]
+    for point in order[1:]:
+        if point.metric - best.metric > LEAST_GAIN * (best.metric - base.metric):
+            best = point
+    return best
 
 
 def _plain(point: Point) -> dict[str, Any]:
@@ -177,7 +184,7 @@ def _fingerprint(
         "samples": data.hexdigest(),
         "scheme": job.formats.default.value,
         "target": job.graph.target,
-        "metric": metric,
+        "metric": f"{metric} of each part",
         "toolkit": job.plan.toolkit.toolkit,
         "no_join": list(job.apart),
     }

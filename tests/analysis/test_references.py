@@ -3,7 +3,9 @@
 import sys
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 import npusim
 from npusim.analysis.source import RUNTIMES, record_every_layer
@@ -12,6 +14,7 @@ from npusim.importers.formats import FORMATS
 from npusim.report.analysis_table import analysis_verdict
 from npusim.report.compare_table import verdict
 from tests.importers import caffe_build
+from tests.onnx_models import onnx_model
 
 R = np.random.default_rng(5)
 WEIGHTS = R.standard_normal((5, 3, 3, 4)).astype(np.float32)
@@ -210,3 +213,22 @@ def test_opencv_is_the_reference_of_darknet(tmp_path):
     name = next(n for n, v in graph.constants.items() if v.shape == (4, 3, 3, 3))
     wrong = graph.copy(constants={**graph.constants, name: graph.constants[name][:, ::-1].copy()})
     assert compared(wrong, feeds).first_wrong is not None
+
+
+@pytest.mark.parametrize("sizes", [(1, 6, 9, 3), ("n", "h", "w", 3), ("n", "h", "w", "c")])
+def test_onnx_runtime_is_fed_pictures_in_the_files_order(tmp_path, sizes):
+    pytest.importorskip("onnxruntime")
+    net = onnx_model(
+        [
+            helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["t", "w"], ["y"]),
+        ],
+        inputs={"x": sizes},
+        outputs=["y"],
+        constants={"w": R.standard_normal((4, 3, 3, 3)).astype(np.float32)},
+    )
+    onnx.save(net, tmp_path / "net.onnx")
+    graph = npusim.load_model(tmp_path / "net.onnx", input_shapes={"x": (1, 6, 9, 3)})
+    found = compared(graph, {"x": R.standard_normal((1, 3, 6, 9)).astype(np.float32)})
+    assert found.reference.startswith("float (ONNX Runtime")
+    assert found.worst.difference.cosine > 0.9999

@@ -404,3 +404,32 @@ def test_calls_have_several_results_and_functions_that_call_themselves_are_refus
     net.op("z", "PartitionedCall", "x", f=Function("loop"), Tout=[real])
     with pytest.raises(npusim.errors.UnsupportedOpError, match="too deep"):
         net.load(tmp_path, outputs=["z"])
+
+
+# ---- a tensor's name stands for one value
+@pytest.mark.parametrize("word", ["BiasAdd", "Add"])
+@pytest.mark.parametrize("ends", [["b"], ["r"]])
+def test_a_layer_that_takes_the_bias_gives_the_sum_under_its_name(tmp_path, word, ends):
+    """A layer's tensor without its bias is gone: compare would pair it with another value."""
+    net = Net()
+    net.input("x", (1, 6, 6, 3))
+    net.op("c", "Conv2D", "x", numbers(3, 3, 3, 4), padding="SAME", strides=[1, 1, 1, 1])
+    net.op("same", "Identity", "c")
+    net.op("b", word, "same", numbers(4))
+    net.op("r", "Relu", "b")
+    graph = load_tensorflow(net.save(tmp_path), outputs=ends)
+    layer = graph.nodes[0]
+    assert layer.op == "conv2d"
+    assert layer.origin == ("c", "b")
+    assert layer.outputs == (("b:0/nchw",) if ends == ["b"] else ("b:0",))
+    assert "c:0" not in graph.tensors
+
+
+def test_a_layer_whose_sum_without_bias_is_read_too_keeps_it(tmp_path):
+    net = Net()
+    net.input("x", (2, 6))
+    net.op("m", "MatMul", "x", numbers(6, 4))
+    net.op("b", "BiasAdd", "m", numbers(4))
+    net.op("y", "Add", "m", "b")
+    graph = load_tensorflow(net.save(tmp_path))
+    assert [node.outputs for node in graph.nodes] == [("m:0",), ("b:0",), ("y:0",)]

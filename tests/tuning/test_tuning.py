@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import npusim
+from npusim.analysis.parts import OutputParts
 from npusim.errors import ConfigError
 from npusim.ir.attrs import AxisAttrs, Conv2dAttrs
 from npusim.quantization.job import Quantization
@@ -16,6 +17,7 @@ from npusim.runtime.program import Program
 from npusim.testing import GraphBuilder
 from npusim.tuning.errors import layer_noise, worst_layers
 from npusim.tuning.metrics import (
+    PartMetric,
     lowest_cosine,
     mean_cosine,
     metric_named,
@@ -24,6 +26,7 @@ from npusim.tuning.metrics import (
 )
 from npusim.tuning.search import Tuner
 from npusim.tuning.state import Point, State, front
+from tests.detectors import detector, pictures
 
 
 def chain(bad=1):
@@ -194,3 +197,23 @@ def test_state_of_another_release_or_of_joined_concats_is_refused(tmp_path):
     for other in ({"toolkit": "1.7.3"}, {"no_join": "n_y"}):
         with pytest.raises(ConfigError, match=r"state\.json"):
             npusim.tune(graph, samples, **options, **other)
+
+
+def test_dead_scores_are_repaired_by_the_few_layers_that_store_them():
+    graph, samples = detector(body=2), pictures()
+    found = npusim.tune(graph, samples)
+    assert found.base.metric == found.base.parts["output [scores]"] < 1
+    assert found.base.parts["output [boxes]"] > 40  # both together: 43 dB
+    assert found.best.layers == ("n_flat", "n_joined", "n_output", "n_scores")
+    assert found.best.parts["output [scores]"] == found.best.metric > 20
+    assert found.to_dict()["best"]["parts"] == found.best.parts
+
+
+def test_outputs_of_several_units_are_no_sum():
+    """A metric of values is that of the worst output; one of the whole stays as it is."""
+    expected = [{"a": np.full((1, 4), 300.0), "b": np.full((1, 4), 0.5)}]
+    actual = [{"a": np.full((1, 4), 300.0), "b": np.zeros((1, 4))}]
+    value, parts = PartMetric(sqnr_db, OutputParts(), expected).measure(actual)
+    assert (value, parts) == (0.0, {"a": 200.0, "b": 0.0})
+    whole, none = PartMetric(same_top1, OutputParts(), expected).measure(actual)
+    assert (whole, none) == (1.0, {})

@@ -260,7 +260,7 @@ class OrderedContext:
         """
         first = output or node.outputs[0]
         sources = tuple(outputs or ([self.unused(f"{first}/{part}")] if part else [first]))
-        tensors = [self._target(name, order) for name in sources]
+        tensors = [self.target(name, order) for name in sources]
         if not takes_any_type(op) and op not in ("argmax", "argmin"):
             self._require_reals(node, op, operands)
         self.builder.add_node(
@@ -277,7 +277,8 @@ class OrderedContext:
             self.hold(name, tensor, order)
         return sources[0]
 
-    def _target(self, name: str, order: Order) -> str:
+    def target(self, name: str, order: Order) -> str:
+        """Return what the graph calls a tensor that lies in an order."""
         turned = name in self.ends and order != plain(len(order))
         return self.unused(f"{name}/nchw") if turned else name
 

@@ -1,6 +1,7 @@
 """Convolutions, products, pooling and interpolation in the source's axis order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -249,26 +250,36 @@ def add_bias(
     Returns
     -------
     bool
-        Whether it was done; then the node's output is the layer's.
+        Whether it was done; then the layer gives the node's output under the node's name and
+        stands for both nodes. The tensor without bias is gone: its name never has another value.
     """
     held = context.held.get(source)
-    if held is None or not _read_once(context, held.tensor):
+    if held is None:
         return False
-    nodes = context.builder.nodes
-    layer = next((n for n in reversed(nodes) if held.tensor in n.outputs), None)
-    if layer is None or not op_def(layer.op).weighted or held.order[1] != axis:
+    names = [name for name, place in context.held.items() if place.tensor == held.tensor]
+    if not _read_once(context, names):
         return False
-    own = context.builder.constants.get(layer.inputs[2])
+    nodes, constants = context.builder.nodes, context.builder.constants
+    makers = (i for i in reversed(range(len(nodes))) if held.tensor in nodes[i].outputs)
+    index = next(makers, None)
+    if index is None or not op_def(nodes[index].op).weighted or held.order[1] != axis:
+        return False
+    layer = nodes[index]
+    own = constants.get(layer.inputs[2])
     if own is None or own.shape != bias.shape or own.any():
         return False
-    context.builder.constants[layer.inputs[2]] = bias.astype(np.float32)
-    context.alias(node.outputs[0], source)
+    constants[layer.inputs[2]] = bias.astype(np.float32)
+    target = context.target(node.outputs[0], held.order)
+    nodes[index] = replace(layer, outputs=(target,), origin=(*layer.origin, node.name))
+    tensors = context.builder.tensors
+    tensors[target] = replace(tensors.pop(held.tensor), name=target)
+    for name in (*names, node.outputs[0]):
+        context.hold(name, target, held.order)
     return True
 
 
-def _read_once(context: OrderedContext, tensor: str) -> bool:
-    """Tell whether a tensor of the graph has one reader, under whatever names."""
-    names = [name for name, held in context.held.items() if held.tensor == tensor]
+def _read_once(context: OrderedContext, names: Sequence[str]) -> bool:
+    """Tell whether a tensor of the graph with these names has one reader."""
     reads = sum(context.readers.get(name, 2) for name in names)
     return reads - (len(names) - 1) == 1 and context.ends.isdisjoint(names)
 
