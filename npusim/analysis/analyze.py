@@ -152,6 +152,20 @@ class Analysis(Faced):
 
         return tuple(sorted(self.layers, key=rank))
 
+    @property
+    def to_raise(self) -> tuple[str, ...]:
+        """Return the layers that a wider format would help most, in the order of blame.
+
+        Those that are wrong themselves; where errors only add up, the coarsest before the end.
+        """
+        own = [row.layer for row in self.by_blame if row in self.bad]
+        if not own and self.first_wrong is not None:
+            names = [row.layer for row in self.layers]
+            before = self.layers[: names.index(self.first_wrong) + 1]
+            coarse = sorted(before, key=_own_db)
+            own = [row.layer for row in coarse if np.isfinite(_own_db(row))][:NAMED]
+        return tuple(dict.fromkeys(own))
+
     def _face(self) -> Face:
         own = ", ".join(f"{row.layer} ({row.verdict})" for row in self.by_blame if row in self.bad)
         return Face(

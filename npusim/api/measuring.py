@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from npusim import words
+from npusim.api.pricing import estimate
 from npusim.api.quantizing import plan_of
 from npusim.environment import thread_count
 from npusim.errors import ConfigError
@@ -26,6 +28,7 @@ from npusim.tuning.tune import Tuning
 from npusim.tuning.tune import tune as tuned
 
 AUTO = "auto"
+CERTAIN = 0.95  # of an estimate with assumed ranges
 FEW = 256  # samples that are done before other processes have started
 
 
@@ -211,6 +214,8 @@ def tune(
         no_join=no_join,
         engine=engine,
     )
+    if budget_us is not None:
+        _refuse_budget(graph, scheme, budget_us, optimization_level)
     return tuned(
         Quantization(graph, plan),
         metric=metric,
@@ -226,3 +231,19 @@ def tune(
         report=report,
         say=say,
     )
+
+
+def _refuse_budget(graph: Graph, scheme: Scheme | str, budget_us: float, level: int) -> None:
+    """Refuse a budget below the time without any raise, before anything is calibrated.
+
+    Assumed ranges price a network within a few percent of calibrated ones; what is closer is
+    found out by the search itself.
+    """
+    least_us = estimate(graph, scheme=scheme, optimization_level=level).total_time_us
+    if budget_us < CERTAIN * least_us:
+        raise ConfigError(
+            f"{budget_us:.0f} us; without any raise the network takes about {least_us:.0f} us",
+            where=words.say("budget_us"),
+            rule="raising layers only makes a network slower",
+            remedy=f"give {least_us:.0f} us and more, or shorten the network first (npusim perf)",
+        )

@@ -57,18 +57,30 @@ ReferenceOption = Annotated[
     ),
 ]
 OtherModelOption = Annotated[
-    str | None, typer.Option(help="Compare with a run of this model instead of the source.")
+    str | None,
+    typer.Option(
+        "--vs", "--other-model", metavar="MODEL", help="Compare with a run of this model instead."
+    ),
 ]
 OtherSchemeOption = Annotated[
     str | None,
     typer.Option(
-        "--other-quantize", metavar="u8|i8|i16|f16", help="Number format of the other run."
+        "--vs-quantize",
+        "--other-quantize",
+        metavar="u8|i8|i16|f16",
+        help="Number format of the other run.",
     ),
 ]
 OtherAlgorithmOption = Annotated[
-    str | None, typer.Option(help="Calibration statistic of the other run.")
+    str | None,
+    typer.Option(
+        "--vs-algorithm", "--other-algorithm", help="Calibration statistic of the other run."
+    ),
 ]
-OtherDatasetOption = Annotated[Path | None, typer.Option(help="Calibration list of the other run.")]
+OtherDatasetOption = Annotated[
+    Path | None,
+    typer.Option("--vs-dataset", "--other-dataset", help="Calibration list of the other run."),
+]
 
 
 def command(
@@ -78,7 +90,8 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -100,7 +113,7 @@ def command(
     """Compare MODEL layer by layer; exit 1 on a wrong layer.
 
     With its source framework (default), with a folder of dumps (--folder), or with another run
-    (--other-...).
+    (--vs...).
     """
     shown = common.console(as_json)
     others = (other_model, other_scheme, other_algorithm, other_dataset)
@@ -108,12 +121,13 @@ def command(
     _refuse_mixtures(folder, second, source_input)
     label = ""
     if Path(model).is_dir():
-        _refuse_options(model, inputs or scheme or dataset or shape or weights or part, folder)
+        given = inputs or scheme or dataset or shape or weights or cut_inputs or cut_outputs
+        _refuse_options(model, given, folder)
         reference = npusim.read_dump(str(folder), layout=layout)
         actual = npusim.read_dump(model, like=reference, layout=layout)
     else:
-        how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
-        how |= {"mean": mean, "std": std, "reorder": reorder}
+        how = common.source(weights, cut_inputs, cut_outputs, shape) | {"mean": mean, "std": std}
+        how["reorder"] = reorder
         graph = common.load(model, **how)
         dataset = common.dataset_of(model, dataset)
         first = _Maker(scheme, dataset, algorithm, level, driver_faults)
@@ -149,12 +163,12 @@ def _print(
 def _refuse_mixtures(folder: Path | None, second: bool, source_input: list[Path] | None) -> None:
     if folder is not None and second:
         raise ConfigError(
-            "--folder and --other-... are given", rule="one thing to compare with at a time"
+            "--folder and --vs... are given", rule="one thing to compare with at a time"
         )
     if source_input and (folder is not None or second):
         raise ConfigError(
             "--source-input has no effect",
-            rule="it is what the source framework is fed; --folder and --other-... do not run it",
+            rule="it is what the source framework is fed; --folder and --vs... do not run it",
         )
 
 
@@ -242,8 +256,7 @@ def _source(
         raise ConfigError(
             "a stored or quantized model does not hold its float source",
             where=model,
-            remedy="give the float model; it is quantized on the way. Or give --folder or "
-            "--other-model",
+            remedy="give the float model; it is quantized on the way. Or give --folder or --vs",
         )
     given = source_feeds(graph, source_input) if source_input else feeds
     return npusim.record_source(graph, given, reference=reference)

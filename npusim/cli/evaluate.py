@@ -3,7 +3,7 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -47,7 +47,9 @@ SchemesOption = Annotated[
 AlsoOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Stored model of the same network (a tuned one, say) to run beside. Repeatable."
+        "--vs",
+        "--also",
+        help="Stored model of the same network (a tuned one, say) to run beside. Repeatable.",
     ),
 ]
 CalibrationOption = Annotated[
@@ -100,7 +102,8 @@ def command(
     worst: WorstOption = 10,
     max_drop: MaxDropOption = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -111,7 +114,7 @@ def command(
     """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
     items = _items(model, dataset, len(graph.inputs))
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
@@ -162,11 +165,11 @@ def _report(
 
 def _beside(path: Path, graph: Graph) -> Graph:
     """Return a stored model of the same network, with the same preprocessing."""
-    found = stored_like(path, graph, "--also")
+    found = stored_like(path, graph, "--vs")
     if found.preprocess != graph.preprocess:
         raise ConfigError(
             f"it was made with {found.preprocess}",
-            where=f"--also {path}",
+            where=f"--vs {path}",
             rule="all networks see the same preprocessing",
             remedy="give the --mean, --std and --reorder that it was made with",
         )

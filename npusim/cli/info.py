@@ -25,7 +25,8 @@ def command(
         str | None, typer.Argument(metavar="MODEL", help="As for other commands; or --kernels.")
     ] = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print engine, form and requantization of layers.")
@@ -49,7 +50,13 @@ def command(
     if model is None:
         raise ConfigError("no model", remedy="name a file or 'demo', or ask for --kernels")
     try:
-        graph = common.load(model, weights=weights, part=part, shape=shape, as_source=True)
+        graph = common.load(
+            model,
+            weights=weights,
+            part=common.cuts(cut_inputs, cut_outputs),
+            shape=shape,
+            as_source=True,
+        )
     except ModelImportError as error:
         _show_refused(shown, model, error, as_json)
         if as_json and isinstance(error, UnsupportedOpError):

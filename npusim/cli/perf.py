@@ -22,9 +22,9 @@ COMPARED = (
 FORMATS, PROFILES, SHAPE = "u8|i8|i16|f16", "board|vendor", "NAME=1,3,224,224"
 
 
-def _second(help_text: str, metavar: str | None = None) -> Any:
+def _second(help_text: str, metavar: str | None = None, *spelled: str) -> Any:
     """Return an option of the second configuration."""
-    return typer.Option(metavar=metavar, rich_help_panel=VS, help=help_text)
+    return typer.Option(*spelled, metavar=metavar, rich_help_panel=VS, help=help_text)
 
 
 ModelArgument = Annotated[
@@ -43,7 +43,10 @@ ProfileOption = Annotated[
     str, typer.Option(metavar=PROFILES, help="Silicon, or the vendor's own estimator.")
 ]
 DtypeOption = Annotated[
-    str | None, typer.Option(metavar=FORMATS, help="Number format to price. Default: u8.")
+    str | None,
+    typer.Option(
+        "--quantize", "--dtype", metavar=FORMATS, help="Number format to price. Default: u8."
+    ),
 ]
 ClockOption = Annotated[float | None, typer.Option(help="NPU clock.")]
 DdrOption = Annotated[float | None, typer.Option(help="Sustained DDR rate, 1e9 B/s.")]
@@ -78,7 +81,8 @@ def command(
     batch: BatchOption = None,
     sram: SramOption = "off",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     level: common.LevelOption = 3,
     top: TopOption = None,
@@ -92,7 +96,9 @@ def command(
     vs: Annotated[str | None, _second("Compare with this model.", "MODEL")] = None,
     vs_target: Annotated[str | None, _second("... on this chip.", "CHIP")] = None,
     vs_profile: Annotated[str | None, _second("... in this profile.", PROFILES)] = None,
-    vs_dtype: Annotated[str | None, _second("... in this format.", FORMATS)] = None,
+    vs_dtype: Annotated[
+        str | None, _second("... in this format.", FORMATS, "--vs-quantize", "--vs-dtype")
+    ] = None,
     vs_clock_mhz: Annotated[float | None, _second("... at this clock.")] = None,
     vs_ddr_gbps: Annotated[float | None, _second("... at this DDR rate.")] = None,
     vs_batch: Annotated[int | None, _second("... with this batch.")] = None,
@@ -104,7 +110,11 @@ def command(
     if as_json and as_csv:
         raise ConfigError("--json and --csv exclude each other", remedy="leave one of them out")
     given = locals()
-    request = Request(**{name: given[name] for name in COMPARED}, level=level, part=part)
+    request = Request(
+        **{name: given[name] for name in COMPARED},
+        level=level,
+        part=common.cuts(cut_inputs, cut_outputs),
+    )
     changes = {name: given["vs" if name == "model" else f"vs_{name}"] for name in COMPARED}
     estimates = [price(request)]
     if other := _other(request, changes):

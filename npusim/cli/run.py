@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from npusim.analysis.dump import LayerDump, options_from_environment
-from npusim.cli import common
+from npusim.cli import common, quantize_options
 from npusim.cli.codes import codes_of
 from npusim.report.table import Sheet, names, numbers, prose, words
 
@@ -27,8 +27,10 @@ def command(
     scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
+    layer: quantize_options.LayerOption = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -48,11 +50,17 @@ def command(
 ) -> None:
     """Run one sample. NN_LAYER_DUMP=1 writes every layer into the working directory."""
     shown = common.console(as_json)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, target=target)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(
-        graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
+        graph,
+        scheme,
+        dataset,
+        shown=shown,
+        algorithm=algorithm,
+        layers=quantize_options.layers(layer),
+        optimization_level=level,
     )
     program = common.compiled(ready, level=level, shown=shown, driver_faults=driver_faults)
     label, feeds = codes_of(ready, inputs) if codes else common.sample_of(ready, inputs, dataset)

@@ -9,6 +9,7 @@ from typing import Any
 from npusim import __version__, words
 from npusim.errors import ConfigError
 from npusim.faces import Face, Faced
+from npusim.ir.graph import Graph
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
 from npusim.quantization.hybrid.files import HybridModel, save_hybrid
@@ -77,6 +78,20 @@ class Tuning(Faced):
             "front": [_plain(point) for point in self.front],
             "state": None if self.state is None else str(self.state),
         }
+
+    def graph(self) -> Graph:
+        """Return the quantized graph of the best choice, which ``npusim.save`` stores.
+
+        Raises
+        ------
+        ConfigError
+            When nothing was measured.
+        """
+        if self.best is None:
+            raise ConfigError("nothing was measured", rule="a search has at least one point")
+        tuner = self._tuner
+        formats = tuner.formats(self.best.layers, Scheme(self.best.scheme))
+        return tuner.job.quantized(tuner.ranges, formats)
 
     def write(self, stem: str) -> None:
         """Write ``stem.json``, ``stem.data`` and ``stem.quantization.cfg`` for the best choice.

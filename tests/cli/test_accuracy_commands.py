@@ -210,16 +210,16 @@ def test_stored_models_beside_the_float_one(run, small, tmp_path):
     preprocessing = options[2:6]
     code, report = report_of(
         run("evaluate", path, *preprocessing, "--dataset", "set.txt", "--calibration", "list.txt",
-            "--also", "tuned.rknn", "--json")
+            "--vs", "tuned.rknn", "--json")
     )  # fmt: skip
     assert code == 0
     assert [row["name"] for row in report["runs"]] == ["float", "u8", "tuned"]
     assert report["records"][0]["runs"]["tuned"] == report["records"][0]["runs"]["u8"]
     for options, words in ((preprocessing, path), ([], "tuned.rknn")):
         code, _, err = run("evaluate", path, *options, "--dataset", "set.txt", "--quantize", "f16",
-                           "--also", words)  # fmt: skip
+                           "--vs", words)  # fmt: skip
         assert code == 2
-        assert f"--also {words}" in err
+        assert f"--vs {words}" in err
     code, report = report_of(run("evaluate", "tuned.rknn", "--dataset", "set.txt", "--json"))
     assert [row["name"] for row in report["runs"]] == ["model"]
     assert report["runs"][0]["agreement"] is None

@@ -70,7 +70,7 @@ def far(cosine, scale):
 
 def analysed(name, alone, entire, scale, verdict, severity):
     return AnalysedLayer(
-        layer=name, op="conv2d", engine="NN", dtype="u8", origin=(FUSED,), tensor=name, elements=2, 
+        layer=name, op="conv2d", engine="NN", dtype="u8", origin=(FUSED,), tensor=name, elements=2,
         entire=far(entire, scale), individual=far(alone, scale), at_low=0, at_high=0,
         clipped_low=12345, clipped_high=0, range_low=-scale, range_high=scale, seen_low=-scale,
         seen_high=scale, verdict=verdict, severity=severity, reason="r", suggestion="s",
