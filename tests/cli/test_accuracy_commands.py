@@ -44,15 +44,15 @@ def small(tmp_path):
 def test_two_formats_algorithms_datasets_and_a_stored_model(run, small):
     code, report = report_of(run("compare", *small, "--other-quantize", "i16", "--json"))
     assert code == 0
-    assert report["actual"] == "toy u8 normal (list.txt)"
-    assert report["reference"] == "toy i16 normal (list.txt)"
+    assert report["actual"] == "net u8 normal (list.txt)"
+    assert report["reference"] == "net i16 normal (list.txt)"
     assert report["layers"][0]["difference"]["max_steps"] > 0
     assert len(report["layers"]) >= 4
     code, report = report_of(run("compare", *small, "--other-algorithm", "mmse", "--json"))
-    assert report["reference"] == "toy u8 mmse (list.txt)"
+    assert report["reference"] == "net u8 mmse (list.txt)"
     code, report = report_of(run("compare", *small, "--other-dataset", "other.txt", "--json"))
     assert code == 0
-    assert report["reference"] == "toy u8 normal (other.txt)"
+    assert report["reference"] == "net u8 normal (other.txt)"
     assert any(row["difference"]["max_abs"] > 0 for row in report["layers"])
     assert run("quantize", *small, "-o", "a.rknn")[0] == 0
     code, report = report_of(run("compare", *small, "--other-model", "a.rknn", "--json"))
