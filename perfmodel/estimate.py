@@ -202,6 +202,23 @@ class Estimate(Faced):
             times[layer.op] = times.get(layer.op, 0.0) + layer.time_us
         return times
 
+    @property
+    def note(self) -> str:
+        """Return what has to be said of the whole estimate; nothing when all is as usual."""
+        chip = self.setting.machine
+        slow = [
+            layer.name
+            for layer in self.layers
+            if any(falls_back(operation.work, chip) for operation in layer.operations)
+        ]
+        if not slow:
+            return ""
+        return (
+            f"{chip.name} has no float16 cores: {len(slow)} layers (the first is {slow[0]!r}) are "
+            f"priced with {chip.nn.float_fallback_ratio:g} times the cycles of an RK1808, a guess "
+            "from published times"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
@@ -370,6 +387,34 @@ def _layer_estimate(
     )
 
 
+def falls_back(work: Work, machine: Machine) -> bool:
+    """Tell whether an operation needs float16 cores that the chip does not have."""
+    needed = isinstance(work, NnWork) and work.dtype.is_float
+    return needed and bool(machine.nn.float_fallback_ratio)
+
+
+def _without_float_cores(work: Work, setting: Setting) -> OperationEstimate:
+    """Return what an operation costs without float16 cores: a multiple of the RK1808's cycles."""
+    known = load_machine("rk1808")
+    constants = known.profile("vendor" if setting.vendor else "board")
+    found = price(
+        work,
+        Setting(
+            machine=known,
+            profile=constants,
+            vendor=setting.vendor,
+            clock_hz=constants.clock_hz,
+            ddr_bytes_per_s=constants.ddr_bytes_per_s,
+        ),
+    )
+    ratio, traffic = setting.machine.nn.float_fallback_ratio, found.cost.traffic
+    return replace(
+        found,
+        cost=replace(found.cost * ratio, traffic=traffic),
+        cycle_count=found.cycle_count * ratio,
+    )
+
+
 def _peak_macs_per_cycle(dtype: DType, setting: Setting) -> float:
     engine = setting.machine.nn
     cores = engine.cores_count if dtype.bits == 8 else setting.profile.cores_16bit_count
@@ -384,6 +429,8 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
     machine, rate = setting.machine, setting.ddr_bytes_per_cycle
     count: float
     tile = None
+    if falls_back(work, machine):
+        return _without_float_cores(work, setting)
     if isinstance(work, NnWork):
         # The driver plans with its own rate, whatever the board's memory does.
         plan_rate = rate if setting.vendor else DRIVER_PLAN_BYTES_PER_CYCLE

@@ -29,6 +29,7 @@ def test_every_public_name_is_typed_and_documented():
 
 def test_every_command_with_json_is_in_the_manifest():
     commands = {name.split()[0] for name in STORED["json"]}
-    assert commands == set(STORED["commands"])
-    assert all("as_json" in options for options in STORED["commands"].values())
+    others = STORED["commands"].keys() - commands
+    assert others == {"exec"}  # what it prints is the script's
+    assert all("as_json" in STORED["commands"][name] for name in commands)
     assert all(STORED["json"].values())

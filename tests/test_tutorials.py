@@ -12,6 +12,7 @@ import yaml
 from npusim import assets
 from npusim.cli import main
 from npusim.perfmodel.layer_list import load_layer_list
+from tools import docs_links
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -61,17 +62,20 @@ def test_examples_in_python_and_json(checkout, capsys):
             assert load_layer_list(path).layers
 
 
-def test_every_page_of_the_site_is_there_and_every_page_is_in_it():
-    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+def test_every_page_of_the_site_is_there_and_every_page_is_in_it(tmp_path):
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    assert not [page for page in docs_links.listed(nav) if not (ROOT / "docs" / page).is_file()]
+    (tmp_path / "arithmetic").mkdir()
+    for name in ("index.md", "new.md", "arithmetic/nn.md"):
+        (tmp_path / name).touch()
+    config = docs_links.on_config({"nav": [{"Start": "index.md"}], "docs_dir": str(tmp_path)})
+    assert config["nav"] == [{"Start": "index.md"}, {"More": ["new.md"]}]
 
-    def pages(entry):
-        if isinstance(entry, str):
-            return [entry]
-        values = entry.values() if isinstance(entry, dict) else entry
-        return [page for value in values for page in pages(value)]
 
-    listed = pages(settings["nav"])
-    assert not [page for page in listed if not (ROOT / "docs" / page).is_file()]
-    parts = {f"arithmetic/{path.name}" for path in (ROOT / "docs" / "arithmetic").glob("*.md")}
-    found = {str(p.relative_to(ROOT / "docs")) for p in (ROOT / "docs").rglob("*.md")}
-    assert found - set(listed) <= parts
+def test_links_out_of_the_documents_become_names():
+    text = "[how](../CONTRIBUTING.md) [x](../tests/a.py#L3) [in](quantization.md) [up](../index.md)"
+    shown = docs_links.on_page_markdown(text)
+    assert (
+        shown
+        == "how (`CONTRIBUTING.md`) x (`tests/a.py#L3`) [in](quantization.md) [up](../index.md)"
+    )

@@ -46,11 +46,12 @@ class Warned(logging.Handler):
         self.layers: dict[str, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the layer a warning begins with and the code it ends in."""
+        """Keep the layers that a warning names and the code it ends in."""
         text = record.getMessage()
         code = re.search(r"npusim explain ([\w-]+)", text)
-        if layer := re.match(r"layer '([^']+)'", text):
-            self.layers[layer[1]] = code[1] if code else ""
+        if text.startswith("layer "):
+            named = re.findall(r"'([^']+)'", text)
+            self.layers |= dict.fromkeys(named, code[1] if code else "")
 
 
 def before(graph: Graph, output: str) -> set[str]:

@@ -19,6 +19,7 @@ from npusim.analysis.recording import (
     LayerOutput,
     Recording,
     layer_output,
+    only_outputs,
     record_program,
     single_sample,
     values_by_tensor,
@@ -121,6 +122,8 @@ class Analysis(Faced):
         The float results of all source layers.
     values : mapping
         Float result of every tensor of the quantized network that has one, its inputs included.
+    notes : tuple of str
+        What had to be assumed, and what is not compared.
     """
 
     label: str
@@ -133,6 +136,7 @@ class Analysis(Faced):
     individual: Recording = field(repr=False)
     source: Recording = field(repr=False)
     values: Mapping[str, Array] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def bad(self) -> tuple[AnalysedLayer, ...]:
@@ -199,6 +203,7 @@ class Analysis(Faced):
             "threshold": self.threshold,
             "first_wrong": self.first_wrong,
             "hint": self.hint,
+            "notes": list(self.notes),
             "layers": rows,
         }
 
@@ -249,6 +254,10 @@ def analyze(
         **values_by_tensor(program.graph, known),
     }
     values = masked_at_ends(graph, program.graph, values)
+    apart = only_outputs(entire, known)
+    if apart:
+        ends = {*program.graph.inputs, *program.graph.outputs}
+        values = {name: value for name, value in values.items() if name in ends}
     _refuse_nan(program.graph, values)
     stored = {row.tensor: row for row in entire.layers}
     users = program.graph.consumers()
@@ -269,6 +278,7 @@ def analyze(
                     graph.constants,
                     threshold,
                     entire.parts,
+                    apart,
                 )
             )
         if progress:
@@ -284,8 +294,9 @@ def analyze(
         threshold=threshold,
         first_wrong=wrong,
         hint=first_layer_hint(entire, known, clipped=_clipped(rows, first))
-        if wrong is not None and wrong == first
+        if wrong is not None and wrong == first and not apart
         else "",
+        notes=(*known.notes, *((apart,) if apart else ())),
         entire=entire,
         individual=Recording(label=f"{entire.label}, layer by layer", layers=tuple(alone)),
         source=known,
@@ -336,6 +347,7 @@ def _row(
     originals: Mapping[str, Array],
     threshold: float,
     outputs: OutputParts,
+    apart: str,
 ) -> AnalysedLayer:
     spec = graph.spec(output.tensor)
     low, high = representable(spec)
@@ -371,7 +383,7 @@ def _row(
             seen_high=float("nan"),
             verdict=NO_REFERENCE,
             severity=FINE,
-            reason="part of what became of one source layer; the last part is compared",
+            reason=apart or "part of what became of one source layer; the last part is compared",
             suggestion="",
         )
     step = output.step
@@ -395,7 +407,7 @@ def _row(
         originals=originals,
         parts=split,
     )
-    findings = find_causes(view)
+    findings = () if apart else find_causes(view)
     chosen = next((f for f in findings if f.severe), findings[0] if findings else None)
     wrong = _is_wrong(spec.dtype, counts.difference if counts else whole, threshold)
     if chosen is None:
@@ -409,7 +421,7 @@ def _row(
     return AnalysedLayer(
         **common,
         entire=whole,
-        individual=own,
+        individual=None if apart else own,
         clipped_low=int(np.count_nonzero(at_low & (reference < low - half))) if codes else 0,
         clipped_high=int(np.count_nonzero(at_high & (reference > high + half))) if codes else 0,
         seen_low=float(reference.min(initial=np.inf)),
@@ -420,7 +432,9 @@ def _row(
         suggestion=chosen.suggestion if chosen and own_fault else "",
         findings=findings,
         parts=parts,
-        individual_parts=part_differences(split, output.real, reference, step=step),
+        individual_parts=()
+        if apart
+        else part_differences(split, output.real, reference, step=step),
     )
 
 
@@ -441,7 +455,9 @@ def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedL
             continue
         before = _before(row.tensor, producer, by_tensor)
         culprits = [other.layer for other in before if _is_culprit(other)]
-        if culprits:
+        if before and all(other.entire is None for other in before):
+            reason, advice = "the layers before it are not compared", "compare the original model"
+        elif culprits:
             reason = f"the error comes from {', '.join(culprits[:NAMED])}"
             advice = f"look at {culprits[0]} first"
         else:

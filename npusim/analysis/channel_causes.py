@@ -70,7 +70,7 @@ def mixed_concat(view: LayerView) -> Finding | None:
         return None
     if view.node.op == "concat":
         return _concat_parts(view)
-    joint = _joined_by(view)
+    joint = joined_by(view)
     if joint is None or _unused(view) < CONCAT_RATIO:
         return None
     low, high = view.limits
@@ -153,7 +153,7 @@ def _unused(view: LayerView) -> float:
     return given / needed if needed > 0 else 1.0
 
 
-def _joined_by(view: LayerView) -> str | None:
+def joined_by(view: LayerView) -> str | None:
     """Return the concat whose joint range the output has, directly or through movement."""
     names = [view.tensor]
     while names:

@@ -24,6 +24,7 @@ from npusim.analysis.recording import (
     Recording,
     align,
     layers_named,
+    only_outputs,
     record_program,
     same_inputs,
 )
@@ -207,10 +208,14 @@ def compare(
         When a tensor has another shape in the other run.
     """
     pairs, alone = align(actual, reference)
+    if why := only_outputs(actual, reference):
+        known = actual.outputs | reference.outputs
+        pairs = [pair for pair in pairs if {pair.actual.tensor, pair.reference.tensor} & known]
+        alone = []
     found = (actual.parts, reference.parts)
     rows = tuple(_row(pair, found) for pair in pairs)
     wrong = next((row.layer for row in rows if row.is_wrong(threshold)), None)
-    first_is_wrong = bool(rows) and wrong == rows[0].layer
+    first_is_wrong = bool(rows) and wrong == rows[0].layer and not why
     return Comparison(
         layers=rows,
         unmatched=layers_named(alone),
@@ -219,7 +224,7 @@ def compare(
         hint=first_layer_hint(actual, reference) if first_is_wrong else "",
         actual=actual.label,
         reference=reference.label,
-        notes=(*actual.notes, *reference.notes),
+        notes=(*actual.notes, *reference.notes, *((why,) if why else ())),
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from npusim.analysis.channel_causes import joined_by
 from npusim.analysis.findings import (
     DOMINANT,
     POOR_DB,
@@ -11,7 +12,7 @@ from npusim.analysis.findings import (
     own_db,
     raise_precision,
 )
-from npusim.analysis.layer_view import LayerView
+from npusim.analysis.layer_view import LayerView, Real
 from npusim.analysis.metrics import energy
 from npusim.ir.dtypes import DType
 from npusim.ir.limits import representable
@@ -21,6 +22,7 @@ from npusim.quantization.losses import sigmoid_remedy
 NOTABLE = 0.25  # share of the layer's own error that is worth a word
 CLIPPED_COUNT = 1e-3  # share of clipped elements that is worth a word
 WIDE = 4.0  # two bits of the range unused
+OWN = 1.5  # a range this much wider than the values was made by others
 OUTLIERS = 1e-3  # share of elements that count as outliers
 
 
@@ -36,7 +38,8 @@ def clipped_range(view: LayerView) -> Finding | None:
     share = view.share(energy(gap))
     if share < DOMINANT and (share < NOTABLE or count < CLIPPED_COUNT * view.reference.size):
         return None
-    seen = f"{view.reference.min():.6g} .. {view.reference.max():.6g}"
+    seen = _span(view.reference[beyond])
+    more = " by more than half a step" if half else ""
     if view.spec.dtype is DType.F16:
         remedy = "scale the layer down, or quantize it to integers"
     else:
@@ -48,10 +51,15 @@ def clipped_range(view: LayerView) -> Finding | None:
     return Finding(
         cause=Cause.CLIPPED_RANGE,
         reason=f"{count} of {view.reference.size} values lie beyond the range {low:.6g} .. "
-        f"{high:.6g}: they go {seen}; clipping makes {share:.0%} of the layer's own error{rule}",
+        f"{high:.6g}{more}: these go {seen}; clipping makes {share:.0%} of the layer's own "
+        f"error{rule}",
         suggestion=remedy,
         severe=share >= DOMINANT and own_db(view) < POOR_DB,
     )
+
+
+def _span(values: Real) -> str:
+    return f"{values.min():.6g} .. {values.max():.6g}"
 
 
 def _cutting_sigmoids(view: LayerView, tensor: str) -> list[str]:
@@ -85,15 +93,15 @@ def clipped_input(view: LayerView) -> Finding | None:
         value = value.astype(np.float64)  # ends of a type may lie beyond float32
         kept = np.clip(value, low, high)
         lost_db = db_between(value, kept)
-        count = int(np.count_nonzero(kept != value))
+        beyond = kept != value
+        count = int(np.count_nonzero(beyond))
         if count and lost_db < POOR_DB:
             sigmoids = _cutting_sigmoids(view, name)
             return Finding(
                 cause=Cause.CLIPPED_RANGE,
                 reason=f"its input {name!r} is clipped: {count} of {value.size} values lie beyond "
-                f"the range {low:.6g} .. {high:.6g}, they go {value.min():.6g} .. "
-                f"{value.max():.6g}; this alone leaves an SQNR of {lost_db:.1f} dB"
-                + (_rule(sigmoids) if sigmoids else ""),
+                f"the range {low:.6g} .. {high:.6g}, these go {_span(value[beyond])}; this alone "
+                f"leaves an SQNR of {lost_db:.1f} dB" + (_rule(sigmoids) if sigmoids else ""),
                 suggestion=sigmoid_remedy(sigmoids, name)
                 if sigmoids
                 else "calibrate with data that reaches these values; for an input of the "
@@ -104,13 +112,18 @@ def clipped_input(view: LayerView) -> Finding | None:
 
 
 def outlier_range(view: LayerView) -> Finding | None:
-    """Find a range made wide by few values: the bulk is left with few steps."""
+    """Find a range made wide by few values: the bulk is left with few steps.
+
+    A range that a concat joined is as wide as its other parts need: ``mixed_concat`` measures it.
+    """
     if view.step is None or view.reference.size < 2 / OUTLIERS:
         return None
     size = np.abs(view.reference).reshape(-1)
     few = int(np.ceil(OUTLIERS * size.size))
     low, high = view.limits
     reach, seen = max(-low, high), float(size.max())
+    if seen < reach / OWN and joined_by(view) is not None:
+        return None
     if np.count_nonzero(size > reach / WIDE) > few:
         return None
     bulk_reach = float(np.partition(size, size.size - few - 1)[size.size - few - 1])
@@ -121,20 +134,20 @@ def outlier_range(view: LayerView) -> Finding | None:
     steps = 2 * bulk_reach / view.step if low < 0 else bulk_reach / view.step
     if seen / bulk_reach >= WIDE:
         reason = (
-            f"{few} of {size.size} values stretch the range to {reach:.6g}; the others stay below "
-            f"{bulk_reach:.6g} and share {steps:.0f} steps (SQNR {bulk_db:.1f} dB)"
+            f"{few} of {size.size} values stretch the range to {low:.6g} .. {high:.6g}; the others "
+            f"stay within +-{bulk_reach:.6g} and share {steps:.0f} steps (SQNR {bulk_db:.1f} dB)"
         )
     elif reach / max(seen, bulk_reach) >= WIDE:
         reason = (
-            f"the range reaches {reach:.6g}, this sample {seen:.6g}: an outlier of another "
-            f"calibration sample leaves {steps:.0f} steps (SQNR {bulk_db:.1f} dB)"
+            f"the range is {low:.6g} .. {high:.6g}, this sample's values stay within +-{seen:.6g}: "
+            f"{steps:.0f} steps are left to them (SQNR {bulk_db:.1f} dB)"
         )
     else:
         return None
     return Finding(
         cause=Cause.OUTLIER_RANGE,
         reason=reason,
-        suggestion=f"calibrate with kl_divergence or mmse, drop the sample with the outlier, or "
-        f"{raise_precision(view)}",
+        suggestion=f"calibrate with kl_divergence or mmse, drop the calibration sample that "
+        f"reaches so far, or {raise_precision(view)}",
         severe=bulk_db < POOR_DB,
     )

@@ -16,6 +16,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import AffinePerChannel, Float, Quant, scale_of
 from npusim.ir.tensor import TensorSpec
+from npusim.quantization.changed import changed_on_purpose
 from npusim.quantization.masks import hidden_tensors
 from npusim.reference.float_engine import float_engine
 from npusim.runtime.program import Program, preprocess
@@ -97,6 +98,10 @@ class Recording(Faced):
         Input name -> digest of the real values that it was fed; empty where nobody knows.
     parts : OutputParts
         Which values of the outputs are of one unit.
+    outputs : frozenset of str
+        The graph's outputs; empty where nobody knows.
+    changed : str
+        "equalized", "bias-corrected": its inner values differ from the source's on purpose.
     """
 
     label: str
@@ -104,6 +109,8 @@ class Recording(Faced):
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
     parts: OutputParts = field(default_factory=OutputParts)
+    outputs: frozenset[str] = frozenset()
+    changed: str = ""
 
     def _face(self) -> Face:
         return Face(
@@ -206,7 +213,27 @@ def record_program(
         label=label or element_types(program.graph),
         layers=tuple(rows),
         fed=fed,
-        parts=output_parts(program.graph),
+        **_whole(program.graph),
+    )
+
+
+def _whole(graph: Graph) -> dict[str, Any]:
+    """Return what a recording says of the graph as a whole."""
+    return {
+        "parts": output_parts(graph),
+        "outputs": frozenset(graph.outputs),
+        "changed": changed_on_purpose(graph.notes),
+    }
+
+
+def only_outputs(actual: Recording, reference: Recording) -> str:
+    """Return why two runs are compared at their outputs only; empty when they are everywhere."""
+    if actual.changed == reference.changed:
+        return ""
+    return (
+        f"{actual.label or 'this run'} is {actual.changed or 'unchanged'} and "
+        f"{reference.label or 'the other'} {reference.changed or 'unchanged'}: inside, their "
+        "values differ on purpose, so only outputs are compared"
     )
 
 
@@ -218,7 +245,7 @@ def record_values(
     return Recording(
         label=label,
         fed=digests(feeds),
-        parts=output_parts(graph),
+        **_whole(graph),
         layers=tuple(
             layer_output(graph, node, tensor, values[tensor], hides=sides.get(tensor, 0))
             for node in graph.nodes

@@ -107,10 +107,12 @@ def write_snapshot(
         if (found := whole[(first := row.entire[0]).tensor]) is not None
     ]
     _write_text(folder / ENTIRE_ERRORS, lines)
+    measured = {row.tensor for row in analysis.layers if row.individual is not None}
     alone = [
         error_line(origin_text((row.layer,)), row.individual[0].dtype, found)
         for row in rows
-        if (found := _own(row.individual, analysis.values)) is not None
+        if row.individual[0].tensor in measured
+        and (found := _own(row.individual, analysis.values)) is not None
     ]
     _write_text(folder / INDIVIDUAL_ERRORS, alone)
     if on_npu:

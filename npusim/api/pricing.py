@@ -1,5 +1,6 @@
 """What a network costs on the chip; needs no kernels."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from npusim import words
 from npusim.api.stages import is_complete, is_quantized
 from npusim.errors import ConfigError
+from npusim.explain import see
 from npusim.importers.formats import load
 from npusim.importers.mxnet.symbol import holds_symbol
 from npusim.ir.graph import Graph
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from npusim.runtime.program import Program
 
 LAYER_LIST = ".json"
+_messages = logging.getLogger("npusim")
 
 
 def is_layer_list(path: Path) -> bool:
@@ -85,9 +88,12 @@ def estimate(
         if batch < 1:
             raise ConfigError(f"batch {batch}", where=words.say("batch"), rule="at least 1")
         network = replace(network, batch=batch)
-    return estimated(
+    result = estimated(
         network, target, profile=profile, clock_mhz=clock_mhz, ddr_gbps=ddr_gbps, sram=sram
     )
+    if result.note:
+        _messages.warning(f"{result.note} {see('no-float-cores')}")
+    return result
 
 
 def _network(

@@ -22,6 +22,7 @@ COMMANDS = {
     "ops": "List supported operators, their engines and constraints.",
     "explain": "Explain a warning by the code it ends in.",
     "warmup": "Compile every kernel now, so that later starts do not wait.",
+    "exec": "Run an unedited script for RKNN-Toolkit 1.x.",
     "conformance": "Replay recorded golden vectors.",
 }
 EXAMPLES = {
@@ -43,6 +44,7 @@ EXAMPLES = {
     "ops": "npusim ops conv2d",
     "explain": "npusim explain lrn-zeros",
     "warmup": "npusim warmup",
+    "exec": "npusim exec test.py rk1808",
     "conformance": "npusim conformance recorded/nn recorded/ops",
 }
 
@@ -56,7 +58,10 @@ class LateCommands(TyperGroup):
         module = import_module(f"npusim.cli.{name}")
         alone = _application()
         text, example = COMMANDS[str(name)], EXAMPLES[str(name)]
-        alone.command(name, help=text, epilog=f"Example: {example}")(module.command)
+        settings = getattr(module, "CONTEXT", None)
+        alone.command(name, help=text, epilog=f"Example: {example}", context_settings=settings)(
+            module.command
+        )
         return name, typer.main.get_command(alone), rest
 
 

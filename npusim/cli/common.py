@@ -31,7 +31,7 @@ from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
-from npusim.ir.targets import FAMILY, checked_target
+from npusim.ir.targets import CHIPS, checked_target
 from npusim.quantization.schemes import Scheme, scheme_named
 
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
@@ -107,7 +107,7 @@ InputOption = Annotated[
 ]
 TargetOption = Annotated[
     str | None,
-    typer.Option("--target", help=f"One of {', '.join(FAMILY)}. Default: the model's own."),
+    typer.Option("--target", help=f"One of {', '.join(CHIPS)}. Default: the model's own."),
 ]
 LevelOption = Annotated[
     int, typer.Option("--optimization-level", min=0, max=3, help="Graph rewrites, 0 to 3.")

@@ -16,7 +16,7 @@ from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.evaluate import Evaluation
 from npusim.evaluation.labelled import Item, open_labelled
-from npusim.evaluation.task import CLASSIFICATION, task_named
+from npusim.evaluation.task import CLASSIFICATION, class_count, task_named
 from npusim.evaluation.worker import FLOAT
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
@@ -111,11 +111,16 @@ def command(
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Run float and quantized networks over a labelled set; interrupted, it can be gone on with."""
+    """Run float and quantized networks over a labelled set; interrupted, it can be gone on with.
+
+    Exit 1 when the first network is no better than guessing, or beyond --max-drop.
+    """
     shown = common.console(as_json)
     task_named(task, search=os.getcwd())  # a mistake in it shows before the model is quantized
     file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder)
+    if task == CLASSIFICATION:
+        class_count(graph)
     items = _items(model, dataset, len(graph.inputs))
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
     networks |= {path.stem: _beside(path, graph) for path in also or ()}
@@ -137,7 +142,7 @@ def command(
     if found.interrupted:
         shown.print(f"interrupted; the same command goes on with {found.state}")
         raise typer.Exit(INTERRUPTED)
-    if max_drop is not None and _drop(found) > max_drop:
+    if found.at_chance or (max_drop is not None and _drop(found) > max_drop):
         raise typer.Exit(common.MISMATCH)
 
 

@@ -35,3 +35,20 @@ def library_messages() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+
+
+@contextmanager
+def without_library_messages() -> Iterator[None]:
+    """Print nothing of the library itself while a script runs: its RKNN objects have own logs."""
+    logger = logging.getLogger("npusim")
+    handlers = [handler for handler in logger.handlers if isinstance(handler, Once)]
+    level = logger.level
+    for handler in handlers:
+        logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for handler in handlers:
+            logger.addHandler(handler)

@@ -12,7 +12,7 @@ from npusim.errors import ConfigError, DatasetError
 from npusim.evaluation.labelled import Item, check_classes
 from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_cluster
 from npusim.evaluation.state import State
-from npusim.evaluation.task import CLASSIFICATION, TOP, task_named
+from npusim.evaluation.task import CLASSIFICATION, TOP, at_chance, class_count, task_named
 from npusim.evaluation.worker import FLOAT, Job
 from npusim.faces import Face, Faced
 from npusim.quantization.input_text import sample_texts
@@ -56,6 +56,8 @@ class Evaluation(Faced):
         (network -> what the task measured) or ``error``.
     interrupted : bool
         Some samples are missing because the user stopped.
+    classes : int
+        Classes of the network; 0 where the task is no classification.
     state : Path or None
         The file that keeps what is done.
     """
@@ -66,6 +68,24 @@ class Evaluation(Faced):
     records: tuple[dict[str, Any], ...]
     interrupted: bool = False
     state: Path | None = field(default=None, compare=False)
+    classes: int = 0
+
+    @property
+    def at_chance(self) -> str:
+        """Return what is wrong when the first network is no better than guessing; else nothing.
+
+        Then the task, the labels or the preprocessing is wrong, and nothing that is said of
+        quantization means anything.
+        """
+        first = self.runs[0] if self.runs else ""
+        hits = [record["runs"][first]["rank"] == 0 for record in self.measured if self.classes]
+        if not at_chance(sum(hits), len(hits), max(self.classes, 1)):
+            return ""
+        return (
+            f"{first} itself is right in {sum(hits)} of {len(hits)} samples, as guessing among "
+            f"{self.classes} classes is: this measures nothing. Check mean, std and channel order, "
+            "the numbers of the labels, and which output holds the classes"
+        )
 
     @property
     def measured(self) -> tuple[dict[str, Any], ...]:
@@ -110,6 +130,7 @@ class Evaluation(Faced):
             "measured": len(self.measured),
             "failed": len(self.failed),
             "interrupted": self.interrupted,
+            "at_chance": self.at_chance,
             "runs": [asdict(run) for run in self.accuracies],
             "worst": list(self.worst()),
             "records": list(self.records),
@@ -182,10 +203,10 @@ def evaluate(
     """
     if jobs < 1:
         raise ConfigError(f"{jobs} jobs", where=words.say("jobs"), rule="at least 1")
+    classes = 0
     task_named(job.task, labels=job.labels, offset=job.offset, search=job.search or None)
     if job.task == CLASSIFICATION:
-        graph = next(iter(job.graphs.values()))
-        classes = graph.spec(graph.outputs[0]).elements
+        classes = class_count(next(iter(job.graphs.values())))
         check_classes(items, classes, labels=job.labels, offset=job.offset)
     stored = State(state, fingerprint(job, items)) if state is not None else None
     done: dict[int, dict[str, Any]] = dict(stored.records) if stored else {}
@@ -217,6 +238,7 @@ def evaluate(
         records=tuple(done[index] for index in sorted(done)),
         interrupted=interrupted,
         state=None if state is None else Path(state),
+        classes=classes,
     )
     if not result.measured and result.failed:
         raise DatasetError(

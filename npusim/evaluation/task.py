@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 from npusim import words
 from npusim.errors import ConfigError, InputError
 from npusim.evaluation.labelled import class_number
+from npusim.ir.graph import Graph
 
 CLASSIFICATION = "classification"
 CUSTOM = "custom:"
 TOP = 5
+MANY = 30
 Outputs = list[NDArray[np.float32]]
 # (outputs in the model's order, label) -> numbers by name, JSON can hold them
 Measure = Callable[[Outputs, str], dict[str, Any]]
@@ -54,6 +57,40 @@ def task_named(
         )
     function = _imported(*name.removeprefix(CUSTOM).split(":"), search=search)
     return lambda outputs, label: _numbers(function, outputs, label, name)
+
+
+def class_count(graph: Graph) -> int:
+    """Return how many classes the first output scores.
+
+    Raises
+    ------
+    ConfigError
+        When it is no vector of class scores: maps, boxes, several rows of scores.
+    """
+    spec = graph.spec(graph.outputs[0])
+    long = [size for size in spec.shape if size > 1]
+    if len(long) == 1:
+        return long[0]
+    shapes = ", ".join(f"{name!r} {graph.spec(name).shape}" for name in graph.outputs)
+    raise ConfigError(
+        f"the first output is no vector of class scores; the outputs are {shapes}",
+        where=f"{words.say('task')} {CLASSIFICATION}",
+        rule="one score per class: one axis longer than 1",
+        remedy=f"choose another {words.say('task')} (detection, segmentation, or a function of "
+        "your own: custom:module:function), or end the model at its class scores",
+    )
+
+
+def at_chance(hits: int, samples: int, classes: int) -> bool:
+    """Tell whether so many right answers are what guessing gives.
+
+    That is at most the mean of guessing among all classes; of many samples (30), at most two
+    standard deviations more.
+    """
+    guessed = samples / classes
+    if samples >= MANY:
+        guessed += 2 * sqrt(guessed * (1 - 1 / classes))
+    return samples > 0 and hits <= guessed
 
 
 def _classify(outputs: Outputs, label: int | None) -> dict[str, Any]:

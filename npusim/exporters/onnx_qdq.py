@@ -103,7 +103,7 @@ def _real_constant(value: Any, spec: TensorSpec) -> Any:
             along = [1] * value.ndim
             along[axis] = -1
             steps = value.astype(np.int64) - np.reshape(zeros, along)
-            return (steps * np.reshape(np.float64(scales), along)).astype(np.float32)
+            return (steps * np.reshape(np.asarray(scales, np.float64), along)).astype(np.float32)
         case Float():
             return value.astype(np.float32) if value.dtype == np.float16 else value
         case _:

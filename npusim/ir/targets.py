@@ -9,6 +9,15 @@ OTHER_FAMILY = ("rv1109", "rv1126")
 """Chips of the same IP family; files are not exchanged with the others. Their arithmetic is taken
 to be the same: it was not measured."""
 CHIPS = FAMILY + OTHER_FAMILY
+OTHER_NAMES = {"rk1109": "rv1109", "rk1126": "rv1126"}
+"""Names that the toolkit takes as well, and the chips they mean. Source: what its call
+list_support_target_platform() prints."""
+
+
+def chip_named(name: object) -> str:
+    """Return the chip that a name means, in lower case; it may be unknown."""
+    target = str(name).strip().lower()
+    return OTHER_NAMES.get(target, target)
 
 
 def checked_target(name: str, *, where: str = "target") -> str:
@@ -19,7 +28,7 @@ def checked_target(name: str, *, where: str = "target") -> str:
     ConfigError
         Naming the chips that are known.
     """
-    target = str(name).strip().lower()
+    target = chip_named(name)
     if target not in CHIPS:
         raise ConfigError(
             f"no chip is called {name!r}",

@@ -27,6 +27,7 @@ class FaultKind(Enum):
     """What goes wrong; the value finishes "the driver ..." in a message."""
 
     DISPLACED = "stores parts that are slices or reshapes at the beginning of the result"
+    OVERWRITTEN = "lets such a part overwrite one that other layers read too"
     UNORDERED = "runs the readers of the result before the parts that are reshapes are written"
     NESTED = "keeps the inner of two concats in a memory of its own when others read it as well"
     READ_AS_VIEW = "loses data when a part or the result is also read through a slice or reshape"
@@ -151,9 +152,29 @@ class _Joins:
         found: dict[FaultKind, list[str]] = {}
         for kind, layers in (*self._of_parts(node), *self._of_result(node)):
             found.setdefault(kind, []).extend(layers)
+        if victims := self._overwritten(node, found.get(FaultKind.DISPLACED, [])):
+            found[FaultKind.OVERWRITTEN] = victims
         for kind, layers in found.items():
             unique = sorted(dict.fromkeys(layers), key=self.order.__getitem__)
             yield DriverFault(layer=node.name, kind=kind, layers=tuple(unique))
+
+    def _overwritten(self, node: Node, displaced: list[str]) -> list[str]:
+        """Return the other readers of what lies where displaced parts are stored."""
+        reach = max(
+            (
+                self.graph.spec(name).elements
+                for name in node.inputs
+                if self.view.producers[name].name in displaced
+            ),
+            default=0,
+        )
+        return [
+            user.name
+            for position, name in enumerate(node.inputs)
+            if self.offset(node, position) < reach
+            for user in self.view.consumers[name]
+            if user.name != node.name
+        ]
 
     def offset(self, node: Node, position: int) -> int:
         """Return at which element of the outermost result a part begins."""

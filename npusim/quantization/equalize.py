@@ -28,6 +28,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ops import op_def
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import add_constant
+from npusim.quantization.changed import EQUALIZED
 from npusim.quantization.channel_stats import ChannelStats
 
 Vector = NDArray[np.float64]
@@ -103,7 +104,7 @@ class Equalization:
         """Return one line for logs and the graph's notes."""
         relu6 = f", {len(self.replaced)} relu6 replaced by relu" if self.replaced else ""
         return (
-            f"weights equalized across {len(self.pairs)} pairs of layers: widest over median "
+            f"{EQUALIZED} {len(self.pairs)} pairs of layers: widest over median "
             f"channel {self.spread_before:.3g} before, {self.spread_after:.3g} after{relu6}"
         )
 

@@ -17,6 +17,7 @@ from npusim.quantization.apply import Formats, apply_formats
 from npusim.quantization.avoid_faults import avoid_driver_faults
 from npusim.quantization.bias_correction import correct_bias, corrected_layers
 from npusim.quantization.calibrate import Calibration
+from npusim.quantization.changed import CORRECTED
 from npusim.quantization.channel_stats import ChannelStats, channel_stats
 from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import open_dataset
@@ -248,7 +249,7 @@ class Quantization:
         if self.plan.avoid_driver_faults:
             note += f", driver faults avoided at: {', '.join(avoided) or 'no layer'}"
         if self.plan.bias_correction:
-            note += ", biases corrected for the mean error of the weights"
+            note += f", {CORRECTED}"
         return graph.copy(notes=(*graph.notes, *self.notes, note))
 
     def with_bias_for(self, formats: Formats) -> Graph:

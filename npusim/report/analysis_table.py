@@ -139,7 +139,7 @@ def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:
     else:
         lines.append(f"The first layer below {analysis.threshold:g} is {analysis.first_wrong}.")
     lines.append(f"The reference is {analysis.source.label}.")
-    lines += [f"Note: {note}." for note in analysis.source.notes]
+    lines += [f"Note: {note}." for note in analysis.notes]
     if analysis.hint:
         lines.append(analysis.hint[0].upper() + analysis.hint[1:] + ".")
     causes = [row for row in analysis.layers if row.reason and row.severity == BAD]

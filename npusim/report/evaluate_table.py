@@ -56,6 +56,8 @@ def evaluation_verdict(evaluation: Evaluation) -> str:
         for run in runs[1:]
         if run.top1 is not None and runs[0].top1 is not None
     ]
+    if evaluation.at_chance:
+        words.append(f"{evaluation.at_chance}.")
     if failed:
         first = failed[0]
         words.append(f"{len(failed)} could not be run; the first is {first['image']}:")

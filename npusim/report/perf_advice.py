@@ -24,6 +24,7 @@ BATCH_LIMIT = 32
 NOTABLE_IDLE_CORES = 0.1
 NOTABLE_RESHUFFLE = 0.25
 NOTABLE_REREAD = 1.5
+NOTABLE_SIXTEEN_BIT = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +97,38 @@ def advise(estimate: Estimate) -> dict[str, Advice]:
 def advise_network(estimate: Estimate) -> tuple[Advice, ...]:
     """Return advice about the network as a whole."""
     found = []
-    types = set(estimate.source.dtypes.values())
     cores = estimate.setting.profile.cores_16bit_count
     every = estimate.setting.machine.nn.cores_count
-    if types & {DType.F16, DType.I16}:
-        kind = "float16" if DType.F16 in types else "int16"
-        text = f"{kind} runs on {cores} of {every} NN cores and moves twice the bytes: quantize"
-        found.append(Advice(rule="sixteen-bit", text=f"{text} to 8 bits what tolerates it"))
+    shares = _sixteen_bit_shares(estimate)
+    share = sum(shares.values())
+    if share >= NOTABLE_SIXTEEN_BIT:
+        kind = " and ".join(sorted(shares, key=lambda name: -shares[name]))
+        text = (
+            f"layers of the NN cores in {kind} take {share:.0%} of the time: they run on {cores} "
+            f"of {every} cores and move twice the bytes; quantize to 8 bits what tolerates it"
+        )
+        if estimate.note:
+            text = (
+                f"layers in {kind} take {share:.0%} of the time: {estimate.machine} has no NN "
+                "cores for float16; quantize to 8 bits what tolerates it"
+            )
+        found.append(Advice(rule="sixteen-bit", text=text))
     if estimate.batch >= BATCH_LIMIT:
         text = f"batch {estimate.batch}: the vendor advises less than {BATCH_LIMIT}"
         found.append(Advice(rule="batch", text=text))
     return tuple(found)
+
+
+def _sixteen_bit_shares(estimate: Estimate) -> dict[str, float]:
+    """Return number format -> share of the time that layers of the NN cores take in it."""
+    words = {DType.F16: "float16", DType.I16: "int16"}
+    first = {layer.name: layer.inputs[0] for layer in estimate.source.layers if layer.inputs}
+    found: dict[str, float] = {}
+    for cost in estimate.layers:
+        dtype = estimate.source.dtypes[first[cost.name]] if cost.name in first else None
+        if dtype in words and any(isinstance(o.work, NnWork) for o in cost.operations):
+            found[words[dtype]] = found.get(words[dtype], 0.0) + cost.share
+    return found
 
 
 def _kernel_limit(case: _Case) -> str:

@@ -1,12 +1,13 @@
 """``RKNN.accuracy_analysis``: float against quantized, layer by layer."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from npusim.analysis.analyze import Analysis, analyze, require_float_source
 from npusim.analysis.snapshot import check_file_type, write_snapshot
-from npusim.errors import ConfigError, DatasetError
+from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
@@ -14,6 +15,8 @@ from npusim.report.analysis_table import analysis_verdict, write_analysis
 from npusim.rknn.log import Log
 from npusim.rknn.weight_report import draw_distributions
 from npusim.runtime.program import Program
+
+_messages = logging.getLogger("npusim")
 
 
 def accuracy_analysis(
@@ -34,7 +37,7 @@ def accuracy_analysis(
     source, built : Graph
         Float source model and what was built from it.
     inputs : path or list of path
-        A dataset file with one sample line, or the files of one sample.
+        A dataset file, whose first sample is used, or the files of one sample.
     output_dir : path
     errors : bool
         False: no layer-by-layer run and no error files.
@@ -48,7 +51,7 @@ def accuracy_analysis(
     ConfigError
         When there is no float source, nothing was built, or a parameter is wrong.
     DatasetError
-        When there is not exactly one sample.
+        When there is no sample.
     """
     check_file_type(file_type)
     if built is None:
@@ -98,25 +101,21 @@ def one_sample(inputs: Any, graph: Graph) -> tuple[str, Any]:
     ConfigError
         When it is neither a path nor a list of paths.
     DatasetError
-        When there is not exactly one sample.
+        When there is no sample.
     """
     if isinstance(inputs, str | os.PathLike) and str(inputs):
         samples = open_dataset(Path(inputs), graph)
         text = Path(inputs).read_text(encoding="utf-8-sig")
         lines = sum(bool(line.strip()) for line in text.splitlines())
         if lines != 1:
-            raise DatasetError(
-                f"{lines} samples",
-                where=str(inputs),
-                rule="accuracy_analysis takes a dataset file with exactly one line",
-                remedy="copy one line into a file of its own",
+            _messages.warning(
+                f"accuracy_analysis: {inputs} has {lines} lines; the first sample is used, as the "
+                "analysis looks at one"
             )
         return next(iter(samples))
     paths = list(inputs) if isinstance(inputs, list | tuple) else []
     if not paths or not all(isinstance(path, str | os.PathLike) for path in paths):
-        raise ConfigError(
-            f"inputs {inputs!r}", rule="a dataset file with one line, or a list of paths"
-        )
+        raise ConfigError(f"inputs {inputs!r}", rule="a dataset file, or a list of paths")
     if len(paths) == 1 and str(paths[0]).lower().endswith(".txt"):
         return one_sample(paths[0], graph)
     return " ".join(Path(path).name for path in paths), load_sample(paths, graph)

@@ -21,7 +21,7 @@ from npusim.rknn.frameworks import OtherFrameworks
 from npusim.rknn.hybrid import HybridQuantization
 from npusim.rknn.options import options_of
 from npusim.rknn.platforms import check_runtime_target
-from npusim.rknn.printed import devices, sdk_version, support
+from npusim.rknn.printed import all_platforms, devices, sdk_version, support
 from npusim.rknn.state import OK, as_path, failed, nothing
 from npusim.rknn.user_inputs import fill_destinations
 
@@ -65,6 +65,11 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         trace: TracebackType | None,
     ) -> None:
         self.release()
+
+    @property
+    def rknn_base(self) -> "RKNN":
+        """Return this object: the toolkit kept its work in one below, which scripts call too."""
+        return self
 
     # ---- conversion
 
@@ -228,7 +233,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         perf_debug = bool(perf_debug or self._default_perf_debug)
         said = check_runtime_target(target, self._built.target)
         if said:
-            self._log.warning(said)
+            self._log.once(said)
         if device_id is not None:
             self._log.debug(f"device_id {device_id!r} is not used by the simulator")
         if perf_debug and not target:
@@ -333,7 +338,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         self._refuse_bad_config()
         if target and self._built is not None:
             said = check_runtime_target(target, self._built.target)
-            self._log.warning(said or f"target {target}: simulated, bits are those of the chip")
+            self._log.once(said or f"target {target}: simulated, bits are those of the chip")
         accuracy_analysis(
             self._source,
             self._built,
@@ -362,7 +367,10 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
     def list_support_target_platform(
         self, rknn_model: str | os.PathLike[str] | None = None
     ) -> dict[str, list[str]] | None:
-        """Print and return the platforms in a model (default: this one) and those that run it."""
+        """Print and return the platforms in a model (default: this one) and those that run it.
+
+        Without a model all platforms are printed, by family, and None is returned.
+        """
         if rknn_model is not None:
             from npusim.rknn.model_config import stored_targets
 
@@ -370,7 +378,8 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         elif self._built is not None:
             targets = self._targets
         else:
-            raise ConfigError("there is no model", rule="give rknn_model, or build one first")
+            print(all_platforms())
+            return None
         text, result = support([name.lower() for name in targets])
         print(text)
         return result

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from npusim.errors import ConfigError
 from npusim.rknn.log import Log
+from npusim.rknn.second_toolkit import keyword_text
 from npusim.words import FrontEnd, speaking
 
 P = ParamSpec("P")
@@ -66,8 +67,12 @@ def boundary(
 def _known(
     log: Log, name: str, signature: inspect.Signature, keywords: dict[str, Any]
 ) -> dict[str, Any]:
-    for key in keywords.keys() - signature.parameters.keys():
-        log.once(f"{name}: there is no parameter {key!r}; it is ignored")
+    for key in keywords:
+        if key in signature.parameters:
+            continue
+        counterpart = keyword_text(key)
+        what = f"; {counterpart}" if counterpart else ""
+        log.once(f"{name}: there is no parameter {key!r}; it is ignored{what}")
     return {key: value for key, value in keywords.items() if key in signature.parameters}
 
 

@@ -1,5 +1,6 @@
 """Mean, scale and channel order in the spellings of all releases."""
 
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.tensor import TensorSpec
 
 Numbers = tuple[float, ...]
+_messages = logging.getLogger("npusim")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,12 @@ class ChannelSettings:
         }
         count = len(graph.inputs)
         for name, lists in given.items():
-            if lists is not None and len(lists) != count:
+            if lists is not None and len(lists) == 1 < count:
+                given[name] = lists * count
+                _messages.warning(
+                    f"{name} holds one list for {count} inputs; it is used for each of them"
+                )
+            elif lists is not None and len(lists) != count:
                 raise ConfigError(
                     f"{name} has settings for {len(lists)} inputs",
                     rule=f"the model has {count}: {', '.join(graph.inputs)}",
@@ -146,6 +153,8 @@ def _split_mean_and_scale(numbers: Numbers, spec: TensorSpec) -> tuple[Numbers, 
     channels = _channels(spec)
     if channels == 1 and len(numbers) == 4:  # until 1.2 grey images had 'M0 0 0 S0'
         return numbers[:1], numbers[3:]
+    if _changes_nothing("channel_mean_value", numbers[:-1], numbers[-1:], spec):
+        return (), ()
     one_for_all = len(spec.shape) != 4 and len(numbers) == 2
     if len(numbers) != channels + 1 and not one_for_all:
         text = " ".join(f"{n:g}" for n in numbers)
@@ -161,8 +170,25 @@ def _split_mean_and_scale(numbers: Numbers, spec: TensorSpec) -> tuple[Numbers, 
     return numbers[:-1], numbers[-1:]
 
 
+def _changes_nothing(name: str, means: Numbers, scales: Numbers, spec: TensorSpec) -> bool:
+    """Tell whether numbers for three channels stand at another input, and say 0 and 1."""
+    count = max(len(means), len(scales))
+    if count != 3 or _channels(spec) == 3:
+        return False
+    if any(means) or any(scale != 1 for scale in scales):
+        return False
+    _messages.warning(
+        f"{name} is given for three channels and {_where(spec)} has others; it changes nothing "
+        "and is left out"
+    )
+    return True
+
+
 def _per_channel(name: str, numbers: Numbers, spec: TensorSpec) -> Numbers:
     channels = _channels(spec)
+    means, scales = (numbers, ()) if name == "mean_values" else ((), numbers)
+    if _changes_nothing(name, means, scales, spec):
+        return ()
     if len(numbers) not in (0, 1, channels):
         raise ConfigError(
             f"{name} has {len(numbers)} numbers", where=_where(spec), rule=f"{channels} channels"
@@ -182,10 +208,9 @@ def _order(numbers: Numbers, spec: TensorSpec) -> tuple[int, ...]:
     if numbers == (0, 1, 2):
         return ()
     if _channels(spec) != 3:
-        raise ConfigError(
-            f"reorder_channel for {_channels(spec)} channels",
-            where=_where(spec),
-            rule="only inputs with three channels are reordered",
-            remedy="give '0 1 2' for this input",
+        _messages.warning(
+            f"reorder_channel has no effect on {_where(spec)}: only inputs with three channels are "
+            "reordered"
         )
+        return ()
     return tuple(int(n) for n in numbers)

@@ -1,13 +1,14 @@
 """The conversion half: source model -> lowered graph -> model file."""
 
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from npusim.api.quantizing import float16
-from npusim.errors import ConfigError
+from npusim.errors import ConfigError, NpusimError
 from npusim.explain import see
 from npusim.importers.formats import load_as
 from npusim.importers.stored import load_with_meta
@@ -27,6 +28,7 @@ from npusim.rknn.state import as_path
 from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
 
 ADVISED_BATCH = 32
+_messages = logging.getLogger("npusim")
 
 
 def import_onnx(model: Path, inputs: Any, input_size_list: Any, outputs: Any) -> Graph:
@@ -60,14 +62,12 @@ def import_part(
     weights: Path | bool | None = None,
 ) -> Graph:
     """Return the graph of a file of any framework between inputs and outputs; errors as above."""
-    sizes = _sizes(input_size_list)
-    return load_as(
-        framework,
-        model,
-        weights=weights,
-        inputs=_names("inputs", inputs),
-        input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
-        outputs=_names("outputs", outputs),
+    names, ends = _names("inputs", inputs), _names("outputs", outputs)
+    return _with_shapes(
+        lambda shapes: load_as(
+            framework, model, weights=weights, inputs=names, input_shapes=shapes, outputs=ends
+        ),
+        _sizes(input_size_list),
     )
 
 
@@ -101,25 +101,26 @@ def import_tensorflow(
     sizes = _sizes(input_size_list)
     if names is not None and sizes is not None and len(names) != len(sizes):
         raise ConfigError(f"{len(names)} inputs and {len(sizes)} sizes", rule="one size per input")
-    shapes = sizes if with_batch or sizes is None else [(1, *size) for size in sizes]
-    return load_as(
-        "TensorFlow",
-        model,
-        inputs=names,
-        input_shapes=shapes,
-        outputs=ends,
-        predefined=None if predef_file is None else as_path(predef_file, "predef_file"),
-    )
+    predefined = None if predef_file is None else as_path(predef_file, "predef_file")
+
+    def load(shapes: list[Sequence[int]] | None) -> Graph:
+        return load_as(
+            "TensorFlow",
+            model,
+            inputs=names,
+            input_shapes=shapes,
+            outputs=ends,
+            predefined=predefined,
+        )
+
+    return load(sizes) if with_batch else _with_shapes(load, sizes)
 
 
 def import_mxnet(symbol: Path, params: Path | None, input_size_list: Any) -> Graph:
     """Return the graph of an MXNet symbol, with the toolkit's parameters."""
-    sizes = _sizes(input_size_list)
-    return load_as(
-        "MXNet",
-        symbol,
-        weights=params,
-        input_shapes=[(1, *size) for size in sizes] if sizes is not None else None,
+    return _with_shapes(
+        lambda shapes: load_as("MXNet", symbol, weights=params, input_shapes=shapes),
+        _sizes(input_size_list),
     )
 
 
@@ -249,6 +250,31 @@ def _names(what: str, value: Any) -> list[str] | None:
     if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
         raise ConfigError(f"{what} {value!r}", rule="a list of names")
     return list(names) or None
+
+
+def _with_shapes(
+    load: Callable[[list[Sequence[int]] | None], Graph], sizes: list[Sequence[int]] | None
+) -> Graph:
+    """Load with sizes that leave out the batch, or hold it where nothing else fits.
+
+    Source: the toolkit's example of custom operators gives [[1, 512]] for an input of two axes.
+    """
+    if sizes is None:
+        return load(None)
+    try:
+        return load([(1, *size) for size in sizes])
+    except NpusimError as error:
+        if any(len(size) < 2 or size[0] != 1 for size in sizes):
+            raise
+        try:
+            graph = load(sizes)
+        except NpusimError:
+            raise error from None
+    _messages.warning(
+        f"input_size_list {[list(size) for size in sizes]} holds the batch, which sizes leave out: "
+        "it is taken as it is meant"
+    )
+    return graph
 
 
 def _sizes(value: Any) -> list[Sequence[int]] | None:

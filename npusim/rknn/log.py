@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -95,6 +95,8 @@ class Log:
         Errors that npusim raises on purpose are said as they are; for all others the traceback goes
         to the stored log.
         """
+        for told in _watchers:
+            told(call, error)
         detail = ""
         if isinstance(error, NpusimError):
             self.error(f"{call}: {error}")
@@ -144,6 +146,19 @@ class Log:
         except OSError as error:
             lost, self.file = self.file, None
             self.warning(f"verbose_file {lost} can no longer be written: {error.strerror}")
+
+
+_watchers: list[Callable[[str, Exception], None]] = []
+
+
+@contextmanager
+def watching(told: Callable[[str, Exception], None]) -> Iterator[None]:
+    """Tell a function of every failed call (its name, the error) of all objects."""
+    _watchers.append(told)
+    try:
+        yield
+    finally:
+        _watchers.remove(told)
 
 
 _current: ContextVar[Log | None] = ContextVar("npusim_rknn_log", default=None)

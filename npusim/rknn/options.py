@@ -11,6 +11,7 @@ from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.rknn.channels import ChannelSettings, parse_channels
 from npusim.rknn.platforms import parse_targets
+from npusim.rknn.second_toolkit import TYPES
 
 # Parameters that change how the vendor's tool works and not what the network computes.
 SILENT = {
@@ -116,7 +117,7 @@ def parse_options(
     return Options(
         batch_size=_integer("batch_size", 100 if batch_size is None else batch_size, low=1),
         epochs=_epochs(-1 if epochs is None else epochs),
-        scheme=scheme_named(str(quantized_dtype)) if quantized_dtype else Scheme.U8,
+        scheme=_scheme(quantized_dtype),
         algorithm=_algorithm(
             quantized_algorithm, mmse_epoch, quantized_moving_alpha, quantized_divergence_nbins
         ),
@@ -131,6 +132,17 @@ def parse_options(
         silent=_changed(others, SILENT),
         missed=_changed(others, MISSED),
     )
+
+
+def _scheme(name: Any) -> Scheme:
+    if not name:
+        return Scheme.U8
+    nearest = TYPES.get(str(name).strip().lower())
+    if nearest:
+        raise ConfigError(
+            f"quantized_dtype {name!r} belongs to RKNN-Toolkit 2", remedy=f"here: {nearest}"
+        )
+    return scheme_named(str(name))
 
 
 def _algorithm(name: Any, epochs: Any, alpha: Any, bins: Any) -> Algorithm:

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from npusim import environment
 from npusim.errors import ConfigError
 from npusim.explain import see
-from npusim.ir.targets import CHIPS, FAMILY, OTHER_FAMILY, SIMULATED, assumption
+from npusim.ir.targets import (
+    CHIPS,
+    FAMILY,
+    OTHER_FAMILY,
+    SIMULATED,
+    assumption,
+    chip_named,
+)
+from npusim.rknn.second_toolkit import remedy_for_chip
 
 
 def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -19,10 +27,14 @@ def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:
     if value is None:
         return ("rk1808",)
     names = [value] if isinstance(value, str) else list(value)
-    targets = tuple(dict.fromkeys(str(name).strip().lower() for name in names))
+    targets = tuple(dict.fromkeys(chip_named(name) for name in names))
     unknown = [name for name in targets if name not in CHIPS]
     if unknown or not targets:
-        raise ConfigError(f"target_platform {value!r}", rule=f"one or more of {', '.join(CHIPS)}")
+        raise ConfigError(
+            f"target_platform {value!r}",
+            rule=f"one or more of {', '.join(CHIPS)}",
+            remedy=remedy_for_chip(unknown),
+        )
     if set(targets) & set(FAMILY) and set(targets) & set(OTHER_FAMILY):
         raise ConfigError(
             f"target_platform {value!r} mixes two chip families",
@@ -36,7 +48,7 @@ def simulated_chip(targets: Sequence[str]) -> str:
     return next((name for name in targets if name in SIMULATED + OTHER_FAMILY), "rk1808")
 
 
-def check_runtime_target(target: str | None, model_target: str) -> str | None:
+def check_runtime_target(target: str | Sequence[str] | None, model_target: str) -> str | None:
     """Check ``init_runtime``'s target against the model's; return a line to say, if any.
 
     Raises
@@ -55,9 +67,13 @@ def check_runtime_target(target: str | None, model_target: str) -> str | None:
     assumed = assumption(model_target)
     if target is None:
         return f"{assumed} {see('assumed-arithmetic')}" if assumed else None
-    name = str(target).strip().lower()
+    if isinstance(target, list | tuple) and len(target) == 1:
+        target = target[0]  # scripts keep one list for config and for this
+    name = chip_named(target)
     if name not in CHIPS:
-        raise ConfigError(f"target {target!r}", rule=f"one of {', '.join(own)}")
+        raise ConfigError(
+            f"target {target!r}", rule=f"one of {', '.join(own)}", remedy=remedy_for_chip([name])
+        )
     if name not in own:
         raise ConfigError(
             f"target {target!r} cannot run this model, which was built for {model_target}",

@@ -12,6 +12,7 @@ from npusim import environment
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.api.pricing import estimate
 from npusim.errors import ConfigError, NpusimError
+from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
 from npusim.perfmodel.estimate import Estimate
@@ -89,6 +90,8 @@ class Simulation:
 
     def perf(self, *, statistics: bool = False) -> tuple[dict[str, Any], str]:
         """Return eval_perf's dictionary and table; a board's when a board was asked for."""
+        if self.estimate.note:
+            self._log.once(f"eval_perf: {self.estimate.note} {see('no-float-cores')}")
         if self._board:
             debug = self._perf_debug
             result = board_result(self.estimate, perf_debug=debug)

@@ -112,3 +112,29 @@ def test_parts_hold_every_element_once_and_the_worst_is_no_better_than_any(shape
     assert worst_part(found).difference.cosine == min(p.difference.cosine for p in found)
     squares = sum(part.difference.euclidean**2 for part in found)
     assert squares == pytest.approx(np.square(one - other).sum())
+
+
+@pytest.mark.parametrize("how", [{"equalize": "keep"}, {"bias_correction": True}])
+def test_models_changed_on_purpose_are_compared_at_their_outputs_only(how):
+    b = GraphBuilder(name="pair")
+    last = b.input("x", 1, 3, 8, 8)
+    for i in range(2):
+        weights = np.random.default_rng(i).normal(size=(3, 3, 1, 1)) * [[[[9.0]]], [[[1]]], [[[1]]]]
+        inputs = [last, b.constant(f"w{i}", weights), b.constant(f"b{i}", np.zeros(3))]
+        last = b.node("conv2d", inputs, f"c{i}", Conv2dAttrs())
+        last = b.node("relu", [last], f"r{i}")
+    graph = b.done(last)
+    samples = [("s", {"x": np.random.default_rng(3).normal(size=(1, 3, 8, 8)).astype(np.float32)})]
+    program = npusim.compile(npusim.quantize(graph, samples, **how))
+    word = "equalized" if "equalize" in how else "bias-corrected"
+    run = npusim.record_program(program, samples[0][1], preprocessed=True)
+    found = npusim.compare(run, npusim.record_float(graph, samples[0][1]))
+    assert [row.tensor for row in found.layers] == ["r1"]
+    assert f"u8 is {word} and float" in verdict(found)
+    analysis = npusim.analyze(graph, program, samples[0][1])
+    assert [row.verdict for row in analysis.layers] == ["no_reference", "ok"]
+    assert analysis.layers[1].individual is None
+    assert "only outputs are compared" in analysis.layers[0].reason
+    assert "only outputs are compared" in analysis_verdict(analysis)
+    again = npusim.compare(run, run)  # one and the same model: everywhere
+    assert len(again.layers) == 2

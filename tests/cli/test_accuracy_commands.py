@@ -193,13 +193,21 @@ def test_evaluate_goes_on_after_an_interruption(run, tmp_path, monkeypatch):
 
 
 def test_evaluate_fails_when_top1_falls_too_far(run, tmp_path):
+    lines = [f"{path} {label}" for path, label in assets.test_images()[:3]]
+    (tmp_path / "right.txt").write_text("\n".join(lines))
+    arguments = ("evaluate", "demo", "--dataset", "right.txt", "--jobs", 1, "--json")
+    code, report = report_of(run(*arguments, "--max-drop", 0))
+    assert code == 0
+    assert report["runs"][0]["top1"] == 1
+    assert run(*arguments, "--max-drop", "-1")[0] == 1
+
+
+def test_evaluate_fails_when_float_itself_is_at_chance(run, tmp_path):
     lines = [f"{path} {1 - label}" for path, label in assets.test_images()[:3]]
     (tmp_path / "wrong.txt").write_text("\n".join(lines))
-    arguments = ("evaluate", "demo", "--dataset", "wrong.txt", "--jobs", 1, "--json")
-    code, report = report_of(run(*arguments, "--max-drop", 0))
-    assert code == 0  # both are equally wrong
-    assert report["runs"][0]["top1"] == 0
-    assert run(*arguments, "--max-drop", "-1")[0] == 1
+    code, out, _ = run("evaluate", "demo", "--dataset", "wrong.txt", "--jobs", 1, "--max-drop", 0)
+    assert code == 1  # though both are equally wrong
+    assert "float itself is right in 0 of 3 samples" in " ".join(out.split())
 
 
 def test_stored_models_beside_the_float_one(run, small, tmp_path):
@@ -208,10 +216,12 @@ def test_stored_models_beside_the_float_one(run, small, tmp_path):
     lines = [f"{i}.png {i}\n" for i in range(4)]
     (tmp_path / "set.txt").write_text("".join(lines))
     preprocessing = options[2:6]
-    code, report = report_of(
-        run("evaluate", path, *preprocessing, "--dataset", "set.txt", "--calibration", "list.txt",
-            "--vs", "tuned.rknn", "--json")
-    )  # fmt: skip
+    arguments = ("evaluate", path, *preprocessing, "--dataset", "set.txt", "--calibration",
+                 "list.txt", "--vs", "tuned.rknn", "--json")  # fmt: skip
+    _, report = report_of(run(*arguments))
+    lines = [f"{r['image']} {r['runs']['float']['top'][0]}\n" for r in report["records"]]
+    (tmp_path / "set.txt").write_text("".join(lines))
+    code, report = report_of(run(*arguments))
     assert code == 0
     assert [row["name"] for row in report["runs"]] == ["float", "u8", "tuned"]
     assert report["records"][0]["runs"]["tuned"] == report["records"][0]["runs"]["u8"]

@@ -14,7 +14,10 @@ from npusim.evaluation import pools
 from npusim.evaluation.evaluate import Evaluation, evaluate, fingerprint
 from npusim.evaluation.pools import chunks
 from npusim.evaluation.state import State
+from npusim.evaluation.task import at_chance
+from npusim.evaluation.worker import Job
 from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
+from tests.detectors import detector
 
 
 def test_top1_top5_agreement_and_worst(job, labelled):
@@ -223,3 +226,29 @@ def test_a_sample_that_always_kills_is_reported_and_no_other(job, labelled, kill
     assert [r["label"] for r in found.failed] == ["3"]
     assert "died 1 times" in found.failed[0]["error"]
     assert len(found.measured) == 11
+
+
+def test_an_output_that_is_no_vector_of_scores_is_refused(labelled):
+    graph = detector(body=1)
+    with pytest.raises(ConfigError, match=r"no vector of class scores; .*'output' \(1, 256, 7\)"):
+        evaluate(Job(graphs={"float": graph}, task="classification"), labelled(2))
+
+
+def test_a_float_network_at_chance_measures_nothing(job, labelled):
+    items = [replace(item, label=str((int(item.label) + 3) % 6)) for item in labelled()]
+    found = evaluate(job(), items)
+    assert "float itself is right in 0 of 20 samples" in found.at_chance
+    assert found.at_chance in evaluation_verdict(found)
+    assert found.to_dict()["at_chance"] == found.at_chance
+    assert evaluate(job(), labelled()).at_chance == ""
+
+
+@pytest.mark.parametrize(
+    ("hits", "samples", "classes", "wanted"),
+    [
+        *[(0, 1, 2, True), (1, 1, 2, False), (3, 3, 2, False), (1, 20, 1000, False)],
+        *[(55, 100, 2, True), (70, 100, 2, False), (1, 1000, 1000, True), (6, 1000, 1000, False)],
+    ],
+)
+def test_chance_is_what_guessing_gives(hits, samples, classes, wanted):
+    assert at_chance(hits, samples, classes) is wanted

@@ -100,6 +100,22 @@ RESHAPED = {
 }
 
 
+def overwriting(*, reads_second=False):
+    """Return a network whose strided slice lands on the first part, which has another reader."""
+    net = Net(DType.U8)
+    first, second = net.made(1, 2, 6, 2), net.made(1, 9, 6, 2)
+    small = net.cut(net.made(1, 3, 12, 4), (0,) * 4, (1, 3, 12, 4), (1, 1, 2, 2))
+    joined = net.join(first, small, second)
+    return net.done(joined, net.act(net.permute(second if reads_second else first, 0, 2, 3, 1)))
+
+
+def test_other_readers_of_an_overwritten_part_are_named():
+    faults = driver_faults(assign_engine(overwriting()))
+    assert [fault.kind for fault in faults] == [DISPLACED, FaultKind.OVERWRITTEN]
+    assert faults[1].layers == ("n_t5",)  # the transpose
+    assert kinds(overwriting(reads_second=True)) == [DISPLACED]
+
+
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("name", RESHAPED)
 def test_reshaped_parts_are_right_until_something_reads_the_result(name, first):

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import npusim
+from npusim import assets
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import parse_layer_list
@@ -35,6 +38,7 @@ def rules(estimate):
     return {name: advice.rule for name, advice in advise(estimate).items()}
 
 
+SHAPES = {assets.INPUT_NAME: assets.INPUT_SHAPE}
 C = [1, 16, 32, 32]
 ODD = [1, 16, 33, 33]
 
@@ -155,11 +159,21 @@ def test_every_layer_on_the_shader_has_advice():
         assert len(advice.text) < 160
 
 
+def test_sixteen_bits_are_no_advice_where_they_cost_the_nn_cores_nothing():
+    """A softmax in float16 behind 8-bit layers, as in every classifier."""
+    graph = npusim.load_model(assets.model_path(), input_shapes=SHAPES)
+    feeds = {assets.INPUT_NAME: np.zeros(assets.INPUT_SHAPE, np.float32)}
+    u8 = npusim.estimate(npusim.quantize(graph, [("s", feeds)]))
+    assert DType.F16 in set(u8.source.dtypes.values())
+    assert not any(advice.rule == "sixteen-bit" for advice in advise_network(u8))
+
+
 def test_advice_about_the_network():
     assert advise_network(tiny()) == ()
     (half,) = advise_network(tiny(DType.F16))
     assert half.rule == "sixteen-bit"
-    assert "float16 runs on 2 of 10 NN cores" in half.text
+    assert "NN cores in float16 take" in half.text
+    assert "they run on 2 of 10 cores" in half.text
     (int16,) = advise_network(tiny(DType.I16))
     assert "int16" in int16.text
     (batch,) = advise_network(replace(tiny(), batch=32))

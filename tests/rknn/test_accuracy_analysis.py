@@ -151,9 +151,12 @@ def test_machine_readable_tables(built, one, work):
 
 def test_case_b43_more_than_one_line(built, images, capsys, work):
     rknn = built()
-    assert rknn.accuracy_analysis(images(2, name="two.txt").path) == -1
-    assert "exactly one line" in capsys.readouterr().err
-    assert not (work / "snapshot").exists()
+    capsys.readouterr()
+    assert rknn.accuracy_analysis(images(2, name="two.txt").path) == 0
+    assert capsys.readouterr().err.count("two.txt has 2 lines; the first sample is used") == 1
+    first = (work / "snapshot" / "entire_qnt_error_analysis.txt").read_text()
+    assert rknn.accuracy_analysis(images(1, name="one.txt").path, output_dir="one") == 0
+    assert (work / "one" / "entire_qnt_error_analysis.txt").read_text() == first
 
 
 def test_inputs_may_be_paths(built, images, work):

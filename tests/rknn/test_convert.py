@@ -393,3 +393,16 @@ def test_case_1_17_torchscript_is_imported(new, work, capfd):
     (got,) = rknn.inference([image], data_type="float32")
     want = net(torch.from_numpy(image.transpose(2, 0, 1)[None].copy())).detach().numpy()
     np.testing.assert_allclose(got, want, atol=2e-3)
+
+
+def test_sizes_that_hold_the_batch_are_understood(new, identity, capfd):
+    """As in the toolkit's example of custom operators; where both readings fit, the batch is
+    left out."""
+    rknn = new()
+    assert rknn.load_onnx(identity(channels=3), inputs=["x"], input_size_list=[[1, 3, 2, 3]]) == 0
+    assert "holds the batch, which sizes leave out" in capfd.readouterr().err
+    assert rknn.load_onnx(identity(channels=1), inputs=["x"], input_size_list=[[1, 2, 3]]) == 0
+    assert "batch" not in capfd.readouterr().err
+    assert rknn.load_onnx(identity(channels=3), inputs=["x"], input_size_list=[[1, 4, 2, 3]]) == -1
+    assert rknn.load_onnx(identity(channels=3), inputs=["x"], input_size_list=[[2, 3, 2, 3]]) == -1
+    assert "contradicts" not in capfd.readouterr().out

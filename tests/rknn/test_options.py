@@ -148,10 +148,41 @@ def test_wrong_channel_settings(given, says):
         settings(RGB, **given)
 
 
-def test_reorder_needs_three_channels():
+def test_reorder_needs_three_channels(caplog):
     assert settings(GREY, reorder_channel="0 1 2") == {}
-    with pytest.raises(ConfigError, match="three channels"):
-        settings(GREY, reorder_channel="2 1 0")
+    assert not caplog.records
+    assert settings(GREY, reorder_channel="2 1 0") == {}
+    assert "has no effect on input 'in0'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"channel_mean_value": "0 0 0 1"},
+        {"mean_values": [[0, 0, 0]]},
+        {"std_values": [[1, 1, 1]]},
+        {"mean_values": [[0, 0, 0]], "std_values": [[1, 1, 1]]},
+    ],
+)
+def test_neutral_numbers_for_pictures_are_left_out_elsewhere(given, caplog):
+    for shape in ((1, 512), (1, 4, 8, 8), (1, 9, 5)):
+        caplog.clear()
+        assert settings(shape, **given) == {}
+        assert len(caplog.records) == len(given)
+        assert "changes nothing" in caplog.text
+    with pytest.raises(ConfigError):
+        settings((1, 512), channel_mean_value="0 0 0 255")
+    with pytest.raises(ConfigError):
+        settings((1, 512), std_values=[[2, 2, 2]])
+
+
+def test_one_list_serves_several_inputs(caplog):
+    two = settings(RGB, RGB, mean_values=[[1, 2, 3]], reorder_channel="2 1 0")
+    assert two["in0"] == two["in1"] == Preprocess(mean=(1, 2, 3), reorder=(2, 1, 0))
+    assert caplog.text.count("one list for 2 inputs") == 2
+    assert settings(RGB, RGB, channel_mean_value="1 2 3 4")["in1"].std == (4,)
+    with pytest.raises(ConfigError, match="channels take"):
+        settings(RGB, (1, 7), channel_mean_value="1 2 3 4")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +217,8 @@ def test_case_1_9_quantization_names_of_all_releases(name, scheme):
         ({"epochs": 0}, "epochs 0"),
         ({"epochs": -2}, "epochs -2"),
         ({"optimization_level": 4}, r"0\.\.3"),
-        ({"target_platform": "rk3588"}, "rk3588"),
+        ({"target_platform": "rk3588"}, "rk3588: a chip of RKNN-Toolkit 2"),
+        ({"quantized_dtype": "w8a8"}, "here: asymmetric_quantized-u8"),
         ({"target_platform": ["rk1808", "rv1126"]}, "mixes two chip families"),
         ({"target_platform": "rv1127"}, "one or more of"),
         ({"target_platform": []}, "one or more of"),
@@ -208,6 +240,7 @@ def test_targets():
     assert parse_targets("RK3399Pro") == ("rk3399pro",)
     assert parse_targets(["RV1126", "rv1109"]) == ("rv1126", "rv1109")
     assert parse_targets(["rk1806", "rk1808", "rk1808"]) == ("rk1806", "rk1808")
+    assert parse_targets(["RK1126", "rk1109", "rv1109"]) == ("rv1126", "rv1109")
 
 
 def test_config_returns_none_and_the_next_call_fails(new, identity, capfd):
@@ -253,3 +286,19 @@ def test_unknown_keywords_are_named_once(new, capfd):
     text = capfd.readouterr().err
     assert text.count("there is no parameter 'sparkle'; it is ignored") == 1
     assert text.count("'colour'") == 1
+
+
+def test_keywords_of_the_second_toolkit_point_at_their_counterparts(new, identity, capfd):
+    rknn = new()
+    rknn.config(quant_img_RGB2BGR=True, quantized_method="channel")
+    rknn.config(quant_img_RGB2BGR=True)
+    text = capfd.readouterr().err
+    assert text.count("'quant_img_RGB2BGR'; it is ignored; it belongs to RKNN-Toolkit 2") == 1
+    assert "reorder_channel='2 1 0'" in text
+    assert "'quantized_method'" in text
+    assert rknn.load_onnx(identity()) == 0
+    assert rknn.build(do_quantization=False, auto_hybrid=True) == 0
+    assert rknn.init_runtime(core_mask=1) == 0
+    text = capfd.readouterr().err
+    assert "hybrid_quantization_step1 suggests" in text
+    assert "all its cores" in text

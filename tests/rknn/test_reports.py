@@ -25,8 +25,9 @@ def test_sdk_version_after_init_runtime(ready, identity):
     lines = text.splitlines()
     assert set(lines[0]) == set(lines[-1]) == {"="}
     assert lines[1] == "RKNN VERSION:"
-    assert lines[2].startswith(f"  API: {npusim.__version__} (npusim")
-    assert lines[3].startswith("  DRV: ")
+    assert lines[2:4] == [
+        f"  {part}: 1.7.3 (npusim build: {npusim.__version__} simulator)" for part in ("API", "DRV")
+    ]
 
 
 @pytest.fixture
@@ -80,8 +81,20 @@ def test_model_config_of_a_vendor_file(work, new):
     assert new().fetch_rknn_model_config("v.rknn")["name"] == "Net"
     assert new().list_support_target_platform("v.rknn") == {
         "filled_target_platform": ["RV1126"],
-        "support_target_platform": ["RV1126"],
+        "support_target_platform": ["RV1109", "RK1109", "RV1126", "RK1126"],
     }
+
+
+def test_platforms_without_a_model(new, capsys):
+    """As published of RKNN-Toolkit Lite."""
+    assert new().list_support_target_platform() is None
+    assert capsys.readouterr().out.splitlines() == [
+        "*" * 50,
+        "All RKNN Toolkit supported target platforms:",
+        "chip family 1: RK1806,RK1808,RK3399PRO",
+        "chip family 2: RV1109,RK1109,RV1126,RK1126",
+        "*" * 50,
+    ]
 
 
 def test_eval_perf_prints_and_returns_the_documented_layout(ready, convnet, capsys):

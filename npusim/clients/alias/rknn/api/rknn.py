@@ -1,0 +1,5 @@
+"""``from rknn.api.rknn import RKNN``."""
+
+from npusim.rknn import RKNN
+
+__all__ = ["RKNN"]

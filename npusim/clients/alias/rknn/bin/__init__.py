@@ -1,0 +1,1 @@
+"""Programs of the toolkit: ``python -m rknn.bin.list_devices``."""
