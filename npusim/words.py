@@ -34,12 +34,11 @@ class Words(NamedTuple):
     rknn: str
 
 
-_CUT_CLI = "npusim.load_model(FILE, {side}={names!r}) and npusim.save in Python"
 WORDS = {
     # parameters by name
     "input_shapes": Words("input_shapes", "--shape", "input_size_list"),
-    "inputs": Words("inputs", "the tensors to begin at", "inputs"),
-    "outputs": Words("outputs", "the tensors to end at", "outputs"),
+    "inputs": Words("inputs", "--cut-inputs", "inputs"),
+    "outputs": Words("outputs", "--cut-outputs", "outputs"),
     "dataset": Words("dataset", "--dataset", "dataset"),
     "layers": Words("layers", "--layers", "customized_quantize_layers"),
     "relu6": Words("relu6", "--equalize or --relu6", "relu6"),
@@ -53,6 +52,7 @@ WORDS = {
     "anchors": Words("anchors", "--anchors", "anchors"),
     "priors": Words("priors", "--priors", "priors"),
     "images": Words("images", "--images", "images"),
+    "budget_us": Words("budget_us", "--budget-us", "budget_us"),
     "jobs": Words("jobs", "--jobs", "jobs"),
     "labels": Words("labels", "--labels", "labels"),
     "label_offset": Words("label_offset=1", "--label-offset 1", "label_offset=1"),
@@ -60,6 +60,7 @@ WORDS = {
     "state": Words("state", "--state", "state"),
     "restart": Words("restart=True", "--restart", "restart=True"),
     "batch": Words("batch", "--batch", "rknn_batch_size"),
+    "all_layers": Words("in its layers", "shown with --all", "in the written tables"),
     "json_and_csv": Words("the estimate's layers", "--json and --csv", "export_perf_statistics"),
     "batch_rule": Words(
         "; the batch may be left out", "; the batch may be left out", ", without the batch"
@@ -110,6 +111,11 @@ WORDS = {
         "--quantize u8 --dataset LIST, or --quantize f16",
         "build",
     ),
+    "raise_layer": Words(
+        "quantize(.., layers={{{name!r}: {word!r}}})",
+        "--layer '{name}={word}'",
+        "'{name}: {wide}' in customized_quantize_layers of the cfg file (hybrid quantization)",
+    ),
     "raise_layers": Words(
         "layers={{name: 'i16'}}",
         "npusim quantize --layer NAME=i16",
@@ -139,9 +145,9 @@ WORDS = {
         "transpose it to {shape}, or say data_format='{layout}' in inference",
     ),
     "mean_and_std": Words(
-        "mean and std of graph.preprocess", "--mean and --std", "mean_values and std_values"
+        "mean and std of load_model", "--mean and --std", "mean_values and std_values"
     ),
-    "channel_order": Words("reorder of graph.preprocess", "--reorder", "reorder_channel"),
+    "channel_order": Words("reorder of load_model", "--reorder", "reorder_channel"),
     # how sections of a report page are had
     "report_causes": Words(
         "npusim.report(graph, dataset), of the float source",
@@ -170,11 +176,11 @@ WORDS = {
         "the command npusim tune, which writes a page",
     ),
     # tensors to begin and end at
-    "cut_outputs": Words("outputs={names!r}", _CUT_CLI, "outputs={names!r}"),
-    "cut_inputs": Words("inputs={names!r}", _CUT_CLI, "inputs={names!r}"),
+    "cut_outputs": Words("outputs={names!r}", "--cut-outputs {listed}", "outputs={names!r}"),
+    "cut_inputs": Words("inputs={names!r}", "--cut-inputs {listed}", "inputs={names!r}"),
     "cut_both": Words(
         "inputs=.. and outputs=..",
-        "npusim.load_model(FILE, inputs=.., outputs=..) and npusim.save in Python",
+        "--cut-inputs .. and --cut-outputs ..",
         "inputs=.. and outputs=..",
     ),
 }  # fmt: skip
@@ -223,7 +229,8 @@ def say(key: str, **values: object) -> str:
 def cut_at(*, outputs: Sequence[str] = (), inputs: Sequence[str] = ()) -> str:
     """Return how a model is ended (or begun) at tensors, by their names."""
     side = "outputs" if outputs else "inputs"
-    return say(f"cut_{side}", names=list(outputs or inputs), side=side)
+    names = list(outputs or inputs)
+    return say(f"cut_{side}", names=names, listed=",".join(names))
 
 
 def shape_text(shape: Sequence[object]) -> str:

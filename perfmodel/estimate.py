@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npusim.errors import MachineError
+from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Graph
 from npusim.perfmodel.cost import Bound, Cost, total
@@ -72,7 +73,7 @@ class LayerEstimate:
     form: Form
     macs: int
     cost: Cost
-    operations: tuple[OperationEstimate, ...]
+    operations: tuple[OperationEstimate, ...] = field(repr=False)
     time_us: float
     share: float
     utilisation: float
@@ -129,8 +130,8 @@ class LayerEstimate:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Estimate(Faced):
     """What a network costs on a machine. ``layers`` are in execution order.
 
     ``source`` and ``setting`` are what was priced and with which numbers.
@@ -164,6 +165,25 @@ class Estimate:
     def macs(self) -> int:
         """Return the products of one run."""
         return sum(layer.macs for layer in self.layers)
+
+    def _face(self) -> Face:
+        by_engine = ", ".join(f"{name} {us:.0f} us" for name, us in self.by_engine().items())
+        return Face(
+            f"{self.network} on {self.machine}",
+            {
+                "time": f"{self.total_time_us:.0f} us",
+                "frames/s": round(self.frames_per_s, 1),
+                "layers": len(self.layers),
+                "MMAC": round(self.macs / 1e6, 2),
+                "profile": self.profile,
+                "clock": f"{self.clock_hz / 1e6:.0f} MHz",
+                "batch": self.batch,
+                "by engine": by_engine or "-",
+                "NPU memory": f"{self.memory.npu_bytes} bytes",
+            },
+            (layer.to_dict() for layer in self.layers),
+            ("name", "op", "engine", "macs", "time_us", "share", "utilisation", "bound"),
+        )
 
     def by_engine(self) -> dict[str, float]:
         """Return engine -> microseconds."""
@@ -226,8 +246,8 @@ class Estimate:
 class Setting:
     """A machine as one estimate uses it."""
 
-    machine: Machine
-    profile: Profile
+    machine: Machine = field(repr=False)
+    profile: Profile = field(repr=False)
     vendor: bool
     clock_hz: float
     ddr_bytes_per_s: float

@@ -1,7 +1,7 @@
 """Memory an inference needs: weights as stored, and activations in planned buffers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from npusim.ir.graph import Engine, Form
@@ -76,7 +76,7 @@ class MemoryUse:
     peak_layer: str
     input_bytes: int
     output_bytes: int
-    buffers: tuple[Buffer, ...] = ()
+    buffers: tuple[Buffer, ...] = field(default=(), repr=False)
 
     @property
     def npu_bytes(self) -> int:

@@ -5,7 +5,7 @@ that have no weights at all. Both take the passes' word for where a layer runs a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import TypeVar
@@ -72,11 +72,11 @@ class Network:
     """
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = field(repr=False)
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    shapes: Mapping[str, Shape]
-    dtypes: Mapping[str, DType]
+    shapes: Mapping[str, Shape] = field(repr=False)
+    dtypes: Mapping[str, DType] = field(repr=False)
     target: str = "rk1808"
     batch: int = 1
     host_layers: tuple[str, ...] = ()

@@ -12,13 +12,14 @@ ALLOWED = {
     "errors": set(),
     "environment": {"errors"},
     "extras": {"errors"},
+    "faces": {"errors", "extras"},
     "explain": {"errors"},
     "host": {"errors", "ir"},
-    "ir": {"errors", "words"},
+    "ir": {"errors", "faces", "words"},
     "words": set(),
     "ops": {"ir", "errors"},
     "kernels": set(),
-    "perfmodel": {"passes", "ops", "ir", "errors"},
+    "perfmodel": {"faces", "passes", "ops", "ir", "errors"},
     "assets": {"errors"},
     "passes": {"errors", "explain", "ir", "ops", "words"},
     "importers": {
@@ -46,6 +47,7 @@ ALLOWED = {
         "extras",
     },
     "runtime": {
+        "faces",
         "environment",
         "errors",
         "explain",
@@ -70,6 +72,7 @@ ALLOWED = {
         "errors",
     },
     "analysis": {
+        "faces",
         "words",
         "explain",
         "runtime",
@@ -83,6 +86,7 @@ ALLOWED = {
     "evaluation": {
         "analysis",
         "host",
+        "faces",
         "words",
         "explain",
         "runtime",
@@ -105,6 +109,7 @@ ALLOWED = {
         "extras",
     },
     "tuning": {
+        "faces",
         "words",
         "explain",
         "analysis",

@@ -85,7 +85,7 @@ def test_a_front_end_does_not_speak_for_another(folder, reader):
 
 VALUES = {
     "value": "1.7", "suffix": ".onnx", "call": "load_onnx", "shape": (1, 2), "layout": "nchw",
-    "names": ["a"], "side": "outputs",
+    "names": ["a"], "listed": "a", "name": "Conv_1", "word": "i16", "wide": "i16",
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from npusim.analysis.recording import (
 )
 from npusim.analysis.source import record_every_layer
 from npusim.errors import ConfigError, InputError
+from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.limits import SMALLEST_NORMAL_F16, representable
@@ -105,8 +106,8 @@ class AnalysedLayer:
         return self.individual if part is None else part.difference
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Analysis:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Analysis(Faced):
     """The layers of a quantized network in execution order, with verdicts.
 
     Attributes
@@ -142,6 +143,52 @@ class Analysis:
         """Return the layers that are themselves wrong, not those that inherit an error."""
         return tuple(r for r in self.layers if r.severity == BAD and r.verdict != INHERITED)
 
+    @property
+    def by_blame(self) -> tuple[AnalysedLayer, ...]:
+        """Return the layers by blame: wrong themselves, coarse, right, and last those that inherit.
+
+        Of equals, the one with the lowest SQNR alone comes first.
+        """
+        ranks = {BAD: 0, NOTE: 1, FINE: 2}
+
+        def rank(row: AnalysedLayer) -> tuple[int, float]:
+            return 3 if row.verdict == INHERITED else ranks[row.severity], _own_db(row)
+
+        return tuple(sorted(self.layers, key=rank))
+
+    @property
+    def to_raise(self) -> tuple[str, ...]:
+        """Return the layers that a wider format would help most, in the order of blame.
+
+        Those that are wrong themselves; where errors only add up, the coarsest before the end.
+        """
+        own = [row.layer for row in self.by_blame if row in self.bad]
+        if not own and self.first_wrong is not None:
+            names = [row.layer for row in self.layers]
+            before = self.layers[: names.index(self.first_wrong) + 1]
+            coarse = sorted(before, key=_own_db)
+            own = [row.layer for row in coarse if np.isfinite(_own_db(row))][:NAMED]
+        return tuple(dict.fromkeys(own))
+
+    def _face(self) -> Face:
+        own = ", ".join(f"{row.layer} ({row.verdict})" for row in self.by_blame if row in self.bad)
+        return Face(
+            self.label,
+            {
+                "layers": len(self.layers),
+                "wrong themselves": len(self.bad),
+                "first wrong": self.first_wrong or "none",
+                "sample": self.sample or "-",
+                "to blame": own or "none",
+                "hint": self.hint or "-",
+            },
+            (asdict(row) for row in self.by_blame),
+            shown=(
+                *("layer", "op", "dtype", "individual_sqnr_db", "entire_sqnr_db"),
+                *("verdict", "reason", "suggestion"),
+            ),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         rows = [asdict(row) for row in self.layers]
@@ -169,7 +216,7 @@ def analyze(
     sample: str = "",
     threshold: float = WRONG_BELOW,
     reference: Recording | None = None,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[int, int, str], None] | Literal[True] | None = None,
 ) -> Analysis:
     """Compare a quantized network with its float source: end to end, and each layer alone.
 
@@ -187,7 +234,7 @@ def analyze(
         Cosine of the entire run below which a layer counts as wrong.
     reference : Recording, optional
         Float results of the same sample; by default those of ``record_every_layer``.
-    progress : callable, optional
+    progress : callable or True, optional
         Called with (layers done, layers, layer).
 
     Raises
@@ -197,6 +244,7 @@ def analyze(
     InputError
         When the feeds do not fit, or a float result is NaN; it names the layer.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     require_float_source(graph)
     program = single_sample(program)
     known = reference or record_every_layer(graph, feeds)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from npusim.analysis.recording import (
     record_program,
     same_inputs,
 )
+from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.limits import SMALLEST_NORMAL_F16
 from npusim.ir.quant import Float
@@ -91,8 +93,8 @@ class ComparedLayer:
         return not (self.worst.cosine >= threshold or self.below_float16)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Faced):
     """All compared layers in execution order, with a verdict.
 
     Attributes
@@ -144,6 +146,34 @@ class Comparison:
                 best, drop = row, before - cosine
             given[row.tensor] = before = cosine
         return best
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Return by how much each layer lowers the cosine below that of all layers before it."""
+        lowest, found = 1.0, []
+        for row in self.layers:
+            cosine = lowest if row.below_float16 else row.worst.cosine
+            cosine = -1.0 if isnan(cosine) else cosine
+            found.append(max(0.0, lowest - cosine))
+            lowest = min(lowest, cosine)
+        return tuple(found)
+
+    def _face(self) -> Face:
+        return Face(
+            f"{self.actual} against {self.reference}",
+            {
+                "layers": len(self.layers),
+                "first wrong": self.first_wrong or "none",
+                "below": self.threshold,
+                "unmatched": len(self.unmatched),
+                "hint": self.hint or "-",
+            },
+            (asdict(row) for row in self.layers),
+            shown=(
+                *("layer", "op", "engine", "dtype", "difference_cosine"),
+                *("difference_sqnr_db", "difference_max_steps", "difference_max_abs"),
+            ),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import inf, isfinite
 
+from npusim import words
 from npusim.analysis.layer_view import LayerView, Real
 from npusim.analysis.metrics import energy, gap_between, sqnr_db
 from npusim.ir.dtypes import DType
@@ -50,9 +51,10 @@ class Finding:
 
 def raise_precision(view: LayerView) -> str:
     """Return the advice to give a layer a wider format."""
-    if view.spec.dtype in (DType.U8, DType.I8):
-        return f"raise {view.node.layer_id} to dynamic_fixed_point-i16 (hybrid quantization)"
-    return f"run {view.node.layer_id} in float16 (hybrid quantization)"
+    name, short = view.node.layer_id, view.spec.dtype in (DType.U8, DType.I8)
+    what = f"raise {name} to 16 bits" if short else f"run {name} in float16"
+    word, wide = ("i16", "dynamic_fixed_point-i16") if short else ("f16", "float32")
+    return f"{what}: {words.say('raise_layer', name=name, word=word, wide=wide)}"
 
 
 def own_db(view: LayerView) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from npusim.analysis.parts import CONVERSIONS, OutputParts, output_parts
 from npusim.errors import InputError
+from npusim.faces import Face, Faced
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -53,7 +54,7 @@ class LayerOutput:
     origin: tuple[str, ...] = ()
     tensor: str = ""
     output: int = 0
-    stored: Array
+    stored: Array = field(repr=False)
     quant: Quant = field(default_factory=Float)
     hides: int = 0
     reads: tuple[str, ...] = ()
@@ -83,8 +84,8 @@ class LayerOutput:
         return (self.origin[-1], self.output) if self.origin else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Recording(Faced):
     """All layer outputs of one run, in execution order.
 
     Attributes
@@ -110,6 +111,24 @@ class Recording:
     parts: OutputParts = field(default_factory=OutputParts)
     outputs: frozenset[str] = frozenset()
     changed: str = ""
+
+    def _face(self) -> Face:
+        return Face(
+            self.label,
+            {"layers": len(self.layers), "notes": "; ".join(self.notes) or "none"},
+            (
+                {
+                    "layer": row.layer,
+                    "op": row.op,
+                    "engine": row.engine,
+                    "format": row.dtype.value,
+                    "tensor": row.tensor,
+                    "shape": "x".join(map(str, row.stored.shape)),
+                    "origin": row.origin,
+                }
+                for row in self.layers
+            ),
+        )
 
 
 def digests(feeds: Mapping[str, Array]) -> dict[str, str]:

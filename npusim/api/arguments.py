@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from npusim import words
+from npusim.api.bars import bar
 from npusim.errors import ConfigError, DatasetError, InputError, ModelImportError, NpusimError
 
 P = ParamSpec("P")
@@ -98,6 +99,12 @@ _LEVEL = Kind(
 )
 _NUMBER = Kind("a number", "give an int or a float", _is_number)
 _COUNT = Kind("a whole number, 1 or more", "give an int", lambda value: _is_whole(value, 1))
+
+_NUMBERS = Kind(
+    "a number, or one for each channel",
+    "for example 127.5, or (123.675, 116.28, 103.53)",
+    lambda v: _is_number(v) or (isinstance(v, Sequence) and all(map(_is_number, v))),
+)
 
 KINDS = {
     "graph": _GRAPH,
@@ -213,7 +220,14 @@ KINDS = {
     "jobs": _COUNT,
     "samples": _COUNT,
     "most": _COUNT,
-    "progress": _CALLABLE,
+    "progress": _CALLABLE._replace(
+        rule="a function, or True for a bar", fits=lambda v: callable(v) or v is True
+    ),
+    "mean": _NUMBERS,
+    "std": _NUMBERS,
+    "reorder": _NUMBERS._replace(
+        rule="the source channel of each channel", remedy="for example (2, 1, 0)"
+    ),
     "report": _CALLABLE,
     "say": _CALLABLE,
 }
@@ -235,7 +249,8 @@ LABELLED = Kind(
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return a public function that refuses arguments of a wrong kind by name.
 
-    A parameter whose default is None takes None. Iterables of samples are checked as they are read.
+    A parameter whose default is None takes None, and ``progress`` takes True for a bar. Iterables
+    of samples are checked as they are read.
     """
     signature = inspect.signature(function)
     sampled = SAMPLED.get(function.__name__, ())
@@ -253,7 +268,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 _check(value, LABELLED, where)
             elif name in KINDS:
                 _check(value, KINDS[name], where)
-        return function(*bound.args, **bound.kwargs)
+        if bound.arguments.get("progress") is not True:
+            return function(*bound.args, **bound.kwargs)
+        with bar(function.__name__) as told:
+            bound.arguments["progress"] = told
+            return function(*bound.args, **bound.kwargs)
 
     return call
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim.api.stages import is_quantized
 from npusim.errors import ConfigError
 from npusim.importers.formats import FORMATS, OWN, load
 from npusim.ir import archive
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Preprocess
 
 
 def load_model(
@@ -19,6 +20,9 @@ def load_model(
     inputs: Sequence[str] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
     outputs: Sequence[str] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    reorder: Sequence[int] | None = None,
 ) -> Graph:
     """Load a model file: a float graph, a quantized one, or what ``save`` stored.
 
@@ -35,15 +39,49 @@ def load_model(
         Cut the model at these tensors.
     input_shapes : mapping or sequence, optional
         Shapes of inputs with dynamic axes, by name or in order, with the batch axis.
+    mean, std : float or sequence of float, optional
+        What is subtracted from pixels 0..255 and what they are divided by: one number for all
+        channels or one each, for every input that is a picture (four axes).
+    reorder : sequence of int, optional
+        The source channel of each channel; (2, 1, 0) for networks that want B, G, R.
 
     Raises
     ------
+    ConfigError
+        When mean, std or reorder differ from what a stored model holds, or cannot be.
     ModelImportError
         Naming the file and what is wrong with it; unsupported operators are listed all at once.
     ContainerError
         When a stored model is damaged, foreign or newer, or is to be cut.
     """
-    return load(path, weights=weights, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    graph = load(path, weights=weights, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    given = {"mean": mean, "std": std, "reorder": reorder}
+    known = {name: _numbers(value) for name, value in given.items() if value is not None}
+    return _prepared(graph, known) if known else graph
+
+
+def _numbers(value: float | Sequence[float]) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, Sequence) else (value,)
+
+
+def _prepared(graph: Graph, given: Mapping[str, tuple[float, ...]]) -> Graph:
+    """Return the graph whose pictures are prepared as given; a stored one must agree."""
+    if not is_quantized(graph):
+        pictures = [name for name in graph.inputs if len(graph.spec(name).shape) == 4]
+        how = Preprocess(**given)  # type: ignore[arg-type]
+        return graph.copy(preprocess=dict.fromkeys(pictures, how))
+    for name, how in graph.preprocess.items():
+        for word, numbers in given.items():
+            stored = getattr(how, word)
+            one = 1 in (len(stored), len(numbers))  # one number stands for all channels
+            if stored != numbers and not (one and set(stored) == set(numbers)):
+                raise ConfigError(
+                    f"{word} {numbers} given, {stored or 'nothing'} stored",
+                    where=f"{graph.source.path or graph.name}, input {name!r}",
+                    rule="a quantized model keeps the preprocessing it was calibrated with",
+                    remedy="leave it out, or quantize the source model with it",
+                )
+    return graph
 
 
 def save(graph: Graph, path: str | Path) -> Path:

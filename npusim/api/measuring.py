@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
+from npusim import words
+from npusim.api.pricing import estimate
 from npusim.api.quantizing import plan_of
 from npusim.environment import thread_count
 from npusim.errors import ConfigError
@@ -28,6 +31,7 @@ from npusim.tuning.tune import Tuning
 from npusim.tuning.tune import tune as tuned
 
 AUTO = "auto"
+CERTAIN = 0.95  # of an estimate with assumed ranges
 FEW = 256  # samples that are done before other processes have started
 
 
@@ -47,7 +51,7 @@ def evaluate(
     state: str | Path | None = None,
     search: str | Path | None = None,
     optimization_level: int = 3,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | Literal[True] | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Run networks over a labelled set and measure a task.
@@ -92,7 +96,7 @@ def evaluate(
         Folder in which a custom module is looked for; default: the working directory.
     optimization_level : int
         0..3, for graphs without engines.
-    progress : callable, optional
+    progress : callable or True, optional
         Called with (samples done, samples).
     say : callable
         Called with a sentence when an earlier call is gone on with.
@@ -109,6 +113,7 @@ def evaluate(
     DatasetError
         When labels are no classes, or no sample could be run.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     first = next(iter(networks.values()), None)
     if first is None:
         raise ConfigError("there is no network", where="networks", rule="at least one, by name")
@@ -172,7 +177,7 @@ def tune(
     restart: bool = False,
     engine: str = "auto",
     optimization_level: int = 3,
-    progress: Calibrating | None = None,
+    progress: Calibrating | Literal[True] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Tuning:
@@ -205,7 +210,7 @@ def tune(
         File that keeps what was measured: the same call goes on with it.
     restart : bool
         Forget an earlier search.
-    progress : callable, optional
+    progress : callable or True, optional
         Told of the calibration, as in ``quantize``.
     report : callable
         Called with a ``Progress`` after every measured point.
@@ -224,6 +229,7 @@ def tune(
     DatasetError
         When the samples cannot be used.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     plan = plan_of(
         dataset=dataset,
         scheme=scheme,
@@ -235,6 +241,8 @@ def tune(
         no_join=no_join,
         engine=engine,
     )
+    if budget_us is not None:
+        _refuse_budget(graph, scheme, budget_us, optimization_level)
     return tuned(
         Quantization(graph, plan),
         metric=metric,
@@ -250,3 +258,19 @@ def tune(
         report=report,
         say=say,
     )
+
+
+def _refuse_budget(graph: Graph, scheme: Scheme | str, budget_us: float, level: int) -> None:
+    """Refuse a budget below the time without any raise, before anything is calibrated.
+
+    Assumed ranges price a network within a few percent of calibrated ones; what is closer is
+    found out by the search itself.
+    """
+    least_us = estimate(graph, scheme=scheme, optimization_level=level).total_time_us
+    if budget_us < CERTAIN * least_us:
+        raise ConfigError(
+            f"{budget_us:.0f} us; without any raise the network takes about {least_us:.0f} us",
+            where=words.say("budget_us"),
+            rule="raising layers only makes a network slower",
+            remedy=f"give {least_us:.0f} us and more, or shorten the network first (npusim perf)",
+        )

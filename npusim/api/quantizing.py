@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
+from typing import Literal
 
 from npusim import words
 from npusim.api.stages import is_quantized
@@ -34,7 +35,7 @@ def quantize(
     no_join: Sequence[str] | str = (),
     avoid_driver_faults: bool = False,
     engine: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | Literal[True] | None = None,
 ) -> Graph:
     """Return the quantized graph of a float graph.
 
@@ -74,7 +75,7 @@ def quantize(
         slightly other parameters, so that it copies; the notes say which. Not for float16.
     engine : {"auto", "onnxruntime", "npusim"}
         Float engine of the calibration; the one that ran is in the graph's notes.
-    progress : callable, optional
+    progress : callable or True, optional
         Called with (samples done, samples of all passes or 0 when unknown, label of the last).
 
     Raises
@@ -86,6 +87,7 @@ def quantize(
     QuantizationError
         When the model is quantized already, or a value is not finite.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     plan = plan_of(
         dataset=dataset,
         scheme=scheme,
@@ -154,7 +156,7 @@ def equalize(
     relu6: Relu6 | str = "restrict",
     optimization_level: int = 3,
     engine: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress | Literal[True] | None = None,
 ) -> Equalization:
     """Equalize a float model's weights across layers: easier to quantize, the same function.
 
@@ -172,7 +174,7 @@ def equalize(
         0..3.
     engine : {"auto", "onnxruntime", "npusim"}
         What runs the float network on the dataset.
-    progress : callable, optional
+    progress : callable or True, optional
         As in ``quantize``.
 
     Raises
@@ -182,6 +184,7 @@ def equalize(
     DatasetError
         When the samples cannot be used.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     if is_quantized(graph):
         raise ConfigError(
             "this model is quantized",

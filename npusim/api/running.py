@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Literal
 
 from npusim import words
 from npusim.api.stages import is_complete
@@ -22,7 +23,7 @@ def compile(
     target: str | None = None,
     optimization_level: int = 3,
     driver_faults: str = CORRECT,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Callable[[int, int, str], None] | Literal[True] | None = None,
 ) -> Program:
     """Assign engines and bind kernels.
 
@@ -38,7 +39,7 @@ def compile(
     driver_faults : {"correct", "reproduce"}
         Where the chip's driver loses data in a concat: the true values, or what the chip stores
         where that does not depend on chance (``npusim explain concat-of-views``).
-    progress : callable, optional
+    progress : callable or True, optional
         Called with (layers done, layers, layer name).
 
     Raises
@@ -49,6 +50,7 @@ def compile(
     GraphError
         When no engine runs a layer, as in every float graph that computes.
     """
+    assert progress is not True  # a bar by now (npusim.api.arguments.checked)
     ready = graph.copy(target=checked_target(graph.target if target is None else target))
     try:
         lowered = lower(ready, level=optimization_level)

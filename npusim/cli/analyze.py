@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 import npusim
 from npusim.analysis.analyze import Analysis, require_float_source
@@ -14,6 +15,8 @@ from npusim.cli import common, paging
 from npusim.cli.stored import is_vendors, own_reference, stored_like
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
+from npusim.quantization.hybrid.cfg import raise_in_cfg
+from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.report.analysis_table import analysis_table, analysis_verdict, write_analysis
 
 NAME = "analyze"
@@ -24,6 +27,14 @@ OutputOption = Annotated[
 StoredOption = Annotated[
     Path | None,
     typer.Option(help="Analyse this stored model (a hybrid one, say), made from MODEL, instead."),
+]
+WriteCfgOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CFG",
+        help="Write a quantization.cfg with the layers to blame raised; npusim quantize --hybrid "
+        "takes it.",
+    ),
 ]
 FileTypeOption = Annotated[
     str, typer.Option(metavar="tensor|npy", help="Text or numpy files in the dumps.")
@@ -39,8 +50,10 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     stored: StoredOption = None,
+    write_cfg: WriteCfgOption = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -49,6 +62,7 @@ def command(
     file_type: FileTypeOption = "tensor",
     threshold: common.ThresholdOption = WRONG_BELOW,
     brief: BriefOption = False,
+    everything: common.AllOption = False,
     level: common.LevelOption = 3,
     html: paging.HtmlOption = None,
     as_json: common.JsonOption = False,
@@ -57,19 +71,15 @@ def command(
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     check_file_type(file_type)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     ready = graph if is_vendors(graph) and stored is None else None
     graph = graph if ready is None else own_reference(graph)
-    if common.is_quantized(graph):
-        raise ConfigError(
-            "a stored or quantized model does not hold its float source",
-            where=model,
-            remedy="give the float model; it is quantized on the way",
-        )
-    require_float_source(graph)
+    _refuse_quantized(graph, model)
     dataset = common.dataset_of(model, dataset)
     how: dict[str, Any] = {"algorithm": algorithm, "optimization_level": level}
+    wide = _wider(scheme, ready or stored) if write_cfg else None
+    how |= {"write_cfg": write_cfg} if write_cfg else {}
     if ready is None:
         ready = (
             stored_like(stored, graph, "--stored")
@@ -86,16 +96,75 @@ def command(
         shown.print(f"warning: {removed} files of an earlier analysis were replaced")
     of_page: dict[str, Any] = {"sample": label, "analysis": found}
     page.write(lambda: analysed(graph, program, feeds, **of_page), shown, dataset=dataset)
+    if write_cfg and wide:
+        raise_in_cfg(write_cfg, dict.fromkeys(found.to_raise, wide))
     if as_json:
         common.print_json(common.finite(found.to_dict()))
     else:
-        title = f"{graph.name} {found.label} on {label}"
-        shown.print(analysis_table(found, title=title, every=not brief))
-        shown.print(analysis_verdict(found), soft_wrap=True, highlight=False)
-        if output is not None:
-            shown.print(f"written to {output}: dumps, error files, analysis.csv, analysis.json")
+        _print(shown, found, graph.name, output, brief=brief, everything=everything)
+        if write_cfg and wide:
+            _tell_cfg(
+                shown, write_cfg, wide, found, common.again(model, file, mean, std, reorder, fit)
+            )
     if found.first_wrong is not None or found.bad:
         raise typer.Exit(common.MISMATCH)
+
+
+def _refuse_quantized(graph: Graph, model: str) -> None:
+    if common.is_quantized(graph):
+        raise ConfigError(
+            "a stored or quantized model does not hold its float source",
+            where=model,
+            remedy="give the float model; it is quantized on the way",
+        )
+    require_float_source(graph)
+
+
+def _wider(scheme: str | None, stored: object) -> Scheme:
+    """Return the format that layers are raised to.
+
+    Raises
+    ------
+    ConfigError
+        Where there is none, or no calibration whose ranges could be written.
+    """
+    if stored is not None:
+        raise ConfigError(
+            "a stored model is analysed",
+            where="--write-cfg",
+            rule="the cfg file holds the ranges of a calibration",
+            remedy="leave --stored or --write-cfg out",
+        )
+    default = scheme_named(scheme or "u8")
+    if default is Scheme.F16:
+        raise ConfigError("there is no wider format than f16", where="--write-cfg")
+    return Scheme.F16 if default is Scheme.I16 else Scheme.I16
+
+
+def _print(
+    shown: Console,
+    found: Analysis,
+    name: str,
+    output: Path | None,
+    *,
+    brief: bool,
+    everything: bool,
+) -> None:
+    title = f"{name} {found.label} on {found.sample}"
+    shown.print(analysis_table(found, title=title, brief=brief, everything=everything))
+    shown.print(analysis_verdict(found), soft_wrap=True, highlight=False)
+    if output is not None:
+        shown.print(f"written to {output}: dumps, error files, analysis.csv, analysis.json")
+
+
+def _tell_cfg(shown: Console, cfg: Path, wide: Scheme, found: Analysis, again: str) -> None:
+    names = found.to_raise
+    if not names:
+        shown.print(f"{cfg}: no layer is to blame, so none is raised", highlight=False)
+        return
+    text = f"{cfg}: {len(names)} layers raised to {wide.value}: {', '.join(names)}\nnext: "
+    text += f"npusim quantize {again} --hybrid {cfg} -o better.npusim"
+    shown.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def write(found: Analysis, graph: Graph, output: Path, file_type: str) -> int:

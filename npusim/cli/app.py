@@ -32,7 +32,7 @@ EXAMPLES = {
     "--dataset list.txt -o outputs",
     "quantize": "npusim quantize net.onnx --dataset list.txt --mean 127.5 --std 127.5 "
     "-o net.npusim",
-    "tune": "npusim tune net.onnx --dataset list.txt --budget-us 9000 -o tuned",
+    "tune": "npusim tune net.onnx --dataset list.txt --budget-us 9000 -o best.npusim",
     "equalize": "npusim equalize net.onnx --dataset list.txt -o equalized.onnx",
     "export": "npusim export net.rknn -o net.onnx",
     "perf": "npusim perf net.onnx --target rk1808 --top 10",
@@ -67,14 +67,15 @@ class LateCommands(TyperGroup):
         return name, typer.main.get_command(alone), rest
 
 
-def _application(**options: Any) -> typer.Typer:
-    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, **options)
+def _application(*, add_completion: bool = False, **options: Any) -> typer.Typer:
+    return typer.Typer(add_completion=add_completion, pretty_exceptions_enable=False, **options)
 
 
 app = _application(
     name="npusim",
     help="Simulate the Rockchip RK1808 / RK3399Pro NPU: exact bits, honest times.",
     no_args_is_help=True,
+    add_completion=True,
     cls=LateCommands,
 )
 

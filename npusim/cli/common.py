@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,14 +56,15 @@ WeightsOption = Annotated[
     Path | None,
     typer.Option("--weights", metavar="FILE", help="Weights of a Caffe, Darknet or MXNet network."),
 ]
-PartOption = Annotated[
+CutInputsOption = Annotated[
     str | None,
-    typer.Option(
-        "--part",
-        metavar="IN,..:OUT,..",
-        help="Cut the model: begin at these tensors, end at those; either side may be empty.",
-    ),
+    typer.Option("--cut-inputs", metavar="A,B", help="Cut the model: begin at these tensors."),
 ]
+CutOutputsOption = Annotated[
+    str | None,
+    typer.Option("--cut-outputs", metavar="A,B", help="Cut the model: end at these tensors."),
+]
+Cuts = Mapping[str, list[str]]
 ShapeOption = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=1,3,224,224", help="Shape of an input. Repeatable."),
@@ -130,6 +131,12 @@ DriverFaultsOption = Annotated[
     ),
 ]
 ThresholdOption = Annotated[float, typer.Option(help="Cosine below which a layer counts as wrong.")]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all", help="Print all layers in the order of execution, those with inherited errors too."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
@@ -198,31 +205,32 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | None:
     return shapes or None
 
 
-def _cuts(part: str | None) -> dict[str, list[str]]:
-    """Return the inputs and outputs that ``--part`` names; tensors of TensorFlow end in ``:0``."""
-    if part is None:
-        return {}
-    text = re.sub(r":(\d+)(?=[,:]|$)", "\0\\1", part)
-    begin, colon, end = text.partition(":")
-    sides = {"inputs": begin, "outputs": end}
-    cuts = {
-        side: [name.strip().replace("\0", ":") for name in names.split(",") if name.strip()]
-        for side, names in sides.items()
-    }
-    if not colon or not any(cuts.values()):
-        raise ConfigError(
-            f"value {part!r}",
-            where="--part",
-            rule="IN,..:OUT,.. such as input:softmax, or :softmax to begin at the model's inputs",
-        )
-    return {side: names for side, names in cuts.items() if names}
+def source(
+    weights: Path | None, inputs: str | None, outputs: str | None, shape: list[str] | None
+) -> dict[str, Any]:
+    """Return what ``load`` takes of the options that say which network it is."""
+    return {"weights": weights, "part": cuts(inputs, outputs), "shape": shape}
+
+
+def cuts(inputs: str | None, outputs: str | None) -> Cuts:
+    """Return the inputs and outputs that a model is cut at."""
+    found = {}
+    for side, text in {"inputs": inputs, "outputs": outputs}.items():
+        if text is None:
+            continue
+        found[side] = [name.strip() for name in text.split(",") if name.strip()]
+        if not found[side]:
+            raise ConfigError(
+                f"value {text!r}", where=f"--cut-{side}", rule="names of tensors, comma between"
+            )
+    return found
 
 
 def load(
     model: str,
     *,
     weights: Path | None = None,
-    part: str | None = None,
+    part: Cuts | None = None,
     shape: list[str] | None = None,
     mean: str | None = None,
     std: str | None = None,
@@ -240,19 +248,21 @@ def load(
     if target is not None:
         target = checked_target(target, where="--target")
     path = assets.model_path() if model == BUNDLED else Path(model)
+    cut: dict[str, Any] = dict(part or {})
     refuse_absent(path, known=[BUNDLED, *known])
     shapes = _shapes(shape)
     means = None if mean is None else _numbers(mean, "--mean")
     stds = None if std is None else _numbers(std, "--std")
     order = None if reorder is None else _order(reorder)
     if is_stored(path):
-        graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **_cuts(part))
+        graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **cut)
         given = {"mean": means, "std": stds, "reorder": order, "fit": fit}
         _refuse_changes(graph, model, given, target)
         return graph
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
-    graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **_cuts(part))
+    graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **cut)
+    graph = graph.copy(name=path.stem if model != BUNDLED else BUNDLED)  # exporters call all alike
     for note in graph.notes:
         if note.startswith((WEIGHTS_FOUND, NO_WEIGHTS)):
             console(True).print(note, soft_wrap=True, highlight=False)
@@ -269,6 +279,34 @@ def load(
     if not pictures:
         _refuse_without_pictures(graph, model, mean=mean, std=std, reorder=reorder, fit=fit)
     return graph.copy(preprocess=dict.fromkeys(pictures, how), target=target or graph.target)
+
+
+def again(
+    model: str,
+    file: Mapping[str, Any],
+    mean: str | None,
+    std: str | None,
+    reorder: str | None,
+    fit: str | None = None,
+    target: str | None = None,
+    dataset: Path | None = None,
+) -> str:
+    """Return the words of a command that load a model once more: to be pasted."""
+    said = [model]
+    for name, value in {
+        "weights": file["weights"],
+        **{f"cut-{side}": ",".join(names) for side, names in file["part"].items()},
+        "mean": mean,
+        "std": std,
+        "reorder": reorder,
+        "fit": fit,
+        "target": target,
+        "dataset": dataset,
+    }.items():
+        said += [f"--{name}", str(value)] if value is not None else []
+    for shape in file["shape"] or ():
+        said += ["--shape", shape]
+    return shlex.join(said)
 
 
 def _refuse_without_pictures(graph: Graph, model: str, **given: object) -> None:

@@ -50,7 +50,6 @@ ToolkitOption = Annotated[
         "vendor file it is compared with.",
     ),
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="With OTHER: show equal tensors too.")]
 SourceInputOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -78,18 +77,30 @@ ReferenceOption = Annotated[
     ),
 ]
 OtherModelOption = Annotated[
-    str | None, typer.Option(help="Compare with a run of this model instead of the source.")
+    str | None,
+    typer.Option(
+        "--vs", "--other-model", metavar="MODEL", help="Compare with a run of this model instead."
+    ),
 ]
 OtherSchemeOption = Annotated[
     str | None,
     typer.Option(
-        "--other-quantize", metavar="u8|i8|i16|f16", help="Number format of the other run."
+        "--vs-quantize",
+        "--other-quantize",
+        metavar="u8|i8|i16|f16",
+        help="Number format of the other run.",
     ),
 ]
 OtherAlgorithmOption = Annotated[
-    str | None, typer.Option(help="Calibration statistic of the other run.")
+    str | None,
+    typer.Option(
+        "--vs-algorithm", "--other-algorithm", help="Calibration statistic of the other run."
+    ),
 ]
-OtherDatasetOption = Annotated[Path | None, typer.Option(help="Calibration list of the other run.")]
+OtherDatasetOption = Annotated[
+    Path | None,
+    typer.Option("--vs-dataset", "--other-dataset", help="Calibration list of the other run."),
+]
 
 
 def command(
@@ -100,7 +111,8 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -116,7 +128,7 @@ def command(
     other_algorithm: OtherAlgorithmOption = None,
     other_dataset: OtherDatasetOption = None,
     toolkit: ToolkitOption = None,
-    everything: AllOption = False,
+    everything: common.AllOption = False,
     level: common.LevelOption = 3,
     driver_faults: common.DriverFaultsOption = "correct",
     html: paging.HtmlOption = None,
@@ -125,12 +137,12 @@ def command(
     """Compare MODEL layer by layer; exit 1 on a wrong layer.
 
     With its source framework (default), with a folder of dumps (--folder), or with another run
-    (--other-...). With OTHER: parameters and codes of two models; exit 1 when any differs.
+    (--vs...). With OTHER: parameters and codes of two models; exit 1 when any differs.
     """
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
-    how: dict[str, Any] = {"weights": weights, "part": part, "shape": shape, "mean": mean}
-    how |= {"std": std, "reorder": reorder, "fit": fit}
+    how = common.source(weights, cut_inputs, cut_outputs, shape) | {"mean": mean, "std": std}
+    how |= {"reorder": reorder, "fit": fit}
     others = (other_model, other_scheme, other_dataset, other_algorithm)
     second = any(option is not None for option in others)
     _refuse_mixtures(folder, second, source_input)
@@ -141,7 +153,7 @@ def command(
         return
     label = ""
     if Path(model).is_dir():
-        given = inputs or scheme or dataset or shape or weights or part or html
+        given = inputs or scheme or dataset or shape or weights or cut_inputs or cut_outputs or html
         _refuse_options(model, given, folder)
         reference = npusim.read_dump(str(folder), layout=layout)
         actual = npusim.read_dump(model, like=reference, layout=layout)
@@ -161,15 +173,17 @@ def command(
     found = npusim.compare(actual, reference, threshold=threshold)
     _refuse_strangers(found, str(folder or other_model or model))
     page.write(lambda: compared(ready, feeds, found, sample=label, level=level), shown)
-    _finish(shown, found, label, as_json=as_json)
+    _finish(shown, found, label, everything=everything, as_json=as_json)
 
 
-def _finish(shown: Console, found: Comparison, label: str, *, as_json: bool) -> None:
+def _finish(
+    shown: Console, found: Comparison, label: str, *, everything: bool, as_json: bool
+) -> None:
     if as_json:
         common.print_json(common.finite({"sample": label, **found.to_dict()}))
     else:
         title = f"{found.actual} against {found.reference}" + (f" on {label}" if label else "")
-        shown.print(comparison_table(found, title=title))
+        shown.print(comparison_table(found, title=title, everything=everything))
         shown.print(verdict(found))
     if found.first_wrong is not None:
         raise typer.Exit(common.MISMATCH)
@@ -178,12 +192,12 @@ def _finish(shown: Console, found: Comparison, label: str, *, as_json: bool) -> 
 def _refuse_mixtures(folder: Path | None, second: bool, source_input: list[Path] | None) -> None:
     if folder is not None and second:
         raise ConfigError(
-            "--folder and --other-... are given", rule="one thing to compare with at a time"
+            "--folder and --vs... are given", rule="one thing to compare with at a time"
         )
     if source_input and (folder is not None or second):
         raise ConfigError(
             "--source-input has no effect",
-            rule="it is what the source framework is fed; --folder and --other-... do not run it",
+            rule="it is what the source framework is fed; --folder and --vs... do not run it",
         )
 
 
@@ -297,8 +311,7 @@ def _source(
         raise ConfigError(
             "a stored or quantized model does not hold its float source",
             where=model,
-            remedy="give the float model; it is quantized on the way. Or give --folder or "
-            "--other-model",
+            remedy="give the float model; it is quantized on the way. Or give --folder or --vs",
         )
     given = source_feeds(graph, source_input) if source_input else feeds
     return npusim.record_source(graph, given, reference=reference)

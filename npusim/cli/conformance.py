@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from npusim.cli import common
 from npusim.conformance import ImporterResult, Result, conform
 from npusim.conformance.forms import FLOAT, FORMS
 from npusim.perfmodel.agreement import GroupError
+from npusim.report.table import Sheet, names, numbers, prose, words
 
 NAME = "conformance"
 
@@ -89,41 +88,32 @@ def _models_plain(result: ImporterResult) -> dict[str, Any]:
     }
 
 
-def _models_table(results: Sequence[ImporterResult]) -> Table:
-    form = results[0].form
-    table = Table(box=SIMPLE_HEAD, title=f"recorded models of other frameworks, {form}")
-    for heading in ("file", "framework"):
-        table.add_column(heading)
-    for heading in ("cases", "agree", "refused rightly", "deviate", "fail", ""):
-        table.add_column(heading, justify="right")
+def _models_table(results: Sequence[ImporterResult]) -> Sheet:
+    columns = [*names("file"), *words("framework")]
+    columns += [*numbers("cases", "agree", "refused rightly", "deviate", "fail"), *prose("")]
+    table = Sheet(columns, f"recorded models of other frameworks, {results[0].form}")
     for r in results:
         counts = (r.cases, r.agreed, r.refused, len(r.deviations), len(r.failures))
         style = "" if r.ok else "red"
-        table.add_row(r.file, r.framework, *map(str, counts), r.note, style=style)
+        table.add(r.file, r.framework, *map(str, counts), r.note, style=style)
     return table
 
 
-def _golden_table(results: Sequence[Result]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="golden vectors")
-    for heading in ("file", "op", "type"):
-        table.add_column(heading)
-    for heading in ("cases", "elements", "mismatches", "max diff", "granted", "errors"):
-        table.add_column(heading, justify="right")
+def _golden_table(results: Sequence[Result]) -> Sheet:
+    columns = [*names("file"), *words("op", "type"), *numbers("cases", "elements", "mismatches")]
+    table = Sheet([*columns, *numbers("max diff", "granted", "errors")], "golden vectors")
     for r in results:
         counts = (r.cases, r.elements, r.mismatches, r.max_diff, r.granted, len(r.errors))
         style = "" if r.ok else "red"
-        table.add_row(r.file, r.op, r.dtype, *map(str, counts), style=style)
+        table.add(r.file, r.op, r.dtype, *map(str, counts), style=style)
     return table
 
 
-def _error_table(errors: Sequence[GroupError]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="performance model: predicted against tables")
-    for heading in ("table", "group"):
-        table.add_column(heading)
-    for heading in ("rows", "median error", "p95 error", "bias", "target"):
-        table.add_column(heading, justify="right")
+def _error_table(errors: Sequence[GroupError]) -> Sheet:
+    columns = [*names("table", "group"), *numbers("rows", "median error", "p95 error", "bias")]
+    table = Sheet([*columns, *words("target")], "performance model: predicted against tables")
     for e in errors:
-        table.add_row(
+        table.add(
             e.table,
             e.group,
             str(e.rows),

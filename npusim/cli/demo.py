@@ -9,9 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 import npusim
 from npusim import assets
@@ -24,6 +22,7 @@ from npusim.perfmodel.estimate import Estimate
 from npusim.reference.evaluate import Evaluator
 from npusim.report.compare_table import comparison_table, verdict
 from npusim.report.perf_table import layer_table
+from npusim.report.table import Sheet, names, numbers, words
 from npusim.runtime.program import Program
 
 NAME = "demo"
@@ -134,18 +133,15 @@ def _print(
     times: Estimate,
     output: Path,
 ) -> None:
-    table = Table(box=SIMPLE_HEAD, title="4. score of the right class")
-    table.add_column("image")
-    table.add_column("label")
-    for name in FORMATS:
-        table.add_column(name, justify="right")
+    columns = [*names("image"), *words("label"), *numbers(*FORMATS)]
+    table = Sheet(columns, "4. score of the right class")
     for row in rows:
         cells = [
             f"{row[f'{name}_score']:.4f}"
             + ("" if row[f"{name}_class"] == row["label"] else f" ({row[f'{name}_class']}!)")
             for name in FORMATS
         ]
-        table.add_row(row["image"], row["label"], *cells)
+        table.add(row["image"], row["label"], *cells)
     shown.print(table)
     shown.print(comparison_table(comparison, title="5. u8 against float", most=10))
     shown.print(layer_table(times))

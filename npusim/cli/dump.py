@@ -1,7 +1,7 @@
 """``npusim dump``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,8 @@ def command(
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -36,7 +37,7 @@ def command(
     """Write one text file per layer output and an index, as NN_LAYER_DUMP does."""
     shown = common.console(as_json)
     options = DumpOptions(layout=layout.upper(), number_format=number_format)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(

@@ -1,7 +1,7 @@
 """``npusim equalize``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,7 +26,8 @@ def command(
     dataset: common.DatasetOption = None,
     engine: quantize_options.EngineOption = "auto",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -43,7 +44,7 @@ def command(
     from npusim.exporters.onnx import save_onnx
 
     shown = common.console(as_json)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     source = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     with common.progress_of(shown, "measuring channels") as progress:
         done = npusim.equalize(

@@ -75,7 +75,9 @@ SchemesOption = Annotated[
 AlsoOption = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Stored model of the same network (a tuned one, say) to run beside. Repeatable."
+        "--vs",
+        "--also",
+        help="Stored model of the same network (a tuned one, say) to run beside. Repeatable.",
     ),
 ]
 CalibrationOption = Annotated[
@@ -134,7 +136,8 @@ def command(
     worst: WorstOption = 10,
     max_drop: MaxDropOption = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -151,7 +154,7 @@ def command(
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     how = _task(task, decoder, anchors, priors)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     items = _items(model, dataset, graph, task, labels, images)
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
@@ -203,11 +206,11 @@ def _report(
 
 def _beside(path: Path, graph: Graph) -> Graph:
     """Return a stored model of the same network, with the same preprocessing."""
-    found = stored_like(path, graph, "--also")
+    found = stored_like(path, graph, "--vs")
     if found.preprocess != graph.preprocess:
         raise ConfigError(
             f"it was made with {found.preprocess}",
-            where=f"--also {path}",
+            where=f"--vs {path}",
             rule="all networks see the same preprocessing",
             remedy="give the --mean, --std and --reorder that it was made with",
         )

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 from rich.markdown import Markdown
-from rich.table import Table
 
 from npusim import explain
 from npusim.cli import common
+from npusim.report.table import Sheet, prose, words
 
 NAME = "explain"
 
@@ -28,9 +28,7 @@ def command(
     if code:
         common.console().print(Markdown(explain.page(code)))
         return
-    table = Table(title="warnings explained")
-    table.add_column("code", no_wrap=True)
-    table.add_column("title", overflow="fold")
+    table = Sheet([*words("code"), *prose("title")], "warnings explained")
     for each in chosen:
-        table.add_row(each, explain.title(each))
+        table.add(each, explain.title(each))
     common.console().print(table)

@@ -16,7 +16,8 @@ def command(
     model: common.ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -32,7 +33,13 @@ def command(
     if output.exists() and Path(model).exists() and output.samefile(model):
         raise ConfigError(f"{output} is the model itself", where="--output")
     shown = common.console(as_json)
-    graph = common.load(model, weights=weights, part=part, shape=shape, as_source=True)
+    graph = common.load(
+        model,
+        weights=weights,
+        part=common.cuts(cut_inputs, cut_outputs),
+        shape=shape,
+        as_source=True,
+    )
     npusim.export_onnx(graph, output)
     facts = {
         "file": str(output),

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from npusim.api.refusals import OWN_FORMAT, refusals
 from npusim.cli import common
@@ -18,8 +16,8 @@ from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.text import placement, tensor_text
 from npusim.ir.vendor_file import VendorFile, is_vendor_file, read_vendor_file
 from npusim.ops import node_macs
-from npusim.report.names import Name
 from npusim.report.number_formats import number_formats
+from npusim.report.table import Sheet, names, prose, words
 
 NAME = "info"
 LAYER_FACTS = ("engine", "form", "multiplier", "shift", "rounding")
@@ -30,7 +28,8 @@ def command(
         str | None, typer.Argument(metavar="MODEL", help="As for other commands; or --kernels.")
     ] = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print engine, form and requantization of layers.")
@@ -57,7 +56,13 @@ def command(
         _show_precompiled(shown, closed, model, as_json)
         return
     try:
-        graph = common.load(model, weights=weights, part=part, shape=shape, as_source=True)
+        graph = common.load(
+            model,
+            weights=weights,
+            part=common.cuts(cut_inputs, cut_outputs),
+            shape=shape,
+            as_source=True,
+        )
     except ModelImportError as error:
         _show_refused(shown, model, error, as_json)
         if as_json and isinstance(error, UnsupportedOpError):
@@ -72,34 +77,31 @@ def command(
         shown.print(_layer_table(facts["layers"]))
 
 
-def _facts_table(graph: Graph, facts: dict[str, Any]) -> Table:
-    table = Table(
-        box=SIMPLE_HEAD, title=f"{graph.name} ({graph.source.framework} {graph.source.detail})"
-    )
-    table.add_column("item")
-    table.add_column("value", overflow="fold")
-    table.add_row("inputs", "\n".join(facts["inputs"]))
+def _facts_table(graph: Graph, facts: dict[str, Any]) -> Sheet:
+    title = f"{graph.name} ({graph.source.framework} {graph.source.detail})"
+    table = Sheet([*words("item"), *prose("value")], title)
+    table.add("inputs", "\n".join(facts["inputs"]))
     if facts["preprocessing"]:
-        table.add_row("preprocessing", "\n".join(facts["preprocessing"]))
-    table.add_row("outputs", "\n".join(facts["outputs"]))
-    table.add_row("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
+        table.add("preprocessing", "\n".join(facts["preprocessing"]))
+    table.add("outputs", "\n".join(facts["outputs"]))
+    table.add("operators", "\n".join(f"{op} x {n}" for op, n in facts["operators"].items()))
     if facts["host_layers"]:
         rows = (f"{row['layer']} ({row['op']})" for row in facts["host_layers"])
-        table.add_row("on the CPU, in float", "\n".join(rows))
-    table.add_row("MACs", f"{facts['macs']:,}")
-    table.add_row("parameters", f"{facts['parameters']:,}")
+        table.add("on the CPU, in float", "\n".join(rows))
+    table.add("MACs", f"{facts['macs']:,}")
+    table.add("parameters", f"{facts['parameters']:,}")
     if formats := facts["number_formats"]:
-        table.add_row("number formats", formats["scheme"])
+        table.add("number formats", formats["scheme"])
         for reason, names in formats["elsewhere"].items():
-            table.add_row(f"elsewhere ({len(names)})", f"{reason}: {', '.join(names)}")
+            table.add(f"elsewhere ({len(names)})", f"{reason}: {', '.join(names)}")
     for scheme, lines in facts["does_not_fit"].items():
         if lines:
-            table.add_row(f"does not fit {scheme} ({len(lines)})", "\n".join(lines))
+            table.add(f"does not fit {scheme} ({len(lines)})", "\n".join(lines))
     if facts["notes"]:
-        table.add_row("notes", "\n".join(facts["notes"]))
+        table.add("notes", "\n".join(facts["notes"]))
     for scheme, text in facts["refused"].items():
-        table.add_row("refused" + ("" if scheme == OWN_FORMAT else f" in {scheme}"), text)
-    table.add_row("unsupported", "nothing")
+        table.add("refused" + ("" if scheme == OWN_FORMAT else f" in {scheme}"), text)
+    table.add("unsupported", "nothing")
     return table
 
 
@@ -145,12 +147,11 @@ def _show_precompiled(shown: Console, found: VendorFile, model: str, as_json: bo
     shown.print(text, markup=False, highlight=False)
 
 
-def _layer_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title="layers")
-    for name in ("layer", "op", *LAYER_FACTS):
-        table.add_column(name, overflow="fold")
+def _layer_table(rows: list[dict[str, Any]]) -> Sheet:
+    columns = [*names("layer"), *words("op", "engine", "form")]
+    table = Sheet([*columns, *prose(*LAYER_FACTS[2:])], "layers", legend=("NN", "TP", "SH"))
     for row in rows:
-        table.add_row(Name(row["layer"]), row["op"], *(str(row[name]) for name in LAYER_FACTS))
+        table.add(row["layer"], row["op"], *(str(row[name]) for name in LAYER_FACTS))
     return table
 
 
@@ -163,12 +164,11 @@ def _show_kernels(shown: Console, as_json: bool) -> None:
     if as_json:
         common.print_json({"isa": isa.selected(), "kernels": rows})
         return
-    table = Table(box=SIMPLE_HEAD, title=f"kernels; in use here: path {isa.selected()}")
-    for heading in ("work", "types", *rows[0]["kernels"], "in use"):
-        table.add_column(heading, overflow="fold")
+    columns = [*words("work"), *prose("types"), *names(*rows[0]["kernels"]), *words("in use")]
+    table = Sheet(columns, f"kernels; in use here: path {isa.selected()}")
     for row in rows:
-        names = (name or "-" for name in row["kernels"].values())
-        table.add_row(row["work"], row["types"], *names, row["in_use"])
+        paths = (name or "-" for name in row["kernels"].values())
+        table.add(row["work"], row["types"], *paths, row["in_use"])
     shown.print(table)
     shown.print("-: the path has none of its own, the portable one runs there")
 

@@ -3,11 +3,11 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from npusim.cli import common
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES
+from npusim.report.table import Sheet, prose, words
 from npusim.runtime.binding import has_binding
 from npusim.runtime.bindings import load_bindings
 
@@ -36,14 +36,13 @@ def command(
     if as_json:
         common.print_json(rows)
         return
-    table = Table(title="operators")
-    for heading in ("op", "meaning", "engine", "when (first match wins)"):
-        table.add_column(heading, overflow="fold")
+    columns = [*words("op"), *prose("meaning"), *words("engine"), *prose("when (first match wins)")]
+    table = Sheet(columns, "operators", legend=("NN", "TP", "SH"))
     for row in rows:
         engines: list[dict[str, str]] = row["engines"]  # type: ignore[assignment]
         table.add_section()
         first = (str(row["op"]), str(row["summary"]))
         for entry in engines:
-            table.add_row(*first, entry["engine"], entry["when"])
+            table.add(*first, entry["engine"], entry["when"])
             first = ("", "")
     common.console().print(table)

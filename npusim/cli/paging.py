@@ -24,11 +24,13 @@ HtmlOption = Annotated[
 ]
 QUANTIZED_WITH = (
     "weights",
-    "part",
+    "cut_inputs",
+    "cut_outputs",
     "shape",
     "mean",
     "std",
     "reorder",
+    "fit",
     "algorithm",
     "scheme",
     "level",

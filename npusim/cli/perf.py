@@ -25,9 +25,9 @@ COMPARED = (
 FORMATS, PROFILES, SHAPE = "u8|i8|i16|f16", "board|vendor", "NAME=1,3,224,224"
 
 
-def _second(help_text: str, metavar: str | None = None) -> Any:
+def _second(help_text: str, metavar: str | None = None, *spelled: str) -> Any:
     """Return an option of the second configuration."""
-    return typer.Option(metavar=metavar, rich_help_panel=VS, help=help_text)
+    return typer.Option(*spelled, metavar=metavar, rich_help_panel=VS, help=help_text)
 
 
 ModelArgument = Annotated[
@@ -46,7 +46,10 @@ ProfileOption = Annotated[
     str, typer.Option(metavar=PROFILES, help="Silicon, or the vendor's own estimator.")
 ]
 DtypeOption = Annotated[
-    str | None, typer.Option(metavar=FORMATS, help="Number format to price. Default: u8.")
+    str | None,
+    typer.Option(
+        "--quantize", "--dtype", metavar=FORMATS, help="Number format to price. Default: u8."
+    ),
 ]
 ClockOption = Annotated[float | None, typer.Option(help="NPU clock.")]
 DdrOption = Annotated[float | None, typer.Option(help="Sustained DDR rate, 1e9 B/s.")]
@@ -81,7 +84,8 @@ def command(
     batch: BatchOption = None,
     sram: SramOption = "off",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     level: common.LevelOption = 3,
     top: TopOption = None,
@@ -96,7 +100,9 @@ def command(
     vs: Annotated[str | None, _second("Compare with this model.", "MODEL")] = None,
     vs_target: Annotated[str | None, _second("... on this chip.", "CHIP")] = None,
     vs_profile: Annotated[str | None, _second("... in this profile.", PROFILES)] = None,
-    vs_dtype: Annotated[str | None, _second("... in this format.", FORMATS)] = None,
+    vs_dtype: Annotated[
+        str | None, _second("... in this format.", FORMATS, "--vs-quantize", "--vs-dtype")
+    ] = None,
     vs_clock_mhz: Annotated[float | None, _second("... at this clock.")] = None,
     vs_ddr_gbps: Annotated[float | None, _second("... at this DDR rate.")] = None,
     vs_batch: Annotated[int | None, _second("... with this batch.")] = None,
@@ -109,7 +115,11 @@ def command(
         raise ConfigError("--json and --csv exclude each other", remedy="leave one of them out")
     given = locals()
     page = paging.Page(NAME, command, given)
-    request = Request(**{name: given[name] for name in COMPARED}, level=level, part=part)
+    request = Request(
+        **{name: given[name] for name in COMPARED},
+        level=level,
+        part=common.cuts(cut_inputs, cut_outputs),
+    )
     changes = {name: given["vs" if name == "model" else f"vs_{name}"] for name in COMPARED}
     estimates = [price(request)]
     if other := _other(request, changes):
@@ -122,7 +132,7 @@ def command(
     elif as_csv:
         typer.echo(_csv(estimates), nl=False)
     else:
-        shown.print(_text(estimates, shown.width, top=top, traffic=traffic, memory=memory))
+        shown.print(_text(estimates, top=top, traffic=traffic, memory=memory))
     if budget_ms is not None and estimates[0].total_time_us > budget_ms * 1e3:
         spent = estimates[0].total_time_us / 1e3
         common.console(True).print(f"{spent:.3f} ms exceed the budget of {budget_ms} ms")
@@ -177,13 +187,7 @@ def _csv(estimates: list[Estimate]) -> str:
     return perf_data.to_csv(estimates[0])
 
 
-def _text(
-    estimates: list[Estimate], width: int, *, top: int | None, traffic: bool, memory: bool
-) -> Any:
+def _text(estimates: list[Estimate], *, top: int | None, traffic: bool, memory: bool) -> Any:
     if len(estimates) == 2:
-        return perf_compare.comparison_report(
-            perf_compare.compare(*estimates), width=width, top=top
-        )
-    return perf_table.full_report(
-        estimates[0], width=width, top=top, traffic=traffic, memory=memory
-    )
+        return perf_compare.comparison_report(perf_compare.compare(*estimates), top=top)
+    return perf_table.full_report(estimates[0], top=top, traffic=traffic, memory=memory)

@@ -29,7 +29,7 @@ class Request:
     weights: Path | None = None
     shape: list[str] | None = None
     level: int = 3
-    part: str | None = None
+    part: common.Cuts | None = None
 
 
 def price(request: Request) -> Estimate:
@@ -52,7 +52,7 @@ def price(request: Request) -> Estimate:
             shape=request.shape,
             known=[BUNDLED_LIST],
         )
-        source = graph.copy(name=Path(request.model).stem)
+        source = graph.copy(name=Path(request.model).stem)  # of stored models as well
     return npusim.estimate(
         source,
         target=request.target,

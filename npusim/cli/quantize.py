@@ -51,7 +51,8 @@ def command(
     no_join: quantize_options.NoJoinOption = None,
     avoid_driver_faults: quantize_options.AvoidOption = False,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -65,8 +66,7 @@ def command(
 
     A model that came quantized is stored with its own parameters.
     """
-    shown = common.console(as_json)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    shown, file = common.console(as_json), common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     dataset = common.dataset_of(model, dataset) if hybrid is None else dataset
     given = common.is_quantized(graph)

@@ -78,7 +78,8 @@ LayerOption = Annotated[
     typer.Option(
         "--layer",
         metavar="NAME=i16",
-        help="Format of one layer, by its name or id (npusim info --layers). Repeatable.",
+        help="Format of a layer, by its name or id (npusim info --layers), or of all whose name "
+        "fits, as in 'Concat_*=i16'. Repeatable.",
     ),
 ]
 

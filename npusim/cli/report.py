@@ -59,7 +59,8 @@ def command(
     vs: VsOption = None,
     node_data: NodeDataOption = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -99,7 +100,8 @@ def _request(given: dict[str, Any], dataset: Path | None) -> Request:
     """Return what the options ask for."""
     model, stored, scheme, vs = (given[name] for name in ("model", "stored", "scheme", "vs"))
     how = {name: given[name] for name in ("shape", "mean", "std", "reorder")}
-    graph = common.load(model, weights=given["weights"], part=given["part"], **how)
+    cut = common.cuts(given["cut_inputs"], given["cut_outputs"])
+    graph = common.load(model, weights=given["weights"], part=cut, **how)
     ready = common.is_quantized(graph)
     if ready and (scheme or stored):
         raise ConfigError(

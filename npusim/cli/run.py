@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from npusim.analysis.dump import LayerDump, options_from_environment
-from npusim.cli import common
+from npusim.cli import common, quantize_options
 from npusim.cli.codes import codes_of
-from npusim.report.names import Name
+from npusim.report.table import Sheet, names, numbers, prose, words
 
 if TYPE_CHECKING:
     from npusim.runtime.program import Program
@@ -29,8 +27,10 @@ def command(
     scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",
+    layer: quantize_options.LayerOption = None,
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -51,11 +51,17 @@ def command(
 ) -> None:
     """Run one sample. NN_LAYER_DUMP=1 writes every layer into the working directory."""
     shown = common.console(as_json)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     dataset = common.dataset_of(model, dataset)
     ready = common.quantized(
-        graph, scheme, dataset, shown=shown, algorithm=algorithm, optimization_level=level
+        graph,
+        scheme,
+        dataset,
+        shown=shown,
+        algorithm=algorithm,
+        layers=quantize_options.layers(layer),
+        optimization_level=level,
     )
     program = common.compiled(ready, level=level, shown=shown, driver_faults=driver_faults)
     label, feeds = codes_of(ready, inputs) if codes else common.sample_of(ready, inputs, dataset)
@@ -103,14 +109,13 @@ def _run(
     return results, host_s
 
 
-def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title)
-    for heading in ("output", "shape", "min", "max", f"largest {top} (index: value)"):
-        table.add_column(heading)
+def _table(rows: list[dict[str, Any]], *, title: str, top: int) -> Sheet:
+    columns = [*names("output"), *words("shape"), *numbers("min", "max")]
+    table = Sheet([*columns, *prose(f"largest {top} (index: value)")], title)
     for row in rows:
         best = "  ".join(f"{i}: {v:.6g}" for i, v in zip(row["index"], row["value"], strict=True))
-        table.add_row(
-            Name(row["name"]),
+        table.add(
+            row["name"],
             "x".join(map(str, row["shape"])) or "scalar",
             f"{row['min']:.6g}",
             f"{row['max']:.6g}",

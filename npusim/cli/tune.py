@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 import npusim
 from npusim.cli import common, paging, quantize_options
+from npusim.ir import archive
+from npusim.report.table import Sheet, numbers, words
 
 if TYPE_CHECKING:
     from npusim.report.page.contents import Contents
@@ -38,8 +38,9 @@ OutputOption = Annotated[
     typer.Option(
         "--output",
         "-o",
-        metavar="STEM",
-        help="Write STEM.json, STEM.data and STEM.quantization.cfg. Default: the model's name.",
+        metavar="FILE.npusim|STEM",
+        help="Store the best choice as a model, or write STEM.json, STEM.data and "
+        "STEM.quantization.cfg of it. Default: the model's name as STEM.",
     ),
 ]
 EvaluateOption = Annotated[
@@ -73,7 +74,8 @@ def command(
     no_join: quantize_options.NoJoinOption = None,
     engine: quantize_options.EngineOption = "auto",
     weights: common.WeightsOption = None,
-    part: common.PartOption = None,
+    cut_inputs: common.CutInputsOption = None,
+    cut_outputs: common.CutOutputsOption = None,
     shape: common.ShapeOption = None,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -90,12 +92,11 @@ def command(
     far in the cfg file, and the same command goes on where it was.
     """
     page = paging.Page(NAME, command, locals())
-    shown = common.console(as_json)
-    file: dict[str, Any] = {"weights": weights, "part": part, "shape": shape}
+    shown, file = common.console(as_json), common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     how: dict[str, Any] = {"equalize": equalize, "bias_correction": bias_correction}
     how |= {"toolkit": toolkit, "no_join": no_join or ()}
-    stem = output or Path(graph.name or "model").name
+    stem, model_file = _files(output, graph.name)
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(
             graph,
@@ -115,7 +116,17 @@ def command(
             say=shown.print,
         )
     page.write(lambda: _contents(found), shown)
-    _finish(found, stem, shown, as_json=as_json)
+    again = common.again(
+        model, file, mean, std, reorder, fit, target, dataset if model_file else None
+    )
+    _finish(found, stem, again, model_file, shown, as_json=as_json)
+
+
+def _files(output: str | None, name: str) -> tuple[str, Path | None]:
+    """Return the stem of all files, and the model file where one is wanted."""
+    if output and Path(output).suffix in archive.SUFFIXES:
+        return str(Path(output).with_suffix("")), Path(output)
+    return output or name, None
 
 
 def _contents(found: "Tuning") -> "Contents":
@@ -124,8 +135,8 @@ def _contents(found: "Tuning") -> "Contents":
     return tuned(found)
 
 
-def _finish(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> None:
-    _report(found, stem, shown, as_json=as_json)
+def _finish(found: "Tuning", *args: Any, as_json: bool) -> None:
+    _report(found, *args, as_json=as_json)
     if found.interrupted:
         raise typer.Exit(INTERRUPTED)
 
@@ -140,7 +151,15 @@ def _tell(progress: "Progress", shown: Console) -> None:
     )
 
 
-def _report(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> None:
+def _report(
+    found: "Tuning",
+    stem: str,
+    again: str,
+    model_file: Path | None,
+    shown: Console,
+    *,
+    as_json: bool,
+) -> None:
     """Write the files of the best choice and print what was found."""
     base, budget_us = found.base, found.budget_us
     if base is not None and budget_us is not None and base.time_us > budget_us:
@@ -151,32 +170,39 @@ def _report(found: "Tuning", stem: str, shown: Console, *, as_json: bool) -> Non
         )
     if found.best is None:
         return
-    found.write(stem)
+    if model_file:
+        npusim.save(found.graph(), model_file)
+    else:
+        found.write(stem)
     if as_json:
-        common.print_json({**found.to_dict(), "cfg": f"{stem}.quantization.cfg"})
+        written = {"file": str(model_file)} if model_file else {"cfg": f"{stem}.quantization.cfg"}
+        common.print_json({**found.to_dict(), **written})
         return
     shown.print(_table(found))
     if found.best.parts:
         shown.print(_parts_text(found.best.parts, found.metric), highlight=False, markup=False)
-    shown.print(f"{stem}.json, {stem}.data and {stem}.quantization.cfg hold the marked choice")
+    cfg = f"{stem}.quantization.cfg"
+    if model_file:
+        shown.print(f"{model_file} is the marked choice")
+        following = f"npusim analyze {again} --stored {model_file}"
+    else:
+        shown.print(f"{stem}.json, {stem}.data and {cfg} hold the marked choice")
+        following = f"npusim quantize {again} --hybrid {cfg} -o {stem}.npusim"
+    shown.print(f"next: {following}", soft_wrap=True, highlight=False, markup=False)
     if found.interrupted:
         shown.print("interrupted; the same command goes on where this one stopped")
 
 
-def _table(found: "Tuning") -> Table:
-    table = Table(box=SIMPLE_HEAD, title="accuracy against time")
-    table.add_column("")
-    table.add_column(found.metric, justify="right")
-    table.add_column("time (us)", justify="right")
-    table.add_column("format")
-    table.add_column("layers", justify="right")
+def _table(found: "Tuning") -> Sheet:
+    columns = [*words(""), *numbers(found.metric, "time (us)"), *words("format")]
+    table = Sheet([*columns, *numbers("layers")], "accuracy against time", notes=["*: the choice"])
     for point in found.front:
-        table.add_row(
+        table.add(
             "*" if point == found.best else "",
             f"{point.metric:.6f}",
             f"{point.time_us:.0f}",
             point.scheme if point.layers else "-",
-            str(len(point.layers)),
+            len(point.layers),
         )
     return table
 

@@ -17,6 +17,7 @@ from npusim.evaluation.segmentation import SEGMENTATION, mean_iou
 from npusim.evaluation.state import State
 from npusim.evaluation.task import CLASSIFICATION, TOP, at_chance, class_count, task_named
 from npusim.evaluation.worker import FLOAT, Job
+from npusim.faces import Face, Faced
 from npusim.quantization.input_text import sample_texts
 
 log = logging.getLogger("npusim")
@@ -55,8 +56,8 @@ class RunAccuracy:
         return next(reversed(self.scores.items()), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Evaluation(Faced):
     """All networks on the set.
 
     Attributes
@@ -144,6 +145,18 @@ class Evaluation:
         quantized networks; without a float network, the samples with the lowest number.
         """
         return tuple(sorted(self.measured, key=_loss, reverse=True)[:count])
+
+    def _face(self) -> Face:
+        return Face(
+            self.task,
+            {
+                "samples": f"{len(self.measured)} of {self.total}",
+                "runs": ", ".join(self.runs),
+                "failed": len(self.failed),
+                "interrupted": "yes" if self.interrupted else "no",
+            },
+            (asdict(run) for run in self.accuracies),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -1,5 +1,6 @@
 """Nodes and the graph that holds them."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ConfigError, GraphError
+from npusim.faces import Face, Faced
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.quant import Float, Requant
 from npusim.ir.tensor import TensorSpec
@@ -192,14 +194,14 @@ class Tail:
         The model's operators, for reports.
     """
 
-    model: bytes
+    model: bytes = field(repr=False)
     inputs: tuple[str, ...]
     results: tuple[str, ...]
     layers: tuple[HostLayer, ...]
 
 
-@dataclass(slots=True, kw_only=True)
-class Graph:
+@dataclass(slots=True, kw_only=True, repr=False)
+class Graph(Faced):
     """A network in execution order. Passes take one and return a new one.
 
     Every tensor name used by a node is a key of ``tensors``; weights and other known values are
@@ -228,6 +230,40 @@ class Graph:
     def results(self) -> tuple[str, ...]:
         """Return the names of what a run gives, in order: the outputs, or what the tail makes."""
         return self.outputs if self.tail is None else self.tail.results
+
+    def _face(self) -> Face:
+        stage = "lowered" if self.is_lowered and self.nodes else "not lowered"
+        formats = Counter(
+            self.spec(name).dtype.value for node in self.nodes for name in node.outputs
+        )
+        return Face(
+            self.name,
+            {
+                "layers": len(self.nodes),
+                "formats": "/".join(name for name, _ in formats.most_common()) or "-",
+                "inputs": ", ".join(self._sized(self.inputs)) or "-",
+                "outputs": ", ".join(self._sized(self.outputs)) or "-",
+                "stage": stage,
+                "target": self.target,
+                "parameters": sum(value.size for value in self.constants.values()),
+                "source": self.source.framework or "-",
+            },
+            (
+                {
+                    "layer": node.layer_id,
+                    "op": node.op,
+                    "engine": node.engine.value if node.engine else None,
+                    "format": self.spec(node.outputs[0]).dtype.value,
+                    "shape": "x".join(map(str, self.spec(node.outputs[0]).shape)),
+                    "origin": node.origin,
+                }
+                for node in self.nodes
+            ),
+        )
+
+    def _sized(self, names: tuple[str, ...]) -> list[str]:
+        few = [f"{n} {'x'.join(map(str, self.spec(n).shape))}" for n in names[:4]]
+        return few + [".."] * (len(names) > 4)
 
     def copy(self, **changes: object) -> "Graph":
         """Return a graph with its own dictionaries (arrays are shared) and the given changes."""

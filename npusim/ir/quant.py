@@ -41,6 +41,11 @@ class AffinePerChannel:
     zero_points: tuple[int, ...]
     axis: int = 0
 
+    def __repr__(self) -> str:
+        """Return how many scales there are: a weight may have thousands."""
+        count, low, high = len(self.scales), min(self.scales), max(self.scales)
+        return f"AffinePerChannel({count} scales {low:.6g} .. {high:.6g}, axis={self.axis})"
+
     def __post_init__(self) -> None:
         """Refuse scales that ``Affine`` refuses."""
         for scale in self.scales:

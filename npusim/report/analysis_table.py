@@ -7,15 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
-from npusim.analysis.analyze import BAD, FINE, AnalysedLayer, Analysis
+from npusim import words
+from npusim.analysis.analyze import BAD, FINE, INHERITED, AnalysedLayer, Analysis
 from npusim.analysis.metrics import Difference
 from npusim.analysis.parts import worst_part
 from npusim.ir.atomic import atomic_write
-from npusim.report.names import Fitted, Name
 from npusim.report.parts_text import figure, output_rows, parts_line
+from npusim.report.table import Column, Kind, Sheet, legend_of, names, numbers
 
 CSV_NAME, JSON_NAME = "analysis.csv", "analysis.json"
 DISTANCES = ("cosine", "euclidean", "euclidean_norm", "sqnr_db", "max_steps", "max_abs", "rms")
@@ -67,47 +65,62 @@ def write_analysis(analysis: Analysis, folder: str | Path) -> tuple[Path, Path]:
     return folder / CSV_NAME, folder / JSON_NAME
 
 
-def analysis_table(analysis: Analysis, *, title: str = "", every: bool = True) -> Fitted:
+def analysis_table(
+    analysis: Analysis, *, title: str = "", brief: bool = False, everything: bool = False
+) -> Sheet:
     """Return one row per layer output, the entire run and the layer alone side by side.
 
-    Columns: layer id, operator, type; cosine, SQNR in dB and largest error in steps of the entire
-    run; the same for the layer alone; elements clipped at the low and the high end; range of the
-    stored type and of the float values of this sample; verdict.
+    The layers to blame come first; those that only inherit an error are counted below.
+
+    Columns: layer id, operator, engine and type; cosine, SQNR in dB and largest error in steps of
+    the entire run; the same for the layer alone; elements clipped at the low and the high end;
+    range of the stored type and of the float values of this sample; verdict.
 
     Parameters
     ----------
     analysis : Analysis
     title : str
-    every : bool
-        False: only layers with a verdict other than ok.
+    brief : bool
+        Only layers with a verdict other than ok.
+    everything : bool
+        All layers, those that inherit too, in the order of execution.
     """
-    table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("layer")
-    table.add_column("op")
-    table.add_column("type")
-    for kind in ("entire", "alone"):
-        for heading in (f"{kind}\ncosine", f"{kind}\nSQNR dB", f"{kind}\nsteps"):
-            table.add_column(heading, justify="right")
-    table.add_column("clipped\nlow/high", justify="right")
-    table.add_column("range used", justify="right")
-    table.add_column("range seen", justify="right")
-    table.add_column("verdict")
-    for row in analysis.layers:
-        if not every and row.severity == FINE:
-            continue
-        table.add_row(
-            Name(row.layer),
+    rows = analysis.layers if everything else analysis.by_blame
+    heirs = [row for row in rows if row.verdict == INHERITED]
+    folded = bool(analysis.bad and heirs and not everything)
+    rows = tuple(
+        row
+        for row in rows
+        if not (brief and row.severity == FINE) and not (folded and row.verdict == INHERITED)
+    )
+    columns = [*names("layer"), Column("op", Kind.WORD, 2), Column("eng", Kind.WORD, 4)]
+    columns += [Column("type", Kind.WORD), *numbers("alone\nSQNR dB")]
+    columns += [*numbers("alone\nsteps", priority=2), *numbers("alone\ncosine", priority=3)]
+    columns += [*numbers("entire\nSQNR dB"), *numbers("entire\nsteps", priority=4)]
+    columns += [*numbers("entire\ncosine", priority=1), *numbers("clipped\nlow/high", priority=5)]
+    columns += [*numbers("range used", "range seen", priority=6), Column("verdict", Kind.WORD)]
+    used = {"alone", "entire", "steps", "clipped", *(row.engine for row in rows)}
+    table = Sheet(columns, title, legend_of(used))
+    for row in rows:
+        whole, own = _distances(row.worst), _distances(row.worst_alone)
+        table.add(
+            row.layer,
             row.op,
+            row.engine,
             row.dtype,
-            *_distances(row.worst),
-            *_distances(row.worst_alone),
+            *(own[1], own[2], own[0]),
+            *(whole[1], whole[2], whole[0]),
             f"{row.clipped_low}/{row.clipped_high}",
             f"{row.range_low:.4g} .. {row.range_high:.4g}",
             f"{row.seen_low:.4g} .. {row.seen_high:.4g}",
             row.verdict,
             style=STYLES[row.severity],
         )
-    return Fitted(table)
+    if folded:
+        table.notes.append(
+            f"{len(heirs)} more layers only inherit an error: {words.say('all_layers')}"
+        )
+    return table
 
 
 def analysis_verdict(analysis: Analysis, *, most: int = 5) -> str:

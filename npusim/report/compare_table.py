@@ -1,15 +1,17 @@
 """A comparison as a terminal table and a verdict in words."""
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from npusim import words as speech
 from npusim.analysis.compare import ComparedLayer, Comparison
-from npusim.report.names import Fitted, Name
 from npusim.report.parts_text import figure, output_rows, parts_line
+from npusim.report.table import Column, Kind, Sheet, legend_of, names, numbers, words
 
 
-def comparison_table(comparison: Comparison, *, title: str = "", most: int | None = None) -> Fitted:
-    """Return one row per compared layer.
+def comparison_table(
+    comparison: Comparison, *, title: str = "", most: int | None = None, everything: bool = False
+) -> Sheet:
+    """Return one row per compared layer, those that lower the cosine most first.
+
+    Wrong layers that lower it no further than a layer before them are counted below.
 
     Columns: layer id, operator, engine, type, cosine, signal-to-noise ratio in dB, largest
     difference in quantization steps, largest absolute difference, share of saturated elements,
@@ -20,25 +22,31 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
     comparison : Comparison
     title : str
     most : int, optional
-        Show only this many layers with the lowest cosine, still in execution order.
+        Show only this many layers.
+    everything : bool
+        All layers in the order of execution.
     """
-    rows = list(comparison.layers)
+    losses = comparison.losses
+    order = list(zip(comparison.layers, losses, strict=True))
+    heirs = [row for row, loss in order if not loss and row.is_wrong(comparison.threshold)]
+    if everything:
+        heirs = []
+    else:
+        order.sort(key=lambda pair: -pair[1])
+    rows = [row for row, loss in order if loss or everything or row not in heirs]
     if most is not None and len(rows) > most:
-        limit = sorted(row.worst.cosine for row in rows)[most - 1]
-        rows = [row for row in rows if row.worst.cosine <= limit][:most]
-        title = f"{title} (the {most} layers furthest apart)"
-    table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("layer")
-    for heading in ("op", "engine", "type"):
-        table.add_column(heading)
-    for heading in ("cosine", "SQNR dB", "max steps", "max abs", "saturated"):
-        table.add_column(heading, justify="right")
-    table.add_column("source nodes")
+        rows = rows[:most]
+        title = f"{title} (the {most} layers that lower the cosine most)"
+    columns = [*names("layer"), *words("op", priority=2), *words("engine", priority=4)]
+    columns += [*words("type"), *numbers("cosine", "SQNR dB"), *numbers("max steps", priority=1)]
+    columns += [*numbers("max abs", priority=3), *numbers("saturated", priority=5)]
+    columns += [Column("source nodes", Kind.NAME, 6)]
+    used = {"steps", "saturated", *(row.engine for row in rows)}
+    table = Sheet(columns, title, legend_of(used))
     for row in rows:
         far = row.worst
-        style = "red" if row.is_wrong(comparison.threshold) else ""
-        table.add_row(
-            Name(row.layer),
+        table.add(
+            row.layer,
             row.op,
             row.engine,
             row.dtype,
@@ -47,10 +55,15 @@ def comparison_table(comparison: Comparison, *, title: str = "", most: int | Non
             "-" if far.max_steps != far.max_steps else f"{far.max_steps:.1f}",
             f"{far.max_abs:.4g}",
             f"{(row.saturated_low + row.saturated_high):.1%}",
-            Name(" + ".join(row.origin)),
-            style=style,
+            " + ".join(row.origin),
+            style="red" if row.is_wrong(comparison.threshold) else "",
         )
-    return Fitted(table)
+    if heirs:
+        table.notes.append(
+            f"{len(heirs)} more wrong layers are no worse than one before them: "
+            f"{speech.say('all_layers')}"
+        )
+    return table
 
 
 def verdict(comparison: Comparison) -> str:

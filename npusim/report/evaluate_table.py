@@ -2,16 +2,13 @@
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from npusim.evaluation.evaluate import Evaluation
-from npusim.report.names import Fitted, Name
+from npusim.report.table import Sheet, names, numbers, words
 
 PARTS = 4  # outputs, or parts of them, written out; the worst ones
 
 
-def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
+def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Sheet:
     """Return one row per network.
 
     Columns: run, samples; for classification the share of right first classes, of right classes
@@ -19,49 +16,39 @@ def accuracy_table(evaluation: Evaluation, *, title: str = "") -> Table:
     every number of the task.
     """
     runs = evaluation.accuracies
-    names = list(runs[0].means) if runs else []
-    table = Table(box=SIMPLE_HEAD, title=title)
-    table.add_column("run")
-    table.add_column("samples", justify="right")
+    means = list(runs[0].means) if runs else []
     classes = any(run.top1 is not None for run in runs)
-    if classes:
-        for heading in ("top-1", "top-5", "agrees with float"):
-            table.add_column(heading, justify="right")
     figures = list(runs[0].scores) if runs else []
-    for name in figures:
-        table.add_column(name, justify="right")
-    for name in names:
-        table.add_column(f"mean {name}", justify="right")
+    shares = ("top-1", "top-5", "agrees with float") if classes else ()
+    headings = ("samples", *shares, *figures, *(f"mean {name}" for name in means))
+    table = Sheet([*names("run"), *numbers(*headings)], title)
     for run in runs:
-        shares = (run.top1, run.top5, run.agreement) if classes else ()
-        table.add_row(
+        values = (run.top1, run.top5, run.agreement) if classes else ()
+        table.add(
             run.name,
-            str(run.samples),
-            *("-" if share is None else f"{share:.2%}" for share in shares),
+            run.samples,
+            *("-" if share is None else f"{share:.2%}" for share in values),
             *(f"{run.scores[name]:.4f}" for name in figures),
-            *(f"{run.means[name]:.6g}" for name in names),
+            *(f"{run.means[name]:.6g}" for name in means),
         )
     return table
 
 
-def worst_table(evaluation: Evaluation, *, count: int = 10) -> Fitted:
+def worst_table(evaluation: Evaluation, *, count: int = 10) -> Sheet:
     """Return the samples on which quantization costs most.
 
     Columns: sample, label; for each run its first class and the right class's score, or the
     numbers of the task.
     """
-    table = Table(box=SIMPLE_HEAD, title="samples that lose most against float")
-    table.add_column("sample")
-    table.add_column("label")
-    for name in evaluation.runs:
-        table.add_column(name, justify="right")
+    columns = [*names("sample"), *words("label"), *numbers(*evaluation.runs)]
+    table = Sheet(columns, "samples that lose most against float")
     for record in evaluation.worst(count):
-        table.add_row(
-            Name(record["image"]),
-            str(record["label"]),
+        table.add(
+            record["image"],
+            record["label"],
             *(_cell(record["runs"][name]) for name in evaluation.runs),
         )
-    return Fitted(table)
+    return table
 
 
 def evaluation_verdict(evaluation: Evaluation) -> str:

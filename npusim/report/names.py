@@ -2,15 +2,11 @@
 
 import re
 
-from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.table import Column, Table
 from rich.text import Text
 
 NARROWEST = 14
-_NARROW = 11  # where there is no room for more
-_BETWEEN = 3  # what separates two columns
 _GAP = "…"
 _PART = re.compile(r" \+ |[/;,:._~ +-]")  # where layers, scopes and fused origins are joined
 _DIGITS = re.compile(r"\d+")
@@ -75,50 +71,3 @@ class Name:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         longest = max(1, len(self.text))
         return Measurement(min(longest, NARROWEST), longest).with_maximum(options.max_width)
-
-
-class Fitted:
-    """A table whose columns of names get what the others leave; numbers stay whole.
-
-    Where that is too little for names, columns stand closer together.
-
-    Parameters
-    ----------
-    table : Table
-        Its names are cells of the kind ``Name``.
-    """
-
-    def __init__(self, table: Table) -> None:
-        self.table = table
-
-    @property
-    def row_count(self) -> int:
-        """Return how many rows the table has."""
-        return self.table.row_count
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        names = [column for column in self.table.columns if _holds_names(column)]
-        others = [column for column in self.table.columns if column not in names]
-        count, needed = len(self.table.columns), sum(map(_width, others))
-        wanted = sum(min(_NARROW, _width(column)) for column in names)
-        left = options.max_width - needed - (_BETWEEN * count + 1)
-        if left < wanted:
-            self.table.padding = (0, 0, 0, 0)
-            left = options.max_width - needed - (count + 1)
-        if names and left >= wanted:
-            for column in others:
-                column.no_wrap = True
-            for place, column in enumerate(names):
-                column.width = min(_width(column), left // (len(names) - place))
-                left -= column.width
-        yield self.table
-
-
-def _holds_names(column: Column) -> bool:
-    return any(isinstance(cell, Name) for cell in column.cells)
-
-
-def _width(column: Column) -> int:
-    cells = (cell.text if isinstance(cell, Name) else str(cell) for cell in column.cells)
-    lines = (line for text in (str(column.header), *cells) for line in text.split("\n"))
-    return max(map(cell_len, lines), default=0)

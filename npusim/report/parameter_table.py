@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from npusim.analysis.parameters import ComparedTensor, ParameterComparison
-from npusim.report.names import Fitted, Name
+from npusim.report.table import Sheet, names, numbers, prose, words
 
 PLURALS = {
     "input": "inputs",
@@ -17,24 +14,22 @@ PLURALS = {
 }
 
 
-def parameter_table(comparison: ParameterComparison, *, everything: bool = False) -> Fitted:
+def parameter_table(comparison: ParameterComparison, *, everything: bool = False) -> Sheet:
     """Return a row per tensor that differs, or per compared tensor.
 
     Columns: layer and counterpart, what the tensor is, both formats, different codes, reason.
     """
     title = f"{comparison.first} (first) against {comparison.second} (second)"
-    table = Table(box=SIMPLE_HEAD, title=title)
-    for heading in ("layer", "second's layer", "tensor", "first", "second"):
-        table.add_column(heading)
-    table.add_column("other codes", justify="right")
-    table.add_column("rule that differs", overflow="fold", min_width=24)
+    columns = [*names("layer", "second's layer"), *words("tensor", "first", "second")]
+    columns += [*numbers("other codes"), *prose("rule that differs")]
+    table = Sheet(columns, title)
     for row in comparison.tensors:
         if row.equal and not everything:
             continue
         other = "" if row.counterpart == row.layer else row.counterpart
-        table.add_row(
-            Name(row.layer),
-            Name(other),
+        table.add(
+            row.layer,
+            other,
             row.role,
             row.first.text,
             row.second.text,
@@ -42,7 +37,7 @@ def parameter_table(comparison: ParameterComparison, *, everything: bool = False
             row.reason or "-",
             style="" if row.equal else "yellow",
         )
-    return Fitted(table)
+    return table
 
 
 def _codes(row: ComparedTensor) -> str:
@@ -74,6 +69,6 @@ def parameter_verdict(comparison: ParameterComparison) -> list[str]:
     return lines
 
 
-def _some(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _some(layers: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(layers) - most} more" if len(layers) > most else ""
+    return ", ".join(layers[:most]) + more

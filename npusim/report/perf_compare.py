@@ -9,21 +9,14 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.report.eval_perf import executed
 from npusim.report.names import shorten
 from npusim.report.perf_data import csv_text, engine_totals, op_totals
-from npusim.report.perf_table import (
-    ROOMY,
-    WIDTH,
-    columns,
-    heading,
-    number_format,
-    plain_table,
-)
+from npusim.report.perf_table import heading, number_format
+from npusim.report.table import Sheet, legend_of, names, numbers, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,18 +123,17 @@ def figures(comparison: PerfComparison) -> tuple[Figure, ...]:
     return tuple(row for row in rows if row.a or row.b)
 
 
-def figure_table(comparison: PerfComparison) -> Table:
+def figure_table(comparison: PerfComparison) -> Sheet:
     """Return the totals of both sides."""
-    table = plain_table("totals per image")
-    columns(table, ("figure",), ("A", "B", "B - A", "B / A"))
-    columns(table, ("unit",))
+    columns = [*names("figure"), *numbers("A", "B", "B - A", "B / A"), *words("unit")]
+    table = Sheet(columns, "totals per image")
     kind = "total"
     for row in figures(comparison):
         if row.kind != kind:
             table.add_section()
             kind = row.kind
         digits = 1 if row.unit in ("us", "frames/s") else 2
-        table.add_row(
+        table.add(
             _TOTALS[row.name][0] if row.kind == "total" else f"{row.kind} {row.name}",
             f"{row.a:.{digits}f}",
             f"{row.b:.{digits}f}",
@@ -152,14 +144,12 @@ def figure_table(comparison: PerfComparison) -> Table:
     return table
 
 
-def pair_table(comparison: PerfComparison, *, width: int = WIDTH, top: int | None = None) -> Table:
+def pair_table(comparison: PerfComparison, *, top: int | None = None) -> Sheet:
     """Return both times of every layer.
 
     Parameters
     ----------
     comparison : PerfComparison
-    width : int
-        Characters of a line.
     top : int, optional
         Only the layers that differ most, still in order.
     """
@@ -167,14 +157,15 @@ def pair_table(comparison: PerfComparison, *, width: int = WIDTH, top: int | Non
     if top is not None and len(pairs) > top:
         far = sorted(pairs, key=lambda p: (-abs(comparison.difference_us(p[1])), p[0]))
         pairs = sorted(far[:top], key=lambda p: p[0])
-    table = plain_table("layers, us per image", dense=width < ROOMY)
-    columns(table, ("layer", "op"), ("A us", "B us", "B - A", "B / A"))
-    columns(table, ("A engine, bound", "B engine, bound"))
-    room = max(14, width - 87 - (12 if width >= ROOMY else 0))
+    columns = [*names("layer"), *words("op", priority=2)]
+    columns += [*numbers("A us", "B us", "B - A"), *numbers("B / A", priority=1)]
+    columns += words("A engine, bound", "B engine, bound", priority=3)
+    used = {word for _, p in pairs for side in (p.a, p.b) for word in _how(side).split()}
+    table = Sheet(columns, "layers, us per image", legend_of(used))
     for _, pair in pairs:
         left, right = _us(pair.a, comparison.a), _us(pair.b, comparison.b)
-        table.add_row(
-            shorten(pair.name, room),
+        table.add(
+            pair.name,
             shorten(pair.op, 12),
             f"{left:.1f}" if pair.a else "-",
             f"{right:.1f}" if pair.b else "-",
@@ -211,12 +202,10 @@ def verdict(comparison: PerfComparison) -> str:
     )
 
 
-def comparison_report(
-    comparison: PerfComparison, *, width: int = WIDTH, top: int | None = None
-) -> Group:
+def comparison_report(comparison: PerfComparison, *, top: int | None = None) -> Group:
     """Return everything ``npusim perf A --vs B`` prints."""
     head = f"A  {heading(comparison.a)}\nB  {heading(comparison.b)}"
-    parts = [pair_table(comparison, width=width, top=top)] if comparison.common else []
+    parts = [pair_table(comparison, top=top)] if comparison.common else []
     return Group(
         *(item for part in parts for item in (part, Text(""))),
         figure_table(comparison),

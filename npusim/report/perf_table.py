@@ -1,10 +1,6 @@
 """npusim's own tables of an estimate. Every column is explained in docs/performance.md."""
 
-from collections.abc import Iterable
-
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from npusim import words
@@ -15,31 +11,11 @@ from npusim.report.eval_perf import executed
 from npusim.report.names import shorten
 from npusim.report.perf_advice import Advice, advise, advise_network
 from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
+from npusim.report.table import Sheet, legend_of, names, numbers, prose
+from npusim.report.table import words as plain
 
-WIDTH = 100  # what the tables need at least
-ROOMY = 120  # from here the columns stand further apart
 ADVICE_LINES = 12
-
-
-def plain_table(title: str = "", *, dense: bool = False) -> Table:
-    """Return an empty table in the style of all of them; a dense one has narrower gaps."""
-    return Table(
-        box=SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        padding=(0, 0 if dense else 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-    )
-
-
-def columns(table: Table, left: Iterable[str], right: Iterable[str] = ()) -> None:
-    """Add columns of text, then columns of numbers."""
-    for heading in left:
-        table.add_column(heading, no_wrap=True)
-    for heading in right:
-        table.add_column(heading, justify="right", no_wrap=True)
+TOTALS = [*numbers("us", "share", "MMAC"), *numbers("peak", "DDR kB", priority=1)]
 
 
 def heading(estimate: Estimate) -> str:
@@ -78,27 +54,25 @@ def _not_priced(estimate: Estimate) -> str:
     return f"\nnot in these times, on the CPU: {', '.join(layers)}" if layers else ""
 
 
-def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
+def layer_table(estimate: Estimate, *, top: int | None = None) -> Sheet:
     """Return every layer in execution order: engine, work, time, share, peak, DDR, bound.
 
     Parameters
     ----------
     estimate : Estimate
-    width : int
-        Characters of a line; layer names get what the numbers leave.
     top : int, optional
         Only the layers that take longest, still in execution order.
     """
     rows = _rows(estimate, top)
-    room = max(14, width - 80 - (12 if width >= ROOMY else 0))
-    table = plain_table(heading(estimate), dense=width < ROOMY)
-    columns(table, ("#", "layer", "op", "eng"))
-    columns(table, (), ("MMAC", "kcycles", "us", "share", "peak", "DDR kB"))
-    columns(table, ("bound",))
+    columns = [*numbers("#"), *names("layer"), *plain("op", priority=1), *plain("eng")]
+    columns += [*numbers("MMAC", priority=3), *numbers("kcycles", priority=4)]
+    columns += [*numbers("us", "share"), *numbers("peak", "DDR kB", priority=2), *plain("bound")]
+    used = {word for _, layer in rows for word in (layer.engine.value, _bound(layer))}
+    sheet = Sheet(columns, heading(estimate), legend_of(used | {"peak"}))
     for number, layer in rows:
-        table.add_row(
-            str(number),
-            shorten(layer.layer_id, room),
+        sheet.add(
+            number,
+            layer.layer_id,
             shorten(f"{layer.op}+pool" if layer.fused else layer.op, 12),
             layer.engine.value,
             f"{layer.macs / 1e6:.2f}" if layer.macs else "-",
@@ -110,8 +84,10 @@ def layer_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = Non
             _bound(layer),
         )
     if len(rows) < len(executed(estimate)):
-        table.caption = f"the {len(rows)} layers that take longest, of {len(executed(estimate))}"
-    return table
+        sheet.notes.append(
+            f"the {len(rows)} layers that take longest, of {len(executed(estimate))}"
+        )
+    return sheet
 
 
 def _bound(layer: LayerEstimate) -> str:
@@ -126,13 +102,12 @@ def _rows(estimate: Estimate, top: int | None) -> list[tuple[int, LayerEstimate]
     return rows
 
 
-def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = None) -> Table:
+def traffic_table(estimate: Estimate, *, top: int | None = None) -> Sheet:
     """Return bytes of every layer by memory and kind, and the tile of its NN operation."""
-    room = max(14, width - 81 - (12 if width >= ROOMY else 0))
-    table = plain_table("kilobytes by memory and kind", dense=width < ROOMY)
-    columns(table, ("#", "layer", "eng"))
-    table.add_column("tile", justify="right", no_wrap=True)
-    columns(table, (), ("DDR in", "DDR wt", "DDR cmd", "DDR out", "SRAM in", "SRAM wt", "SRAM out"))
+    columns = [*numbers("#"), *names("layer"), *plain("eng"), *numbers("tile", priority=1)]
+    columns += numbers("DDR in", "DDR wt", "DDR cmd", "DDR out")
+    columns += numbers("SRAM in", "SRAM wt", "SRAM out", priority=2)
+    table = Sheet(columns, "kilobytes by memory and kind")
     for number, layer in _rows(estimate, top):
         t = layer.cost.traffic
         kinds = (
@@ -140,9 +115,9 @@ def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = N
             *(t.sram_image_bytes, t.sram_kernel_bytes, t.sram_write_bytes),
         )
         tile = next((o.tile for o in layer.operations if o.tile), None)
-        table.add_row(
-            str(number),
-            shorten(layer.layer_id, room),
+        table.add(
+            number,
+            layer.layer_id,
             layer.engine.value,
             f"{tile.width}x{tile.height}x{tile.kernels_per_core}" if tile else "-",
             *(f"{size / 1e3:.1f}" if size else "-" for size in kinds),
@@ -150,21 +125,19 @@ def traffic_table(estimate: Estimate, *, width: int = WIDTH, top: int | None = N
     return table
 
 
-def engine_table(estimate: Estimate) -> Table:
+def engine_table(estimate: Estimate) -> Sheet:
     """Return totals per engine."""
-    table = plain_table("by engine")
-    columns(table, ("engine",), ("operations", "us", "share", "MMAC", "peak", "DDR kB"))
+    table = Sheet([*plain("engine"), *numbers("operations"), *TOTALS], "by engine")
     for row in engine_totals(estimate):
-        table.add_row(row.engine, str(row.operations), *_total(row))
+        table.add(row.engine, row.operations, *_total(row))
     return table
 
 
-def op_table(estimate: Estimate) -> Table:
+def op_table(estimate: Estimate) -> Sheet:
     """Return totals per operator type, the longest first."""
-    table = plain_table("by operator")
-    columns(table, ("op",), ("layers", "us", "share", "MMAC", "peak", "DDR kB"))
+    table = Sheet([*names("op"), *numbers("layers"), *TOTALS], "by operator")
     for row in op_totals(estimate):
-        table.add_row(row.op, str(row.layers), *_total(row))
+        table.add(row.op, row.layers, *_total(row))
     return table
 
 
@@ -178,7 +151,7 @@ def _total(row: EngineTotal | OpTotal) -> tuple[str, ...]:
     )
 
 
-def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> RenderableType | None:
+def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Sheet | None:
     """Return the advice that concerns most time, equal lines together; None when there is none."""
     found = advise(estimate)
     groups: dict[Advice, list[tuple[int, LayerEstimate]]] = {}
@@ -190,16 +163,13 @@ def advice_table(estimate: Estimate, *, lines: int = ADVICE_LINES) -> Renderable
         return None
     share = {a: sum(layer.share for _, layer in rows) for a, rows in groups.items()}
     ranked = sorted(groups, key=lambda a: (-share[a], groups[a][0][0]))
-    table = plain_table("advice")
-    table.add_column("layers", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table = Sheet([*plain("layers"), *numbers("share"), *prose("")], "advice")
     for advice in whole:
-        table.add_row("all", "", advice.text)
+        table.add("all", "", advice.text)
     for advice in ranked[:lines]:
-        table.add_row(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
+        table.add(_numbers([n for n, _ in groups[advice]]), f"{share[advice]:.1%}", advice.text)
     if len(ranked) > lines:
-        table.caption = f"{len(ranked) - lines} more in {words.say('json_and_csv')}"
+        table.notes.append(f"{len(ranked) - lines} more in {words.say('json_and_csv')}")
     return table
 
 
@@ -208,11 +178,10 @@ def _numbers(numbers: list[int], most: int = 3) -> str:
     return f"#{text} +{len(numbers) - most}" if len(numbers) > most else f"#{text}"
 
 
-def memory_table(use: MemoryUse) -> Table:
+def memory_table(use: MemoryUse) -> Sheet:
     """Return the bytes of a run with the definition of each figure."""
-    table = plain_table("memory of one run")
-    columns(table, ("figure",), ("bytes", "MiB"))
-    table.add_column("what it is")
+    columns = [*plain("figure"), *numbers("bytes", "MiB"), *prose("what it is", priority=1)]
+    table = Sheet(columns, "memory of one run")
     for name, size, meaning in (
         ("weights", use.weight_bytes, "all constants of the model, uncompressed"),
         ("stored weights", use.stored_weight_bytes, "as the NPU reads them: NN streams compressed"),
@@ -223,22 +192,21 @@ def memory_table(use: MemoryUse) -> Table:
         ("host input", use.input_bytes, "buffers the host fills"),
         ("host output", use.output_bytes, "buffers the host reads"),
     ):
-        table.add_row(name, f"{size:,}".replace(",", " "), mebi(size).removesuffix(" MiB"), meaning)
+        table.add(name, f"{size:,}".replace(",", " "), mebi(size).removesuffix(" MiB"), meaning)
     return table
 
 
 def full_report(
     estimate: Estimate,
     *,
-    width: int = WIDTH,
     top: int | None = None,
     traffic: bool = False,
     memory: bool = False,
 ) -> Group:
     """Return everything ``npusim perf`` prints about one estimate."""
-    parts: list[RenderableType] = [layer_table(estimate, width=width, top=top)]
+    parts: list[RenderableType] = [layer_table(estimate, top=top)]
     if traffic:
-        parts.append(traffic_table(estimate, width=width, top=top))
+        parts.append(traffic_table(estimate, top=top))
     parts += [engine_table(estimate), op_table(estimate)]
     if memory:
         parts.append(memory_table(estimate.memory))

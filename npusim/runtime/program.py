@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ConfigError, InputError
+from npusim.faces import Face, Faced
 from npusim.host.runner import network_results
 from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float, Quant
@@ -44,7 +45,7 @@ class BoundNode:
     dead: tuple[str, ...]
 
 
-class Program:
+class Program(Faced):
     """A lowered graph with prepared kernels. Thread safe: a run keeps no state.
 
     Parameters
@@ -109,6 +110,11 @@ class Program:
             fault = memory.layers.get(node.name)
             step = fault.step if fault else bind(node, graph)
             self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
+
+    def _face(self) -> Face:
+        """Return the graph's face: a program is it, bound to kernels."""
+        face = self.graph._face()
+        return face._replace(facts={**face.facts, "driver faults": self.driver_faults})
 
     def _warn_once(self, text: str) -> None:
         if text not in self._said:

@@ -8,6 +8,7 @@ from typing import Any
 
 from npusim import __version__, words
 from npusim.errors import ConfigError
+from npusim.faces import Face, Faced
 from npusim.ir.graph import Graph
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import write_cfg
@@ -22,8 +23,8 @@ from npusim.tuning.search import LEAST_GAIN, Feeds, Progress, Tuner
 from npusim.tuning.state import Point, State, front
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Tuning(Faced):
     """What a search found.
 
     Attributes
@@ -52,6 +53,21 @@ class Tuning:
     state: Path | None
     _tuner: Tuner = field(repr=False)
 
+    def _face(self) -> Face:
+        best = self.best
+        return Face(
+            "",
+            {
+                "metric": self.metric,
+                "best": "-" if best is None else best.metric,
+                "time": "-" if best is None else f"{best.time_us:.0f} us",
+                "raised layers": 0 if best is None else len(best.layers),
+                "budget": "none" if self.budget_us is None else f"{self.budget_us:.0f} us",
+                "interrupted": "yes" if self.interrupted else "no",
+            },
+            (_plain(point) for point in self.front),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {
@@ -66,6 +82,20 @@ class Tuning:
     def lowered(self, point: Point) -> Graph:
         """Return the network with the layers of a point raised, as it runs."""
         return self._tuner.lowered(point.layers, Scheme(point.scheme))
+
+    def graph(self) -> Graph:
+        """Return the quantized graph of the best choice, which ``npusim.save`` stores.
+
+        Raises
+        ------
+        ConfigError
+            When nothing was measured.
+        """
+        if self.best is None:
+            raise ConfigError("nothing was measured", rule="a search has at least one point")
+        tuner = self._tuner
+        formats = tuner.formats(self.best.layers, Scheme(self.best.scheme))
+        return tuner.job.quantized(tuner.ranges, formats)
 
     def write(self, stem: str) -> None:
         """Write ``stem.json``, ``stem.data`` and ``stem.quantization.cfg`` for the best choice.

@@ -19,15 +19,15 @@ def report_of(result):
 def test_two_formats_algorithms_datasets_and_a_stored_model(run, small):
     code, report = report_of(run("compare", *small, "--other-quantize", "i16", "--json"))
     assert code == 0
-    assert report["actual"] == "toy u8 normal (list.txt)"
-    assert report["reference"] == "toy i16 normal (list.txt)"
+    assert report["actual"] == "net u8 normal (list.txt)"
+    assert report["reference"] == "net i16 normal (list.txt)"
     assert report["layers"][0]["difference"]["max_steps"] > 0
     assert len(report["layers"]) >= 4
     code, report = report_of(run("compare", *small, "--other-algorithm", "mmse", "--json"))
-    assert report["reference"] == "toy u8 mmse (list.txt)"
+    assert report["reference"] == "net u8 mmse (list.txt)"
     code, report = report_of(run("compare", *small, "--other-dataset", "other.txt", "--json"))
     assert code == 0
-    assert report["reference"] == "toy u8 normal (other.txt)"
+    assert report["reference"] == "net u8 normal (other.txt)"
     assert any(row["difference"]["max_abs"] > 0 for row in report["layers"])
     assert run("quantize", *small, "-o", "a.rknn")[0] == 0
     code, report = report_of(run("compare", *small, "--other-model", "a.rknn", "--json"))
@@ -192,7 +192,7 @@ def test_stored_models_beside_the_float_one(run, small, tmp_path):
     (tmp_path / "set.txt").write_text("".join(lines))
     preprocessing = options[2:6]
     arguments = ("evaluate", path, *preprocessing, "--dataset", "set.txt", "--calibration",
-                 "list.txt", "--also", "tuned.rknn", "--json")  # fmt: skip
+                 "list.txt", "--vs", "tuned.rknn", "--json")  # fmt: skip
     _, report = report_of(run(*arguments))
     lines = [f"{r['image']} {r['runs']['float']['top'][0]}\n" for r in report["records"]]
     (tmp_path / "set.txt").write_text("".join(lines))
@@ -202,9 +202,9 @@ def test_stored_models_beside_the_float_one(run, small, tmp_path):
     assert report["records"][0]["runs"]["tuned"] == report["records"][0]["runs"]["u8"]
     for options, words in ((preprocessing, path), ([], "tuned.rknn")):
         code, _, err = run("evaluate", path, *options, "--dataset", "set.txt", "--quantize", "f16",
-                           "--also", words)  # fmt: skip
+                           "--vs", words)  # fmt: skip
         assert code == 2
-        assert f"--also {words}" in err
+        assert f"--vs {words}" in err
     code, report = report_of(run("evaluate", "tuned.rknn", "--dataset", "set.txt", "--json"))
     assert [row["name"] for row in report["runs"]] == ["model"]
     assert report["runs"][0]["agreement"] is None

@@ -52,7 +52,7 @@ def test_python_and_json_examples_run(capsys):
 
 @pytest.mark.parametrize(("heading", "table"), [("Layers", layer_table), ("Bytes", traffic_table)])
 def test_columns_are_explained_in_the_printed_order(heading, table):
-    printed = [str(column.header) for column in table(tiny()).columns]
+    printed = [column.title for column in table(tiny()).columns]
     cells = first_cells(heading)[1:]
     explained = [name for cell in cells for name in cell.split(", ")]
     assert explained[: len(printed)] == printed
@@ -60,7 +60,7 @@ def test_columns_are_explained_in_the_printed_order(heading, table):
 
 def test_memory_figures_are_explained_in_the_printed_order():
     table = memory_table(tiny().memory)
-    printed = [str(cell) for cell in table.columns[0].cells]
+    printed = [cells[0] for cells, _ in table.rows]
     explained = [name for cell in first_cells("Memory")[1:] for name in cell.split(", ")]
     assert explained == printed
 

@@ -193,9 +193,11 @@ def test_tune_interrupted_keeps_what_it_has(run, tmp_path, monkeypatch):
 
 
 def test_tune_says_when_the_budget_is_too_small(run):
-    code, out, _ = run(*tune("--budget-us", 10))
-    assert code == 0
-    assert "more than the budget" in out
+    code, out, err = run(*tune("--budget-us", 10))
+    assert code == 2
+    assert not out  # nothing was calibrated
+    assert "without any raise the network takes about" in err
+    assert "--budget-us" in err
     code, _, err = run(*tune("--to", "u8"))
     assert code == 2
     assert "wider format" in err

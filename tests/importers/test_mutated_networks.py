@@ -11,7 +11,8 @@ import npusim
 from npusim.conformance.importer_cases import read_cases
 from npusim.conformance.importers import FRAMEWORKS
 from npusim.errors import ModelImportError
-from npusim.importers.caffe.importer import converter, load_caffe
+from npusim.importers.caffe.context import converter
+from npusim.importers.caffe.importer import load_caffe
 from npusim.importers.mxnet.importer import load_mxnet
 from tests.importers.mutations import changed
 from tests.importers.mxnet_build import Net

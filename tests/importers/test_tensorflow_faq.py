@@ -344,7 +344,14 @@ def test_pictures_of_whole_numbers_are_real_inputs_and_ids_are_not(tmp_path):
 def test_commands_cut_a_model_and_run_on_it(tmp_path):
     path = str(ssd().save(tmp_path))
     np.save(tmp_path / "x.npy", RNG.standard_normal((32, 32, 3)).astype(np.float32))
-    cut = ["--part", "Preprocessor/sub:concat,concat_1:0", "--shape", "Preprocessor/sub=1,32,32,3"]
+    cut = [
+        "--cut-inputs",
+        "Preprocessor/sub",
+        "--cut-outputs",
+        "concat,concat_1:0",
+        "--shape",
+        "Preprocessor/sub=1,32,32,3",
+    ]
     runner = CliRunner()
     for words in (
         ["info", path, *cut],
@@ -354,6 +361,6 @@ def test_commands_cut_a_model_and_run_on_it(tmp_path):
     ):
         result = runner.invoke(app, words)
         assert result.exit_code == 0, result.output
-    for wrong in ("concat", ":", ""):
-        result = runner.invoke(app, ["info", path, "--part", wrong])
+    for wrong in (",", ""):
+        result = runner.invoke(app, ["info", path, "--cut-inputs", wrong])
         assert result.exit_code != 0

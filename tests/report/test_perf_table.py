@@ -50,7 +50,7 @@ def test_everything_fits_100_columns_and_no_number_is_cut(dtype, target):
 
 def test_wide_consoles_get_whole_names():
     result = estimate(parse_layer_list(long_names()))
-    assert LONG in printed(layer_table(result, width=200), width=200)
+    assert LONG in printed(layer_table(result), width=200)
 
 
 def test_names_keep_their_end():

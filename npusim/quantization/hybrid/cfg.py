@@ -229,6 +229,18 @@ def _record(layer_id: str, part: str, key: str, item: Item, where: str) -> Recor
     )
 
 
+def raise_in_cfg(path: str | Path, layers: Mapping[str, Scheme]) -> None:
+    """Write layers with formats of their own into a cfg file; its ranges stay.
+
+    Parameters
+    ----------
+    path : path
+    layers : mapping
+        Layer id -> scheme.
+    """
+    write_cfg(path, read_cfg(path).records.values(), layers)
+
+
 def write_cfg(
     path: str | Path,
     records: Iterable[Record],

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
@@ -96,7 +97,8 @@ def resolve_layers(
     Parameters
     ----------
     wanted : mapping
-        Layer id (``<name>_<id>``) or layer name -> scheme.
+        Layer id (``<name>_<id>``), layer name, or a pattern of either with ``*``, ``?`` or ``[..]``
+        -> scheme. A layer named outright does not follow patterns, a later pattern wins.
     graph, source : Graph
         See ``layer_names``.
     default : Scheme
@@ -116,6 +118,7 @@ def resolve_layers(
     if source is not None:
         ids = {node.name: node.layer_id for node in source.nodes}
         by_name = {**{n: by_name[i] for n, i in ids.items() if i in by_name}, **by_name}
+    wanted = _spelled_out(wanted, by_name)
     unknown = [name for name in wanted if name not in by_name]
     if unknown:
         raise ConfigError(
@@ -138,6 +141,30 @@ def resolve_layers(
             found[node_name], said[node_name] = scheme, name
     check_schemes({default, *found.values()})
     return _with_followers(graph, found)
+
+
+def _spelled_out(wanted: Mapping[str, Scheme], by_name: Mapping[str, str]) -> dict[str, Scheme]:
+    """Return the choice with patterns replaced by the layers that fit; others stay as they are."""
+    exact = {name: scheme for name, scheme in wanted.items() if not _is_pattern(name, by_name)}
+    taken = {by_name[name] for name in exact if name in by_name}
+    chosen: dict[str, Scheme] = {}  # by layer, so that a later pattern wins
+    names: dict[str, str] = {}
+    for pattern, scheme in wanted.items():
+        if pattern in exact:
+            continue
+        found = {name: node for name, node in by_name.items() if fnmatchcase(name, pattern)}
+        if not found:
+            raise ConfigError(
+                f"no layer is called like {pattern!r}",
+                rule="* stands for any characters, ? for one; layers are named <name>_<id>",
+            )
+        names |= {name: node for name, node in found.items() if node not in taken}
+        chosen |= dict.fromkeys(found.values(), scheme)
+    return {name: chosen[node] for name, node in names.items()} | exact
+
+
+def _is_pattern(name: str, by_name: Mapping[str, str]) -> bool:
+    return name not in by_name and any(mark in name for mark in "*?[")
 
 
 def _parts(graph: Graph, source: Graph | None) -> dict[str, list[str]]:
