@@ -97,6 +97,7 @@ ALLOWED = {
         "extras",
     },
     "report": {
+        "host",
         "words",
         "explain",
         "analysis",

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.analysis.analyze import Analysis, analyze
 from npusim.analysis.compare import Comparison
 from npusim.analysis.findings import Cause
@@ -19,7 +20,9 @@ from npusim.api.pricing import estimate, in_chip_types
 from npusim.api.quantizing import plan_of, quantize
 from npusim.api.stages import is_quantized
 from npusim.errors import ConfigError
+from npusim.evaluation.detection import DETECTION, Detector
 from npusim.evaluation.evaluate import Evaluation
+from npusim.evaluation.task import CLASSIFICATION
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower
 from npusim.perfmodel.estimate import Estimate
@@ -28,6 +31,7 @@ from npusim.quantization.constrain import constrain
 from npusim.quantization.dataset import Dataset, open_dataset
 from npusim.quantization.groups import named_concats
 from npusim.quantization.hybrid.choice import resolve_layers
+from npusim.quantization.images import SUFFIXES, read_image
 from npusim.quantization.input_text import file_text, input_text
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan, Samples
@@ -62,6 +66,8 @@ class Request:
     labels: Sequence[str] = ()
     names: Sequence[str] = ()
     label_offset: int = 0
+    detector: Detector | None = None
+    images: str | Path | None = None
     vs: Graph | None = None
     level: int = 3
     model: str = ""
@@ -78,7 +84,15 @@ def measure(request: Request, progress: Progress | None = None) -> Contents:
     """Return what a page of the request shows."""
     graph = request.graph
     model = request.model or graph.source.path or graph.name
+    detector = request.detector.measure(graph) if request.detector else None
     if request.is_priced_only:
+        if detector is not None and request.labelled is None:
+            raise ConfigError(
+                "there is nothing to find boxes in",
+                where=words.say("decoder"),
+                rule="boxes are those of a sample, float and quantized, or of a labelled set",
+                remedy="give a dataset, the files of one sample, or a labelled set",
+            )
         if request.quantized is not None:
             raise ConfigError(
                 "two quantized models, and no float source",
@@ -87,7 +101,7 @@ def measure(request: Request, progress: Progress | None = None) -> Contents:
             )
         contents = priced(graph, request.scheme, request.level, model=model)
     else:
-        contents = replace(_analysed(request, progress), model=model)
+        contents = replace(_analysed(request, progress), model=model, detector=detector)
     if request.labelled is not None:
         contents = replace(contents, evaluation=_evaluated(request, contents, progress))
     if request.vs is not None:
@@ -107,9 +121,24 @@ def _evaluated(request: Request, contents: Contents, progress: Progress | None) 
         request.labelled,
         labels=request.labels,
         label_offset=request.label_offset,
+        **_task(request),
         optimization_level=request.level,
         progress=None if progress is None else lambda i, n: progress(i, n, "labelled set"),
     )
+
+
+def _task(request: Request) -> dict[str, Any]:
+    """Return what ``evaluate`` measures: boxes where it is known how they are found."""
+    found = request.detector
+    if found is None:
+        return {"task": CLASSIFICATION}
+    return {
+        "task": DETECTION,
+        "decoder": found.decoder,
+        "anchors": found.anchors,
+        "priors": found.priors,
+        "images": request.images,
+    }
 
 
 def priced(
@@ -142,11 +171,21 @@ class _Samples:
         else:
             self.label, self.feeds = next(iter(self.samples or ()), ("", {}))
             paths = list(opened.entries[0].paths) if isinstance(opened, Dataset) else []
+        self.picture = _picture(paths, graph)
         self.taken_as = tuple(
             input_text(name, graph.spec(name), graph.preprocess.get(name), text)
             for name, path in zip(graph.inputs, paths, strict=False)
             if (text := file_text(path, graph.spec(name)))
         )
+
+
+def _picture(paths: Sequence[Path], graph: Graph) -> NDArray[Any] | None:
+    """Return the pixels of the only file of a sample, where that is a picture."""
+    if len(paths) != 1 or paths[0].suffix.lower() not in SUFFIXES:
+        return None
+    channels = graph.spec(graph.inputs[0]).shape[1]
+    pixels, _ = read_image(paths[0], channels)
+    return pixels[:, :, 0] if channels == 1 else pixels
 
 
 def _analysed(request: Request, progress: Progress | None) -> Contents:
@@ -172,7 +211,13 @@ def _analysed(request: Request, progress: Progress | None) -> Contents:
     contents = analysed(graph, program, given.feeds, sample=given.label, progress=progress)
     if job is not None:
         contents = replace(contents, trials=tried(job, ranges, contents, level, progress))
-    return replace(contents, taken_as=given.taken_as, dataset=given.path, samples=given.count)
+    return replace(
+        contents,
+        taken_as=given.taken_as,
+        picture=given.picture,
+        dataset=given.path,
+        samples=given.count,
+    )
 
 
 def _plan(request: Request, given: "_Samples") -> Plan:

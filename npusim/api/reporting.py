@@ -11,6 +11,7 @@ from typing import Any
 
 from npusim.api.quantizing import quantize
 from npusim.api.report_run import Files, Progress, Request, measure
+from npusim.evaluation.detection import Detector, detector_of
 from npusim.ir.graph import Graph
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.plan import Samples
@@ -78,6 +79,10 @@ def report(
     labelled: str | Path | None = None,
     labels: Sequence[str] = (),
     label_offset: int = 0,
+    decoder: str = "",
+    anchors: str | Sequence[float] = (),
+    priors: str | Path | Sequence[Sequence[float]] = (),
+    images: str | Path | None = None,
     vs: Graph | None = None,
     node_data: str | Path | None = None,
     optimization_level: int = 3,
@@ -109,6 +114,9 @@ def report(
         Class names.
     label_offset : int
         As for ``evaluate``.
+    decoder, anchors, priors, images
+        Of a detector, as for ``evaluate``: boxes of float and quantized are drawn over the sample's
+        picture, and a labelled set is one of boxes.
     vs : Graph, optional
         A second network to show beside this one: a quantized one, or a float one.
     node_data : path, optional
@@ -151,6 +159,8 @@ def report(
         labelled=labelled,
         labels=labels,
         label_offset=label_offset,
+        detector=chosen_detector(decoder, anchors=anchors, priors=priors, offset=label_offset),
+        images=images,
         vs=vs,
         level=optimization_level,
     )
@@ -163,6 +173,25 @@ def report(
     if node_data is not None:
         made.write_node_data(node_data)
     return made
+
+
+def chosen_detector(
+    decoder: str,
+    *,
+    anchors: str | Sequence[float],
+    priors: str | Path | Sequence[Sequence[float]],
+    offset: int,
+) -> Detector | None:
+    """Return the detector of a report; None without a decoder, and anchors mean nothing then.
+
+    Raises
+    ------
+    ConfigError
+        When a choice cannot be used, or needs a decoder and has none.
+    """
+    if not decoder and not isinstance(priors, Path) and not len(anchors) and not len(priors):
+        return None
+    return detector_of(decoder, anchors=anchors, priors=priors, offset=offset)
 
 
 def _repair(remedy: Remedy, layers: tuple[str, ...]) -> str:

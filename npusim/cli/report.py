@@ -9,11 +9,13 @@ import typer
 
 from npusim import assets
 from npusim.api.report_run import Request, measure
-from npusim.api.reporting import finished, gathered
+from npusim.api.reporting import chosen_detector, finished, gathered
 from npusim.cli import common
+from npusim.cli.evaluate import AnchorsOption, ImagesOption, PriorsOption
 from npusim.cli.paging import command_line, repair_with
 from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
+from npusim.evaluation.decoders import DECODERS
 from npusim.evaluation.labelled import read_labels
 from npusim.quantization.schemes import Scheme, scheme_named
 from npusim.report.page.write import require_templates
@@ -26,11 +28,21 @@ StoredOption = Annotated[
 ]
 LabelledOption = Annotated[
     Path | None,
-    typer.Option(help="Labelled set: a folder per class, or a list of 'path label' lines."),
+    typer.Option(
+        help="Labelled set: a folder per class, or a list of 'path label' lines; of a detector, as "
+        "for evaluate."
+    ),
 ]
 LabelsOption = Annotated[Path | None, typer.Option(help="Class names, one a line.")]
 OffsetOption = Annotated[
     int, typer.Option(help="Added to labels: 1 when the network's class 0 is background.")
+]
+DecoderOption = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(DECODERS),
+        help="Of a detector, what its outputs mean: boxes are drawn over the sample's picture.",
+    ),
 ]
 VsOption = Annotated[
     str | None, typer.Option("--vs", metavar="MODEL2", help="Show this model beside.")
@@ -56,6 +68,10 @@ def command(
     labelled: LabelledOption = None,
     labels: LabelsOption = None,
     label_offset: OffsetOption = 0,
+    decoder: DecoderOption = "",
+    anchors: AnchorsOption = "",
+    priors: PriorsOption = None,
+    images: ImagesOption = None,
     vs: VsOption = None,
     node_data: NodeDataOption = None,
     weights: common.WeightsOption = None,
@@ -65,6 +81,7 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -99,7 +116,7 @@ def command(
 def _request(given: dict[str, Any], dataset: Path | None) -> Request:
     """Return what the options ask for."""
     model, stored, scheme, vs = (given[name] for name in ("model", "stored", "scheme", "vs"))
-    how = {name: given[name] for name in ("shape", "mean", "std", "reorder")}
+    how = {name: given[name] for name in ("shape", "mean", "std", "reorder", "fit")}
     cut = common.cuts(given["cut_inputs"], given["cut_outputs"])
     graph = common.load(model, weights=given["weights"], part=cut, **how)
     ready = common.is_quantized(graph)
@@ -120,6 +137,13 @@ def _request(given: dict[str, Any], dataset: Path | None) -> Request:
         labels=read_labels(given["labels"]) if given["labels"] else (),
         names=assets.LABELS if model == common.BUNDLED else (),
         label_offset=given["label_offset"],
+        detector=chosen_detector(
+            given["decoder"],
+            anchors=given["anchors"],
+            priors=given["priors"] or (),
+            offset=given["label_offset"],
+        ),
+        images=given["images"],
         vs=None if vs is None else common.load(vs, **how),
         level=given["level"],
         model=model,

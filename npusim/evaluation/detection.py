@@ -105,10 +105,21 @@ class DetectorMeasure:
         Boxes are rows of class, score, left, top, right, bottom in pixels of the picture.
         """
         known = json.loads(truth)
-        boxes, scores = decode(outputs, self.head)
-        boxes = self._in_picture(boxes, (known["size"][0], known["size"][1]))
-        rows = kept_boxes(boxes, scores)
+        rows = self.boxes(outputs, (known["size"][0], known["size"][1]))
         return {"found": _found(rows, known["boxes"]), "boxes": rows}
+
+    def boxes(self, outputs: Sequence[NDArray[Any]], size: tuple[int, int]) -> list[list[float]]:
+        """Return rows of class, score, left, top, right, bottom, best first.
+
+        Parameters
+        ----------
+        outputs : sequence of ndarray
+            Of the network, one picture.
+        size : (height, width)
+            Of the picture, whose pixels corners are given in.
+        """
+        boxes, scores = decode(outputs, self.head)
+        return kept_boxes(self._in_picture(boxes, size), scores)
 
     def _in_picture(self, boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
         place = placement(size, self.head.size, self.fit)

@@ -10,6 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from tests.report.blob_detector import ANCHORS, GREEN, RED, write_detector, write_picture
+
 RNG = np.random.default_rng(3)
 
 
@@ -162,3 +164,39 @@ def test_without_the_package_nothing_runs(run, model, tmp_path, monkeypatch):
         assert code == 2
         assert "npusim[report]" in err
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_boxes_of_a_detector_and_names_that_are_hostile(run, tmp_path):
+    write_detector(tmp_path / "blobs.onnx")
+    write_picture(tmp_path / "wide.png")
+    (tmp_path / "list.txt").write_text("wide.png\n")
+    names = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>\u202e"]
+    (tmp_path / "names.txt").write_text("\n".join(names), encoding="utf-8")
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    write_picture(tmp_path / "set/images/wide.png")
+    lines = [
+        f"{label} {(x0 + x1) / 256} {(y0 + y1) / 128} {(x1 - x0) / 128} {(y1 - y0) / 64}"
+        for label, (x0, y0, x1, y1) in enumerate((RED, GREEN))
+    ]
+    (tmp_path / "set/labels/wide.txt").write_text("\n".join(lines))
+    call = ["report", "blobs.onnx", "--dataset", "list.txt", "--std", "255", "--fit", "letterbox"]
+    call += ["--decoder", "yolov5", "--anchors", ANCHORS, "--labels", "names.txt"]
+    code, _, err = run(*call, "--labelled", "set")
+    assert code == 0, err
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    data = data_of(tmp_path / "report.html")
+    boxes = data["outputs"][0]["boxes"]
+    assert [b["label"] for b in boxes if b["from"] == "quantized"] == names
+    assert [b["box"] for b in boxes if b["from"] == "float"] == [list(RED), list(GREEN)]
+    metrics = {row["name"]: row for row in data["metrics"]}
+    assert metrics["mAP@.5"] == {"name": "mAP@.5", "float": 1.0, "quantized": 1.0}
+    assert "--fit letterbox" in data["head"]["command"]
+
+
+def test_anchors_need_a_decoder(run, model):
+    code, _, err = run(*CALL, "--anchors", ANCHORS)
+    assert code == 2
+    assert "--decoder" in err

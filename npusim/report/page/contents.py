@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.analysis.analyze import Analysis
 from npusim.analysis.compare import Comparison
+from npusim.evaluation.detection import DetectorMeasure
 from npusim.evaluation.evaluate import Evaluation
 from npusim.ir.graph import Graph
 from npusim.perfmodel.estimate import Estimate
@@ -92,6 +93,10 @@ class Contents:
         What goes into the inputs, in words, one line each.
     labels : tuple of str
         Class names.
+    detector : DetectorMeasure, optional
+        Makes boxes of the outputs.
+    picture : ndarray of uint8, shape (H, W) or (H, W, 3), optional
+        The sample's picture before it got the input's size; None where it came as numbers.
     other : Contents, optional
         The run to show beside this one.
     command : str
@@ -114,6 +119,8 @@ class Contents:
     sample: str = ""
     taken_as: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    detector: DetectorMeasure | None = None
+    picture: NDArray[Any] | None = None
     dataset: str = ""
     samples: int = 0
     other: "Contents | None" = None

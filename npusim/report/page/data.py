@@ -236,6 +236,8 @@ def _metrics(contents: Contents) -> list[dict[str, Any]] | None:
                 add(name + mark, getattr(floats, key, None), getattr(run, key))
         if run.agreement is not None:
             add(f"same class as float{mark}", 1.0, run.agreement)
+        for name, value in run.scores.items():
+            add(name + mark, floats.scores.get(name) if floats else None, value)
         for name, value in run.means.items():
             add(name + mark, floats.means.get(name) if floats else None, value)
     return found

@@ -11,6 +11,7 @@ from PIL import Image
 
 from npusim.analysis.analyze import AnalysedLayer
 from npusim.ir.graph import Graph, Preprocess
+from npusim.report.page.boxes import boxes_of, found_of, picture_name
 from npusim.report.page.contents import Contents
 from npusim.report.page.numbers import cosine, decibel, short
 
@@ -26,7 +27,7 @@ def outputs_of(contents: Contents) -> list[dict[str, Any]]:
         return []
     given = {output.tensor: output for output in analysis.entire.layers}
     rows = {row.tensor: row for row in analysis.layers}
-    found = []
+    found: list[dict[str, Any]] = []
     for name in graph.outputs:
         output, known = given.get(name), analysis.values.get(name)
         if output is None or known is None:
@@ -39,6 +40,10 @@ def outputs_of(contents: Contents) -> list[dict[str, Any]]:
                 "boxes": None,
             }
         )
+    if contents.detector is not None and len(found) == len(graph.outputs):
+        # they are of all outputs together
+        boxes = boxes_of(contents, [given[name].real for name in graph.outputs])
+        found[0] |= {"boxes": boxes, "found": found_of(boxes)}
     return found
 
 
@@ -89,20 +94,26 @@ def pictures_of(contents: Contents) -> list[dict[str, Any]]:
     found = []
     for name, value in contents.feeds.items():
         pixels = pixels_of(np.asarray(value), how.get(name))
-        if pixels is None:
-            continue
-        picture = Image.fromarray(pixels)
-        picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
-        data, kind = _encoded(picture)
-        found.append(
-            {
-                "name": f"{name}: {contents.sample}" if contents.sample else name,
-                "data": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
-                "width": picture.width,
-                "height": picture.height,
-            }
-        )
+        if pixels is not None:
+            found.append(_shown(picture_name(contents, name), pixels))
+    if contents.detector is not None and contents.picture is not None:
+        found.append(_shown(picture_name(contents), contents.picture))
     return found
+
+
+def _shown(name: str, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    """Return a picture as the page holds it; ``pixels`` is the (width, height) it is made from."""
+    picture = Image.fromarray(pixels)
+    size = [picture.width, picture.height]
+    picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+    data, kind = _encoded(picture)
+    return {
+        "name": name,
+        "data": f"data:image/{kind};base64,{base64.b64encode(data).decode()}",
+        "width": picture.width,
+        "height": picture.height,
+        "pixels": size,
+    }
 
 
 def _encoded(picture: Image.Image) -> tuple[bytes, str]:

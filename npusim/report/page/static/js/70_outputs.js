@@ -20,17 +20,43 @@ function outputSection(output) {
       [row.name, row.channels, [stepCell(errorStep(row.sqnr_db), decibels(row.sqnr_db))], fixed(row.cosine, 6), short(row.max_error)])),
     output.classes && plainTable(["class", "float", "quantized", "change"], output.classes.map((row) =>
       [row.name, fixed(row.float, 4), fixed(row.quantized, 4), given(row.float) && given(row.quantized) ? fixed(row.quantized - row.float, 4) : MISSING])),
-    output.boxes && plainTable(["from", "label", "score", "box"], output.boxes.map((row) =>
-      [row.from, String(row.label), fixed(row.score, 3), row.box.map((value) => short(value)).join(", ")])));
+    output.boxes && h("p", { class: "found" }, foundText(output)),
+    output.boxes && output.boxes.length > 0 && plainTable(["from", "class", "score", "left, top, right, bottom", "overlap with the other's"], output.boxes.map((row) =>
+      [row.from, String(row.label), fixed(row.score, 3), row.box.map((value) => short(value)).join(", "), given(row.match) ? fixed(row.match, 3) : "none there"])));
+}
+
+/** How many boxes the two runs found, and how many are the same. */
+function foundText(output) {
+  const found = output.found;
+  if (!found) return "";
+  const least = `with a score of at least ${found.least_score}`;
+  if (!found.float && !found.quantized) return `No boxes ${least}, in float or quantized.`;
+  const overlap = given(found.mean_overlap) ? `, with a mean overlap of ${fixed(found.mean_overlap, 3)}` : "";
+  return `Boxes ${least}: float ${found.float}, quantized ${found.quantized}; ${found.both} are in both (same class, overlapping by half)${overlap}.`;
 }
 
 /** Only pictures that the page itself holds are shown; anything else would ask the network. */
 function pictureFigure(picture, outputs) {
   if (!/^data:image\/(png|jpeg|webp|gif);base64,/.test(picture.data || "")) return null;
   const image = h("img", { src: picture.data, alt: picture.name, width: picture.width, height: picture.height });
+  const [width, height] = picture.pixels || [picture.width, picture.height];
+  const size = Math.max(width, height) / 24;
   const boxes = outputs.flatMap((output) => output.boxes || []).filter((row) => !given(row.picture) || row.picture === picture.name);
-  const drawn = boxes.length > 0 && picture.width > 0 && s("svg", { class: "boxes", viewBox: `0 0 ${picture.width} ${picture.height}`, role: "img", "aria-label": "boxes, float dashed, quantized solid" },
-    boxes.map((row) => s("rect", { class: row.from === "float" ? "box-float" : "box-quantized", x: row.box[0], y: row.box[1], width: Math.max(0, row.box[2] - row.box[0]), height: Math.max(0, row.box[3] - row.box[1]) },
-      s("title", {}, `${row.from}: ${row.label} ${fixed(row.score, 3)}`))));
-  return h("figure", {}, h("div", { class: "picture" }, image, drawn), h("figcaption", {}, picture.name));
+  // float's dashes lie over quantized's line, so that both are seen where they are the same
+  boxes.sort((one, other) => (one.from === "float") - (other.from === "float"));
+  const drawn = boxes.length > 0 && width > 0 && s("svg", { class: "boxes", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "boxes, float dashed, quantized solid" },
+    boxes.map((row) => [s("rect", { class: row.from === "float" ? "box-float" : "box-quantized", x: row.box[0], y: row.box[1], width: Math.max(0, row.box[2] - row.box[0]), height: Math.max(0, row.box[3] - row.box[1]) },
+      s("title", {}, `${row.from}: ${row.label} ${fixed(row.score, 3)}`)), boxName(row, size, width, height)]));
+  const key = drawn && h("span", { class: "box-key" }, h("i", { class: "key-float" }), "float ", h("i", { class: "key-quantized" }), "quantized");
+  return h("figure", {}, h("div", { class: drawn ? "picture with-boxes" : "picture" }, image, drawn), h("figcaption", {}, picture.name, key));
+}
+
+/** The class of a box: float's above its upper edge, quantized's below its lower one, within the picture. */
+function boxName(row, size, width, height) {
+  const above = row.from === "float";
+  const name = String(row.label);
+  const text = `${name.length > 18 ? `${name.slice(0, 17)}…` : name} ${fixed(row.score, 2)}`;
+  const x = Math.max(0, Math.min(row.box[0], width - text.length * size * 0.66));
+  const y = above ? Math.max(size, row.box[1] - size * 0.2) : Math.min(height - size * 0.2, row.box[3] + size);
+  return s("text", { class: above ? "name-float" : "name-quantized", x, y, "font-size": size, "stroke-width": size / 5 }, text);
 }
