@@ -14,7 +14,14 @@ from npusim.analysis.hidden import masked_at_ends
 from npusim.analysis.individual import LayerRun, run_individually
 from npusim.analysis.layer_view import LayerView
 from npusim.analysis.metrics import Difference, difference
-from npusim.analysis.parts import OutputParts, PartDifference, part_differences, worst_part
+from npusim.analysis.parts import (
+    OutputParts,
+    PartDifference,
+    outputs_agree,
+    part_differences,
+    worst_difference,
+    worst_part,
+)
 from npusim.analysis.recording import (
     LayerOutput,
     Recording,
@@ -37,6 +44,7 @@ Array = NDArray[Any]
 OK, INHERITED, NO_REFERENCE = "ok", "inherited", "no_reference"
 FINE, NOTE, BAD = "ok", "note", "bad"
 NAMED = 3  # layers named in a reason
+RAISE = "raise the layers with the lowest SQNR alone to dynamic_fixed_point-i16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +104,12 @@ class AnalysedLayer:
     @property
     def worst(self) -> Difference | None:
         """Return the distances that count of the entire run: of the worst part, if there are."""
-        part = worst_part(self.parts)
-        return self.entire if part is None else part.difference
+        return worst_difference(self.entire, self.parts)
 
     @property
     def worst_alone(self) -> Difference | None:
         """Return the distances that count of the layer alone."""
-        part = worst_part(self.individual_parts)
-        return self.individual if part is None else part.difference
+        return worst_difference(self.individual, self.individual_parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -290,7 +296,7 @@ def analyze(
     return Analysis(
         label=entire.label,
         sample=sample,
-        layers=_inheritance(program.graph, rows),
+        layers=tuple(_inherited(program.graph, rows, threshold)),
         threshold=threshold,
         first_wrong=wrong,
         hint=first_layer_hint(entire, known, clipped=_clipped(rows, first))
@@ -444,10 +450,11 @@ def _is_wrong(dtype: DType, whole: Difference, threshold: float) -> bool:
     return not (whole.cosine >= threshold or no_better)
 
 
-def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedLayer, ...]:
+def _inherited(graph: Graph, rows: Sequence[AnalysedLayer], least: float) -> list[AnalysedLayer]:
     """Return the rows with a reason for those whose error comes from layers before them."""
     producer = graph.producers()
     by_tensor = {row.tensor: row for row in rows}
+    agreed = outputs_agree([by_tensor.get(name) for name in graph.outputs], least)
     result = []
     for row in rows:
         if row.verdict != INHERITED:
@@ -464,11 +471,9 @@ def _inheritance(graph: Graph, rows: Sequence[AnalysedLayer]) -> tuple[AnalysedL
             reason = "each layer before it is right on its own; their errors add up"
             coarse = sorted(before, key=lambda other: _own_db(other))[:NAMED]
             names = ", ".join(f"{other.layer} ({_own_db(other):.1f} dB)" for other in coarse)
-            advice = "raise the layers with the lowest SQNR alone to dynamic_fixed_point-i16" + (
-                f": {names}" if names else ""
-            )
+            advice = agreed or (RAISE + (f": {names}" if names else ""))
         result.append(replace(row, reason=reason, suggestion=advice))
-    return tuple(result)
+    return result
 
 
 def _is_culprit(row: AnalysedLayer) -> bool:

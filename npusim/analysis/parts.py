@@ -9,7 +9,7 @@ neighbouring channels whose values reach differently far.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def part_differences(
     )
 
 
-def worst_part(parts: tuple[PartDifference, ...]) -> PartDifference | None:
+def worst_part(parts: Sequence[PartDifference]) -> PartDifference | None:
     """Return the part with the lowest cosine."""
     return min(parts, key=lambda part: part.difference.cosine, default=None)
 
@@ -332,3 +332,31 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
 
 def _varies(places: NDArray[np.int64] | None, axis: int) -> bool:
     return places is not None and bool(np.diff(places, axis=axis).any())
+
+
+def worst_difference(
+    whole: Difference | None, parts: Sequence[PartDifference]
+) -> Difference | None:
+    """Return the distances that count: of the worst part, or of the whole where it has none."""
+    part = worst_part(parts)
+    return whole if part is None else part.difference
+
+
+class Measured(Protocol):
+    """A layer's result that was compared."""
+
+    @property
+    def worst(self) -> Difference | None:
+        """Distances that count: of its worst part, if there are."""
+
+
+def outputs_agree(outputs: Sequence[Measured | None], threshold: float) -> str:
+    """Return that nothing needs doing where all outputs agree with float, worst part by part.
+
+    Empty where the cosine of one is below ``threshold``, or one is not compared.
+    """
+    found = [output.worst if output is not None else None for output in outputs]
+    cosines = [-1.0 if worst is None else worst.cosine for worst in found]
+    if not cosines or not all(cosine >= threshold for cosine in cosines):
+        return ""
+    return f"nothing: the outputs agree with float in this sample (cosine {min(cosines):.6f})"

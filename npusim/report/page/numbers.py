@@ -1,5 +1,6 @@
 """Numbers as the page's JSON holds them: finite, and no longer than what is read."""
 
+from collections.abc import Sequence
 from math import floor, isfinite, log10
 
 DIGITS = 5
@@ -39,3 +40,12 @@ def cosine(value: float | None) -> float | None:
 def whole(value: float) -> int:
     """Return a count or bytes as a whole number."""
     return round(float(value))
+
+
+def class_name(labels: Sequence[str], number: int) -> str:
+    """Return the name of a class, or its number in words where it has none.
+
+    >>> class_name(["cat"], 0), class_name(["cat"], 1)
+    ('cat', 'class 1')
+    """
+    return labels[number] if number < len(labels) else f"class {number}"

@@ -11,9 +11,9 @@ from PIL import Image
 
 from npusim.analysis.analyze import AnalysedLayer
 from npusim.ir.graph import Graph, Preprocess
-from npusim.report.page.boxes import boxes_of, found_of, picture_name
+from npusim.report.page.boxes import boxes_of, picture_name
 from npusim.report.page.contents import Contents
-from npusim.report.page.numbers import cosine, decibel, short
+from npusim.report.page.numbers import class_name, cosine, decibel, short
 
 Array = NDArray[Any]
 CLASSES = 5
@@ -42,8 +42,8 @@ def outputs_of(contents: Contents) -> list[dict[str, Any]]:
         )
     if contents.detector is not None and len(found) == len(graph.outputs):
         # they are of all outputs together
-        boxes = boxes_of(contents, [given[name].real for name in graph.outputs])
-        found[0] |= {"boxes": boxes, "found": found_of(boxes)}
+        boxes, counts = boxes_of(contents, [given[name].real for name in graph.outputs])
+        found[0] |= {"boxes": boxes, "found": counts}
     return found
 
 
@@ -75,7 +75,7 @@ def classes_of(known: Array, real: Array, labels: Sequence[str]) -> list[dict[st
     also = [i for i in np.argsort(-right, kind="stable")[:CLASSES] if i not in first]
     return [
         {
-            "name": labels[i] if i < len(labels) else f"class {i}",
+            "name": class_name(labels, int(i)),
             "float": short(float(left[i])),
             "quantized": short(float(right[i])),
         }

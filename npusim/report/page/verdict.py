@@ -6,6 +6,7 @@ from typing import Any
 
 from npusim.analysis.analyze import BAD, INHERITED, NAMED, AnalysedLayer, Analysis
 from npusim.analysis.findings import Cause
+from npusim.analysis.parts import outputs_agree
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.quantization.hybrid.cfg import LAYERS_KEY
@@ -182,14 +183,14 @@ def _card(contents: Contents, row: AnalysedLayer, root: Root) -> dict[str, Any]:
     trials = contents.trials.get(root.layer, ())
     best = max((t for t in trials if t.helps), key=_worth, default=None)
     shown = best or max(trials, key=_worth, default=None)
-    harmless = root.kind == ACCUMULATED and outputs_agree(contents)
+    harmless = root.kind == ACCUMULATED and bool(agreement(contents))
     return {
         "layer": row.layer,
         "severity": "bad" if row.severity == BAD and not harmless else "warn",
         "kind": root.kind,
         "title": TITLES.get(root.kind, root.kind),
         "evidence": list(_evidence(row, trials)),
-        "advice": row.suggestion,
+        "advice": _advice(contents, row, trials),
         "paste": list(_pastes(contents, row, root, trials)),
         "cost_us": short(shown.cost_us) if shown else None,
         "gain_db": decibel(shown.gain_db) if shown else None,
@@ -295,11 +296,23 @@ def _without_analysis(contents: Contents, took: str) -> tuple[str, str]:
     return f"{took}; accuracy was not measured." if took else "Nothing was measured.", "ok"
 
 
-def outputs_agree(contents: Contents) -> bool:
-    """Tell whether the worst output, by its worst part, is not below the analysis' threshold."""
+def agreement(contents: Contents) -> str:
+    """Return that nothing needs doing where every output agrees with float; else nothing."""
     analysis = contents.analysis
-    worst = worst_output(analysis, contents.network) if analysis else None
-    return bool(analysis and worst and worst.worst and worst.worst.cosine >= analysis.threshold)
+    if analysis is None:
+        return ""
+    rows = {row.tensor: row for row in analysis.layers}
+    outputs = [rows.get(name) for name in contents.network.outputs]
+    return outputs_agree(outputs, analysis.threshold)
+
+
+def _advice(contents: Contents, row: AnalysedLayer, trials: Sequence[Trial]) -> str:
+    """Return what to do: nothing, where the outputs are right and no tried remedy helps them."""
+    fine = agreement(contents)
+    gain = max((trial.gain_db for trial in trials if trial.helps), default=None)
+    if not fine or not trials or (gain is not None and row.suggestion != fine):
+        return row.suggestion
+    return fine if gain is None else f"{fine}; what helped when tried brings {gain:+.1f} dB"
 
 
 def worst_output(analysis: Analysis, network: Any) -> AnalysedLayer | None:

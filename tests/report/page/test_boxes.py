@@ -1,5 +1,7 @@
 """Boxes on the page: in the picture's own pixels, float beside quantized, paired once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from PIL import Image
 
 import npusim
 from npusim.errors import ConfigError
-from npusim.report.page.boxes import found_of, paired
+from npusim.report.page.boxes import Pair, boxes_of, paired
 from tests.report.blob_detector import ANCHORS, GREEN, RED, write_detector, write_picture
 
 NAMES = ("red", "green")
@@ -90,21 +92,35 @@ ROWS = st.lists(
 
 
 @given(ROWS, ROWS)
-def test_pairs_are_of_two_boxes_each(left, right):
-    one, other = paired(left, right)
-    assert (len(one), len(other)) == (len(left), len(right))
-    shares = sorted(s for s in one if s is not None)
-    assert shares == sorted(s for s in other if s is not None)
-    assert all(0.5 <= share <= 1 for share in shares)
-    same, _ = paired(left, left)
-    assert same == [1.0] * len(left)
+def test_every_box_is_in_one_pair(left, right):
+    pairs = paired(left, right)
+    assert sorted(p.left for p in pairs if p.left is not None) == list(range(len(left)))
+    assert sorted(p.right for p in pairs if p.right is not None) == list(range(len(right)))
+    for pair in pairs:
+        assert (pair.overlap is None) == (pair.left is None or pair.right is None)
+        if pair.overlap is not None:
+            assert 0.5 <= pair.overlap <= 1
+            assert left[pair.left][0] == right[pair.right][0]
+    assert [pair.overlap for pair in paired(left, left)] == [1.0] * len(left)
 
 
 def test_a_class_that_changed_is_no_match():
     box = (0, 0, 10, 10)
-    one, other = paired([(0, 0.9, *box)], [(1, 0.9, *box)])
-    assert (one, other) == ([None], [None])
-    rows = [{"from": "float", "match": None}, {"from": "quantized", "match": None}]
-    found = found_of(rows)
-    assert (found["float"], found["quantized"], found["both"]) == (1, 1, 0)
-    assert found["mean_overlap"] is None
+    pairs = paired([(0, 0.9, *box)], [(1, 0.9, *box)])
+    assert pairs == [Pair(0, None, None), Pair(None, 0, None)]
+
+
+def test_a_lost_box_and_one_in_the_border_of_a_letterbox(folder):
+    made = report_of(folder, "letterbox")
+    contents = made.contents
+    floats = contents.analysis.values["heads"].copy()
+    # a box wholly above the picture, and quantized loses the red one
+    floats[0, 4:6, 0, 0] = 8.0
+    analysis = replace(contents.analysis, values={**contents.analysis.values, "heads": floats})
+    real = floats.copy()
+    real[0, 4, 3, 2] = -8.0
+    boxes, found = boxes_of(replace(contents, analysis=analysis), [real])
+    assert (found["float"], found["quantized"], found["both"]) == (2, 1, 1)
+    (lost,) = (box for box in boxes if box["match"] is None)
+    assert (lost["label"], lost["from"], lost["there"]) == ("red", "float", None)
+    assert lost["box"] == list(RED)

@@ -3,13 +3,16 @@
 function outputsView() {
   const outputs = data.outputs || [];
   const pictures = data.pictures || [];
+  const inputs = part("Inputs", pictures.length ? h("div", { class: "pictures" }, pictures.map((picture) => pictureFigure(picture, outputs)))
+    : absent("pictures", "No pictures were stored."));
+  const detects = outputs.some((output) => output.boxes);
   return [
+    detects && inputs,
     outputs.length ? outputs.map(outputSection) : absent("outputs", "Outputs were not compared."),
     data.metrics && data.metrics.length ? part("On the labelled set", plainTable(["metric", "float", "quantized", "change"], data.metrics.map((row) =>
       [row.name, short(row.float), short(row.quantized), given(row.float) && given(row.quantized) ? short(row.quantized - row.float) : MISSING])))
       : part("On the labelled set", absent("metrics", "No labelled samples were given.")),
-    part("Inputs", pictures.length ? h("div", { class: "pictures" }, pictures.map((picture) => pictureFigure(picture, outputs)))
-      : absent("pictures", "No pictures were stored.")),
+    !detects && inputs,
   ];
 }
 
@@ -21,8 +24,11 @@ function outputSection(output) {
     output.classes && plainTable(["class", "float", "quantized", "change"], output.classes.map((row) =>
       [row.name, fixed(row.float, 4), fixed(row.quantized, 4), given(row.float) && given(row.quantized) ? fixed(row.quantized - row.float, 4) : MISSING])),
     output.boxes && h("p", { class: "found" }, foundText(output)),
-    output.boxes && output.boxes.length > 0 && plainTable(["from", "class", "score", "left, top, right, bottom", "overlap with the other's"], output.boxes.map((row) =>
-      [row.from, String(row.label), fixed(row.score, 3), row.box.map((value) => short(value)).join(", "), given(row.match) ? fixed(row.match, 3) : "none there"])));
+    output.boxes && output.boxes.length > 0 && plainTable(["class", "float", "quantized", "overlap", "left, top, right, bottom"],
+      output.boxes.filter((row) => row.from === "float" || !given(row.match)).map((row) => {
+        const [float, quantized] = row.from === "float" ? [row.score, row.there] : [null, row.score];
+        return [String(row.label), fixed(float, 3), fixed(quantized, 3), fixed(row.match, 3), row.box.map((value) => short(value)).join(", ")];
+      })));
 }
 
 /** How many boxes the two runs found, and how many are the same. */
