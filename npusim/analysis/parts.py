@@ -359,4 +359,7 @@ def outputs_agree(outputs: Sequence[Measured | None], threshold: float) -> str:
     cosines = [-1.0 if worst is None else worst.cosine for worst in found]
     if not cosines or not all(cosine >= threshold for cosine in cosines):
         return ""
-    return f"nothing: the outputs agree with float in this sample (cosine {min(cosines):.6f})"
+    return (
+        f"nothing: the outputs agree with float in this sample (cosine {min(cosines):.6f}); "
+        "a labelled set decides"
+    )

@@ -103,7 +103,9 @@ def measure(request: Request, progress: Progress | None = None) -> Contents:
     else:
         contents = replace(_analysed(request, progress), model=model, detector=detector)
     if request.labelled is not None:
-        contents = replace(contents, evaluation=_evaluated(request, contents, progress))
+        found = _evaluated(request, contents, progress)
+        warnings = (*contents.warnings, *filter(None, [found.at_chance]))
+        contents = replace(contents, evaluation=found, warnings=warnings)
     if request.vs is not None:
         name = request.vs_model or request.vs.source.path or request.vs.name
         second = _second(request.vs, request, contents, progress)

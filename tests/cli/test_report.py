@@ -194,6 +194,25 @@ def test_boxes_of_a_detector_and_names_that_are_hostile(run, tmp_path):
     metrics = {row["name"]: row for row in data["metrics"]}
     assert metrics["mAP@.5"] == {"name": "mAP@.5", "float": 1.0, "quantized": 1.0}
     assert "--fit letterbox" in data["head"]["command"]
+    assert not any("measures nothing" in w["text"] for w in data["head"]["warnings"])
+
+
+def test_a_float_network_that_guesses_is_warned_of(run, tmp_path):
+    write_detector(tmp_path / "blobs.onnx")
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    write_picture(tmp_path / "set/images/wide.png")
+    (tmp_path / "set/labels/wide.txt").write_text("1 0.9 0.9 0.1 0.1")  # nothing is there
+    call = ["report", "blobs.onnx", "--input", "set/images/wide.png", "--dataset", "list.txt"]
+    (tmp_path / "list.txt").write_text("set/images/wide.png\n")
+    call += ["--std", "255", "--decoder", "yolov5", "--anchors", ANCHORS, "--labelled", "set"]
+    code, _, err = run(*call)
+    assert code == 0, err
+    (said,) = (
+        w["text"] for w in data_of(tmp_path / "report.html")["head"]["warnings"]
+        if "measures nothing" in w["text"]
+    )  # fmt: skip
+    assert "finds next to nothing" in said
 
 
 def test_anchors_need_a_decoder(run, model):

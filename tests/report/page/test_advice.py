@@ -13,7 +13,9 @@ from npusim.report.page.verdict import ACCUMULATED, causes_of
 from npusim.testing import GraphBuilder
 
 INSIDE, ALL = 0.99999, 0.9999999  # cosines that only the output reaches, and that nothing does
-NOTHING = "nothing: the outputs agree with float in this sample (cosine 0.999998)"
+NOTHING = (
+    "nothing: the outputs agree with float in this sample (cosine 0.999998); a labelled set decides"
+)
 
 
 def contents_of(threshold):

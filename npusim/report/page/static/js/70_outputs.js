@@ -57,12 +57,14 @@ function pictureFigure(picture, outputs) {
   return h("figure", {}, h("div", { class: drawn ? "picture with-boxes" : "picture" }, image, drawn), h("figcaption", {}, picture.name, key));
 }
 
-/** The class of a box: float's above its upper edge, quantized's below its lower one, within the picture. */
+/** The class of a box and its score, above what float found, below what only quantized did, within the picture. */
 function boxName(row, size, width, height) {
   const above = row.from === "float";
+  const both = given(row.match);
+  if (both && !above) return null;
   const name = String(row.label);
-  const text = `${name.length > 18 ? `${name.slice(0, 17)}…` : name} ${fixed(row.score, 2)}`;
+  const text = `${name.length > 18 ? `${name.slice(0, 17)}…` : name} ${fixed(row.score, 2)}${both ? ` → ${fixed(row.there, 2)}` : ""}`;
   const x = Math.max(0, Math.min(row.box[0], width - text.length * size * 0.66));
   const y = above ? Math.max(size, row.box[1] - size * 0.2) : Math.min(height - size * 0.2, row.box[3] + size);
-  return s("text", { class: above ? "name-float" : "name-quantized", x, y, "font-size": size, "stroke-width": size / 5 }, text);
+  return s("text", { class: both ? "name-both" : above ? "name-float" : "name-quantized", x, y, "font-size": size, "stroke-width": size / 5 }, text);
 }
