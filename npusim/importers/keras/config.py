@@ -128,7 +128,10 @@ def read_model(
         layer.calls = list(_calls(item, where))
         # .h5 files call the operation Add(x, 3) as they call the layer Add([x, y])
         given = [value for call in layer.calls for value in call.args]
-        if layer.type in _MERGES and any(isinstance(value, int | float) for value in given):
+        merges = layer.type in _MERGES and any(isinstance(value, int | float) for value in given)
+        if merges or (
+            layer.type == "Reshape" and {"target_shape", "dims"}.isdisjoint(layer.config)
+        ):
             layer.type = f"ops.{layer.type}"
     model.inputs = _ends(config.get("input_layers"), where)
     model.outputs = _ends(config.get("output_layers"), where)
