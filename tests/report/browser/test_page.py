@@ -321,6 +321,7 @@ def test_outputs_and_what_if(open_page):
         assert expected in text
     assert opened.page.evaluate("document.querySelector('.picture img').naturalWidth") == 96
     assert opened.page.locator(".boxes rect").count() == 2
+    assert opened.page.locator(".boxes text").count() == 2
     opened.go("whatif")
     assert opened.page.locator("#whatif tbody tr").count() == len(opened.data["vs"]["rows"])
     rows = opened.page.locator("#tuning tbody tr").all_inner_texts()
