@@ -61,6 +61,15 @@ def windows_overhang(attrs: Pool2dAttrs, ifm: Shape, ofm: Shape) -> bool:
     )
 
 
+def reads_pads_only(attrs: Pool2dAttrs, ifm: Shape, ofm: Shape) -> bool:
+    """Tell whether a window lies in the padding: it has no maximum."""
+    axes = zip(ifm[2:], ofm[2:], attrs.kernel, attrs.stride, attrs.pad[::2], strict=True)
+    return any(
+        kernel <= before or (length - 1) * stride >= before + size
+        for size, length, kernel, stride, before in axes
+    )
+
+
 PIXELS_SUMMED = 64  # by the program for float16 averages of small whole maps
 MOST_ROWS, MOST_COLUMNS = 13, 8  # of the maps that it is chosen for
 

@@ -2,11 +2,12 @@
 
 from dataclasses import MISSING, fields
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npusim.errors import GraphError
+from npusim.errors import GraphError, QuantizationError
 from npusim.ir.attrs import (
     BlockAttrs,
     Conv2dAttrs,
@@ -26,6 +27,10 @@ from npusim.ir.attrs import (
 from npusim.ir.graph import Node
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
 from npusim.ops import infer_shapes, op_def
+from npusim.ops.pool import reads_pads_only
+from npusim.quantization.calibrate import calibrate
+from npusim.reference.evaluate import evaluate
+from npusim.testing import GraphBuilder
 
 ABSURD = [-(10**9), -2, -1, 0, 1, 2, 3, 7, 1000, 65536, 10**6, 10**9, 2**31 - 1, 2**31, 2**62]
 MAP, WEIGHTS, BIAS = (1, 4, 6, 6), (4, 4, 3, 3), (4,)
@@ -112,3 +117,34 @@ def test_a_window_that_hangs_over_the_edge_by_an_absurd_length():
 def test_the_largest_stride_of_one_place_is_no_fault():
     attrs = Conv2dAttrs(stride=(2**31 - 1, 10**9), dilation=(2, 1))
     assert infer("conv2d", attrs, (MAP, WEIGHTS, BIAS)) == ((1, 4, 1, 1),)
+
+
+def pooling(attrs, rows=3, columns=4):
+    build = GraphBuilder()
+    build.graph.outputs = (
+        build.node("pool2d", [build.input("x", 1, 1, rows, columns)], "y", attrs),
+    )
+    return build.graph
+
+
+FEW = st.integers(0, 4)
+
+
+@given(st.tuples(FEW, FEW, FEW, FEW), st.tuples(*[st.integers(1, 3)] * 4), st.booleans())
+def test_windows_of_pads_are_those_without_a_maximum(pad, sizes, up):
+    attrs = Pool2dAttrs(
+        kind=PoolKind.MAX, kernel=sizes[:2], stride=sizes[2:], pad=pad, ceil_mode=up
+    )
+    graph = pooling(attrs)
+    found = evaluate(graph, {"x": np.zeros((1, 1, 3, 4), np.float32)})["y"]
+    assert reads_pads_only(attrs, (1, 1, 3, 4), found.shape) == bool(np.isinf(found).any())
+
+
+def test_calibration_names_the_window_that_has_no_maximum():
+    attrs = Pool2dAttrs(kind=PoolKind.MAX, kernel=(2, 2), stride=(2, 2), pad=(2, 0, 0, 0))
+    graph = pooling(attrs)
+    samples = [("a", {"x": np.zeros((1, 1, 3, 4), np.float32)})]
+    with pytest.raises(
+        QuantizationError, match=r"layer 'n_y'[\s\S]*lies in the pads \(2, 0, 0, 0\)"
+    ):
+        calibrate(graph, samples, engine="npusim")
