@@ -40,7 +40,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source, Tail, prune
-from npusim.ir.tensor import TensorSpec
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 
@@ -51,7 +51,6 @@ files without them are written as version 2."""
 ALIGNMENT = 64
 SUFFIXES = (".rknn", ".npusim")
 OWN_FILE = "This is npusim's own file, which no stick or board loads; RKNN-Toolkit builds that one"
-MAX_TENSOR_ELEMENTS = 1 << 28
 _HEAD = struct.Struct("<8sIIQQ32s32s")
 
 

@@ -8,6 +8,9 @@ from npusim.ir.quant import Float, Quant
 
 Shape = tuple[int, ...]
 
+MAX_TENSOR_ELEMENTS = 1 << 28
+"""Of one tensor, and of a map with the pads that a window needs; holds before memory is taken."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:

@@ -1,9 +1,68 @@
-"""What shape rules have in common: axes that exist, maps of four axes."""
+"""What shape rules have in common: axes that exist, maps of four axes, settings within reason."""
 
 from collections.abc import Iterable
+from dataclasses import fields
+from math import prod
 
 from npusim.errors import GraphError
-from npusim.ir.tensor import Shape
+from npusim.ir.attrs import Attrs
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape
+
+_AT_LEAST = {
+    **dict.fromkeys(("kernel", "stride", "dilation", "group", "block", "size"), 1),
+    **dict.fromkeys(("output_pad", "repeats", "shape", "sizes"), 0),
+}
+_LARGEST_SETTING = (1 << 31) - 1
+
+
+def require_settings(attrs: Attrs) -> None:
+    """Raise a GraphError when a whole number among the attributes cannot be what it says.
+
+    Sizes, steps and counts are positive; all settings fit 32 bits, as the chip's registers do.
+    """
+    for field in fields(attrs):
+        value = getattr(attrs, field.name)
+        given = value if isinstance(value, tuple) else (value,)
+        wholes = [n for n in given if isinstance(n, int)]
+        low = _AT_LEAST.get(field.name, -_LARGEST_SETTING)
+        if field.name == "step" and 0 in wholes:
+            raise GraphError(f"step is {value}", rule="no step is 0", remedy=_SETTING)
+        if any(not low <= n <= _LARGEST_SETTING for n in wholes):
+            raise GraphError(
+                f"{field.name} is {value}",
+                rule=f"{low} to {_LARGEST_SETTING}",
+                remedy=_SETTING,
+            )
+
+
+_SETTING = "correct the layer's setting in the model file; it cannot be meant"
+
+
+def require_reach(
+    ifm: Shape, pad: tuple[int, int, int, int], extent: tuple[int, int], what: str
+) -> None:
+    """Raise a GraphError when the map that windows are read from would be absurdly large.
+
+    Parameters
+    ----------
+    ifm : Shape
+        (N, C, H, W).
+    pad : tuple of int
+        (top, bottom, left, right).
+    extent : tuple of int
+        Rows and columns from the first window's begin to the last one's end.
+    what : str
+        The settings that make it so large.
+    """
+    top, bottom, left, right = pad
+    rows = max(ifm[2] + max(top, 0) + max(bottom, 0), extent[0])
+    columns = max(ifm[3] + max(left, 0) + max(right, 0), extent[1])
+    if prod((ifm[1], rows, columns)) > MAX_TENSOR_ELEMENTS:
+        raise GraphError(
+            f"{what} make a map of {ifm[1]} x {rows} x {columns} elements of input {ifm}",
+            rule=f"at most {MAX_TENSOR_ELEMENTS} elements with all pads",
+            remedy=_SETTING,
+        )
 
 
 def require_axes(shape: Shape, axes: Iterable[int]) -> None:

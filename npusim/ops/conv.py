@@ -8,6 +8,7 @@ import numpy as np
 from npusim.errors import GraphError
 from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, FcAttrs, MatmulAttrs
 from npusim.ir.tensor import Shape
+from npusim.ops.checks import require_reach
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits
 
@@ -37,7 +38,7 @@ def conv2d(attrs: Conv2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     if bias != (weights[0],):
         raise GraphError(f"bias {bias} does not have one value per output channel {weights[0]}")
     top, bottom, left, right = attrs.pad
-    spatial = []
+    spatial: tuple[int, ...] = ()
     for size, kernel, stride, dilation, pad in zip(
         ifm[2:],
         weights[2:],
@@ -52,8 +53,20 @@ def conv2d(attrs: Conv2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
                 f"kernel {weights[2:]} with dilation {attrs.dilation} is larger than the padded "
                 f"input {ifm[2:]} + pad {attrs.pad}"
             )
-        spatial.append(length)
+        spatial += (length,)
+    require_reach(ifm, attrs.pad, _reach(attrs, weights, spatial), "pads, strides and dilations")
     return ((ifm[0], weights[0], spatial[0], spatial[1]),)
+
+
+def _reach(attrs: Conv2dAttrs | Deconv2dAttrs, weights: Shape, places: Shape) -> tuple[int, int]:
+    """Return the rows and columns from the first window's begin to the last one's end."""
+    rows, columns = (
+        (n - 1) * stride + (kernel - 1) * dilation + 1
+        for n, stride, kernel, dilation in zip(
+            places, attrs.stride, weights[2:], attrs.dilation, strict=True
+        )
+    )
+    return rows, columns
 
 
 def _deconv_macs(attrs: Deconv2dAttrs, ins: Sequence[Shape], out: Shape) -> int:
@@ -96,6 +109,8 @@ def deconv2d(attrs: Deconv2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     ]
     if min(spatial) < 1:
         raise GraphError(f"pad {attrs.pad} leaves no output for input {ifm} and kernel {weights}")
+    full = _reach(attrs, weights, ifm[2:])
+    require_reach((ifm[0], weights[0], *spatial), attrs.pad, full, "pads, strides and dilations")
     return ((ifm[0], weights[0], spatial[0], spatial[1]),)
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import GlobalPoolAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.tensor import Shape
+from npusim.ops.checks import require_reach
 from npusim.ops.registry import register
 from npusim.ops.traits import Traits, kind_is
 
@@ -34,17 +34,19 @@ def pool2d(attrs: Pool2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     if len(ifm) != 4:
         raise GraphError(f"ifm {ifm} must have four axes")
     top, bottom, left, right = attrs.pad
-    spatial = []
+    spatial, extent = [], []
     for size, kernel, stride, before, after in zip(
         ifm[2:], attrs.kernel, attrs.stride, (top, left), (bottom, right), strict=True
     ):
-        reach = (size + before + after - kernel) / stride
-        length = int(ceil(reach) if attrs.ceil_mode else reach // 1) + 1
+        reach = size + before + after - kernel
+        length = (-(-reach // stride) if attrs.ceil_mode else reach // stride) + 1
         if attrs.ceil_mode and (length - 1) * stride >= size + before:
             length -= 1  # a window that starts beyond the input and its front padding is dropped
         if length < 1:
             raise GraphError(f"window {attrs.kernel} is larger than input {ifm} + pad {attrs.pad}")
         spatial.append(length)
+        extent.append((length - 1) * stride + kernel)
+    require_reach(ifm, attrs.pad, (extent[0], extent[1]), "windows, strides and pads")
     return ((ifm[0], ifm[1], spatial[0], spatial[1]),)
 
 
@@ -56,6 +58,15 @@ def windows_overhang(attrs: Pool2dAttrs, ifm: Shape, ofm: Shape) -> bool:
     return any(
         (length - 1) * stride + kernel > before + size + after
         for size, length, kernel, stride, before, after in ends
+    )
+
+
+def reads_pads_only(attrs: Pool2dAttrs, ifm: Shape, ofm: Shape) -> bool:
+    """Tell whether a window lies in the padding: it has no maximum."""
+    axes = zip(ifm[2:], ofm[2:], attrs.kernel, attrs.stride, attrs.pad[::2], strict=True)
+    return any(
+        kernel <= before or (length - 1) * stride >= before + size
+        for size, length, kernel, stride, before in axes
     )
 
 

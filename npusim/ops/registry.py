@@ -12,6 +12,7 @@ from npusim.errors import GraphError
 from npusim.ir.attrs import Attrs
 from npusim.ir.graph import Node
 from npusim.ir.tensor import Shape, TensorSpec
+from npusim.ops.checks import require_settings
 from npusim.ops.traits import NO_TRAITS, Traits
 
 # (attributes, input shapes) -> output shapes
@@ -120,7 +121,8 @@ def infer_shapes(node: Node, specs: Sequence[TensorSpec]) -> tuple[Shape, ...]:
     Raises
     ------
     GraphError
-        When the number or the shapes of the inputs do not fit; it names the layer.
+        When the number or the shapes of the inputs do not fit, or a setting is absurd; it names
+        the layer.
     """
     definition = op_def(node.op)
     low, high = definition.inputs
@@ -131,10 +133,14 @@ def infer_shapes(node: Node, specs: Sequence[TensorSpec]) -> tuple[Shape, ...]:
             rule=f"{low} to {high} inputs",
         )
     try:
+        require_settings(node.attrs)
         return definition.infer(node.attrs, [spec.shape for spec in specs])
     except GraphError as error:
         raise GraphError(
-            error.what, where=f"layer {node.name!r} ({node.op})", rule=error.rule
+            error.what,
+            where=f"layer {node.name!r} ({node.op})",
+            rule=error.rule,
+            remedy=error.remedy,
         ) from None
 
 

@@ -19,7 +19,7 @@ from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
 from npusim.ops.conv import counts_last_product_again
-from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out, windows_overhang
+from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out, reads_pads_only, windows_overhang
 from npusim.ops.traits import TpTable
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
 from npusim.passes.requant import excess_fraction_bits
@@ -173,6 +173,20 @@ def _incomplete_average(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | N
     )
 
 
+def _maximum_of_pads(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
+    attrs, ofm = node.attrs, graph.spec(node.outputs[0])
+    if not isinstance(attrs, Pool2dAttrs) or attrs.kind is not PoolKind.MAX:
+        return None
+    if not reads_pads_only(attrs, ifm.shape, ofm.shape):
+        return None
+    lowest = "-65504" if ofm.dtype is DType.F16 else "the lowest code"
+    return Remark(
+        "maximum-of-pads",
+        f"a window lies in the padding only: its maximum is {lowest} here and minus infinity in "
+        "the source; make the pads smaller than the window",
+    )
+
+
 UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
@@ -182,6 +196,7 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _finer_than_its_sums,
     _average_overhang,
     _incomplete_average,
+    _maximum_of_pads,
 )
 
 

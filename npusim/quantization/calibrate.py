@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import DatasetError, QuantizationError
+from npusim.explain import see
+from npusim.ir.attrs import Pool2dAttrs, PoolKind
 from npusim.ir.graph import Graph, Node
+from npusim.ops.pool import reads_pads_only
 from npusim.quantization.observers import MinMaxObserver, Observer, Summary
 from npusim.quantization.schemes import Range
 from npusim.reference.float_engine import FloatEngine, float_engine
@@ -113,8 +116,22 @@ def _take(graph: Graph, collector: Observer, tensor: str, summary: Summary, labe
             error.what,
             where=f"layer {producer.name!r} ({producer.op})",
             rule=error.rule,
-            remedy=f"{error.remedy}{_huge_before(graph, producer)}",
+            remedy=_window_of_pads(graph, producer)
+            or f"{error.remedy}{_huge_before(graph, producer)}",
         ) from None
+
+
+def _window_of_pads(graph: Graph, node: Node) -> str:
+    """Return what to do about a maximum of nothing, if the layer takes one."""
+    attrs, ifm = node.attrs, graph.spec(node.inputs[0]).shape
+    if not isinstance(attrs, Pool2dAttrs) or attrs.kind is not PoolKind.MAX:
+        return ""
+    if not reads_pads_only(attrs, ifm, graph.spec(node.outputs[0]).shape):
+        return ""
+    return (
+        f"a window of {attrs.kernel} lies in the pads {attrs.pad} only, where the maximum is minus "
+        f"infinity: make the pads smaller than the window {see('maximum-of-pads')}"
+    )
 
 
 def _huge_before(graph: Graph, node: Node) -> str:

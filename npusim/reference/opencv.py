@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError
 from npusim.extras import require
-from npusim.ir.attrs import LrnAttrs
+from npusim.ir.attrs import Conv2dAttrs, LrnAttrs
 from npusim.ir.graph import Graph, Node
 
 Array = NDArray[Any]
@@ -53,7 +53,7 @@ def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """
     cv2 = require("cv2", extra="opencv", purpose="running Caffe and Darknet models")
     where = graph.source.path
-    otherwise = sorted({n.name for n in graph.nodes if _differs(n)})
+    otherwise = sorted({n.name for n in graph.nodes if _differs(n, graph)})
     if otherwise:
         raise ModelImportError(
             f"OpenCV computes {', '.join(otherwise)} in its own way", where=where
@@ -84,13 +84,29 @@ def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return dict(_matched(graph, dict(zip(wanted, found, strict=True))))
 
 
-def _differs(node: Node) -> bool:
+def _differs(node: Node, graph: Graph) -> bool:
     """Tell whether OpenCV computes a layer in its own way.
 
     Source: run on Caffe and OpenCV 4.10, 4.14: LRN ignores k, MVN adds epsilon inside of the root.
     """
     ignored = isinstance(node.attrs, LrnAttrs) and node.attrs.bias != 1.0
-    return ignored or node.name.startswith("MVN_")
+    return ignored or node.name.startswith("MVN_") or reads_beside(node, graph)
+
+
+def reads_beside(node: Node, graph: Graph) -> bool:
+    """Tell whether OpenCV's program for a depthwise 3x3 convolution reads beside the map.
+
+    Source: OpenCV 4.14 and torch on 960 sizes, strides, pads and dilations (1 and 2): wrong with
+    pad 1 where the map has one row or column, and with pad 1, dilation 2 and stride 1 across.
+    """
+    attrs = node.attrs
+    if not isinstance(attrs, Conv2dAttrs) or attrs.pad != (1, 1, 1, 1):
+        return False
+    _, channels, *size = graph.spec(node.inputs[0]).shape
+    kernel = graph.spec(node.inputs[1]).shape[2:]
+    if kernel != (3, 3) or not 1 < attrs.group == channels:
+        return False
+    return min(size) == 1 or (max(attrs.dilation) > 1 and attrs.stride[1] == 1)
 
 
 def _counterparts(graph: Graph, net: Any, *, darknet: bool) -> Iterator[tuple[str, str]]:

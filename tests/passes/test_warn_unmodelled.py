@@ -57,7 +57,10 @@ def depthwise(kernel, dilation, multiplier=1, channels=4):
 OVERHANG = Pool2dAttrs(
     kind=PoolKind.AVG, kernel=(3, 3), stride=(3, 3), ceil_mode=True, count_include_pad=True
 )
+PADS_ONLY = Pool2dAttrs(kind=PoolKind.MAX, kernel=(2, 2), stride=(2, 2), pad=(2, 0, 0, 0))
 WARNED = [
+    (net("pool2d", PADS_ONLY), DType.F16, 0, "its maximum is -65504"),
+    (net("pool2d", PADS_ONLY), DType.U8, 0, "its maximum is the lowest code"),
     (depthwise((3, 3), 6), DType.U8, 0, "stores garbage"),
     (depthwise((3, 3), 6), DType.F16, 0, "stores garbage"),
     (depthwise((3, 3), 6, channels=2), DType.U8, 0, "stores garbage"),

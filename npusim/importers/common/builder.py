@@ -18,7 +18,7 @@ from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
-from npusim.ir.tensor import Shape, TensorSpec
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
 from npusim.ir.verify import verify
 from npusim.ops import infer_shapes, op_def
 
@@ -26,10 +26,9 @@ Array = NDArray[Any]
 FLOAT = Float()
 
 MAX_AXES = 16
-MAX_TENSOR_ELEMENTS = 1 << 28
 MAX_CONSTANT_ELEMENTS = 1 << 30
 MAX_TOTAL_ELEMENTS = 1 << 34
-"""Limits that hold before anything is allocated: one tensor, all constants, all tensors."""
+"""Limits that hold before anything is allocated, beside that of one tensor."""
 
 
 def takes_any_type(op: str) -> bool:

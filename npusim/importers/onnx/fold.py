@@ -12,11 +12,12 @@ from onnx.reference import ReferenceEvaluator
 
 from npusim.errors import ModelImportError
 from npusim.host.onnx_operators import CORRECTED
-from npusim.importers.common.builder import MAX_TENSOR_ELEMENTS, Array, check_elements
+from npusim.importers.common.builder import Array, check_elements
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
 from npusim.importers.onnx.fold_old import NEWEST_OLD, renewed, same_form
 from npusim.importers.onnx.ops_shape import squeezed_shape
 from npusim.importers.onnx.tensor import tensor_value
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 
 SMALL_ELEMENTS = 4096
 """Known inputs up to this size take part in the size check (shapes, repeats, pads)."""
