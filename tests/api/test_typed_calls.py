@@ -15,6 +15,7 @@ from npusim.errors import ConfigError, DatasetError, InputError, QuantizationErr
 from npusim.evaluation.labelled import Item
 from npusim.ir.graph import prune
 from npusim.quantization.dataset import open_dataset
+from npusim.words import FrontEnd, speaking
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,8 @@ def test_analyze_and_compare_are_the_commands(graph, u8, printed) -> None:
 
     image = assets.test_images()[0][0]
     program, feeds = npusim.compile(u8), npusim.read_input(u8, image)
-    found = npusim.analyze(graph, program, feeds, sample=image.name)
+    with speaking(FrontEnd.CLI):  # advice names options
+        found = npusim.analyze(graph, program, feeds, sample=image.name)
     assert finite(found.to_dict()) == printed("analyze", "demo", "--input", image)
     mine = npusim.record_program(program, feeds, preprocessed=True)
     rows = npusim.compare(mine, npusim.record_source(graph, feeds)).to_dict()["layers"]
