@@ -143,9 +143,9 @@ class _Samples:
             self.label, self.feeds = next(iter(self.samples or ()), ("", {}))
             paths = list(opened.entries[0].paths) if isinstance(opened, Dataset) else []
         self.taken_as = tuple(
-            input_text(name, graph.spec(name), graph.preprocess.get(name), text)
+            input_text(name, spec, how, file_text(path, spec, how))
             for name, path in zip(graph.inputs, paths, strict=False)
-            if (text := file_text(path, graph.spec(name)))
+            for spec, how in [(graph.spec(name), graph.preprocess.get(name))]
         )
 
 

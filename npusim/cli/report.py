@@ -16,7 +16,7 @@ from npusim.cli.stored import stored_like
 from npusim.errors import ConfigError
 from npusim.evaluation.labelled import read_labels
 from npusim.quantization.schemes import Scheme, scheme_named
-from npusim.report.page.write import require_templates
+from npusim.report.page.write import require_place, require_templates
 
 NAME = "report"
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The page: one HTML file.")]
@@ -65,12 +65,14 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
+    fit: common.FitOption = None,
     level: common.LevelOption = 3,
     as_json: common.JsonOption = False,
 ) -> None:
     """Write one page to send: which layer, why, what to do, what it costs."""
     given = locals()
     require_templates()
+    require_place(output)
     begin = time.perf_counter()
     shown = common.console(as_json)
     listed = common.dataset_of(model, dataset)
@@ -99,7 +101,7 @@ def command(
 def _request(given: dict[str, Any], dataset: Path | None) -> Request:
     """Return what the options ask for."""
     model, stored, scheme, vs = (given[name] for name in ("model", "stored", "scheme", "vs"))
-    how = {name: given[name] for name in ("shape", "mean", "std", "reorder")}
+    how = {name: given[name] for name in ("shape", "mean", "std", "reorder", "fit")}
     cut = common.cuts(given["cut_inputs"], given["cut_outputs"])
     graph = common.load(model, weights=given["weights"], part=cut, **how)
     ready = common.is_quantized(graph)
