@@ -93,10 +93,10 @@ def bilinear(
     x = positions(in_w, size[1], coordinates, centred=True)
     dtype = np.dtype(dtype)
     enlarges = size[0] >= in_h and size[1] >= in_w
+    widens = size[1] > in_w
     if ifm.dtype == dtype == np.uint8 and scaling == out_scaling and enlarges:
-        if coordinates == "align_corners" or (
-            coordinates == "half_pixel" and whole not in (2, 3, 4)
-        ):
+        half_pixel = coordinates == "half_pixel" and whole not in (2, 3, 4)
+        if widens and (coordinates == "align_corners" or half_pixel):
             return _by_four_weights(ifm, y, x, cut=True)
         if coordinates == "asymmetric":
             return _by_four_weights(ifm, y, x, cut=False)
@@ -118,10 +118,15 @@ def bilinear(
 
 
 def _by_four_weights(ifm: Codes, y: Positions, x: Positions, *, cut: bool) -> NDArray[np.uint8]:
-    """Return sums of four raw codes with float16 weights; only indices are clamped."""
-    top, bottom, weight_y = _neighbours(y, ifm.shape[1])
-    left, right, weight_x = _neighbours(x, ifm.shape[2])
-    down, across = weight_y.astype(np.float64)[:, None], weight_x.astype(np.float64)[None, :]
+    """Return sums of four raw codes with float16 weights; only indices are clamped.
+
+    Fractions are what is left behind whole numbers toward zero: a negative place has a negative
+    one, and its two weights, of one pixel, do not add up to what they stand for.
+    """
+    top, bottom, _ = _neighbours(y, ifm.shape[1])
+    left, right, _ = _neighbours(x, ifm.shape[2])
+    down = (y - np.trunc(y))[:, None]
+    across = (x - np.trunc(x))[None, :]
     limit = cut_to_half if cut else _halves
     rows = [np.take(ifm, index, axis=1).astype(np.float64) for index in (top, bottom)]
     total = np.zeros((ifm.shape[0], y.size, x.size, ifm.shape[3]))

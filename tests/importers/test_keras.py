@@ -130,6 +130,41 @@ def test_hard_sigmoid_means_what_the_files_keras_meant(tmp_path, version, slope)
     np.testing.assert_allclose(run(load_keras(path), x)[0], wanted, 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("word", "number", "wanted"),
+    [
+        ("Add", 3.0, [1, 4, 5]),
+        ("Subtract", 1.0, [-3, 0, 1]),
+        ("Multiply", 0.5, [-1, 0.5, 1]),
+        ("Maximum", 0, [0, 1, 2]),
+        ("Minimum", 1, [-2, 1, 1]),
+    ],
+)
+def test_operations_with_a_number_in_h5_files(tmp_path, word, number, wanted):
+    """As in MobileNetV3: .h5 files have no module, and a layer of the same class exists."""
+    made = layer(word, "y", "x", call=[tensor("x"), number])
+    del made["module"]
+    graph = load_keras(hdf5(tmp_path, model(start((3,)), made), version="3.15.1"))
+    np.testing.assert_allclose(run(graph, np.float32([[-2, 1, 2]]))[0], [wanted])
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "wanted"),
+    [
+        ("TrueDivide", [2.0], [[-1, 0.5, 1]]),
+        ("Absolute", [], [[2, 1, 2]]),
+        ("Relu", [], [[0, 1, 2]]),
+        ("Negative", [], [[2, -1, -2]]),
+        ("Reshape", [[1, 3, 1]], [[[-2], [1], [2]]]),
+    ],
+)
+def test_operations_in_h5_files_are_known_without_a_module(tmp_path, word, more, wanted):
+    made = layer(word, "y", "x", call=[tensor("x"), *more])
+    del made["module"]
+    graph = load_keras(hdf5(tmp_path, model(start((3,)), made), version="3.15.1"))
+    np.testing.assert_allclose(run(graph, np.float32([[-2, 1, 2]]))[0], wanted)
+
+
 def test_keras_1_has_other_words_and_weights_in_a_row(tmp_path):
     kernel, bias = RNG.standard_normal((3, 3, 2, 4)).astype(np.float32), np.arange(4.0)
     record = {

@@ -70,7 +70,13 @@ def test_bilinear_with_requantization(dtype, coordinates, h, w, oh, ow, seed, sc
     ifm = rng.integers(limits.min, limits.max + 1, (1, h, w, 1)).astype(dtype)
     scaling, out_scaling = (0.5, zero), (scale, zero // 2 + 1)  # never equal
     got = bilinear(ifm, (oh, ow), coordinates, scaling, dtype, out_scaling)
-    real = ifm[0, :, :, 0].astype(F) - F(zero)
+    assert_interpolated(got, ifm, coordinates, scaling, out_scaling)
+
+
+def assert_interpolated(got, ifm, coordinates, scaling, out_scaling):
+    """Compare a result with float32 interpolation in x, then in y, stored once."""
+    (h, w), (oh, ow), dtype = ifm.shape[1:3], got.shape[1:3], ifm.dtype.type
+    real = ifm[0, :, :, 0].astype(F) - F(scaling[1])
     for y in range(oh):
         for x in range(ow):
             top, bottom, wy = corners(place(y, h, oh, coordinates, True), h, True)
@@ -78,7 +84,7 @@ def test_bilinear_with_requantization(dtype, coordinates, h, w, oh, ow, seed, sc
             upper = real[top, left] + (real[top, right] - real[top, left]) * wx
             lower = real[bottom, left] + (real[bottom, right] - real[bottom, left]) * wx
             value = upper + (lower - upper) * wy
-            stored = F(value * (F(0.5) / F(scale)) + F(out_scaling[1]))
+            stored = F(value * (F(scaling[0]) / F(out_scaling[0])) + F(out_scaling[1]))
             assert got[0, y, x, 0] == integer(Fraction(float(stored)), dtype)
 
 
@@ -94,20 +100,26 @@ def cut(value, bits=11):
 def test_enlarging_u8_uses_four_float16_weights(coordinates, h, w, more, seed):
     oh, ow = h + more[0], w + more[1]
     whole = oh // h if oh * w == ow * h and oh % h == 0 else 0
-    if coordinates == "half_pixel" and whole in (2, 3, 4):
-        return  # these go through float32, as with requantization
     ifm = np.random.default_rng(seed).integers(0, 256, (1, h, w, 1)).astype(np.uint8)
-    got = bilinear(ifm, (oh, ow), coordinates, (0.1, 5), np.uint8, (0.1, 5))
+    same = 0.1, 5
+    got = bilinear(ifm, (oh, ow), coordinates, same, np.uint8, same)
+    no_columns = coordinates != "asymmetric" and not more[1]
+    if no_columns or (coordinates == "half_pixel" and whole in (2, 3, 4)):
+        assert_interpolated(got, ifm, coordinates, same, same)
+        return
     limit = (lambda v: float(np.float16(v))) if coordinates == "asymmetric" else cut
     for y in range(oh):
         for x in range(ow):
-            top, bottom, wy = corners(place(y, h, oh, coordinates, True), h, False)
-            left, right, wx = corners(place(x, w, ow, coordinates, True), w, False)
-            wy, wx = float(wy), float(wx)
+            down, across = (
+                place(n, *sizes, coordinates, True) for n, sizes in ((y, (h, oh)), (x, (w, ow)))
+            )
+            top, bottom, _ = corners(down, h, False)
+            left, right, _ = corners(across, w, False)
+            wy, wx = (F(at - np.trunc(at)) for at in (down, across))  # of negative places too
             total = sum(
-                Fraction(limit(a * b)) * int(ifm[0, row, column, 0])
-                for row, b in ((top, 1 - wy), (bottom, wy))
-                for column, a in ((left, 1 - wx), (right, wx))
+                Fraction(limit(float(a * b))) * int(ifm[0, row, column, 0])
+                for row, b in ((top, F(1) - wy), (bottom, wy))
+                for column, a in ((left, F(1) - wx), (right, wx))
             )
             assert got[0, y, x, 0] == integer(total, np.uint8)
 
@@ -130,3 +142,16 @@ def test_whole_steps(values, fl):
     step = Fraction(2) ** fl
     expected = [integer(round(v / step) * step, np.int16) for v in values]
     assert got.tolist() == expected
+
+
+def test_u8_weights_at_the_edge_are_those_of_a_negative_place():
+    """Recorded: column 0 lies at -0.05 and is the left pixel, 1.05 times minus 0.05 times."""
+    ifm = np.zeros((1, 7, 9, 1), np.uint8)
+    ifm[0, 4:6, 0, 0] = 227, 136
+    same = 0.0088, 95
+    result = bilinear(ifm, (8, 10), "half_pixel", same, np.uint8, same)
+    weights = [1.05 * 0.6875, 0.05 * 0.6875, 1.05 * 0.3125, 0.05 * 0.3125]
+    one, two, three, four = (
+        math.floor(w * 2 ** (11 - e)) / 2 ** (11 - e) for w in weights for e in (math.frexp(w)[1],)
+    )
+    assert result[0, 5, 0, 0] == round(227 * (one - two) + 136 * (three - four)) == 199

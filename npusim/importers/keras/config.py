@@ -15,6 +15,7 @@ from npusim.importers.keras.weights import Place, archive_keys
 
 MODELS = ("Functional", "Model", "Sequential")
 _OPERATIONS = ("keras.src.ops", "keras.ops")
+_MERGES = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
 _DEEPEST = 32
 
 
@@ -123,7 +124,15 @@ def read_model(
         return _chained(name, layers, config, era, where)
     model = Model(name, layers, [], [])
     for item in records:
-        layers[_name(item, where)].calls = list(_calls(item, where))
+        layer = layers[_name(item, where)]
+        layer.calls = list(_calls(item, where))
+        # .h5 files call the operation Add(x, 3) as they call the layer Add([x, y])
+        given = [value for call in layer.calls for value in call.args]
+        merges = layer.type in _MERGES and any(isinstance(value, int | float) for value in given)
+        if merges or (
+            layer.type == "Reshape" and {"target_shape", "dims"}.isdisjoint(layer.config)
+        ):
+            layer.type = f"ops.{layer.type}"
     model.inputs = _ends(config.get("input_layers"), where)
     model.outputs = _ends(config.get("output_layers"), where)
     _settle_calls(model)

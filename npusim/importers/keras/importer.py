@@ -324,7 +324,7 @@ class _Walk:
         outputs = self._outputs(scope, reference, layer, name)
         node = KerasNode(
             name=name,
-            type=layer.type,
+            type=_known_as(layer.type),
             inputs=sources,
             outputs=outputs,
             source=layer,
@@ -451,6 +451,13 @@ def _named(scope: _Scope, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_named(scope, item) for item in value]
     return value
+
+
+def _known_as(word: str) -> str:
+    """Return the word of a converter: .h5 files do not say that a class is an operation."""
+    operation = f"ops.{word}"
+    only = converter_of(word) is None and converter_of(operation) is not None
+    return operation if only else word
 
 
 def _advice(node: KerasNode) -> str:
