@@ -175,9 +175,9 @@ class _Samples:
             paths = list(opened.entries[0].paths) if isinstance(opened, Dataset) else []
         self.picture = _picture(paths, graph)
         self.taken_as = tuple(
-            input_text(name, graph.spec(name), graph.preprocess.get(name), text)
+            input_text(name, spec, how, file_text(path, spec, how))
             for name, path in zip(graph.inputs, paths, strict=False)
-            if (text := file_text(path, graph.spec(name)))
+            for spec, how in [(graph.spec(name), graph.preprocess.get(name))]
         )
 
 

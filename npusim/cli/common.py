@@ -337,7 +337,8 @@ def _refuse_changes(
         changed.append("--target")
     if changed:
         raise ConfigError(
-            f"{' and '.join(changed)} differ from what is stored in the model",
+            f"{' and '.join(changed)} {'differ' if changed[1:] else 'differs'} from what is stored "
+            "in the model",
             where=model,
             rule=f"it has its own preprocessing, and the target {graph.target}",
             remedy="leave them out, or quantize the source model with them",

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from npusim.cli.log import warnings_so_far
-from npusim.report.page.write import require_templates
+from npusim.report.page.write import require_place, require_templates
 
 # What a page is made of brings Numba; commands that write none start without it.
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a page to send there (npusim[report])."),
+    typer.Option(
+        "--html", metavar="FILE", help="Write a page to send there; needs the extra 'report'."
+    ),
 ]
 QUANTIZED_WITH = (
     "weights",
@@ -67,6 +69,7 @@ class Page:
         self._path: Path | None = given["html"]
         if self._path is not None:
             require_templates()
+            require_place(self._path)
         self._begin = time.perf_counter()
         self._name, self._command, self.given = name, command, dict(given)
 

@@ -18,7 +18,7 @@ from npusim.errors import ConfigError
 from npusim.evaluation.decoders import DECODERS
 from npusim.evaluation.labelled import read_labels
 from npusim.quantization.schemes import Scheme, scheme_named
-from npusim.report.page.write import require_templates
+from npusim.report.page.write import require_place, require_templates
 
 NAME = "report"
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The page: one HTML file.")]
@@ -88,6 +88,7 @@ def command(
     """Write one page to send: which layer, why, what to do, what it costs."""
     given = locals()
     require_templates()
+    require_place(output)
     begin = time.perf_counter()
     shown = common.console(as_json)
     listed = common.dataset_of(model, dataset)

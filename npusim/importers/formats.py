@@ -369,7 +369,7 @@ def _unknown(path: Path, begun: Mapping[Format, Magic]) -> ModelImportError:
         f"files ending in {path.suffix.lower() or 'nothing'} cannot be imported",
         where=str(path),
         rule=_rule(),
-        remedy="export the model to ONNX from its framework and {load}",
+        remedy=f"export the model to ONNX from its framework and {words.say('load_onnx')}",
     )
 
 

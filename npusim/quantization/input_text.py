@@ -23,7 +23,7 @@ _ORDERS: dict[tuple[int, ...], str] = {
 }
 
 
-def file_text(path: Path, spec: TensorSpec, how: Preprocess | None = None) -> str:
+def file_text(path: Path, spec: TensorSpec, how: Preprocess | None) -> str:
     """Return what a sample's file is taken as, before reorder, mean and std."""
     if path.suffix.lower() == NPY:
         return array_text("npy", spec, layout="nhwc")
@@ -60,7 +60,7 @@ def input_text(name: str, spec: TensorSpec, how: Preprocess | None, taken_as: st
 
     >>> from npusim.ir.dtypes import DType
     >>> spec = TensorSpec(name="x", shape=(1, 3, 8, 9), dtype=DType.F32)
-    >>> input_text("x", spec, None, file_text(Path("a.npy"), spec))
+    >>> input_text("x", spec, None, file_text(Path("a.npy"), spec, None))
     "input 'x': npy, NHWC -> NCHW; no mean or std given"
     """
     if not spec.dtype.is_float and isinstance(spec.quant, Float):

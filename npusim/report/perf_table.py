@@ -43,9 +43,15 @@ def summary(estimate: Estimate) -> str:
     copies = f" + {estimate.copy_time_us:.0f} us host copies" if estimate.copy_time_us else ""
     return (
         f"total {total:.0f} us{copies}, {estimate.frames_per_s:.1f} frames/s, "
-        f"{estimate.macs / 1e6:.0f} MMAC, DDR {estimate.cost.traffic.ddr_bytes / 1e6:.2f} MB\n"
+        f"{_mmac(estimate.macs)} MMAC, DDR {estimate.cost.traffic.ddr_bytes / 1e6:.2f} MB\n"
         f"bound by {bounds or 'nothing'}" + _not_priced(estimate)
     )
+
+
+def _mmac(macs: int) -> str:
+    """Return millions of products: small networks have less than one, so three digits are kept."""
+    millions = macs / 1e6
+    return f"{millions:.0f}" if millions >= 100 else f"{millions:.3g}"
 
 
 def _not_priced(estimate: Estimate) -> str:

@@ -208,7 +208,7 @@ def test_options_that_contradict_a_stored_model_are_refused(run):
     for option, value in (("--mean", "1,2,3"), ("--std", "2"), ("--reorder", "0,1,2")):
         code, _, err = run("run", "m.rknn", "--input", "0.png", option, value)
         assert code == 2
-        assert f"{option} differ from what is stored" in err
+        assert f"{option} differs from what is stored" in err
     code, _, err = run("run", "m.rknn", "--input", "0.png", "--target", "rk3399pro")
     assert code == 2
     assert "the target rk1808" in err

@@ -155,6 +155,28 @@ def test_commands_write_pages(run, model, tmp_path, arguments, sections):
     assert words[words.index("--html") + 1] == "p.html"
 
 
+@pytest.mark.parametrize(("place", "why"), [("no/r.html", "no such folder"), (".", "a folder")])
+def test_a_page_with_no_place_is_refused_before_anything_is_measured(run, model, place, why):
+    for call in ((*CALL, "-o"), ("perf", "net.onnx", "--html")):
+        code, out, err = run(*call, place)
+        assert code == 2
+        assert f"error: {place}: the report cannot be written: " in err
+        assert why in err
+        assert "pixels 0..255" not in out + err
+
+
+def test_report_fits_pictures_as_asked(run, model, tmp_path):
+    Image.fromarray(RNG.integers(0, 256, (8, 16, 3), np.uint8)).save(tmp_path / "a.png")
+    assert run(*CALL, "--fit", "letterbox", "-o", "r.html")[0] == 0
+    head = data_of(tmp_path / "r.html")["head"]
+    assert "--fit letterbox" in head["command"]
+    assert "within grey borders in 8x8" in head["inputs"][0]["what_goes_in"]
+
+
+def test_help_names_the_extra_of_pages(run):
+    assert "extra 'report'" in " ".join(run("perf", "--help")[1].replace("│", " ").split())
+
+
 def test_without_the_package_nothing_runs(run, model, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     for command in ("report", "analyze"):

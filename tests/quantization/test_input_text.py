@@ -65,7 +65,7 @@ def test_an_input_s_line(tmp_path, shape, how, file, said):
 
 def test_whole_numbers_are_not_prepared(tmp_path):
     spec = TensorSpec(name="ids", shape=(1, 7), dtype=DType.I64)
-    said = input_text("ids", spec, None, file_text(tmp_path / "a.npy", spec))
+    said = input_text("ids", spec, None, file_text(tmp_path / "a.npy", spec, None))
     assert said == "input 'ids': npy of shape 1x7; whole numbers (i64), as they are"
 
 

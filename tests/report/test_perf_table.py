@@ -1,6 +1,7 @@
 """The console tables fit 100 columns and say what the estimate says."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -101,3 +102,13 @@ def test_a_fused_pool_is_shown_with_its_convolution():
     data["layers"][1]["out"] = [1, 16, 16, 16]
     data["outputs"] = ["half"]
     assert "conv2d+pool" in printed(layer_table(estimate(parse_layer_list(data))))
+
+
+@pytest.mark.parametrize(
+    ("macs", "words"),
+    [(0, "0"), (480_500, "0.48"), (5_120_000, "5.12"), (1_238_652_800, "1239")],
+)
+def test_the_work_of_small_networks_keeps_its_digits(macs, words):
+    first, *others = (replace(layer, macs=0) for layer in tiny().layers)
+    work = replace(tiny(), layers=(replace(first, macs=macs), *others))
+    assert f" {words} MMAC," in summary(work)

@@ -1,5 +1,7 @@
 """Hybrid quantization through the toolkit's calls and files."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -339,6 +341,15 @@ def test_files_are_called_like_the_graph_without_special_characters(new, images,
     stepped(new, path, images().path)
     for suffix in ("json", "data", "quantization.cfg"):
         assert (work / f"torchjitexport.{suffix}").exists()
+
+
+def test_a_file_of_another_name_is_answered_with_what_step1_wrote(new, convnet, images, capfd):
+    rknn = stepped(new, convnet(), images().path)
+    names = {"data_input": "no.data", "model_quantization_cfg": "no.quantization.cfg"}
+    assert rknn.hybrid_quantization_step2("no.json", **names) == -1
+    assert "no.json: cannot be read" in (said := capfd.readouterr().err)
+    (written,) = Path.cwd().glob("*.json")
+    assert f"writes this file; it wrote {written.name}" in said
 
 
 def test_failed_step1_leaves_no_files(new, convnet, work):

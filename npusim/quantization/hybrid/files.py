@@ -25,6 +25,7 @@ from npusim.quantization.schemes import Range, Scheme
 
 KIND = "npusim hybrid quantization"
 VERSION = 1
+_CFG = ".quantization.cfg"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +146,12 @@ def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
     return model
 
 
+def _instead(path: Path) -> str:
+    """Return what step 1 may have called the file: the toolkit names it after an ONNX graph."""
+    found = sorted(cfg.name.removesuffix(_CFG) for cfg in path.parent.glob(f"*{_CFG}"))
+    return "; it wrote " + ", ".join(f"{stem}{path.suffix}" for stem in found) if found else ""
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
@@ -152,7 +159,7 @@ def _json(path: Path) -> dict[str, Any]:
         raise ContainerError(
             f"cannot be read: {error.strerror}",
             where=str(path),
-            remedy="hybrid_quantization_step1 writes this file",
+            remedy="hybrid_quantization_step1 writes this file" + _instead(path),
         ) from error
     except (ValueError, RecursionError) as error:
         raise ContainerError(f"not valid JSON: {error}", where=str(path)) from error

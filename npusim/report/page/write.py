@@ -82,6 +82,23 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def require_place(path: Path) -> None:
+    """Refuse a file that cannot be written because of its folder, before anything is measured.
+
+    Raises
+    ------
+    ConfigError
+        When the folder is missing, or the path is a folder.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(
+            "the report cannot be written: "
+            + ("this is a folder" if path.is_dir() else "there is no such folder"),
+            where=str(path),
+            remedy="give a file in a folder that exists and can be written",
+        )
+
+
 def write_page(data: dict[str, Any], path: str | Path) -> Path:
     """Write the page, completely or not at all; return its path.
 
