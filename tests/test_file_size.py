@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 500
 DOORS = ("npusim/api", "npusim/cli", "npusim/rknn")
-FUNCTION_LIMIT = 60
+BODY_LIMIT = 45
 
 
 def test_files_stay_readable():
@@ -19,9 +19,10 @@ def test_files_stay_readable():
     assert not long
 
 
-def lines_without_docstring(function):
-    count = function.end_lineno - function.lineno + 1
+def lines_of_body(function):
+    """Count what a function does: not its docstring, nor its options, which are a line each."""
     first = function.body[0]
+    count = function.end_lineno - first.lineno + 1
     if ast.get_docstring(function, clean=False) is not None:
         count -= first.end_lineno - first.lineno + 1
     return count
@@ -34,7 +35,7 @@ def test_doors_only_translate():
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    lines = lines_without_docstring(node)
-                    if lines > FUNCTION_LIMIT:
+                    lines = lines_of_body(node)
+                    if lines > BODY_LIMIT:
                         long[f"{path.relative_to(ROOT)}: {node.name}"] = lines
     assert not long
