@@ -69,7 +69,8 @@ class CaffeNet:
         self.rng, self.folder = rng, folder
         self.numbers = np.random.default_rng(rng.randrange(1 << 30))
         shape = (1, rng.choice([2, 3, 4, 8]), rng.randint(5, 11), rng.randint(5, 11))
-        self.text, self.shapes = input_layer("x", shape), {"x": shape}
+        self.text = input_layer("x", shape)
+        self.shapes: dict[str, tuple[int, ...]] = {"x": shape}
         self.blobs: dict[str, list[Array]] = {}
         self.last = "x"
 
