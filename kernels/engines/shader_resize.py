@@ -53,7 +53,7 @@ def cut_to_half(value: NDArray[np.floating]) -> NDArray[np.float64]:
     return cut
 
 
-def _halves(value: NDArray[np.float64]) -> NDArray[np.float64]:
+def _halves(value: NDArray[np.floating]) -> NDArray[np.float64]:
     return value.astype(np.float16).astype(np.float64)
 
 
