@@ -5,7 +5,6 @@ that a model takes no more memory than its weights. Field numbers are facts of t
 """
 
 import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, refuse_absent
 from npusim.importers.common.two_files import Fingerprint
+from npusim.importers.common.wire import BYTES, FIXED32, FIXED64, VARINT, Wire
 
 _NET_V1_LAYER, _NET_LAYER = 2, 100
 _LAYER_NAME, _LAYER_BLOBS = 1, 7
@@ -24,7 +24,6 @@ _BLOB_LEGACY = (1, 2, 3, 4)
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLE, _BLOB_RAW_TYPE, _BLOB_RAW = 5, 7, 8, 10, 12
 _SHAPE_DIM = 1
 _RAW_TYPES = {0: np.float64, 1: np.float32, 2: np.float16}  # of NVIDIA's branch
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_SHAPE = 32
 
 Span = tuple[int, int]
@@ -105,7 +104,7 @@ def read_weights(path: Path) -> WeightsFile:
             if path.stat().st_size == 0:
                 raise ModelImportError("the file is empty", where=where, rule="a .caffemodel")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                layers = _Walker(data, where).layers()
+                layers = _Walker(data, where, "a binary .caffemodel").layers()
     except OSError as error:
         raise ModelImportError(
             f"cannot be read: {error.strerror}", where=where, remedy=UNREADABLE
@@ -114,9 +113,7 @@ def read_weights(path: Path) -> WeightsFile:
 
 
 @dataclass(slots=True)
-class _Walker:
-    data: mmap.mmap
-    where: str
+class _Walker(Wire):
     found: dict[str, tuple[StoredBlob, ...]] = field(default_factory=dict)
 
     def layers(self) -> dict[str, tuple[StoredBlob, ...]]:
@@ -130,7 +127,7 @@ class _Walker:
                 remedy="git lfs pull" if self.data[:1] == b"v" else "save it as .caffemodel",
             )
         for number, kind, begin, end in self.fields(0, size):
-            if kind != _BYTES or number not in (_NET_LAYER, _NET_V1_LAYER):
+            if kind != BYTES or number not in (_NET_LAYER, _NET_V1_LAYER):
                 continue
             if number == _NET_LAYER:
                 self._layer(begin, end, _LAYER_NAME, _LAYER_BLOBS)
@@ -148,7 +145,7 @@ class _Walker:
     def _layer(self, begin: int, end: int, name_field: int, blob_field: int) -> None:
         name, blobs = "", []
         for number, kind, inner, stop in self.fields(begin, end):
-            if kind != _BYTES:
+            if kind != BYTES:
                 continue
             if number == name_field:
                 name = self.data[inner:stop].decode("utf-8", "replace")
@@ -165,15 +162,15 @@ class _Walker:
         spans: dict[int, list[Span]] = {}
         raw_type, step = 1, 0
         for number, kind, inner, stop in self.fields(begin, end):
-            if number in _BLOB_LEGACY and kind == _VARINT:
+            if number in _BLOB_LEGACY and kind == VARINT:
                 legacy[number] = inner
-            elif number == _BLOB_RAW_TYPE and kind == _VARINT:
+            elif number == _BLOB_RAW_TYPE and kind == VARINT:
                 raw_type = inner
-            elif number == _BLOB_SHAPE and kind == _BYTES:
+            elif number == _BLOB_SHAPE and kind == BYTES:
                 dims = self._dims(inner, stop)
-            elif number in (_BLOB_DATA, _BLOB_DOUBLE, _BLOB_RAW) and kind == _BYTES:
+            elif number in (_BLOB_DATA, _BLOB_DOUBLE, _BLOB_RAW) and kind == BYTES:
                 spans.setdefault(number, []).append((inner, stop))
-            elif number in (_BLOB_DATA, _BLOB_DOUBLE) and kind in (_FIXED32, _FIXED64):
+            elif number in (_BLOB_DATA, _BLOB_DOUBLE) and kind in (FIXED32, FIXED64):
                 step = 1 + stop - inner
                 pieces = spans.setdefault(number, [])
                 if pieces and pieces[-1][1] == inner - 1:
@@ -188,7 +185,7 @@ class _Walker:
         places = tuple(spans.get(number, ()))
         found = StoredBlob(wanted if legacy else dims or (), bool(legacy), dtype, places, step)
         if any((stop - inner) % (step or dtype.itemsize) for inner, stop in places):
-            raise self._damaged(begin, "a blob has a fraction of a number")
+            raise self.damaged(begin, "a blob has a fraction of a number")
         if prod(found.dims) != found.elements:
             raise ModelImportError(
                 f"a blob of shape {found.dims} has {found.elements} numbers",
@@ -201,54 +198,13 @@ class _Walker:
     def _dims(self, begin: int, end: int) -> tuple[int, ...]:
         dims: list[int] = []
         for number, kind, inner, stop in self.fields(begin, end):
-            if number == _SHAPE_DIM and kind == _VARINT:
+            if number == _SHAPE_DIM and kind == VARINT:
                 dims.append(inner)
-            elif number == _SHAPE_DIM and kind == _BYTES:
+            elif number == _SHAPE_DIM and kind == BYTES:
                 position = inner
                 while position < stop:
-                    value, position = self._varint(position, stop)
+                    value, position = self.varint(position, stop)
                     dims.append(value)
             if len(dims) > _LONGEST_SHAPE:
-                raise self._damaged(begin, f"a shape has more than {_LONGEST_SHAPE} sizes")
+                raise self.damaged(begin, f"a shape has more than {_LONGEST_SHAPE} sizes")
         return tuple(dims)
-
-    def fields(self, begin: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-        """Yield (field number, wire type, begin, end); of a varint its value and the end."""
-        position = begin
-        while position < end:
-            start = position
-            tag, position = self._varint(position, end)
-            number, kind = tag >> 3, tag & 7
-            if kind == _VARINT:
-                value, position = self._varint(position, end)
-                yield number, kind, value, position
-                continue
-            if kind == _BYTES:
-                length, position = self._varint(position, end)
-            elif kind in (_FIXED32, _FIXED64):
-                length = 4 if kind == _FIXED32 else 8
-            else:
-                raise self._damaged(start, f"wire type {kind}")
-            if number == 0 or position + length > end:
-                raise self._damaged(start, f"a field of {length} bytes, {end - position} are left")
-            yield number, kind, position, position + length
-            position += length
-
-    def _varint(self, position: int, end: int) -> tuple[int, int]:
-        value = shift = 0
-        while position < end and shift < 64:
-            byte = self.data[position]
-            position += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value, position
-            shift += 7
-        raise self._damaged(position, "a number without an end")
-
-    def _damaged(self, position: int, what: str) -> ModelImportError:
-        return ModelImportError(
-            f"{what} at byte {position}",
-            where=self.where,
-            rule="a binary .caffemodel (protocol buffer)",
-            remedy="the file is cut off or no .caffemodel; copy it again",
-        )
