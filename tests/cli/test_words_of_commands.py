@@ -26,10 +26,12 @@ def net(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text("a.png\n")
     (tmp_path / "labelled.txt").write_text("a.png 3\n")
+    (tmp_path / "same_score.py").write_text("def score(outputs, label):\n    return 1.0\n")
     return "net.onnx"
 
 
 FED = "input 'x': images as pixels 0..255, RGB, stretched to 6x4 (width x height); "
+MEAN = ("--task", "custom:same_score:score")
 CALIBRATED = ("--dataset", "list.txt", "--quantize", "u8")
 
 
@@ -42,7 +44,16 @@ CALIBRATED = ("--dataset", "list.txt", "--quantize", "u8")
         ("compare", "--input", "a.png"),
         ("analyze", *CALIBRATED),
         ("quantize", "--dataset", "list.txt", "-o", "net.npusim"),
-        ("evaluate", "--dataset", "labelled.txt", "--calibration", "list.txt", "--jobs", "1"),
+        (
+            "evaluate",
+            *MEAN,
+            "--dataset",
+            "labelled.txt",
+            "--calibration",
+            "list.txt",
+            "--jobs",
+            "1",
+        ),
         ("tune", "--dataset", "list.txt", "-o", "tuned", "--samples", "1"),
     ],
     ids=lambda command: f"{command[0]}-{len(command)}",
@@ -118,7 +129,7 @@ def test_what_is_mistyped_gets_a_suggestion(run, arguments, said):
 
 
 def test_a_command_s_own_option_is_named(run, net, tmp_path):
-    err = run("evaluate", net, "--dataset", "labelled.txt")[2]
+    err = run("evaluate", net, *MEAN, "--dataset", "labelled.txt")[2]
     assert "--calibration" in err
     assert "--dataset:" not in err
     assert common.BUNDLED == "demo"

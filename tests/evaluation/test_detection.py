@@ -347,7 +347,7 @@ def test_a_detector_is_measured_in_float_and_quantized(tmp_path):
     assert "u8: mean cosine with float y [scores] " in evaluation_verdict(found)
     assert found.to_dict()["parts"] == found.parts
     assert "u8 against float: mAP@.5:.95 " in evaluation_verdict(found)
-    assert MAP50 in [column.header for column in accuracy_table(found).columns]
+    assert MAP50 in [column.heading for column in accuracy_table(found).columns]
     assert worst_table(found).row_count == 3
     nothing = npusim.evaluate(
         {"float": graph}, tmp_path, task="detection", decoder="yolov5", jobs=1

@@ -7,13 +7,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from npusim.exporters.onnx import to_onnx
 from npusim.importers.onnx.importer import load_onnx
 from npusim.ir.attrs import TransposeAttrs
 from npusim.ir.graph import Graph, prune, toposorted
+from npusim.ir.limits import LARGEST_F16
 from npusim.ir.quant import scale_of
 from npusim.passes.driver import check
 from npusim.passes.pipeline import FLOAT_PASSES, lower, optimize
@@ -49,6 +50,17 @@ def largest(graph: Graph, feeds) -> float:
     return max(found)
 
 
+def lowest(graph: Graph) -> float:
+    """Return the lowest value that anything but a pad makes."""
+    pads = {node.outputs[0] for node in graph.nodes if node.op == "pad"}
+    found = [0.0]
+    Evaluator(graph, threads=1).run(
+        feeds_of(graph),
+        observe=lambda name, value: found.append(0.0 if name in pads else float(value.min())),
+    )
+    return min(found)
+
+
 def assert_same_results(before: Graph, after: Graph, *, exact: bool) -> None:
     check(after)
     assert after.outputs == before.outputs
@@ -66,6 +78,8 @@ def assert_same_results(before: Graph, after: Graph, *, exact: bool) -> None:
 @given(data=st.data())
 def test_every_float_pass_alone_keeps_the_results(step, data):
     graph = data.draw(float_graphs(favour=step.name))
+    if step.name == "fold_max_pad":  # a pad of -65504 is the least where values fit the chip
+        assume(lowest(graph) >= -LARGEST_F16)
     assert_same_results(graph, prune(step.run(graph)), exact=step.name in EXACT)
 
 

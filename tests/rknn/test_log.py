@@ -107,7 +107,6 @@ def test_interrupts_pass():
         (lambda r: r.eval_perf(), None),
         (lambda r: r.eval_memory(), None),
         (lambda r: r.get_sdk_version(), None),
-        (lambda r: r.list_support_target_platform(), None),
         (lambda r: r.fetch_rknn_model_config("none.rknn"), None),
         (lambda r: r.export_rknn_precompile_model("x"), -1),
         (lambda r: r.export_rknn_sync_model(), -1),

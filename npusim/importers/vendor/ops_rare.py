@@ -21,15 +21,7 @@ from npusim.ir.attrs import (
     TileAttrs,
 )
 from npusim.ir.tensor import Shape
-
-RELATIONS = {
-    "GREAT": "greater",
-    "GREAT_EQUAL": "greater_equal",
-    "LESS": "less",
-    "LESS_EQUAL": "less_equal",
-    "EQUAL": "equal",
-}
-LOGIC = {"AND": "logical_and", "OR": "logical_or"}
+from npusim.ops import op_names
 
 
 def _unseen(layer: VendorLayer, context: VendorContext) -> None:
@@ -92,12 +84,12 @@ def relation(layer: VendorLayer, context: VendorContext) -> None:
     _unseen(layer, context)
     context.need(layer, 2)
     word = str(layer.get("op"))
-    known, prefix = RELATIONS, "VSI_NN_RELATIONAL_OPS_"
     if layer.type == "LOGICAL_OPS":
-        known, prefix = LOGIC, "VSI_NN_LOGICAL_"
-    op = known.get(word.removeprefix(prefix))
-    if op is None:
-        raise UnsupportedForm(f"its kind is {word}", f"{', '.join(known)} are known")
+        op = "logical_" + word.removeprefix("VSI_NN_LOGICAL_").lower()
+    else:
+        op = word.removeprefix("VSI_NN_RELATIONAL_OPS_").lower().replace("great", "greater")
+    if op not in op_names():
+        raise UnsupportedForm(f"its kind is {word}", f"no operator is called {op}")
     context.emit(layer, op, layer.inputs)
 
 
