@@ -45,7 +45,8 @@ from tools.record_darknet import section
 Array = NDArray[Any]
 FLOAT_TOLERANCE, F16_TOLERANCE = 1e-4, 2e-2
 PROGRAM = FORK  # OpenCV follows its groups of routes
-ACTIVATIONS = ["linear", "relu", "leaky", "logistic", "tanh", "swish", "mish"]
+ANGLED, SMOOTH = ["linear", "relu", "leaky"], ["logistic", "tanh", "swish", "mish"]
+ACTIVATIONS = [*ANGLED, *SMOOTH]
 
 
 class _Notes(logging.Handler):
