@@ -233,7 +233,8 @@ class _Tracer:
         moves = op_def(node.op).moves and node.op not in ("concat", PADS)
         whole = node.op in CONVERSIONS or moves
         small = self.graph.spec(node.inputs[0]).elements < EXACT_LABELS
-        return node if whole and small and not self.graph.is_constant(node.inputs[0]) else None
+        read = [name for name in node.inputs if not self.graph.is_constant(name)]
+        return node if whole and small and read == [node.inputs[0]] else None  # known places
 
     def _trace(self, tensor: str) -> _Trace:
         node = self._mover(tensor)

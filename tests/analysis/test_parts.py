@@ -138,3 +138,12 @@ def test_models_changed_on_purpose_are_compared_at_their_outputs_only(how):
     assert "only outputs are compared" in analysis_verdict(analysis)
     again = npusim.compare(run, run)  # one and the same model: everywhere
     assert len(again.layers) == 2
+
+
+def test_places_that_are_computed_move_nothing_that_is_known():
+    """Which rows a gather takes is no constant here: its result is one part."""
+    net = GraphBuilder()
+    rows = net.input("rows", 5, 4)
+    places = net.input("places", 3)
+    graph = net.done(net.node("gather", [rows, places], attrs=AxisAttrs(axis=0)))
+    assert output_parts(graph).joined == {}
