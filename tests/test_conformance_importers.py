@@ -169,4 +169,5 @@ def test_shared_cases(name, form):
     (result,) = replay_importers(SHARED / name, form)
     assert result.failures == []
     hosts = sum("runs on no engine" in reason for _, reason in result.deviations)
-    assert result.agreed + result.refused >= 0.98 * (result.cases - hosts)
+    share = 0.98 if form in ("float", "f16") else 0.97  # integer formats: ties, ranges, as listed
+    assert result.agreed + result.refused >= share * (result.cases - hosts)
