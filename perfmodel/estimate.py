@@ -12,7 +12,7 @@ from typing import Any
 from npusim.errors import MachineError
 from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Form, Graph
+from npusim.ir.graph import Engine, Form, Graph, layer_id
 from npusim.perfmodel.cost import Bound, Cost, total
 from npusim.perfmodel.engines import nn, sh, tp, tp_fc
 from npusim.perfmodel.engines.nn_plan import plan
@@ -82,7 +82,7 @@ class LayerEstimate:
     @property
     def layer_id(self) -> str:
         """Return ``<name>_<uid>``."""
-        return f"{self.name}_{self.uid}"
+        return layer_id(self.name, self.uid)
 
     @property
     def bound(self) -> Bound:

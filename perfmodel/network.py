@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from npusim.errors import GraphError
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine, Form, Graph, Node
+from npusim.ir.graph import Engine, Form, Graph, Node, layer_id
 from npusim.ir.quant import zero_point_of
 from npusim.ir.tensor import Shape, TensorSpec
 from npusim.ops import node_macs, op_def
@@ -62,6 +62,11 @@ class Layer:
     constant_bytes: int = 0
     zero_fraction: float = 0.0
     macs: int = 0
+
+    @property
+    def layer_id(self) -> str:
+        """Return name and uid, as in ``Node.layer_id``."""
+        return layer_id(self.name, self.uid)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, scale_of
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import keeps_codes
+from npusim.quantization.constrain import SIGMOID_REACH
 from npusim.quantization.groups import groups
 
 SAME_SCALE = 2e-5  # the text of the files rounds scales of some releases to six digits
-SIGMOID_END = 6.3
-# rms of the logarithm of two scales -> what makes such differences. Source: measured on one
-# network of the toolkit, docs/importing.md, Comparing with a vendor file.
+# rms of the logarithm of two scales -> what makes such differences. Source: published with
+# static_det.rknn, of one network and one picture; not measured again here.
 SPREADS = (
     (0.0012, "resized pictures rounded to whole numbers, or not (rms 0.0008)"),
     (0.0110, "another JPEG decoder (accurate instead of fast inverse transform: rms 0.009)"),
@@ -80,7 +80,7 @@ class Side:
     def cut(self) -> bool:
         """Tell whether the range ends where the clip in front of a sigmoid is."""
         step = scale_of(self.spec.quant)
-        ends = (abs(abs(end) - SIGMOID_END) for end in ends_of(self.spec))
+        ends = (abs(abs(end) - SIGMOID_REACH) for end in ends_of(self.spec))
         return min(ends) <= step and self._before_sigmoid()
 
     def _before_sigmoid(self) -> bool:
@@ -154,7 +154,7 @@ def _range_reason(first: Side, second: Side) -> str:
         return f"zero point rounded otherwise: {one.zero_point} against {other.zero_point}"
     if first.cut != second.cut:
         word = "first" if first.cut else "second"
-        return f"cut to {SIGMOID_END} in front of a sigmoid, only in the {word}: {figures}"
+        return f"cut to {SIGMOID_REACH} in front of a sigmoid, only in the {word}: {figures}"
     joined = [side.model.joined.get(side.tensor, "") for side in (first, second)]
     if bool(joined[0]) != bool(joined[1]):
         word = "first" if joined[0] else "second"

@@ -19,6 +19,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Quant
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
+from npusim.quantization.input_text import fit_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,7 @@ class ParameterComparison:
     only_first, only_second : tuple of str
         Ids of layers without a counterpart.
     preparation : tuple of str
-        Differences in mean, std and channel order of inputs.
+        Differences in mean, std, channel order and fit of inputs.
     spread : str
         What differences of measured ranges look like as a whole.
     """
@@ -309,6 +310,9 @@ def _preparation(first: Graph, second: Graph) -> Iterator[str]:
         for word, value in ours.items():
             if value != theirs[word]:
                 yield f"input {one!r}: {word} {_listed(value)} against {_listed(theirs[word])}"
+        fits = [fit_of(graph.preprocess.get(n)) for graph, n in ((first, one), (second, other))]
+        if fits[0] != fits[1]:
+            yield f"input {one!r}: fit {fits[0]} against {fits[1]}"
 
 
 def _listed(numbers: tuple[float, ...]) -> str:

@@ -70,8 +70,8 @@ def _fitting(model: str, how: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepared_alike(graph: Graph, other: Graph, how: dict[str, Any]) -> Graph:
-    """Give a float model the other's mean, std and channel order where no option names any."""
-    given = any(how.get(word) is not None for word in ("mean", "std", "reorder"))
+    """Give a float model the other's preprocessing where no option names any."""
+    given = any(how.get(word) is not None for word in ("mean", "std", "reorder", "fit"))
     if given or is_in_a_format(graph) or not is_in_a_format(other):
         return graph
     taken = {

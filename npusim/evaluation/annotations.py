@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -92,7 +93,12 @@ def open_masks(path: str | Path) -> tuple[Item, ...]:
             if mask.suffix.lower() != ".png":
                 yield item, f"{mask.name} is no png file"
                 continue
-            yield replace(item, label=mask.name, truth=b64encode(mask.read_bytes()).decode()), ""
+            try:
+                truth = b64encode(mask.read_bytes()).decode()
+            except OSError as error:
+                yield item, f"{mask.name} cannot be read: {error.strerror}"
+                continue
+            yield replace(item, label=mask.name, truth=truth), ""
 
     return _items(path, read(), MASK_RULE)
 
@@ -159,17 +165,12 @@ def _voc(path: Path, labels: Sequence[str]) -> Iterator[Box]:
         number = class_number(name, labels)
         if number is None:
             raise _Misfit(f"class {name!r} is not in {words.say('labels')}")
-        ends = [float(entry.findtext(f"bndbox/{k}", "nan")) for k in ("xmin", "ymin", "xmax")]
-        bottom = float(entry.findtext("bndbox/ymax", "nan"))
-        crowd = entry.findtext("difficult", "0").strip() == "1"
-        yield Box(
-            label=number,
-            left=ends[0] - 1,
-            top=ends[1] - 1,
-            right=ends[2],
-            bottom=bottom,
-            crowd=crowd,
-        )
+        corners = [
+            (entry.findtext(f"bndbox/{k}") or "").strip() for k in ("xmin", "ymin", "xmax", "ymax")
+        ]
+        crowd = (entry.findtext("difficult") or "").strip() == "1"
+        left, top, right, bottom = _numbers(corners, f"the bndbox of a {name}")
+        yield Box(label=number, left=left - 1, top=top - 1, right=right, bottom=bottom, crowd=crowd)
 
 
 def _yolo(path: Path, size: tuple[int, int], labels: Sequence[str]) -> Iterator[Box]:
@@ -180,11 +181,8 @@ def _yolo(path: Path, size: tuple[int, int], labels: Sequence[str]) -> Iterator[
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
-        try:
-            name, *numbers = line.split()
-            x, y, w, h = (float(word) for word in numbers)
-        except ValueError:
-            raise _Misfit(f"{path.name}, line {number}: not 'class x y width height'") from None
+        name, *numbers = line.split()
+        x, y, w, h = _numbers(numbers, f"{path.name}, line {number}, after the class")
         label = int(name) if name.isdecimal() else class_number(name, labels)
         if label is None or (labels and label >= len(labels)):
             raise _Misfit(f"{path.name}, line {number}: no class {name!r}")
@@ -202,39 +200,55 @@ def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tu
         content = json.loads(path.read_bytes())
         pictures, notes = content["images"], content["annotations"]
         categories = sorted(content["categories"], key=lambda entry: int(entry["id"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        numbers: dict[int, int | None] = {
+            int(entry["id"]): class_number(str(entry["name"]), labels) if labels else i
+            for i, entry in enumerate(categories)
+        }
+        by_image: dict[int, list[tuple[int, Any, bool]]] = {}
+        for note in notes:
+            box = int(note["category_id"]), note["bbox"], bool(note.get("iscrowd", 0))
+            by_image.setdefault(int(note["image_id"]), []).append(box)
+        pictures = [
+            (str(entry["file_name"]), int(entry["id"]), (int(entry["height"]), int(entry["width"])))
+            for entry in pictures
+        ]
+    except (*DECODE_ERRORS, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DatasetError(
             f"this is no COCO file: {error!r}", where=str(path), rule=RULE
         ) from error
-    numbers: dict[int, int | None] = {
-        int(entry["id"]): class_number(str(entry["name"]), labels) if labels else i
-        for i, entry in enumerate(categories)
-    }
-    by_image: dict[int, list[dict[str, Any]]] = {}
-    for note in notes:
-        by_image.setdefault(int(note["image_id"]), []).append(note)
     tried = [images] if images else [path.parent, path.parent / "images", path.parent.parent]
-    for entry in pictures:
-        name = str(entry["file_name"])
+    for name, number, size in pictures:
         file = next((f / name for f in tried if (f / name).is_file()), None)
         where = str(file.absolute()) if file else name
         item = Item(index=0, name=name, paths=(where,), label="")
-        own = by_image.get(int(entry["id"]), [])
-        unknown = [n["category_id"] for n in own if numbers.get(int(n["category_id"])) is None]
+        own = by_image.get(number, [])
+        unknown = [category for category, *_ in own if numbers.get(category) is None]
         if file is None:
             yield item, f"not in {' or '.join(map(str, tried))}; give {words.say('images')}"
         elif unknown:
             yield item, f"category {unknown[0]} is not in {words.say('labels')}"
-        else:
-            boxes = [_coco_box(note, numbers[int(note["category_id"])] or 0) for note in own]
-            size = (int(entry["height"]), int(entry["width"]))
-            said = f"{len(boxes)} boxes"
-            yield replace(item, label=said, truth=truth_of(size, boxes)), ""
+            continue
+        try:
+            boxes = [_coco_box(box, numbers[category] or 0, crowd) for category, box, crowd in own]
+        except _Misfit as error:
+            yield item, str(error)
+            continue
+        yield replace(item, label=f"{len(boxes)} boxes", truth=truth_of(size, boxes)), ""
 
 
-def _coco_box(note: dict[str, Any], label: int) -> Box:
-    left, top, width, height = (float(number) for number in note["bbox"])
-    crowd = bool(note.get("iscrowd", 0))
+def _coco_box(box: Any, label: int, crowd: bool) -> Box:
+    left, top, width, height = _numbers(box, "a bbox")
     return Box(
         label=label, left=left, top=top, right=left + width, bottom=top + height, crowd=crowd
     )
+
+
+def _numbers(words: Any, what: str) -> tuple[float, ...]:
+    """Return the four finite numbers of a box."""
+    try:
+        found = tuple(float(word) for word in words)
+    except (TypeError, ValueError, OverflowError):
+        found = ()
+    if len(found) != 4 or not all(map(isfinite, found)):
+        raise _Misfit(f"{what}: {words!r} are not four numbers")
+    return found

@@ -55,6 +55,11 @@ class Form(Enum):
     PROGRAM = "program"
 
 
+def layer_id(name: str, uid: int) -> str:
+    """Return what a layer is called in dumps, reports and cfg files."""
+    return f"{name}_{uid}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
     """One operator.
@@ -97,7 +102,7 @@ class Node:
     @property
     def layer_id(self) -> str:
         """Return ``<name>_<uid>``."""
-        return f"{self.name}_{self.uid}"
+        return layer_id(self.name, self.uid)
 
 
 STRETCH, LETTERBOX, CROP = "stretch", "letterbox", "crop"

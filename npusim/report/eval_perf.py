@@ -171,7 +171,7 @@ def board_text(estimate: Estimate, *, perf_debug: bool = False, statistics: bool
 
 
 def _board_name(layer: LayerEstimate) -> str:
-    return f"{layer.name}_{layer.uid}_{ENGINE_NUMBERS[layer.engine]}"
+    return f"{layer.layer_id}_{ENGINE_NUMBERS[layer.engine]}"
 
 
 def _board_row(number: object, name: str, operator: str, uid: object, time_us: object) -> str:

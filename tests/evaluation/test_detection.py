@@ -1,7 +1,10 @@
 """Boxes from heads, annotations in three forms, mean average precision by COCO's own code."""
 
 import json
+import re
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from PIL import Image
 import npusim
 from npusim.cli import main
 from npusim.errors import ConfigError, DatasetError, InputError, MissingExtraError
-from npusim.evaluation.annotations import open_boxes
+from npusim.evaluation.annotations import open_boxes, open_masks
 from npusim.evaluation.decoders import SSD_VARIANCES, YOLO_ANCHORS, Head, decode
 from npusim.evaluation.detection import (
     MAP,
@@ -326,6 +329,53 @@ def test_annotations_that_cannot_be_used_are_listed(tmp_path):
     assert len(open_boxes(path, images=tmp_path / "JPEGImages")) == 3
     with pytest.raises(DatasetError, match="no sample"):
         open_boxes(tmp_path / "Annotations")
+
+
+ODD = ("", "x", "nan", "inf", "-1e999", "null", "[]", "{}", '"a"', "1e400")
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(("form", "inside"), [(voc, "JPEGImages"), (yolo, "images")])
+def test_no_number_of_an_annotation_is_lost(tmp_path, form, inside, odd):
+    boxes = pictures(tmp_path / inside)
+    folder = form(tmp_path, boxes)
+    file = next(tmp_path.glob("Annotations/1.xml"), None) or tmp_path / "labels" / "1.txt"
+    text = file.read_text()
+    number = re.findall(r"\d+\.\d+|(?<=>)\d+(?=<)", text)[-1]
+    file.write_text(text.replace(number, odd))
+    with pytest.raises(DatasetError, match=r"1.png: .*not four numbers"):
+        open_boxes(folder, labels=("cell",))
+
+
+@given(data=st.data())
+def test_a_coco_file_is_read_or_refused(data):
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        boxes = pictures(folder / "images")
+        content = json.loads(coco(folder, boxes).read_text())
+        holder, key = content, data.draw(st.sampled_from(sorted(content)))
+        while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
+            holder = holder[key]
+            keys = sorted(holder) if isinstance(holder, dict) else range(len(holder))
+            key = data.draw(st.sampled_from(keys))
+        value = st.sampled_from([None, "x", "", [], {}, -1, 1e300, float("nan"), [1, 2], [[0] * 4]])
+        holder[key] = data.draw(value)
+        (folder / "set.json").write_text(json.dumps(content))
+        found, said = (), ""
+        try:
+            found = open_boxes(folder / "set.json", labels=("cell",))
+        except DatasetError as error:
+            said = str(error)
+        assert found or "set.json" in said
+        boxes = [box for item in found for box in json.loads(item.truth)["boxes"]]
+        assert np.isfinite(boxes).all()
+
+
+def test_a_mask_that_is_not_there_is_listed(tmp_path):
+    pictures(tmp_path, 1)
+    (tmp_path / "list.txt").write_text("0.png gone.png\n")
+    with pytest.raises(DatasetError, match=r"gone.png cannot be read"):
+        open_masks(tmp_path / "list.txt")
 
 
 def test_a_detector_is_measured_in_float_and_quantized(tmp_path):

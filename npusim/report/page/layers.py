@@ -62,7 +62,7 @@ def layer_rows(contents: Contents, groups: Groups) -> list[dict[str, Any]]:
 def _bare(network: Graph | Network) -> Iterator[dict[str, Any]]:
     """Yield what is known of every layer without any measurement."""
     made = {
-        tensor: f"{layer.name}_{layer.uid}"
+        tensor: layer.layer_id
         for layer in (network.nodes if isinstance(network, Graph) else network.layers)
         for tensor in layer.outputs
     }
@@ -93,7 +93,7 @@ def _bare(network: Graph | Network) -> Iterator[dict[str, Any]]:
 
 def _common(layer: Node | Layer, inputs: Sequence[str], made: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "id": f"{layer.name}_{layer.uid}",
+        "id": layer.layer_id,
         "name": layer.name,
         "uid": layer.uid,
         "op": layer.op,
