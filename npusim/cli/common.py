@@ -281,6 +281,15 @@ def load(
     return graph.copy(preprocess=dict.fromkeys(pictures, how), target=target or graph.target)
 
 
+def load_beside(model: str, how: Mapping[str, Any]) -> Graph:
+    """Return another model to look at beside one that ``load`` was given ``how`` for.
+
+    It has weights and ends of its own, and a stored one its own shapes.
+    """
+    own = dict.fromkeys(("weights", "part", *(("shape",) if is_stored(model) else ())))
+    return load(model, **{**how, **own})
+
+
 def again(
     model: str,
     file: Mapping[str, Any],

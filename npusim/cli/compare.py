@@ -19,7 +19,6 @@ from npusim.cli import common, paging
 from npusim.cli.stored import is_vendors, own_reference
 from npusim.cli.two_models import Choices, compare_models
 from npusim.errors import ConfigError, InputError
-from npusim.importers.formats import is_stored
 from npusim.ir.graph import Graph
 from npusim.report.compare_table import comparison_table, verdict
 
@@ -268,7 +267,7 @@ class _Maker:
     ) -> Recording:
         """Run the sample through the other run: model, format, dataset and algorithm."""
         model, *changes = others
-        other = _load_other(model, how) if model else graph
+        other = common.load_beside(model, how) if model else graph
         made = self.changed(other, *changes)
         return made.record(other, made.quantized(other, shown), feeds, shown)
 
@@ -292,12 +291,6 @@ class _Maker:
             ready, level=self.level, shown=shown, driver_faults=self.driver_faults
         )
         return npusim.record_program(program, feeds, preprocessed=True, label=label)
-
-
-def _load_other(model: str, how: dict[str, Any]) -> Graph:
-    """Return the other model, with the weights beside it; --shape does not go with a stored one."""
-    how = how | {"weights": None, "part": None}
-    return common.load(model, **(how | {"shape": None} if is_stored(model) else how))
 
 
 def _source(

@@ -145,7 +145,7 @@ def _request(given: dict[str, Any], dataset: Path | None) -> Request:
             offset=given["label_offset"],
         ),
         images=given["images"],
-        vs=None if vs is None else common.load(vs, **how),
+        vs=None if vs is None else common.load_beside(vs, how),
         level=given["level"],
         model=model,
         vs_model=vs or "",

@@ -126,8 +126,9 @@ class Plan:
                 remedy=_LIST,
             )
         if not (known or self.is_float16) and self.dataset is None:
+            formats = [s.value for s in (self.scheme, *self.layers.values()) if s is not Scheme.F16]
             raise ConfigError(
-                f"quantizing to {self.scheme.value} needs calibration data",
+                f"quantizing to {' and '.join(dict.fromkeys(formats))} needs calibration data",
                 where=words.say("dataset"),
                 remedy=_LIST,
             )

@@ -204,6 +204,9 @@ def test_other_preparation_is_named(tmp_path):
         "input 'x_5': std 2 2 2 against 1 1 1",
         "input 'x_5': reorder 0 1 2 against 2 1 0",
     )
+    how = {name: replace(h, fit="letterbox") for name, h in one.preprocess.items()}
+    found = npusim.compare_parameters(one, one.copy(preprocess=how))
+    assert found.preparation == ("input 'x_5': fit stretch against letterbox",)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path):

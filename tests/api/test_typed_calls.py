@@ -89,7 +89,11 @@ def test_quantize_tells_how_far_it_is(graph) -> None:
 def test_choices_that_do_not_go_together_are_refused(graph, u8, tmp_path) -> None:
     samples = assets.calibration_list()
     for words, options in (
-        ("needs calibration data", {"dataset": None}),
+        ("-u8 needs calibration data", {"dataset": None}),
+        (
+            "-i16 needs calibration data",
+            {"scheme": "f16", "dataset": None, "layers": {"*": "i16"}},
+        ),
         ("nothing to calibrate", {"scheme": "f16", "equalize": "keep"}),
         ("nothing to calibrate", {"scheme": "f16", "write_cfg": tmp_path / "a.cfg"}),
         ("need calibration data", {"dataset": None, "cfg": "a.cfg", "bias_correction": True}),

@@ -109,6 +109,18 @@ def test_a_stored_model_is_priced_and_says_what_is_missing(run, model, tmp_path)
     assert data_of(tmp_path / "t.html")["causes"]
 
 
+@pytest.mark.parametrize("command", [CALL, ("compare", *CALL[1:], "--quantize", "u8")])
+def test_a_stored_model_stands_beside_one_whose_shape_is_given(run, model, tmp_path, command):
+    shape = ("--shape", "x=1,3,8,8")
+    assert run("quantize", *CALL[1:], *shape, "-o", "net.npusim")[0] == 0
+    page = ("-o", "r.html") if command is CALL else ("--html", "r.html")
+    code, _, err = run(*command, *shape, "--vs", "net.npusim", *page)
+    assert code == 0, err
+    assert data_of(tmp_path / "r.html")["layers"]
+    if command is CALL:
+        assert data_of(tmp_path / "r.html")["vs"]["model"] == "net.npusim"
+
+
 def test_a_labelled_set_gives_metrics(run, tmp_path):
     from npusim import assets
 
