@@ -187,6 +187,23 @@ def _maximum_of_pads(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None
     )
 
 
+def _pool_between_types(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
+    attrs, ofm = node.attrs, graph.spec(node.outputs[0])
+    if not isinstance(attrs, Pool2dAttrs | GlobalPoolAttrs) or node.engine is not Engine.SHADER:
+        return None
+    one, other = ifm.dtype, ofm.dtype
+    whole = isinstance(attrs, GlobalPoolAttrs) and attrs.kind is PoolKind.AVG
+    reals = one.is_float != other.is_float
+    wrong = whole and (other.is_float or other is DType.I8) if reals else one is not other
+    if not wrong:
+        return None
+    return Remark(
+        "pool-between-types",
+        f"the chip's program for this pool from {one.value} to {other.value} stores wrong values "
+        "or does not compile, npusim computes the true ones; give input and result one type",
+    )
+
+
 UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _wide_dilated_depthwise,
     _transposed_matmul,
@@ -197,6 +214,7 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _average_overhang,
     _incomplete_average,
     _maximum_of_pads,
+    _pool_between_types,
 )
 
 

@@ -16,6 +16,7 @@ from npusim.ir.attrs import (
     PoolKind,
 )
 from npusim.ir.dtypes import DType
+from npusim.ir.graph import Engine
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float
 from npusim.passes.assign_engine import assign_engine
 from npusim.passes.warn_unmodelled import warn_unmodelled
@@ -135,3 +136,35 @@ def test_averages_that_leave_pixels_out(caplog, op, dtype, size, warns):
     with caplog.at_level(logging.WARNING):
         warn_unmodelled(stored(build, dtype))
     assert ("average-incomplete" in caplog.text) == warns
+
+
+@pytest.mark.parametrize(
+    ("op", "kind", "one", "other", "warns"),
+    [
+        ("global_pool", "avg", DType.U8, DType.F16, True),
+        ("global_pool", "avg", DType.I16, DType.F16, True),
+        ("global_pool", "avg", DType.F16, DType.I8, True),
+        ("global_pool", "avg", DType.F16, DType.U8, False),
+        ("global_pool", "avg", DType.U8, DType.U8, False),
+        ("global_pool", "max", DType.U8, DType.F16, False),
+        ("pool2d", "avg", DType.U8, DType.I8, True),
+        ("pool2d", "max", DType.I16, DType.U8, True),
+        ("pool2d", "avg", DType.U8, DType.F16, False),
+    ],
+)
+def test_pools_of_the_shader_between_types(caplog, op, kind, one, other, warns):
+    attrs = GlobalPoolAttrs(kind=PoolKind(kind))
+    if op == "pool2d":
+        attrs = Pool2dAttrs(kind=PoolKind(kind), kernel=(3, 3), stride=(3, 3))
+
+    def layer(dtype):
+        build = GraphBuilder()
+        build.node(op, [build.input("x", 1, 4, 9, 9)], "y", attrs)
+        return stored(build, dtype)
+
+    graph, result = layer(one), layer(other).spec("y")
+    nodes = tuple(replace(node, engine=Engine.SHADER) for node in graph.nodes)
+    graph = graph.copy(nodes=nodes, tensors={**graph.tensors, "y": result})
+    with caplog.at_level(logging.WARNING):
+        warn_unmodelled(graph)
+    assert ("pool-between-types" in caplog.text) == warns
