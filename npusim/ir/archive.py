@@ -1,4 +1,4 @@
-"""npusim's model file: a graph as JSON and its constants as raw arrays, mapped into memory.
+"""npusim's model file: a graph as JSON and its constants as raw arrays.
 
 Layout, little endian:
 
@@ -17,16 +17,19 @@ offset bytes content
 ..     D     constants, C order, each on a multiple of 64
 ====== ===== =======================================================
 
-The file ends with the data: a longer or shorter one is refused.
+The file ends with the data: a longer or shorter one is refused. Every byte counts: what neither
+checksum covers has one allowed value. The data are read, not mapped: a file that is written again
+later changes nothing that was loaded.
 """
 
 import base64
 import hashlib
 import json
-import mmap
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -123,7 +126,7 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
 
 
 def load(path: str | Path) -> Graph:
-    """Read a graph from npusim's model file; constants are read-only views of the mapped file.
+    """Read a graph from npusim's model file; constants are read-only arrays.
 
     Raises
     ------
@@ -175,23 +178,26 @@ def _aligned(offset: int) -> int:
 
 
 def _open(path: str | Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """Return the checked JSON and the mapped data block."""
+    """Return the checked JSON and the data block."""
     path = Path(path)
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD.size)
-            if not head.startswith(MAGIC):
-                raise _foreign(path, head)
-            if len(head) < _HEAD.size:
-                raise ContainerError("the model file is truncated", where=str(path))
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return _read(file, path)
     except OSError as error:
         raise ContainerError(
             f"the model file cannot be read: {error.strerror}",
             where=str(path),
             remedy=f"check the path; {words.say('stores')} writes this file",
         ) from error
-    _, version, _, json_bytes, data_bytes, json_digest, data_digest = _HEAD.unpack(head)
+
+
+def _read(file: BufferedReader, path: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    head = file.read(_HEAD.size)
+    if not head.startswith(MAGIC):
+        raise _foreign(path, head)
+    if len(head) < _HEAD.size:
+        raise ContainerError("the model file is truncated", where=str(path))
+    _, version, reserved, json_bytes, data_bytes, json_digest, data_digest = _HEAD.unpack(head)
     if version > VERSION:
         raise ContainerError(
             f"the model file has container version {version}",
@@ -200,30 +206,51 @@ def _open(path: str | Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
             remedy="update npusim, or export the model again with this one",
         )
     start = _aligned(_HEAD.size + json_bytes)
-    if len(mapped) != start + data_bytes:
-        short = len(mapped) < start + data_bytes
+    size = os.fstat(file.fileno()).st_size
+    if size != start + data_bytes:
         raise ContainerError(
-            f"the model file is {'truncated' if short else 'too long'}: {len(mapped)} bytes",
+            f"the model file is {'truncated' if size < start + data_bytes else 'too long'}: "
+            f"{size} bytes",
             where=str(path),
             rule=f"its header announces {start + data_bytes} bytes",
             remedy="copy or export it again",
         )
-    everything = np.frombuffer(mapped, np.uint8)
-    text, data = everything[_HEAD.size : _HEAD.size + json_bytes], everything[start:]
-    for part, digest in ((text, json_digest), (data, data_digest)):
-        if hashlib.sha256(part.data).digest() != digest:
-            raise ContainerError(
-                "the model file is damaged: its checksum does not match",
-                where=str(path),
-                remedy="copy or export it again",
-            )
+    text = file.read(json_bytes)
+    between = file.read(start - _HEAD.size - json_bytes)
+    data = _aligned_array(data_bytes)
+    file.readinto(data.data)
+    data.flags.writeable = False
+    sound = version > 0 and not reserved and not any(between)
+    for part, digest in ((text, json_digest), (data.data, data_digest)):
+        sound = sound and hashlib.sha256(part).digest() == digest
+    if not sound:
+        raise ContainerError(
+            "the model file is damaged: its checksum does not match",
+            where=str(path),
+            remedy="copy or export it again",
+        )
     try:
-        content = json.loads(text.tobytes())
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ContainerError(f"not valid JSON: {error}", where=str(path)) from error
     if not isinstance(content, dict):
         raise ContainerError("the model description is not an object", where=str(path))
+    graph = content.get("graph")
+    if isinstance(graph, dict) and ("tail" in graph) != (version == VERSION):
+        raise ContainerError(
+            f"the model file is damaged: container version {version}",
+            where=str(path),
+            rule=f"files with host layers, and only they, have version {VERSION}",
+            remedy="copy or export it again",
+        )
     return content, data
+
+
+def _aligned_array(count: int) -> NDArray[np.uint8]:
+    """Return uninitialised bytes that begin on a multiple of ``ALIGNMENT``."""
+    room = np.empty(count + ALIGNMENT, np.uint8)
+    begin = -room.ctypes.data % ALIGNMENT
+    return room[begin : begin + count]
 
 
 def _foreign(path: Path, head: bytes) -> ContainerError:

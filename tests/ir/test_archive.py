@@ -168,7 +168,7 @@ def stored(tmp_path):
     return path
 
 
-def test_constants_are_read_only_views_of_the_file(stored):
+def test_constants_are_read_only_and_aligned(stored):
     weights = archive.load(stored).constants["w"]
     assert not weights.flags.writeable
     assert not weights.flags.owndata
@@ -214,10 +214,7 @@ def test_any_flipped_bit_is_found(tmp_path_factory, place, bit):
     archive.save(weights_graph(np.ones((64, 128), np.float32)), folder / "m")
     data = bytearray((folder / "m").read_bytes())
     data[place] ^= 1 << bit
-    header_end = 96 + struct.unpack_from("<Q", data, 16)[0]
     (folder / "m").write_bytes(data)
-    if header_end <= place < -(-header_end // 64) * 64:
-        return  # padding between JSON and data carries nothing
     with pytest.raises(ContainerError, match="damaged"):
         archive.load(folder / "m")
 

@@ -4,7 +4,6 @@ Only the structure is walked through; numbers are read from the file when a laye
 that a model takes no more memory than its weights. Field numbers are facts of the file format.
 """
 
-import mmap
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, refuse_absent
+from npusim.importers.common.stretch import FileBytes, read_numbers
 from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.common.wire import BYTES, FIXED32, FIXED64, VARINT, Wire
 
@@ -75,16 +75,14 @@ class WeightsFile:
     def read(self, blob: StoredBlob) -> Array:
         """Return the numbers of a blob as float32, in one axis."""
         parts = []
-        with self.path.open("rb") as file:
-            for begin, end in blob.spans:
-                file.seek(begin)
-                if blob.step:
-                    pieces = np.fromfile(file, np.uint8, end - begin).reshape(-1, blob.step)
-                    parts.append(np.asarray(pieces[:, 1:], order="C").view(blob.dtype)[:, 0])
-                else:
-                    parts.append(
-                        np.fromfile(file, blob.dtype, (end - begin) // blob.dtype.itemsize)
-                    )
+        for begin, end in blob.spans:
+            if blob.step:
+                tagged = read_numbers(self.path, begin, end - begin, np.dtype(np.uint8))
+                pieces = tagged.reshape(-1, blob.step)
+                parts.append(np.asarray(pieces[:, 1:], order="C").view(blob.dtype)[:, 0])
+            else:
+                count = (end - begin) // blob.dtype.itemsize
+                parts.append(read_numbers(self.path, begin, count, blob.dtype))
         whole = parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, blob.dtype), *parts])
         return whole.astype(np.float32, copy=False)
 
@@ -100,16 +98,15 @@ def read_weights(path: Path) -> WeightsFile:
     where = str(path)
     refuse_absent(path, "weights")
     try:
-        with path.open("rb") as file:
-            if path.stat().st_size == 0:
-                raise ModelImportError("the file is empty", where=where, rule="a .caffemodel")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                layers = _Walker(data, where, "a binary .caffemodel").layers()
+        fingerprint, data = Fingerprint(path), FileBytes(path)
     except OSError as error:
         raise ModelImportError(
             f"cannot be read: {error.strerror}", where=where, remedy=UNREADABLE
         ) from error
-    return WeightsFile(path, Fingerprint(path), layers)
+    if not len(data):
+        raise ModelImportError("the file is empty", where=where, rule="a .caffemodel")
+    layers = _Walker(data, where, "a binary .caffemodel").layers()
+    return WeightsFile(path, fingerprint, layers)
 
 
 @dataclass(slots=True)
@@ -118,13 +115,14 @@ class _Walker(Wire):
 
     def layers(self) -> dict[str, tuple[StoredBlob, ...]]:
         size = len(self.data)
-        if self.data[:8] in (b"version ", b"\x89HDF\r\n\x1a\n"):
-            what = "a pointer of Git LFS" if self.data[:1] == b"v" else "an HDF5 file"
+        head = self.data.stretch(0, min(8, size))
+        if head in (b"version ", b"\x89HDF\r\n\x1a\n"):
+            what = "a pointer of Git LFS" if head[:1] == b"v" else "an HDF5 file"
             raise ModelImportError(
                 f"this is {what}, not the weights",
                 where=self.where,
                 rule="a binary .caffemodel",
-                remedy="git lfs pull" if self.data[:1] == b"v" else "save it as .caffemodel",
+                remedy="git lfs pull" if head[:1] == b"v" else "save it as .caffemodel",
             )
         for number, kind, begin, end in self.fields(0, size):
             if kind != BYTES or number not in (_NET_LAYER, _NET_V1_LAYER):
@@ -148,7 +146,7 @@ class _Walker(Wire):
             if kind != BYTES:
                 continue
             if number == name_field:
-                name = self.data[inner:stop].decode("utf-8", "replace")
+                name = self.data.stretch(inner, stop).decode("utf-8", "replace")
             elif number == blob_field:
                 blobs.append(self._blob(inner, stop))
             elif number == _V1_V0_LAYER and name_field == _V1_NAME:

@@ -9,6 +9,7 @@ from typing import Any
 from npusim import words
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import check_elements, suggestion
+from npusim.importers.common.stretch import changed
 from npusim.ir.tensor import Shape
 
 WEIGHTS_FOUND, NO_WEIGHTS = "weights: ", "NO TRAINED WEIGHTS"
@@ -16,12 +17,17 @@ WEIGHTS_FOUND, NO_WEIGHTS = "weights: ", "NO TRAINED WEIGHTS"
 
 
 class Fingerprint:
-    """The SHA-256 of a file, computed in a thread of its own while the file is being read."""
+    """The SHA-256 of a file, computed in a thread of its own while the file is being read.
+
+    Made before anything else of the file is read; ``hexdigest`` comes last and refuses a file that
+    was written in between, so that all numbers are of one state.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._digest = ""
         self._error: OSError | None = None
+        self._stamp = _stamp(path)
         self._thread = Thread(target=self._compute, daemon=True)
         self._thread.start()
 
@@ -38,7 +44,7 @@ class Fingerprint:
         Raises
         ------
         ModelImportError
-            When the file cannot be read to its end.
+            When the file cannot be read to its end, or was written since.
         """
         self._thread.join()
         if self._error is not None:
@@ -47,7 +53,18 @@ class Fingerprint:
                 where=str(self._path),
                 remedy=UNREADABLE,
             ) from self._error
+        if self._stamp != _stamp(self._path):
+            raise changed(self._path)
         return self._digest
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written or replaced; nothing where there is none."""
+    try:
+        found = path.stat()
+    except OSError:  # whoever reads it says why
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def beside(path: Path, suffix: str) -> Path | None:

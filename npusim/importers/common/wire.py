@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.stretch import FileBytes
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -15,14 +15,14 @@ class Wire:
 
     Attributes
     ----------
-    data : bytes or mmap
+    data : FileBytes
     where : str
         The file, for errors.
     what : str
         What the file should be.
     """
 
-    data: bytes | mmap
+    data: FileBytes
     where: str
     what: str
 
@@ -58,7 +58,7 @@ class Wire:
         """Return a number and where it ends."""
         value = shift = 0
         while position < end and shift < 64:
-            byte = self.data[position]
+            byte = self.data.byte(position)
             position += 1
             value |= (byte & 127) << shift
             if byte < 128:

@@ -9,6 +9,7 @@ import numpy as np
 
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, check_elements, refuse_absent
+from npusim.importers.common.stretch import read_numbers
 from npusim.importers.common.two_files import Fingerprint
 
 TRANSPOSED_FROM = 1000
@@ -91,8 +92,8 @@ class Numbers:
                 rule="a header, then all numbers of all layers in order",
                 remedy="the file is cut off, or belongs to another .cfg",
             )
-        with self.path.open("rb") as file:
-            return np.fromfile(file, "<f4", count, offset=self.offset + 4 * begin).reshape(shape)
+        offset = self.offset + 4 * begin
+        return read_numbers(self.path, offset, count, np.dtype("<f4")).reshape(shape)
 
 
 def open_weights(path: Path) -> Numbers:
@@ -105,6 +106,7 @@ def open_weights(path: Path) -> Numbers:
     """
     where = str(path)
     refuse_absent(path, "weights")
+    fingerprint = Fingerprint(path)
     try:
         with path.open("rb") as file:
             head = file.read(20)
@@ -121,4 +123,4 @@ def open_weights(path: Path) -> Numbers:
             remedy="the file is cut off; copy it again",
         )
     header = Header(*(int(n) for n in np.frombuffer(head[:12], "<i4")))
-    return Numbers(path, Fingerprint(path), header, bytes=size)
+    return Numbers(path, fingerprint, header, bytes=size)

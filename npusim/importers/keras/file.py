@@ -73,7 +73,7 @@ def read_keras(path: Path) -> KerasFile:
 
 
 def _archive(path: Path, h5py: Any) -> KerasFile:
-    where = str(path)
+    where, fingerprint = str(path), Fingerprint(path)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         for wanted in (_CONFIG, _WEIGHTS):
@@ -92,7 +92,7 @@ def _archive(path: Path, h5py: Any) -> KerasFile:
         )
         content = _member(archive, _WEIGHTS, _MOST_WEIGHTS, where)
     weights = ArchiveWeights(h5py.File(io.BytesIO(content), "r"), where)
-    return KerasFile(path, config, str(about.get("keras_version", "3")), weights, Fingerprint(path))
+    return KerasFile(path, config, str(about.get("keras_version", "3")), weights, fingerprint)
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int, where: str) -> bytes:
@@ -110,7 +110,7 @@ def _member(archive: zipfile.ZipFile, name: str, most: int, where: str) -> bytes
 
 
 def _hdf5(path: Path, h5py: Any) -> KerasFile:
-    where = str(path)
+    where, fingerprint = str(path), Fingerprint(path)
     if not h5py.is_hdf5(path):
         raise ModelImportError(
             "it is neither a zip archive nor an HDF5 file", where=where, rule=_RULE
@@ -132,7 +132,7 @@ def _hdf5(path: Path, h5py: Any) -> KerasFile:
     group = file.get("model_weights", file)
     version = _text(group.attrs.get("keras_version", file.attrs.get("keras_version", "")))
     weights = NamedWeights(group, where)
-    return KerasFile(path, _json(raw, where), version, weights, Fingerprint(path))
+    return KerasFile(path, _json(raw, where), version, weights, fingerprint)
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements, refuse_absent
+from npusim.importers.common.stretch import read_numbers
 from npusim.importers.common.two_files import Fingerprint
 
 MAGIC = 0x112
@@ -93,9 +94,8 @@ class Params:
         return full
 
     def _numbers(self, block: Block) -> Array:
-        with self.path.open("rb") as file:
-            kind = np.dtype(TYPES[block.type]).newbyteorder("<")
-            found = np.fromfile(file, kind, prod(block.shape), offset=block.offset)
+        kind = np.dtype(TYPES[block.type]).newbyteorder("<")
+        found = read_numbers(self.path, block.offset, prod(block.shape), kind)
         found = found.reshape(block.shape)
         if block.type == BFLOAT16:
             return (found.astype(np.uint32) << 16).view(np.float32)

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements
+from npusim.importers.common.stretch import read_numbers
 
 _TYPED_FIELDS: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
@@ -118,10 +119,8 @@ def _external(
             remedy="the data file is damaged or of another model",
         )
     little = dtype.newbyteorder("<") if dtype.kind in "iuf" else dtype
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(length)
-    return np.frombuffer(data, little).astype(dtype, copy=False).reshape(tuple(proto.dims))
+    found = read_numbers(path, offset, count, little)
+    return found.astype(dtype, copy=False).reshape(tuple(proto.dims))
 
 
 def _inside(location: str, name: str, model_path: Path) -> Path:

@@ -1,10 +1,9 @@
 """Frozen graph files: nodes, library functions and constants, numbers read where they stand.
 
 Small nodes are parsed as they are. Of a constant with much content only the frame is parsed; its
-bytes stay in the mapped file until somebody asks for the value.
+bytes stay in the file until somebody asks for the value.
 """
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements, refuse_absent
+from npusim.importers.common.stretch import FileBytes, read_numbers
 from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.common.wire import BYTES, Wire
 from npusim.importers.tensorflow.schema import message
@@ -67,12 +67,16 @@ class StoredTensor:
     ----------
     frame : message
         ``Tensor`` without large content.
-    content : memoryview
-        Large content, empty when the frame holds it.
+    file : Path or None
+        The file with large content; None when the frame holds it.
+    begin, end : int
+        Where large content stands.
     """
 
     frame: Any
-    content: memoryview | bytes = b""
+    file: Path | None = None
+    begin: int = 0
+    end: int = 0
 
     def value(self, what: str, where: str) -> Array:
         """Return the numbers.
@@ -95,17 +99,21 @@ class StoredTensor:
                 remedy="cut the graph behind it with inputs=",
             )
         count = check_elements(shape, what, where)
-        content = self.content if len(self.content) else frame.tensor_content
         dtype = np.dtype(np.uint16 if kind == BFLOAT16 else TYPES[kind]).newbyteorder("<")
-        if len(content):
-            if len(content) != count * dtype.itemsize:
+        content = frame.tensor_content
+        size = self.end - self.begin if self.file else len(content)
+        if size:
+            if size != count * dtype.itemsize:
                 raise ModelImportError(
-                    f"{what} of shape {shape} has {len(content)} bytes",
+                    f"{what} of shape {shape} has {size} bytes",
                     where=where,
                     rule=f"{count * dtype.itemsize} bytes",
                     remedy="the file is damaged; copy or freeze the graph again",
                 )
-            flat = np.frombuffer(content, dtype)
+            if self.file:
+                flat = read_numbers(self.file, self.begin, count, dtype)
+            else:
+                flat = np.frombuffer(content, dtype)
         else:
             flat = self._listed(count, dtype, what, where)
         if kind == BFLOAT16:
@@ -197,14 +205,12 @@ def read_graph(path: Path) -> GraphFile:
         raise saved_model(where)
     refuse_absent(path)
     try:
-        size = path.stat().st_size
-        if size == 0:
-            raise ModelImportError("the file is empty", where=where, rule="a TensorFlow graph")
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        found, data = GraphFile(path, Fingerprint(path)), FileBytes(path)
     except OSError as error:
         raise ModelImportError(f"cannot be read: {error.strerror}", where=where) from error
-    return _read(path, data)
+    if not len(data):
+        raise ModelImportError("the file is empty", where=where, rule="a TensorFlow graph")
+    return _read(found, data)
 
 
 def saved_model(where: str) -> ModelImportError:
@@ -217,26 +223,24 @@ def saved_model(where: str) -> ModelImportError:
     )
 
 
-def _read(path: Path, data: mmap.mmap) -> GraphFile:
-    where = str(path)
-    if data[:1] == b"\x08":  # saved_model_schema_version, in front of its graphs
+def _read(found: GraphFile, data: FileBytes) -> GraphFile:
+    where = str(found.path)
+    if data.byte(0) == 8:  # saved_model_schema_version, in front of its graphs
         raise saved_model(where)
     wire = Wire(data, where, "a TensorFlow graph")
-    found = GraphFile(path, Fingerprint(path))
-    view = memoryview(data)
     try:
         for number, kind, begin, end in wire.fields(0, len(data)):
             if kind != BYTES:
                 continue
             if number == _GRAPH_NODE:
-                found.nodes.append(_node(wire, view, begin, end))
+                found.nodes.append(_node(wire, begin, end))
             elif number == _GRAPH_LIBRARY:
-                library = message("Library").FromString(data[begin:end])
+                library = message("Library").FromString(data.stretch(begin, end))
                 for proto in library.function:
                     function = _function(proto)
                     found.functions[function.name] = function
             elif number == _GRAPH_VERSIONS:
-                found.producer = message("Versions").FromString(data[begin:end]).producer
+                found.producer = message("Versions").FromString(data.stretch(begin, end)).producer
     except (DecodeError, UnicodeDecodeError) as error:
         raise ModelImportError(
             "it is no TensorFlow graph, or damaged",
@@ -254,19 +258,16 @@ def _read(path: Path, data: mmap.mmap) -> GraphFile:
     return found
 
 
-def _node(wire: Wire, view: memoryview, begin: int, end: int) -> GraphNode:
-    if end - begin <= _LARGE:
-        return _parsed(message("Node").FromString(view[begin:end]))
-    large = _content(wire, begin, end)
+def _node(wire: Wire, begin: int, end: int) -> GraphNode:
+    part = wire.data.stretch
+    large = _content(wire, begin, end) if end - begin > _LARGE else None
     if large is None:
-        return _parsed(message("Node").FromString(view[begin:end]))
+        return _parsed(message("Node").FromString(part(begin, end)))
     entry, tensor, content = large
-    frame = message("Tensor").FromString(
-        b"".join((view[tensor[0] : content[0]], view[content[1] : tensor[1]]))
-    )
-    rest = message("Node").FromString(b"".join((view[begin : entry[0]], view[entry[1] : end])))
+    frame = message("Tensor").FromString(part(tensor[0], content[0]) + part(content[1], tensor[1]))
+    rest = message("Node").FromString(part(begin, entry[0]) + part(entry[1], end))
     node = _parsed(rest)
-    node.tensor = StoredTensor(frame, view[content[2] : content[1]])
+    node.tensor = StoredTensor(frame, wire.data.path, content[2], content[1])
     return node
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from npusim.errors import ConfigError, ContainerError, GraphError, UnsupportedOpError
-from npusim.importers.common.builder import GraphBuilder, UnsupportedForm, sha256_of
+from npusim.importers.common.builder import GraphBuilder, UnsupportedForm
+from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.vendor import (
     ops_custom,
     ops_move,
@@ -44,10 +45,13 @@ def load_vendor(path: str | Path) -> Graph:
     ------
     ContainerError
         When the file is encrypted, pre-compiled (it then says what can be read) or damaged.
+    ModelImportError
+        When the file is written while it is being read.
     UnsupportedOpError
         Listing every layer that npusim does not have.
     """
     path = Path(path)
+    fingerprint = Fingerprint(path)
     file = read_vendor_file(path)
     if file.precompiled:
         raise refusal(path)
@@ -63,7 +67,7 @@ def load_vendor(path: str | Path) -> Graph:
         [end.name for end in network.inputs],
         names,
         renames={},
-        source=_source(path, file),
+        source=_source(path, file, fingerprint),
         notes=[*_notes(file), *context.notes],
     )
     try:
@@ -168,12 +172,12 @@ def _numbered(graph: Graph, uids: Mapping[str, int]) -> Graph:
     return graph.copy(nodes=tuple(nodes))
 
 
-def _source(path: Path, file: VendorFile) -> Source:
+def _source(path: Path, file: VendorFile, fingerprint: Fingerprint) -> Source:
     release = file.config.get("version") or "of unknown release"
     return Source(
         framework=VENDORS_TOOLKIT,
         path=str(path),
-        sha256=sha256_of(path.read_bytes()),
+        sha256=fingerprint.hexdigest(),
         detail=str(release),
     )
 

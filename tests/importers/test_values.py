@@ -1,0 +1,117 @@
+"""What was loaded is a value: files that are written while or after they are read."""
+
+import os
+
+import numpy as np
+import pytest
+
+import npusim
+from npusim.errors import ModelImportError, NpusimError
+from npusim.importers.caffe.weights_file import read_weights
+from npusim.importers.common.stretch import FileBytes, read_numbers
+from npusim.importers.common.two_files import Fingerprint
+from npusim.importers.mxnet.params import read_params
+from npusim.importers.tensorflow.file import read_graph
+from npusim.ir import archive
+from npusim.testing import GraphBuilder
+from tests.importers.caffe_build import weights
+from tests.importers.mxnet_build import params
+from tests.importers.tensorflow_build import Net
+
+LARGE = np.arange(6000, dtype=np.float32)
+
+
+def own_file(tmp_path):
+    net = GraphBuilder()
+    net.conv(net.input("x", 1, 40, 3, 3), 4)
+    path = tmp_path / "net.rknn"
+    npusim.save(net.done(), path)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff"], ids=["emptied", "overwritten"])
+def test_a_model_file_written_in_place_changes_nothing_that_was_loaded(tmp_path, content):
+    path = own_file(tmp_path)
+    graph = npusim.load_model(path)
+    before = {name: value.copy() for name, value in graph.constants.items()}
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.write(content * 4096)
+    assert before
+    assert all(np.array_equal(graph.constants[n], v) for n, v in before.items())
+    assert all(not value.flags.writeable for value in graph.constants.values())
+
+
+def test_every_bit_of_a_small_model_file_counts(tmp_path):
+    net = GraphBuilder()
+    net.node("relu", [net.input("x", 1, 3)])
+    path = tmp_path / "net.rknn"
+    npusim.save(net.done(), path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(NpusimError):
+                archive.load(path)
+
+
+def caffe(path):
+    path.write_bytes(weights({"l": [LARGE]}))
+    file = read_weights(path)
+    return lambda: file.read(file.layers["l"][0]), file.fingerprint
+
+
+def mxnet(path):
+    path.write_bytes(params({"arg:l": LARGE}))
+    file = read_params(path)
+    return lambda: file.value("l"), file.fingerprint
+
+
+def tensorflow(path):
+    net = Net()
+    net.const("w", LARGE)
+    net.save(path.parent, path.name)
+    file = read_graph(path)
+    return lambda: file.nodes[0].tensor.value("w", "here"), file.fingerprint
+
+
+@pytest.mark.parametrize("framework", [caffe, mxnet, tensorflow])
+def test_weights_that_are_written_while_they_are_read_are_refused(tmp_path, framework):
+    path = tmp_path / "file"
+    value, fingerprint = framework(path)
+    assert np.array_equal(value(), LARGE)
+    again, fingerprint = framework(path)
+    assert len(fingerprint.hexdigest()) == 64
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size // 2)
+    with pytest.raises(ModelImportError, match="changed while it was being read"):
+        again()
+    with pytest.raises(ModelImportError, match="changed while it was being read"):
+        fingerprint.hexdigest()
+
+
+def test_a_file_written_at_the_same_length_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100))
+    fingerprint = Fingerprint(path)
+    with path.open("r+b") as file:
+        file.write(b"x")
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    with pytest.raises(ModelImportError, match="changed"):
+        fingerprint.hexdigest()
+
+
+def test_stretches_are_the_bytes_of_the_file(tmp_path):
+    path = tmp_path / "file"
+    content = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
+    path.write_bytes(content)
+    data = FileBytes(path)
+    assert len(data) == len(content)
+    for begin, end in ((0, 8), (65_530, 65_550), (3, 299_999), (299_990, 300_000), (7, 7)):
+        assert data.byte(min(begin, len(content) - 1)) == content[min(begin, len(content) - 1)]
+        assert data.stretch(begin, end) == content[begin:end]
+    assert read_numbers(path, 4, 2, np.dtype("<u4")).tobytes() == content[4:12]
