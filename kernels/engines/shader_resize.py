@@ -83,22 +83,20 @@ def bilinear(
 ) -> Codes:
     """Return the bilinear resize of (N, H, W, C) codes.
 
-    In general float32 interpolation in x, then in y. u8 enlarged without requantization uses four
-    weights in float16 instead; float16 enlarged by 2 or 4 without flags is cut, not rounded, on
-    rows that coincide with input rows.
+    In general float32 interpolation in x, then in y. u8 without requantization mostly uses four
+    weights in float16 instead (rule 8.3); float16 enlarged by 2 or 4 without flags is cut, not
+    rounded, on rows that coincide with input rows.
     """
     in_h, in_w = ifm.shape[1:3]
     whole = _whole_factor((in_h, in_w), size)
     y = positions(in_h, size[0], coordinates, centred=True)
     x = positions(in_w, size[1], coordinates, centred=True)
     dtype = np.dtype(dtype)
-    enlarges = size[0] >= in_h and size[1] >= in_w
-    widens = size[1] > in_w
-    if ifm.dtype == dtype == np.uint8 and scaling == out_scaling and enlarges:
+    if ifm.dtype == dtype == np.uint8 and scaling == out_scaling:
         half_pixel = coordinates == "half_pixel" and whole not in (2, 3, 4)
-        if widens and (coordinates == "align_corners" or half_pixel):
+        if size[1] > in_w and (coordinates == "align_corners" or half_pixel):
             return _by_four_weights(ifm, y, x, cut=True)
-        if coordinates == "asymmetric":
+        if coordinates == "asymmetric" and in_w < 4 * size[1]:
             return _by_four_weights(ifm, y, x, cut=False)
     top, bottom, weight_y = _neighbours(np.maximum(y, np.float32(0)), in_h)
     left, right, weight_x = _neighbours(np.maximum(x, np.float32(0)), in_w)

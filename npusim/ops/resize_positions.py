@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.ir.attrs import Coordinates
+from npusim.ir.attrs import Coordinates, ResizeAttrs, ResizeMode
+from npusim.ir.tensor import Shape
 
 HALF = np.float32(0.5)
 Positions = NDArray[Any]
@@ -37,3 +38,19 @@ def nearest_indices(size: int, target: int, coordinates: Coordinates) -> Positio
     if coordinates is Coordinates.ALIGN_CORNERS:
         place = place + HALF
     return np.clip(np.floor(place).astype(np.int64), 0, size - 1)
+
+
+def takes_first_rows(attrs: ResizeAttrs, ifm: Shape) -> bool:
+    """Tell whether TP copies the first of several rows where half_pixel means a middle one.
+
+    So it is where rows shrink by a whole factor and columns stay. Source: measured,
+    docs/arithmetic/tp.md rule 2.5.
+    """
+    (rows, columns), (out_rows, out_columns) = ifm[2:], attrs.size
+    return (
+        attrs.mode is ResizeMode.NEAREST
+        and attrs.coordinates is Coordinates.HALF_PIXEL
+        and columns == out_columns
+        and rows > out_rows
+        and rows % out_rows == 0
+    )

@@ -12,6 +12,7 @@ from npusim.ir.attrs import (
     MatmulAttrs,
     Pool2dAttrs,
     PoolKind,
+    ResizeAttrs,
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
@@ -20,6 +21,7 @@ from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
 from npusim.ops.conv import counts_last_product_again
 from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out, reads_pads_only, windows_overhang
+from npusim.ops.resize_positions import takes_first_rows
 from npusim.ops.traits import TpTable
 from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
 from npusim.passes.requant import excess_fraction_bits
@@ -187,6 +189,19 @@ def _maximum_of_pads(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None
     )
 
 
+def _first_rows(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
+    attrs = node.attrs
+    if not isinstance(attrs, ResizeAttrs) or node.engine is not Engine.TP:
+        return None
+    if not takes_first_rows(attrs, ifm.shape):
+        return None
+    return Remark(
+        "resize-first-rows",
+        f"the chip copies the first of every {ifm.shape[2] // attrs.size[0]} rows, not a middle "
+        "one as half_pixel says, and so does npusim; use asymmetric coordinates, or i8 or f16",
+    )
+
+
 def _pool_between_types(node: Node, ifm: TensorSpec, graph: Graph) -> Remark | None:
     attrs, ofm = node.attrs, graph.spec(node.outputs[0])
     if not isinstance(attrs, Pool2dAttrs | GlobalPoolAttrs) or node.engine is not Engine.SHADER:
@@ -215,6 +230,7 @@ UNMODELLED: tuple[Callable[[Node, TensorSpec, Graph], Remark | None], ...] = (
     _incomplete_average,
     _maximum_of_pads,
     _pool_between_types,
+    _first_rows,
 )
 
 

@@ -8,12 +8,15 @@ import pytest
 
 from npusim.ir.attrs import (
     Conv2dAttrs,
+    Coordinates,
     GlobalPoolAttrs,
     LrnAttrs,
     MatmulAttrs,
     NormAttrs,
     Pool2dAttrs,
     PoolKind,
+    ResizeAttrs,
+    ResizeMode,
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
@@ -168,3 +171,23 @@ def test_pools_of_the_shader_between_types(caplog, op, kind, one, other, warns):
     with caplog.at_level(logging.WARNING):
         warn_unmodelled(graph)
     assert ("pool-between-types" in caplog.text) == warns
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "size", "dtype", "warns"),
+    [
+        ("half_pixel", (4, 6), DType.U8, True),
+        ("half_pixel", (2, 6), DType.I16, True),
+        ("half_pixel", (4, 6), DType.I8, False),  # on the shader
+        ("half_pixel", (4, 3), DType.U8, False),  # columns shrink too
+        ("half_pixel", (8, 6), DType.U8, False),  # nothing shrinks
+        ("asymmetric", (4, 6), DType.U8, False),  # the first row is meant
+    ],
+)
+def test_resize_that_takes_first_rows(caplog, coordinates, size, dtype, warns):
+    build = GraphBuilder()
+    attrs = ResizeAttrs(size=size, mode=ResizeMode.NEAREST, coordinates=Coordinates(coordinates))
+    build.node("resize", [build.input("x", 1, 4, 8, 6)], attrs=attrs)
+    with caplog.at_level(logging.WARNING):
+        warn_unmodelled(stored(build, dtype))
+    assert ("resize-first-rows" in caplog.text) == warns

@@ -6,12 +6,13 @@ from typing import cast
 import numpy as np
 
 from npusim.errors import GraphError
-from npusim.ir.attrs import ResizeAttrs, ResizeMode
+from npusim.ir.attrs import Coordinates, ResizeAttrs, ResizeMode
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import DynamicFixedPoint
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader_resize import bilinear, nearest_indices, whole_steps
+from npusim.ops.resize_positions import takes_first_rows
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
 from npusim.runtime.kernel_table import Work, choose
@@ -20,13 +21,17 @@ from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
 from npusim.runtime.threads import run_rows
 
 
-def _nearest(node: Node, ifm: TensorSpec) -> Callable[[Array], Array]:
-    """Return the nearest-neighbour resize of codes, an exact copy."""
+def _nearest(node: Node, ifm: TensorSpec, *, first_rows: bool = False) -> Callable[[Array], Array]:
+    """Return the nearest-neighbour resize of codes, an exact copy.
+
+    ``first_rows``: of several rows that become one, the first is taken, whatever the coordinates.
+    """
     attrs = cast(ResizeAttrs, node.attrs)
     images, channels, in_h, in_w = ifm.shape
     pixel_bytes = channels * ifm.dtype.numpy.itemsize
     coordinates = attrs.coordinates.value
-    in_rows = nearest_indices(in_h, attrs.size[0], coordinates)
+    by_rows = Coordinates.ASYMMETRIC.value if first_rows else coordinates
+    in_rows = nearest_indices(in_h, attrs.size[0], by_rows)
     rows = (np.arange(images)[:, None] * in_h + in_rows).reshape(-1) * (in_w * pixel_bytes)
     columns = nearest_indices(in_w, attrs.size[1], coordinates) * pixel_bytes
     shape = (images, *attrs.size, channels)
@@ -98,7 +103,8 @@ def bind_on_tp(node: Node, graph: Graph) -> Step:
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     require_types(node, (ifm, ofm), ENGINE_TYPES)
     _require_nearest(node)
-    copy, resize = tp_copy(ifm, ofm), _nearest(node, ifm)
+    first_rows = takes_first_rows(cast(ResizeAttrs, node.attrs), ifm.shape)
+    copy, resize = tp_copy(ifm, ofm), _nearest(node, ifm, first_rows=first_rows)
     if ifm.dtype is DType.I16 and isinstance(ifm.quant, DynamicFixedPoint):
         fl = ifm.quant.fl
         return lambda value: (copy(whole_steps(resize(value), fl)),)
