@@ -1,15 +1,21 @@
 """What was loaded is a value: files that are written while or after they are read."""
 
+import hashlib
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import npusim
 from npusim.errors import ModelImportError, NpusimError
 from npusim.importers.caffe.weights_file import read_weights
 from npusim.importers.common.stretch import FileBytes, read_numbers
-from npusim.importers.common.two_files import Fingerprint
+from npusim.importers.common.two_files import BlocksDigest, Fingerprint
+from npusim.importers.darknet.weights_file import open_weights
 from npusim.importers.mxnet.params import read_params
 from npusim.importers.tensorflow.file import read_graph
 from npusim.ir import archive
@@ -77,7 +83,18 @@ def tensorflow(path):
     return lambda: file.nodes[0].tensor.value("w", "here"), file.fingerprint
 
 
-@pytest.mark.parametrize("framework", [caffe, mxnet, tensorflow])
+def darknet(path):
+    path.write_bytes(np.array([0, 1, 0, 0], "<i4").tobytes() + LARGE.tobytes())
+
+    def take():
+        numbers.offset, numbers.wanted = 16, 0
+        return numbers.take(LARGE.shape, "weights", "l", fill=0)
+
+    numbers = open_weights(path)
+    return take, numbers.fingerprint
+
+
+@pytest.mark.parametrize("framework", [caffe, darknet, mxnet, tensorflow])
 def test_weights_that_are_written_while_they_are_read_are_refused(tmp_path, framework):
     path = tmp_path / "file"
     value, fingerprint = framework(path)
@@ -93,10 +110,31 @@ def test_weights_that_are_written_while_they_are_read_are_refused(tmp_path, fram
         fingerprint.hexdigest()
 
 
-def test_a_file_written_at_the_same_length_is_refused(tmp_path):
+@given(st.lists(st.tuples(st.integers(0, 70), st.integers(1, 40)), max_size=6))
+def test_a_digest_of_blocks_does_not_depend_on_who_read_what(reads):
+    content = np.random.default_rng(1).integers(0, 256, 75, np.uint8)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlocksDigest, "BLOCK", 16)
+        path = Path(folder, "file")
+        path.write_bytes(content.tobytes())
+        digest = BlocksDigest(path)
+        for begin, count in reads:
+            digest.add(begin, content[begin : begin + count].copy())
+        blocks = [hashlib.sha256(content[i : i + 16].tobytes()).digest() for i in range(0, 75, 16)]
+        assert digest.hexdigest() == hashlib.sha256(b"".join(blocks)).hexdigest()
+
+
+def test_numbers_that_are_being_hashed_cannot_be_written(tmp_path):
+    take, _ = darknet(tmp_path / "file")
+    with pytest.raises(ValueError, match="read-only"):
+        take()[0] = 1
+
+
+@pytest.mark.parametrize("kind", [Fingerprint, BlocksDigest])
+def test_a_file_written_at_the_same_length_is_refused(tmp_path, kind):
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
-    fingerprint = Fingerprint(path)
+    fingerprint = kind(path)
     with path.open("r+b") as file:
         file.write(b"x")
     stat = path.stat()

@@ -10,7 +10,7 @@ import numpy as np
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, check_elements, refuse_absent
 from npusim.importers.common.stretch import read_numbers
-from npusim.importers.common.two_files import Fingerprint
+from npusim.importers.common.two_files import BlocksDigest
 
 TRANSPOSED_FROM = 1000
 """Versions above store fully connected weights as (inputs, outputs)."""
@@ -54,7 +54,7 @@ class Numbers:
     """
 
     path: Path | None
-    fingerprint: Fingerprint | None = None
+    fingerprint: BlocksDigest | None = None
     header: Header = Header(0, 2, 0)
     offset: int = 0
     bytes: int = 0
@@ -93,7 +93,10 @@ class Numbers:
                 remedy="the file is cut off, or belongs to another .cfg",
             )
         offset = self.offset + 4 * begin
-        return read_numbers(self.path, offset, count, np.dtype("<f4")).reshape(shape)
+        found = read_numbers(self.path, offset, count, np.dtype("<f4"))
+        if self.fingerprint:
+            self.fingerprint.add(offset, found)
+        return found.reshape(shape)
 
 
 def open_weights(path: Path) -> Numbers:
@@ -106,8 +109,8 @@ def open_weights(path: Path) -> Numbers:
     """
     where = str(path)
     refuse_absent(path, "weights")
-    fingerprint = Fingerprint(path)
     try:
+        digest = BlocksDigest(path)
         with path.open("rb") as file:
             head = file.read(20)
             size = file.seek(0, 2)
@@ -123,4 +126,5 @@ def open_weights(path: Path) -> Numbers:
             remedy="the file is cut off; copy it again",
         )
     header = Header(*(int(n) for n in np.frombuffer(head[:12], "<i4")))
-    return Numbers(path, fingerprint, header, bytes=size)
+    digest.add(0, np.frombuffer(head, np.uint8))
+    return Numbers(path, digest, header, bytes=size)
