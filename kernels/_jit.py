@@ -2,43 +2,26 @@
 
 ``primitive``: a helper that other kernels call. Never cached alone; compiled into its callers.
 ``kernel(signature, ...)``: an entry point with explicit types, compiled at its first call (or by
-``compile_all``), cached on disk.
-
-Numba keys a cached function on the content of *its own* file only: edit a primitive in another
-file, and cached callers keep the old arithmetic for ever. Here the stamp of every cache file is
-salted with a digest of all sources in this folder, so any change recompiles.
+``compile_all``), kept on disk (``_cache``).
 """
 
-import hashlib
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from llvmlite import binding
 from numba import config, njit  # noqa: TID251 (the one place that may)
 from numba.core.dispatcher import Dispatcher
-from numba.core.errors import NumbaError
 
-FOLDER = Path(__file__).resolve().parent
+from npusim.kernels._cache import KernelCache
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 _KERNELS: dict[str, "Kernel"] = {}
 _COMPILING = threading.RLock()
-_UNCACHED: list[Exception] = []  # why kernels of this process could not be cached
-ON_COMPILED: list[Callable[[str, float], None]] = []  # told of kernels not in the cache: name, s
-
-
-@cache
-def sources_digest() -> str:
-    """Return a digest of every source file in this folder."""
-    digest = hashlib.sha256()
-    for path in sorted(FOLDER.rglob("*.py")):
-        digest.update(str(path.relative_to(FOLDER)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+# Told of kernels that were compiled: name, seconds, whether the next start finds the code.
+ON_COMPILED: list[Callable[[str, float, bool], None]] = []
 
 
 def primitive(function: Callable[..., Any]) -> Dispatcher:
@@ -86,29 +69,24 @@ class Kernel:
             raise RuntimeError(f"kernel {self.name} needs {', '.join(self.features)}")
         with _COMPILING:
             if self._dispatcher is None:
-                begin = time.perf_counter()
                 self._dispatcher = self._compiled()
-                if not self._dispatcher.stats.cache_hits:
-                    for tell in ON_COMPILED:
-                        tell(self.name, time.perf_counter() - begin)
             return self._dispatcher
 
     def _compiled(self) -> Dispatcher:
-        dispatcher = njit(self.py_func, **_OPTIONS)
-        try:
-            _enable_salted_cache(dispatcher)
-            return self._with_signatures(dispatcher)
-        except NumbaError:
-            raise
-        except Exception as error:  # no place for the cache, a full disk, a damaged cache file
-            _warn_no_cache(error)
-        return self._with_signatures(njit(self.py_func, **_OPTIONS))
-
-    def _with_signatures(self, dispatcher: Dispatcher) -> Dispatcher:
+        begin = time.perf_counter()
+        dispatcher: Any = njit(self.py_func, **_OPTIONS)
+        machine = dispatcher.targetctx.codegen().magic_tuple()
+        # Private to Numba, as what _cache names.
+        kept = dispatcher._cache = KernelCache(self.name, self.py_func, self.signatures, machine)
         for signature in self.signatures:
             dispatcher.compile(signature)
         dispatcher.disable_compile()
-        return dispatcher
+        if not kept.is_complete:
+            is_kept = kept.write()
+            for tell in ON_COMPILED:
+                tell(self.name, time.perf_counter() - begin, is_kept)
+        kept.flush()
+        return cast("Dispatcher", dispatcher)
 
     def __call__(self, *args: Any) -> Any:
         """Run the kernel."""
@@ -162,22 +140,3 @@ def compile_all() -> Iterator[str]:
     for name in kernel_names():
         yield name
         _KERNELS[name].compile()
-
-
-def _enable_salted_cache(dispatcher: Any) -> None:
-    dispatcher.enable_caching()
-    # Private to Numba: hence the pinned range in pyproject.toml and tests/kernels/test_jit.py.
-    cache_file = dispatcher._cache._cache_file
-    cache_file._source_stamp = (cache_file._source_stamp, sources_digest())
-
-
-def _warn_no_cache(error: Exception) -> None:
-    """Warn, the first time only, that compiled code will not outlive this process."""
-    if not _UNCACHED:
-        warnings.warn(
-            f"compiled kernels are not kept between runs ({type(error).__name__}: {error}); "
-            "set NUMBA_CACHE_DIR to a writable folder",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    _UNCACHED.append(error)

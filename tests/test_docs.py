@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from npusim.conformance.allowances import ALLOWANCES
-from npusim.kernels._jit import FOLDER
+from npusim.kernels._cache import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 

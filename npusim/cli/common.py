@@ -465,9 +465,10 @@ def tell_of_kernels() -> None:
     _jit.ON_COMPILED[:] = [_tell_compiled]
 
 
-def _tell_compiled(kernel: str, seconds: float) -> None:
+def _tell_compiled(kernel: str, seconds: float, is_kept: bool) -> None:
     """Say on standard error what a first start is waiting for."""
-    print(f"compiled {kernel} in {seconds:.1f} s, kept for the next start", file=sys.stderr)
+    kept = ", kept for the next start" if is_kept else ""
+    print(f"compiled {kernel} in {seconds:.1f} s{kept}", file=sys.stderr)
 
 
 def sample_of(
