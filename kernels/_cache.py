@@ -154,16 +154,16 @@ class KernelCache(_Cache):
     disable = enable
 
     def _read(self) -> dict[str, Record]:
+        """Return what the folder to be written holds, or one before it that cannot be written."""
         for path in self._paths:
+            content = _content(path)
             try:
-                content = path.read_bytes()
-            except OSError:  # not there, or not for this user
-                continue
-            try:
-                if records := _records(content, self._stamp):
+                if content is not None and (records := _records(content, self._stamp)):
                     return records
             except Damaged as error:
                 self._drop(path, error)
+            if _can_be_written(path.parent):
+                break
         return {}
 
     def _drop(self, path: Path, error: Damaged) -> None:
@@ -185,11 +185,25 @@ def folders(source: Path) -> Iterator[Path]:
     yield Path(_USER_FOLDERS(appname="numba", appauthor=False).user_cache_dir) / apart
 
 
+def _can_be_written(folder: Path) -> bool:
+    """Tell whether files can be made in a folder, which may have to be made first."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def say_once(kind: str, text: str, place: Path) -> None:
     """Warn in one line that begins with a place; only once of each kind of trouble."""
     if kind not in _SAID:
         _SAID.add(kind)
         warnings.warn_explicit(text, RuntimeWarning, str(place), 0)
+
+
+def _content(path: Path) -> bytes | None:
+    """Return what a file holds; None when it is not there, or not for this user."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _records(content: bytes, stamp: bytes) -> dict[str, Record]:
