@@ -3,11 +3,29 @@
 Each message says what went wrong, where, which rule was broken and what to do about it.
 """
 
+import errno
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from npusim.plain import printable
+
 UNREADABLE = "check that the file exists, is complete and that you may read it"
 UNWRITABLE = "check that the folder exists, has room and that you may write to it"
+
+_SYSTEM_REMEDIES = {
+    errno.ENOSPC: "make room, or write elsewhere; TMPDIR is the folder of temporary files",
+    errno.EDQUOT: "make room: your share of this disk is used up",
+    errno.EROFS: "write elsewhere: this file system is read-only",
+    errno.EACCES: "change its permissions, or give another place",
+    errno.EPERM: "change its permissions, or give another place",
+    errno.ENOENT: UNREADABLE,
+    errno.EEXIST: "a file stands in the way: move it, or give another name",
+    errno.ENOTDIR: "a file stands in the way: move it, or give another name",
+    errno.EISDIR: "a folder stands in the way: move it, or give another name",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +51,8 @@ class NpusimError(Exception):
     def __init__(self, what: str, *, where: str = "", rule: str = "", remedy: str = "") -> None:
         if not (rule or remedy):
             remedy = self.usual_remedy
+        what, rule, remedy = (printable(text, lines=True) for text in (what, rule, remedy))
+        where = printable(where)
         self.what, self.where, self.rule, self.remedy = what, where, rule, remedy
         parts = [f"{where}: {what}" if where else what]
         if rule:
@@ -58,6 +78,28 @@ def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
         raise type(error)(
             error.what, where=where, rule=error.rule, remedy=error.remedy
         ) from error.__cause__
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return one line about an exception that npusim did not raise on purpose.
+
+    What the system refuses (OSError) is said with file and remedy, a want of memory with the
+    remedy; anything else is called unexpected.
+    """
+    text = printable(" ".join(str(error).split()))
+    if isinstance(error, OSError) and error.errno is not None:
+        files = [error.filename, error.filename2]
+        where = " -> ".join(printable(str(file)) for file in files if file is not None)
+        remedy = _SYSTEM_REMEDIES.get(error.errno, "")
+        said = f"{where}: {error.strerror}" if where else f"{error.strerror}"
+        return said + (f". Remedy: {remedy}" if remedy else "")
+    if isinstance(error, MemoryError):
+        return (
+            "there is not enough memory"
+            + (f": {text}" if text else "")
+            + (". Remedy: a smaller input or batch, fewer jobs, or a computer with more")
+        )
+    return f"unexpected {type(error).__name__}" + (f": {text}" if text else "")
 
 
 class ModelImportError(NpusimError):

@@ -35,6 +35,7 @@ OF_ONE = {
     "npusim/quantization/hybrid/files.py": "json and data files, which only the RKNN class has",
     "npusim/environment.py": "a table of variables, each says whom it concerns",
     "npusim/words.py": "the table itself",
+    "npusim/edge.py": "the edge of the command line",
     "npusim/api/arguments.py": "the typed functions' own texts; other front ends check before",
     "npusim/clients/install.py": "what npusim exec does, and nothing else calls",
     "npusim/conformance/__main__.py": "a program of its own with its own options",

@@ -1,6 +1,7 @@
 """NN_LAYER_DUMP: one text file per executed layer output. Format: docs/dump-format.md."""
 
 import csv
+import hashlib
 import io
 import os
 import re
@@ -17,16 +18,18 @@ from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.codes import dequantize
 from npusim.ir.graph import Engine, HostLayer, Node
+from npusim.ir.locks import Unfinished
 from npusim.ir.quant import DynamicFixedPoint, Float, scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.ir.text import placement
 from npusim.ops import op_def
+from npusim.plain import cell
 from npusim.runtime.program import Program
 
 INDEX_NAME = "nn_layer_dump_index.csv"
 INDEX_COLUMNS = (
     "uid", "layer", "origin", "op", "engine", "form", "tensor", "dtype", "scale", "zero_point",
-    "fl", "multiplier", "shift", "rounding", "shape", "order", "batch", "file",
+    "fl", "multiplier", "shift", "rounding", "shape", "order", "batch", "file", "sha256",
 )  # fmt: skip
 LAYOUTS = ("NHWC", "NCHW")
 HOST_FORM = "host layer"
@@ -89,6 +92,9 @@ def options_from_environment(environ: Mapping[str, str] = os.environ) -> DumpOpt
 class LayerDump:
     """Writes one file per layer output while a program runs; pass ``observe`` to the run.
 
+    Until ``close`` the folder is marked: readers refuse what a run that stops has left there. As a
+    context manager it lets another dump into the folder when the run fails.
+
     Parameters
     ----------
     program : Program
@@ -100,6 +106,13 @@ class LayerDump:
     ----------
     overwritten : int
         Files of an earlier dump that were replaced.
+
+    Raises
+    ------
+    ConfigError
+        When another dump is being written into the folder.
+    OSError
+        When the folder cannot be made or written.
     """
 
     def __init__(
@@ -111,7 +124,13 @@ class LayerDump:
         self.overwritten = 0
         self._rows: list[dict[str, object]] = []
         self._runs: dict[tuple[int, str], int] = {}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._mark = Unfinished(self.folder, "layer dump")
+
+    def __enter__(self) -> "LayerDump":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._mark.stop()
 
     def observe(self, node: Node, tensor: str, value: NDArray[Any]) -> None:
         """Write one layer output (called by the program for every sample of the batch)."""
@@ -123,10 +142,7 @@ class LayerDump:
         order = self.options.layout if len(spec.shape) == 4 else "memory"
         if order == "NHWC":
             value = value.transpose(0, 2, 3, 1)
-        path = self.folder / name
-        self.overwritten += path.exists()
-        with atomic_write(path) as file:
-            file.write(values_text(value, spec, self.options.number_format).encode())
+        digest = self._write(name, values_text(value, spec, self.options.number_format).encode())
         self._rows.append(
             {
                 "uid": node.uid,
@@ -143,18 +159,23 @@ class LayerDump:
                 "order": order,
                 "batch": batch,
                 "file": name,
+                "sha256": digest,
             }
         )
+
+    def _write(self, name: str, content: bytes) -> str:
+        path = self.folder / name
+        self.overwritten += path.exists()
+        with atomic_write(path) as file:
+            file.write(content)
+        return hashlib.sha256(content).hexdigest()
 
     def _host_result(
         self, number: int, layer: HostLayer, position: int, value: NDArray[Any]
     ) -> None:
         name = host_file_name(number, layer.op, position)
         lines = [exact_text(v) for v in value.astype(np.float32).reshape(-1)]
-        path = self.folder / name
-        self.overwritten += path.exists()
-        with atomic_write(path) as file:
-            file.write("".join(f"{line}\n" for line in lines).encode())
+        digest = self._write(name, "".join(f"{line}\n" for line in lines).encode())
         self._rows.append(
             dict.fromkeys(INDEX_COLUMNS, "")
             | {
@@ -168,6 +189,7 @@ class LayerDump:
                 "order": "memory",
                 "batch": 0,
                 "file": name,
+                "sha256": digest,
             }
         )
 
@@ -187,10 +209,11 @@ class LayerDump:
         text = io.StringIO()
         writer = csv.DictWriter(text, INDEX_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerows({k: cell(v) for k, v in row.items()} for row in self._rows)
         path = self.folder / INDEX_NAME
         with atomic_write(path) as file:
             file.write(text.getvalue().encode())
+        self._mark.finish()
         return path
 
 

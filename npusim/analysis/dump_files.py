@@ -16,6 +16,7 @@ Names (docs/rknn-compat.md sections 11 and 12)
 """
 
 import csv
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -28,8 +29,10 @@ from numpy.typing import NDArray
 
 from npusim.analysis.dump import HOST_FORM, INDEX_NAME
 from npusim.analysis.names import origin_from
-from npusim.analysis.snapshot import ENTIRE, FILE_PATTERN
+from npusim.analysis.snapshot import ENTIRE, FILE_PATTERN, FOLDERS
 from npusim.errors import InputError
+from npusim.ir.locks import UNFINISHED, unfinished
+from npusim.plain import from_cell
 
 DRIVER = re.compile(
     r"NodeID_(?P<uid>\d+)_(?P<kind>.+)_w_(?P<w>\d+)_h_(?P<h>\d+)_d_(?P<d>\d+)"
@@ -61,6 +64,8 @@ class DumpFile:
         values when the name has no sizes.
     order : str
         ``"NHWC"``, ``"NCHW"``, ``"memory"``; empty when the name does not say.
+    sha256 : str
+        Digest of the content; empty where no index names it.
     """
 
     path: Path
@@ -72,6 +77,7 @@ class DumpFile:
     order: str = ""
     origin: tuple[str, ...] = ()
     tensor: str = ""
+    sha256: str = ""
 
     @property
     def elements(self) -> int:
@@ -87,6 +93,7 @@ class DumpFile:
             When the file is damaged or holds another number of values.
         """
         try:
+            self._check_digest()
             if self.path.suffix == ".npy":
                 found = np.load(self.path, allow_pickle=False).reshape(-1)
             else:
@@ -110,6 +117,19 @@ class DumpFile:
         real: NDArray[np.float32] = found.astype(np.float32)
         return real
 
+    def _check_digest(self) -> None:
+        if not self.sha256:
+            return
+        with self.path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != self.sha256:
+            raise InputError(
+                "this is not the file that the dump's index names",
+                where=str(self.path),
+                rule=f"{INDEX_NAME} and the files beside it come from one run",
+                remedy="dump again, or remove the index to go by the file names",
+            )
+
 
 def dump_files(folder: Path) -> tuple[DumpFile, ...]:
     """Return the files of the first batch item of a dump.
@@ -124,6 +144,14 @@ def dump_files(folder: Path) -> tuple[DumpFile, ...]:
     """
     if not folder.is_dir():
         raise InputError("there is no such folder", where=str(folder), rule="a folder of dumps")
+    for place in (folder, folder.parent if folder.name in FOLDERS else folder):
+        if said := unfinished(place):
+            raise InputError(
+                f"what lies here is no whole dump: {said.rstrip('.')}",
+                where=str(place),
+                rule="a dump is complete, or it is not there",
+                remedy=f"dump again, or remove {UNFINISHED} to read what there is",
+            )
     if (folder / INDEX_NAME).is_file():
         return tuple(_indexed(folder))
     for inner in (ENTIRE, NEW_FOLDER):
@@ -160,14 +188,15 @@ def _indexed(folder: Path) -> Iterator[DumpFile]:
                     raise ValueError(f"file name {row['file']!r}")
                 yield DumpFile(
                     path=folder / row["file"],
-                    layer=f"{row['layer']}_{row['uid']}",
+                    layer=f"{from_cell(row['layer'])}_{row['uid']}",
                     kind=match["kind"],
                     uid=int(row["uid"]),
                     output=int(match["output"]),
                     shape=tuple(int(n) for n in row["shape"].split("x") if n),
                     order=row["order"],
-                    origin=origin_from(row["origin"]),
-                    tensor=row["tensor"],
+                    origin=origin_from(from_cell(row["origin"])),
+                    tensor=from_cell(row["tensor"]),
+                    sha256=row.get("sha256") or "",  # not in dumps of development versions
                 )
             except (KeyError, TypeError, ValueError) as error:
                 raise InputError(

@@ -14,6 +14,7 @@ from npusim.analysis.names import file_part
 from npusim.analysis.recording import LayerOutput, Recording
 from npusim.errors import ConfigError
 from npusim.ops import op_def
+from npusim.plain import printable
 
 AUTO = "auto"
 LAYOUTS = (AUTO, NHWC, NCHW)
@@ -103,7 +104,9 @@ def _by_tensor(file: DumpFile, like: Recording | None) -> LayerOutput | None:
         (
             row
             for row in like.layers
-            if file.tensor and row.tensor == file.tensor and prod(row.stored.shape) == file.elements
+            if file.tensor
+            and printable(row.tensor) == file.tensor
+            and prod(row.stored.shape) == file.elements
         ),
         None,
     )

@@ -5,7 +5,7 @@ Source: docs/rknn-compat.md section 11. Format: docs/accuracy-analysis.md.
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -24,6 +24,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.codes import dequantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
+from npusim.ir.locks import Unfinished
 from npusim.ir.tensor import TensorSpec
 
 Array = NDArray[Any]
@@ -64,8 +65,11 @@ def write_snapshot(
     file_type: str = "tensor",
     errors: bool = True,
     on_npu: bool = False,
+    more: Callable[[], object] | None = None,
 ) -> int:
     """Write the tree; files of an earlier one in the same folders are removed first.
+
+    Until it is whole the folder is marked, and readers refuse it.
 
     Parameters
     ----------
@@ -80,6 +84,8 @@ def write_snapshot(
         False: only ``fp32`` and ``entire_qnt``, no layer-by-layer run and no error files.
     on_npu : bool
         Also write what a run on a board adds; the simulated chip gives the same bits.
+    more : callable, optional
+        Writes what else belongs to the tree.
 
     Returns
     -------
@@ -89,10 +95,20 @@ def write_snapshot(
     Raises
     ------
     ConfigError
-        When the file type is unknown.
+        When the file type is unknown, or another run is writing into the folder.
     """
     check_file_type(file_type)
     folder = Path(folder)
+    with Unfinished(folder, "accuracy analysis"):
+        removed = _write_tree(analysis, graph, folder, file_type, errors=errors, on_npu=on_npu)
+        if more is not None:
+            more()
+    return removed
+
+
+def _write_tree(
+    analysis: Analysis, graph: Graph, folder: Path, file_type: str, *, errors: bool, on_npu: bool
+) -> int:
     removed = sum(_clean(folder / name) for name in FOLDERS)
     rows = list(_rows(analysis, graph))
     _write_float(analysis, graph, rows, folder / FLOAT, file_type)

@@ -1,5 +1,6 @@
 """``npusim analyze``."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,6 +170,5 @@ def _tell_cfg(shown: Console, cfg: Path, wide: Scheme, found: Analysis, again: s
 
 def write(found: Analysis, graph: Graph, output: Path, file_type: str) -> int:
     """Write dumps and tables; return how many files of an earlier analysis were replaced."""
-    removed = write_snapshot(found, graph, output, file_type=file_type)
-    write_analysis(found, output)
-    return removed
+    tables = partial(write_analysis, found, output)
+    return write_snapshot(found, graph, output, file_type=file_type, more=tables)

@@ -6,6 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from npusim import edge
+
 COMMANDS = {
     "demo": "Run the whole job on the bundled classifier and its images.",
     "run": "Run a model bit-exactly and print its outputs.",
@@ -64,7 +66,29 @@ class LateCommands(TyperGroup):
         alone.command(name, help=text, epilog=f"Example: {example}", context_settings=settings)(
             module.command
         )
-        return name, typer.main.get_command(alone), rest
+        found = typer.main.get_command(alone)
+        found.params.append(_debug_option())
+        return name, found, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; no error of the system ends in an exit code of the library's."""
+        return edge.carry(lambda: super(LateCommands, self).invoke(ctx))
+
+
+def _debug_option() -> Any:
+    """Return ``--debug``, which every command takes, as the library makes it of a function."""
+    alone = _application()
+
+    @alone.command()
+    def command(
+        debug: bool = typer.Option(
+            False, "--debug", help=edge.DEBUG_HELP, callback=edge.show_tracebacks, is_eager=True
+        ),
+    ) -> None: ...
+
+    option = typer.main.get_command(alone).params[0]
+    option.expose_value = False
+    return option
 
 
 def _application(*, add_completion: bool = False, **options: Any) -> typer.Typer:
@@ -84,8 +108,10 @@ app = _application(
 def version(
     context: typer.Context,
     show: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    debug: bool = typer.Option(False, "--debug", help=edge.DEBUG_HELP),
 ) -> None:
     """Handle options before the command."""
+    edge.show_tracebacks(debug)
     if show:
         from npusim import __version__
 

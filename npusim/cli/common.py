@@ -26,7 +26,7 @@ from rich.progress import (
 import npusim
 from npusim import assets
 from npusim.api.stages import is_quantized as is_quantized
-from npusim.errors import ConfigError, NpusimError
+from npusim.errors import ConfigError
 from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
@@ -172,11 +172,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def print_error(error: NpusimError) -> None:
-    """Print an error the way every command does."""
-    Console(stderr=True, soft_wrap=True, markup=False, highlight=False).print(f"error: {error}")
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...]:

@@ -26,6 +26,7 @@ from npusim.report.table import Sheet, names, numbers, words
 from npusim.runtime.program import Program
 
 NAME = "demo"
+REPORT = "report.json"
 FORMATS = ("float", "f16", "u8")
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -52,6 +53,7 @@ def command(
     }
     rows = _classify(graph, programs, shown)
     output.mkdir(parents=True, exist_ok=True)
+    (output / REPORT).unlink(missing_ok=True)  # it says that all the rest is there
     npusim.save(u8_graph, output / "model_u8.npusim")
     first = npusim.read_input(graph, assets.test_images()[0][0])
     comparison = _dump_and_compare(programs["u8"], graph, first, output / "nn_layer_dump")
@@ -63,7 +65,7 @@ def command(
         "performance": times.to_dict(),
         "seconds": time.perf_counter() - begin,
     }
-    with atomic_write(output / "report.json") as file:
+    with atomic_write(output / REPORT) as file:
         file.write(json.dumps(report, indent=1).encode())
     passed = all(report["right"][name] == len(rows) for name in FORMATS)
     if as_json:
@@ -120,9 +122,9 @@ def _right(rows: list[dict[str, Any]], name: str) -> int:
 def _dump_and_compare(program: Program, graph: Graph, feeds: Feeds, folder: Path) -> Comparison:
     source: dict[str, NDArray[Any]] = {}
     Evaluator(graph).run(feeds, observe=lambda name, value: source.update({name: np.array(value)}))
-    dump = LayerDump(program, folder)
-    program.run(feeds, preprocessed=True, observe=dump.observe)
-    dump.close()
+    with LayerDump(program, folder) as dump:
+        program.run(feeds, preprocessed=True, observe=dump.observe)
+        dump.close()
     return compare_with_source(program, feeds, source, preprocessed=True)
 
 

@@ -45,9 +45,9 @@ def command(
     )
     program = common.compiled(ready, level=level, shown=shown, driver_faults=driver_faults)
     label, feeds = common.sample_of(ready, inputs, dataset)
-    dump = LayerDump(program, output, options)
-    results = program.run(feeds, preprocessed=True, observe=dump.observe)
-    index = dump.close(results)
+    with LayerDump(program, output, options) as dump:
+        results = program.run(feeds, preprocessed=True, observe=dump.observe)
+        index = dump.close(results)
     if as_json:
         common.print_json({"folder": str(output), "index": index.name, "sample": label})
     else:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common, quantize_options
 from npusim.cli.codes import codes_of
+from npusim.ir.atomic import atomic_set
 from npusim.report.table import Sheet, names, numbers, prose, words
 
 if TYPE_CHECKING:
@@ -68,8 +70,10 @@ def command(
     results, host_s = _run(program, feeds, codes, shown)
     if output:
         output.mkdir(parents=True, exist_ok=True)
-        for number, value in enumerate(results.values()):
-            np.save(output / f"output_{number}.npy", value)
+        with atomic_set() as files:
+            for number, value in enumerate(results.values()):
+                with files.write(output / f"output_{number}.npy") as npy:
+                    np.save(npy, value)
     rows = [describe(name, value, top) for name, value in results.items()]
     if as_json:
         common.print_json(
@@ -92,15 +96,16 @@ def _run(
     options = options_from_environment()
     dump = LayerDump(program, Path.cwd(), options) if options else None
     observe = dump.observe if dump else None
-    begin = time.perf_counter()
-    results: dict[str, NDArray[Any]] = (
-        program.run_codes(feeds, observe=observe)
-        if codes
-        else {**program.run(feeds, preprocessed=True, observe=observe)}
-    )
-    host_s = time.perf_counter() - begin
+    with dump or nullcontext():
+        begin = time.perf_counter()
+        results: dict[str, NDArray[Any]] = (
+            program.run_codes(feeds, observe=observe)
+            if codes
+            else {**program.run(feeds, preprocessed=True, observe=observe)}
+        )
+        host_s = time.perf_counter() - begin
+        index = dump.close(results) if dump else Path()
     if dump:
-        index = dump.close(results)
         shown.print(
             f"layer dump: {index.name} and {len(program.graph.nodes)} layers in {index.parent}"
         )

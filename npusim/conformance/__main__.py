@@ -7,7 +7,7 @@ from collections import Counter
 from npusim.conformance.forms import FLOAT, FORMS
 from npusim.conformance.inputs import conform
 from npusim.conformance.replay import Result, summary
-from npusim.errors import NpusimError
+from npusim.edge import guarded
 
 _ROW = "{:24} {:24} {:10} {:>5} {:>9} {:>9} {:>8} {:>8} {:>6}  {}"
 
@@ -30,6 +30,10 @@ def row(result: Result) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return 0 when all is well, 1 for differences, 2 for bad input."""
+    return guarded(lambda: sys.exit(_checked(arguments)))
+
+
+def _checked(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m npusim.conformance", description=__doc__)
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="golden npz files, tables or folders"
@@ -39,11 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--run", choices=list(FORMS), default=FLOAT, help="what recorded models are run in"
     )
     options = parser.parse_args(arguments)
-    try:
-        found = conform(options.paths, options.run)
-    except NpusimError as error:
-        print(error, file=sys.stderr)
-        return 2
+    found = conform(options.paths, options.run)
     if found.golden:
         print(
             _ROW.format(

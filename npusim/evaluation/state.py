@@ -8,12 +8,14 @@ removed by the next run.
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from npusim import words
 from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
+from npusim.ir.locks import state_lock
 
 FORMAT = "npusim evaluate 1"
 
@@ -35,7 +37,8 @@ class State:
     Raises
     ------
     ConfigError
-        When the file belongs to another evaluation or is no state file.
+        When the file belongs to another evaluation, is no state file, cannot be written, or another
+        process uses it.
     """
 
     def __init__(self, path: str | Path, fingerprint: str) -> None:
@@ -43,18 +46,25 @@ class State:
         self.records: dict[int, dict[str, Any]] = {}
         head = {"format": FORMAT, "fingerprint": fingerprint}
         try:
+            self._lock = state_lock(self.path)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            self._begin(head)
+        except BaseException:
+            self._lock.free(remove=True)
+            raise
+
+    def _begin(self, head: dict[str, str]) -> None:
+        try:
             if not self.path.exists():
                 with atomic_write(self.path) as file:
                     file.write(_line(head))
             else:
-                self._read(fingerprint)
+                self._read(head["fingerprint"])
             self._file: BinaryIO | None = self.path.open("ab")
         except OSError as error:
-            raise ConfigError(
-                f"the state cannot be stored: {error.strerror}",
-                where=str(self.path),
-                remedy=UNWRITABLE,
-            ) from error
+            raise _unwritable(self.path, error) from error
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:
         """Append finished samples and wait until they are on disk."""
@@ -63,17 +73,22 @@ class State:
         for record in records:
             self.records[record["index"]] = record
             data += _line(record)
-        self._file.write(data)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def close(self, *, remove: bool = False) -> None:
         """Close the file; remove it when nothing is left to do."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what add() could not write is still in the buffer
+                self._file.close()
             self._file = None
         if remove:
             self.path.unlink(missing_ok=True)
+        self._lock.free(remove=True)
 
     def _read(self, fingerprint: str) -> None:
         lines = self.path.read_bytes().split(b"\n")
@@ -107,6 +122,12 @@ class State:
                 ) from None
         if torn:
             os.truncate(self.path, self.path.stat().st_size - len(torn))
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the state cannot be stored: {error.strerror}", where=str(path), remedy=UNWRITABLE
+    )
 
 
 def _line(value: dict[str, Any]) -> bytes:

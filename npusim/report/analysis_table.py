@@ -11,7 +11,8 @@ from npusim import words
 from npusim.analysis.analyze import BAD, FINE, INHERITED, AnalysedLayer, Analysis
 from npusim.analysis.metrics import Difference
 from npusim.analysis.parts import worst_part
-from npusim.ir.atomic import atomic_write
+from npusim.ir.atomic import atomic_set
+from npusim.plain import cell
 from npusim.report.parts_text import figure, output_rows, parts_line
 from npusim.report.table import Column, Kind, Sheet, legend_of, names, numbers
 
@@ -56,12 +57,14 @@ def write_analysis(analysis: Analysis, folder: str | Path) -> tuple[Path, Path]:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(analysis_row(layer) for layer in analysis.layers)
-    with atomic_write(folder / CSV_NAME) as file:
-        file.write(text.getvalue().encode())
-    with atomic_write(folder / JSON_NAME) as file:
-        content = _finite(analysis.to_dict())
-        file.write(json.dumps(content, indent=1, allow_nan=False).encode())
+    rows = (analysis_row(layer) for layer in analysis.layers)
+    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    content = _finite(analysis.to_dict())
+    with atomic_set(folder / JSON_NAME) as files:
+        with files.write(folder / CSV_NAME) as file:
+            file.write(text.getvalue().encode())
+        with files.write(folder / JSON_NAME) as file:
+            file.write(json.dumps(content, indent=1, allow_nan=False).encode())
     return folder / CSV_NAME, folder / JSON_NAME
 
 

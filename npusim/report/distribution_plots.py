@@ -10,6 +10,7 @@ from npusim.analysis.names import file_part
 from npusim.errors import UNWRITABLE, MissingExtraError, NpusimError
 from npusim.extras import require
 from npusim.ir.atomic import atomic_write
+from npusim.ir.locks import Unfinished
 from npusim.quantization.distributions import Distribution
 
 
@@ -28,13 +29,13 @@ def write_distributions(found: Iterable[Distribution], folder: Path) -> tuple[in
     except MissingExtraError:
         kind = "npz"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for one in found:
-            with atomic_write(folder / f"{file_part(one.name)}.{kind}") as file:
-                if kind == "png":
-                    _draw(one, file)
-                else:
-                    np.savez(file, counts=one.counts, low=one.low, high=one.high)
+        with Unfinished(folder, "set of histograms"):
+            for one in found:
+                with atomic_write(folder / f"{file_part(one.name)}.{kind}") as file:
+                    if kind == "png":
+                        _draw(one, file)
+                    else:
+                        np.savez(file, counts=one.counts, low=one.low, high=one.high)
     except OSError as error:
         raise NpusimError(
             f"histograms cannot be written: {error.strerror}",

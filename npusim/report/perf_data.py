@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
+from npusim.plain import cell
 from npusim.report.eval_perf import executed
 from npusim.report.perf_advice import advise, advise_network
 
@@ -145,5 +146,5 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows(map(cell, row) for row in rows)
     return out.getvalue()

@@ -11,7 +11,7 @@ from typing import Any
 
 from npusim.errors import ConfigError
 from npusim.extras import require
-from npusim.ir.atomic import atomic_write
+from npusim.ir.atomic import atomic_set
 from npusim.ir.graph import Engine
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
@@ -73,15 +73,18 @@ def write_plots(estimate: Estimate, folder: str | Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # SVG without random ids and dates: the same estimate is the same file.
-        with matplotlib.rc_context(
-            {"svg.hashsalt": "npusim", "font.size": 9, "hatch.linewidth": 0.6}
+        with (
+            matplotlib.rc_context(
+                {"svg.hashsalt": "npusim", "font.size": 9, "hatch.linewidth": 0.6}
+            ),
+            atomic_set() as files,
         ):
             for name, draw in (("roofline", roofline), ("layers", layer_bars)):
                 figure = draw(estimate)
                 for kind in FORMATS:
                     path = folder / f"{name}.{kind}"
                     extra = {"metadata": {"Date": None}} if kind == "svg" else {"dpi": PNG_DPI}
-                    with atomic_write(path) as file:
+                    with files.write(path) as file:
                         figure.savefig(file, format=kind, **extra)
                     written.append(path)
     except OSError as error:

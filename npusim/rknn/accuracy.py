@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
-from npusim.report.analysis_table import analysis_verdict, write_analysis
+from npusim.report.analysis_table import CSV_NAME, analysis_verdict, write_analysis
 from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
 from npusim.rknn.weight_report import draw_distributions
@@ -86,15 +87,15 @@ def accuracy_analysis(
         progress=lambda done, total, name: log.debug(f"layer {done} of {total}: {name}"),
     )
     folder = Path(output_dir)
+    more = partial(write_analysis, result, folder) if errors else None
     removed = write_snapshot(
-        result, graph, folder, file_type=file_type, errors=errors, on_npu=on_npu
+        result, graph, folder, file_type=file_type, errors=errors, on_npu=on_npu, more=more
     )
     if removed:
         log.warning(f"{removed} files of an earlier analysis in {folder} were replaced")
     page.write(lambda: analysed(graph, program, feeds, sample=label, analysis=result))
     if errors:
-        table, _ = write_analysis(result, folder)
-        log.info(f"{folder}: dumps and errors of all layers; {table.name} says what causes them")
+        log.info(f"{folder}: dumps and errors of all layers; {CSV_NAME} says what causes them")
         say = log.warning if result.first_wrong or result.bad else log.info
         for line in analysis_verdict(result).splitlines():
             say(line)

@@ -10,7 +10,7 @@ from npusim.ir.graph import STRETCH, Graph
 from npusim.ops import op_def
 from npusim.passes.pipeline import lower
 from npusim.quantization.dataset import open_dataset
-from npusim.quantization.hybrid.cfg import write_cfg
+from npusim.quantization.hybrid.cfg import cfg_content
 from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
 from npusim.quantization.hybrid.records import records_of
 from npusim.quantization.job import Quantization
@@ -62,8 +62,8 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
     records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
     built = _built(job.quantized(ranges, job.formats), model, log)
     suggested = suggestions(job, built.graph, Path(dataset)) if _is_8_bit(options) else {}
-    save_hybrid(model, f"{name}.json", f"{name}.data")
-    write_cfg(cfg, records, suggested, comments=(HINT,))
+    content = cfg_content(records, suggested, comments=(HINT,))
+    save_hybrid(model, f"{name}.json", f"{name}.data", (cfg, content))
     log.info(f"wrote {name}.json, {name}.data and {cfg} in {Path.cwd()}")
     if suggested:
         log.info(f"{cfg} suggests i16 for {', '.join(suggested)}; edit it as you like")

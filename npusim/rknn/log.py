@@ -10,13 +10,14 @@ import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
 
 from npusim import environment
-from npusim.errors import NpusimError
+from npusim.errors import NpusimError, in_one_line
+from npusim.plain import printable
 
 ERROR_LOG = "npusim_error.log"
 VENDOR_ERROR_LOG = "log_feedback_to_the_rknn_toolkit_dev_team.log"
@@ -92,8 +93,8 @@ class Log:
     def failure(self, error: Exception, *, call: str) -> None:
         """Report a failed call and store the full log.
 
-        Errors that npusim raises on purpose are said as they are; for all others the traceback goes
-        to the stored log.
+        Errors that npusim raises on purpose are said as they are; all others in one line, and the
+        traceback goes to the stored log.
         """
         for told in _watchers:
             told(call, error)
@@ -102,16 +103,17 @@ class Log:
             self.error(f"{call}: {error}")
         else:
             detail = "".join(traceback.format_exception(error))
-            self.error(f"{call}: unexpected {type(error).__name__}: {error}")
+            self.error(f"{call}: {in_one_line(error)}")
         if self.file is not None:
-            self._append(detail)
+            self._append(printable(detail, lines=True))
             if detail:
                 self.error(f"the traceback is in {self.file}")
             return
         vendor_name = environment.VENDOR_LOGNAME.read() == "1"
         path = Path(VENDOR_ERROR_LOG if vendor_name else ERROR_LOG)
         try:
-            path.write_text("\n".join([*self._kept, detail]), encoding="utf-8")
+            kept = "\n".join([*self._kept, printable(detail, lines=True)])
+            path.write_text(kept, encoding="utf-8")
         except OSError as problem:
             self.warning(f"the full log cannot be stored in {path.absolute()}: {problem.strerror}")
         else:
@@ -130,11 +132,13 @@ class Log:
 
     def _write(self, level: int, text: str) -> None:
         letter = _LETTERS[level]
-        lines = "\n".join(f"{letter} {line}" for line in text.splitlines() or [""])
+        shown = printable(text, lines=True).splitlines() or [""]
+        lines = "\n".join(f"{letter} {line}" for line in shown)
         with self._lock:
             self._kept.append(lines)
             if self.verbose or level >= logging.WARNING:
-                print(lines, file=sys.stderr)
+                with suppress(OSError):  # a full disk, a closed pipe: the kept lines have it
+                    print(lines, file=sys.stderr)
         self._append(lines + "\n")
 
     def _append(self, text: str) -> None:

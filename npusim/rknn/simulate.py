@@ -1,6 +1,7 @@
 """The runtime half: a built model ready to run."""
 
 import time
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -132,11 +133,13 @@ class Simulation:
         )
         options = options_from_environment()
         dump = LayerDump(self.program, Path.cwd(), options) if options else None
-        begin = time.perf_counter()
-        found = self.program.run(feeds, pass_through=direct, observe=dump.observe if dump else None)
-        host_ms = (time.perf_counter() - begin) * 1e3
+        observe = dump.observe if dump else None
+        with dump or nullcontext():
+            begin = time.perf_counter()
+            found = self.program.run(feeds, pass_through=direct, observe=observe)
+            host_ms = (time.perf_counter() - begin) * 1e3
+            index = dump.close(found) if dump else None
         if dump:
-            index = dump.close(found)
             self._log.info(f"layer dump: {index}")
             if dump.overwritten:
                 self._log.warning(f"{dump.overwritten} files of an earlier layer dump replaced")

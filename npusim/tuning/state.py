@@ -1,7 +1,8 @@
 """What a search has found out so far, in a file: an interrupted search goes on where it was."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from npusim import words
 from npusim.errors import UNREADABLE, UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
+from npusim.ir.locks import state_lock
 
 KIND = "npusim tune"
 VERSION = 1
@@ -54,6 +56,27 @@ class State:
     path: Path | None
     job: dict[str, Any]
     points: dict[tuple[str, tuple[str, ...]], Point] = field(default_factory=dict)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other runs away from the file.
+
+        Raises
+        ------
+        ConfigError
+            When another run uses it, or its folder cannot be written.
+        """
+        if self.path is None:
+            yield
+            return
+        try:
+            lock = state_lock(self.path)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            yield
+        finally:
+            lock.free(remove=True)
 
     def load(self) -> int:
         """Read the file, if there is one; return how many points it held.
@@ -128,11 +151,13 @@ class State:
             with atomic_write(self.path) as file:
                 file.write(json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
         except OSError as error:
-            raise ConfigError(
-                f"the state cannot be written: {error.strerror}",
-                where=str(self.path),
-                remedy=UNWRITABLE,
-            ) from error
+            raise _unwritable(self.path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the state cannot be written: {error.strerror}", where=str(path), remedy=UNWRITABLE
+    )
 
 
 def front(points: Iterable[Point]) -> tuple[Point, ...]:

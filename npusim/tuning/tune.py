@@ -11,7 +11,7 @@ from npusim.errors import ConfigError
 from npusim.faces import Face, Faced
 from npusim.ir.graph import Graph
 from npusim.quantization.dataset import open_dataset
-from npusim.quantization.hybrid.cfg import write_cfg
+from npusim.quantization.hybrid.cfg import cfg_content
 from npusim.quantization.hybrid.files import HybridModel, save_hybrid
 from npusim.quantization.hybrid.records import records_of
 from npusim.quantization.job import Progress as Calibrating
@@ -135,18 +135,19 @@ def tune(
     ranges = job.measure(calibrating)
     feeds = _feeds(job, evaluate, samples)
     kept = State(state, _fingerprint(job, ranges, feeds, metric=metric))
-    if restart and state is not None:
-        state.unlink(missing_ok=True)
-    if count := kept.load():
-        say(f"{state}: {count} measurements of an earlier run are used")
     tuner = Tuner(job, ranges, feeds, measure, kept, level=job.plan.level)
     interrupted = False
-    try:
-        for scheme in to:
-            say(f"raising layers from {default.value} to {scheme.value}")
-            tuner.search(scheme, budget_us=budget_us, goal=goal, most=most, report=report)
-    except KeyboardInterrupt:
-        interrupted = True
+    with kept.held():
+        if restart and state is not None:
+            state.unlink(missing_ok=True)
+        if count := kept.load():
+            say(f"{state}: {count} measurements of an earlier run are used")
+        try:
+            for scheme in to:
+                say(f"raising layers from {default.value} to {scheme.value}")
+                tuner.search(scheme, budget_us=budget_us, goal=goal, most=most, report=report)
+        except KeyboardInterrupt:
+            interrupted = True
     names = {scheme.value for scheme in to}
     points = [point for point in kept.points.values() if point.scheme in names]
     return Tuning(
@@ -225,12 +226,11 @@ def _write(tuner: Tuner, best: Point, stem: str) -> None:
         notes=job.notes,
         targets=(source.target,),
     )
-    save_hybrid(model, f"{stem}.json", f"{stem}.data")
     ids = {node.name: node.layer_id for node in job.graph.nodes}
     records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
-    write_cfg(
-        f"{stem}.quantization.cfg",
+    cfg = cfg_content(
         records,
         {ids[name]: raised for name in best.layers},
         comments=(f"metric {best.metric:.6f}, estimated time {best.time_us:.0f} us",),
     )
+    save_hybrid(model, f"{stem}.json", f"{stem}.data", (f"{stem}.quantization.cfg", cfg))

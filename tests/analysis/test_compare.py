@@ -1,5 +1,6 @@
 """Runs, sources and dumps line up through the source model's nodes, whoever wrote the files."""
 
+import hashlib
 import re
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from onnx import helper
 
 import npusim
 from npusim.analysis.compare import compare
-from npusim.analysis.dump import DumpOptions, LayerDump
+from npusim.analysis.dump import INDEX_NAME, DumpOptions, LayerDump
 from npusim.analysis.dump_folder import read_dump
 from npusim.analysis.names import file_part, origin_from, origin_text
 from npusim.analysis.recording import align, record_float, record_program
@@ -68,6 +69,15 @@ def dumped(program, folder, layout="NHWC"):
     program.run(FEEDS, preprocessed=True, observe=dump.observe)
     dump.close()
     return folder
+
+
+def change(path, content):
+    """Write other values into a file of a dump, as if the run had given them."""
+    index = path.with_name(INDEX_NAME)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_text(content)
+    after = hashlib.sha256(path.read_bytes()).hexdigest()
+    index.write_text(index.read_text().replace(before, after))
 
 
 def same(comparison):
@@ -185,7 +195,7 @@ def test_the_first_layer_that_goes_wrong(programs, runs, tmp_path):
     folder = dumped(programs["u8"], tmp_path)
     path = next(p for p in folder.glob("NodeID_*") if p.name.startswith("NodeID_4_"))
     values = np.loadtxt(path)
-    path.write_text("".join(f"{v}\n" for v in values[::-1]))
+    change(path, "".join(f"{v}\n" for v in values[::-1]))
     comparison = compare(read_dump(folder, like=runs["u8"]), runs["u8"])
     assert comparison.first_wrong == "n_d_4"
     assert comparison.hint == ""
@@ -194,7 +204,7 @@ def test_the_first_layer_that_goes_wrong(programs, runs, tmp_path):
 def test_files_of_zeros_are_named(programs, runs, tmp_path):
     folder = dumped(programs["u8"], tmp_path)
     path = next(p for p in folder.glob("NodeID_*") if "Softmax" in p.name)
-    path.write_text("0.000000\n" * 5)
+    change(path, "0.000000\n" * 5)
     comparison = compare(read_dump(folder, like=runs["u8"]), runs["u8"])
     assert comparison.first_wrong == comparison.layers[-1].layer
     assert f"only zeros in {path.name}" in comparison.notes[0]
@@ -249,3 +259,52 @@ def test_names_in_files_and_indexes():
     assert file_part("层" * 201 + "_12") != long
     for origin in (("a b", 'c"d', "100%"), ("层1",), ("%20",)):
         assert origin_from(origin_text(origin)) == origin
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_dump_that_stopped_is_no_dump(programs, runs, tmp_path, before):
+    if before:
+        dumped(programs["i16"], tmp_path)
+    with LayerDump(programs["u8"], tmp_path) as dump:
+        programs["u8"].run(FEEDS, preprocessed=True, observe=dump.observe)  # without an index
+    with pytest.raises(InputError, match=r"no whole dump: The layer dump of run [0-9a-f]{16}"):
+        read_dump(tmp_path)
+    assert same(compare(read_dump(dumped(programs["u8"], tmp_path), like=runs["u8"]), runs["u8"]))
+
+
+def test_files_of_two_runs_are_not_mixed(programs, tmp_path):
+    dumped(programs["u8"], tmp_path / "one")
+    dumped(programs["i16"], tmp_path / "two")
+    files = [{p.name for p in (tmp_path / one).glob("NodeID_*")} for one in ("one", "two")]
+    name = min(files[0] & files[1])
+    (tmp_path / "two" / name).rename(tmp_path / "one" / name)
+    with pytest.raises(InputError, match="not the file that the dump's index names"):
+        read_dump(tmp_path / "one")
+
+
+def test_two_dumps_at_a_time_into_one_folder_are_refused(programs, tmp_path):
+    with LayerDump(programs["u8"], tmp_path) as dump:
+        with pytest.raises(ConfigError, match="another run is writing a layer dump"):
+            LayerDump(programs["u8"], tmp_path)
+        programs["u8"].run(FEEDS, preprocessed=True, observe=dump.observe)
+        dump.close()
+    assert len(read_dump(tmp_path).layers) == 6
+
+
+@pytest.mark.parametrize("part", ["", "entire_qnt"])
+def test_a_snapshot_that_stopped_is_none(graph, programs, tmp_path, part):
+    analysis = npusim.analyze(graph, programs["u8"], FEEDS)
+
+    def stopped():
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        write_snapshot(analysis, graph, tmp_path, more=stopped)
+    with pytest.raises(InputError, match="accuracy analysis of run"):
+        read_dump(tmp_path / part)
+    write_snapshot(analysis, graph, tmp_path)
+    assert len(read_dump(tmp_path / part).layers) == 7

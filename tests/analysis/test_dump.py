@@ -116,9 +116,9 @@ def test_layer_names_never_reach_a_path(tmp_path):
 def test_one_file_per_batch_item_and_overwritten_files_are_counted(tmp_path):
     graph, node, spec = toy()
     for expected in (0, 2):
-        dump = LayerDump(Stub(graph), tmp_path)
-        for item in range(2):
-            dump.observe(node, "t", np.full(spec.shape, item, np.uint8))
+        with LayerDump(Stub(graph), tmp_path) as dump:
+            for item in range(2):
+                dump.observe(node, "t", np.full(spec.shape, item, np.uint8))
         assert dump.overwritten == expected
     names = sorted(p.name for p in tmp_path.glob("NodeID_*"))
     assert [n.rpartition("batchID_")[2] for n in names] == ["0_out_0.txt", "1_out_0.txt"]

@@ -132,6 +132,16 @@ def test_a_torn_last_line_is_measured_again(job, labelled, tmp_path):
         assert sorted(state.read_bytes().splitlines()) == sorted(data.splitlines())
 
 
+def test_a_state_belongs_to_one_run_at_a_time(job, labelled, tmp_path):
+    items, state = labelled(3), tmp_path / "state.jsonl"
+    held = State(state, fingerprint(job(), items))
+    with pytest.raises(ConfigError, match="another run uses the state"):
+        evaluate(job(), items, state=state)
+    held.close()
+    assert len(evaluate(job(), items, state=state).measured) == 3
+    assert not list(tmp_path.glob(".state*"))
+
+
 def test_foreign_and_damaged_states_are_refused_and_kept(job, labelled, tmp_path):
     items, state = labelled(3), tmp_path / "state.jsonl"
     evaluate(job(), items, state=state)

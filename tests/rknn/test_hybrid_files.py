@@ -123,6 +123,11 @@ def test_damaged_json_and_data(new, convnet, images, work, capfd):
     (work / "toy.json").write_text(good)
     np.savez(work / "other.npz", c0=np.zeros(3))
     assert new().direct_build("toy.json", "other.npz", CFG) == -1
+    assert "not the weights that the json file was written with" in capfd.readouterr().err
+    del content["data_sha256"]  # as development versions wrote it
+    (work / "toy.json").write_text(json.dumps(content))
+    assert new().direct_build("toy.json", "toy.data", CFG) == 0
+    assert new().direct_build("toy.json", "other.npz", CFG) == -1
     assert "are missing" in capfd.readouterr().err
     np.savez(work / "object.npz", c0=np.array([{}], object))
     assert new().direct_build("toy.json", "object.npz", CFG) == -1

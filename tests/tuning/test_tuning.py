@@ -138,6 +138,16 @@ def test_state_of_another_search_and_damaged_files_are_refused(tmp_path):
     assert State(tmp_path / "new.json", {}).load() == 0
 
 
+def test_a_state_belongs_to_one_run_at_a_time(tmp_path):
+    first, second = (State(tmp_path / "state.json", {"model": "a"}) for _ in range(2))
+    refused = pytest.raises(ConfigError, match="another run uses the state")
+    with first.held(), refused, second.held():
+        pass
+    with second.held():
+        second.add(Point(scheme="i16", layers=("l",), metric=1.0, time_us=2.0))
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+
+
 def test_front_drops_everything_that_is_beaten():
     def point(time_us, metric, *layers):
         return Point(scheme="i16", layers=layers, metric=metric, time_us=time_us)

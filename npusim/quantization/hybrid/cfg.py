@@ -252,6 +252,14 @@ def write_cfg(
 
     Numbers are written so that they read back exactly.
     """
+    with atomic_write(path) as file:
+        file.write(cfg_content(records, layers, comments=comments))
+
+
+def cfg_content(
+    records: Iterable[Record], layers: Mapping[str, Scheme], *, comments: Iterable[str] = ()
+) -> bytes:
+    """Return the content of a cfg file; see ``write_cfg``."""
     lines = ["%YAML 1.2", "---", COMMENT, *(f"# {text}" for text in comments)]
     if layers:
         lines.append(f"{LAYERS_KEY}:")
@@ -261,8 +269,7 @@ def write_cfg(
     lines.append(f"{RECORDS_KEY}:")
     for record in records:
         lines += [f"    {quoted(record.key)}:", *(f"        {x}" for x in _record_lines(record))]
-    with atomic_write(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
+    return ("\n".join(lines) + "\n").encode()
 
 
 def _word(scheme: Scheme) -> str:

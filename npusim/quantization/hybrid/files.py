@@ -4,19 +4,20 @@
 pickled objects. The formats are npusim's own: the vendor's are not documented.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ContainerError, GraphError
 from npusim.ir.archive import graph_from_json, graph_json
-from npusim.ir.atomic import atomic_write
+from npusim.ir.atomic import atomic_set
 from npusim.ir.codec import CodecError
 from npusim.ir.graph import Graph
 from npusim.ir.verify import verify
@@ -60,8 +61,20 @@ class HybridModel:
     targets: tuple[str, ...] = ()
 
 
-def save_hybrid(model: HybridModel, json_path: str | Path, data_path: str | Path) -> None:
-    """Write both files, each completely or not at all.
+def save_hybrid(
+    model: HybridModel,
+    json_path: str | Path,
+    data_path: str | Path,
+    cfg: tuple[str | Path, bytes] | None = None,
+) -> None:
+    """Write the files, all of them completely or none; without the json they are no set.
+
+    Parameters
+    ----------
+    model : HybridModel
+    json_path, data_path : path
+    cfg : (path, bytes), optional
+        The cfg file that belongs to them and its content.
 
     Raises
     ------
@@ -82,15 +95,21 @@ def save_hybrid(model: HybridModel, json_path: str | Path, data_path: str | Path
         "notes": list(model.notes),
         "target_platform": list(model.targets),
     }
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
     arrays: dict[str, Any] = {names[k]: v for k, v in model.source.constants.items()}
     where = str(data_path)
     try:
-        with atomic_write(data_path) as file:
-            np.savez(file, **arrays)
-        where = str(json_path)
-        with atomic_write(json_path) as file:
-            file.write(text.encode())
+        with atomic_set(json_path) as files:
+            with files.write(data_path) as file:
+                np.savez(file, **arrays)
+                content["data_sha256"] = _digest_of(file)
+            if cfg is not None:
+                where = str(cfg[0])
+                with files.write(cfg[0]) as file:
+                    file.write(cfg[1])
+            where = str(json_path)
+            text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
+            with files.write(json_path) as file:
+                file.write(text.encode())
     except OSError as error:
         raise ContainerError(
             f"the file cannot be written: {error.strerror}",
@@ -126,7 +145,7 @@ def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
         raise ContainerError(
             f"the description is not valid: {error}", where=str(json_path)
         ) from error
-    arrays = _arrays(Path(data_path))
+    arrays = _arrays(Path(data_path), content.get("data_sha256"), str(json_path))
     for name, stored in names.items():
         if stored not in arrays:
             raise ContainerError(
@@ -181,11 +200,29 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _digest_of(file: BinaryIO) -> str:
+    file.seek(0)
+    found = hashlib.sha256()
+    while part := file.read(1 << 20):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _arrays(path: Path, sha256: object, json_path: str) -> dict[str, NDArray[Any]]:
     try:
         # opened here: numpy leaves a damaged file open
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        with path.open("rb") as file:
+            # files of development versions have no digest
+            if sha256 is not None and _digest_of(file) != sha256:
+                raise ContainerError(
+                    "these are not the weights that the json file was written with",
+                    where=str(path),
+                    rule=f"{json_path} and this file come from one run",
+                    remedy="run hybrid_quantization_step1 again",
+                )
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         raise ContainerError(
             f"the weights cannot be read: {error}",

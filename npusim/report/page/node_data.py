@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from npusim.errors import ConfigError
-from npusim.ir.atomic import atomic_write
+from npusim.ir.atomic import atomic_set
 
 SUFFIX = ".json"
 # stops from 0 (the smallest value) to 1
@@ -104,17 +104,17 @@ def write_node_data(data: Mapping[str, Any], path: str | Path) -> list[Path]:
             rule="node data is keyed by the nodes of the source model",
             remedy="give the source model instead of a layer list",
         )
-    written = []
-    for word, lane in lanes.items():
-        one = path.with_name(f"{path.stem}-{word}{path.suffix or SUFFIX}")
-        try:
-            with atomic_write(one) as file:
-                file.write(json.dumps(lane, allow_nan=False, indent=1).encode())
-        except OSError as error:
-            raise ConfigError(
-                f"node data cannot be written: {error.strerror}",
-                where=str(one),
-                remedy="give a file in a folder that exists and can be written",
-            ) from error
-        written.append(one)
-    return written
+    places = {word: path.with_name(f"{path.stem}-{word}{path.suffix or SUFFIX}") for word in lanes}
+    one = path
+    try:
+        with atomic_set() as files:
+            for word, one in places.items():
+                with files.write(one) as file:
+                    file.write(json.dumps(lanes[word], allow_nan=False, indent=1).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"node data cannot be written: {error.strerror}",
+            where=str(one),
+            remedy="give a file in a folder that exists and can be written",
+        ) from error
+    return list(places.values())

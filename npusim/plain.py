@@ -1,0 +1,58 @@
+"""Names of models, files and lists as text for people: they never steer a terminal or a table.
+
+``printable`` is what everything that prints uses, ``cell`` what everything that writes CSV uses.
+"""
+
+import re
+
+_CONTROL = (
+    "\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 but the line end, DEL, C1
+    "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"  # invisible; other line ends; direction
+    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"  # annotations, halves of characters, tags
+)
+_WITHIN_LINES = re.compile(f"[{_CONTROL}]")
+_IN_ONE_LINE = re.compile(f"[\n{_CONTROL}]")
+_FORMULA = ("=", "+", "-", "@", "'")
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return the text with every control character spelled out, ``\x1b`` and so on.
+
+    Parameters
+    ----------
+    text : str
+    lines : bool
+        Line ends stay: of a message, not of a name.
+
+    >>> printable("conv\n\x1b[31m")
+    'conv\\n\\x1b[31m'
+    """
+    return (_WITHIN_LINES if lines else _IN_ONE_LINE).sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    return ascii(found.group())[1:-1]
+
+
+def cell(value: object) -> object:
+    """Return what stands for a value in a CSV file: no text in it is a formula.
+
+    Numbers stay what they are. A text that a spreadsheet would compute, and one that begins with an
+    apostrophe, gets an apostrophe in front; control characters are spelled out.
+
+    >>> cell("=1+1"), cell(-1.5), cell("-1.5")
+    ("'=1+1", -1.5, '-1.5')
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def from_cell(text: str) -> str:
+    """Return the text that ``cell`` was given, with control characters as it spelled them."""
+    return text[1:] if text.startswith("'") else text
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+](inf|nan)", text) is not None
