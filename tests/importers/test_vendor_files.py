@@ -316,3 +316,43 @@ def test_a_real_file_answers_as_its_source():
     program = npusim.compile(npusim.load_model(FILES / "mnist.rknn"))
     (found,) = program.run({"input_11": digit}).values()
     np.testing.assert_allclose(found, wanted, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("middle", "weights", "bias", "words", "step"),
+    [
+        (fmt("i2", fl=12), fmt("i2", fl=14), fmt("i8", fl=26), (np.int16, np.int64), 2.0**-12),
+        (fmt("i1", fl=5), fmt("i1", fl=6), fmt("i4", fl=11), (np.int8, np.int32), 2.0**-5),
+        (fmt("f2"), fmt("f2"), fmt("f4"), (np.float16, np.float32), 2.0**-9),
+    ],
+    ids=["i16", "i8", "f16"],
+)
+def test_hybrid_files_keep_every_layers_format(tmp_path, middle, weights, bias, words, step):
+    """A u8 network whose convolution was given another format, with the conversions around it."""
+    rng, file = np.random.default_rng(3), File()
+
+    def stored(value, form, word):
+        return (np.rint(value * 2.0 ** form["fl"]) if "fl" in form else value).astype(word)
+
+    x = file.input((1, 2, 4, 4), X, "x")
+    (up,) = file.layer("DATACONVERT", "up", 4, (x,), middle)
+    matrix = stored(rng.uniform(-1, 1, (3, 2, 1, 1)), weights, words[0])
+    offsets = stored(rng.uniform(-1, 1, 3), bias, words[1])
+    constants = file.constant(matrix, weights), file.constant(offsets, bias)
+    nn = {"conv2d": {"ksize": [1, 1], "pad": [0, 0, 0, 0], "group": 1}}
+    (c,) = file.layer("CONV2D", "c", 3, (up, *constants), middle, nn=nn)
+    (down,) = file.layer("DATACONVERT", "down", 2, (c,), Y)
+    file.output(down, (1, 3, 4, 4), Y, "y")
+    graph = npusim.load_model(file.save(tmp_path / "net.rknn"))
+    stored_as = {graph.spec(node.outputs[0]).dtype.numpy for node in graph.nodes}
+    assert stored_as == {np.dtype(np.uint8), np.dtype(words[0])}
+    codes = rng.integers(78, 178, (1, 2, 4, 4)).astype(np.uint8)  # reals of -1 to 1
+    found = npusim.compile(graph).run({"x": codes}, pass_through=["x"])["y"]
+    real = (codes.astype(np.float64) - 128) * 0.02
+    if "fl" in middle:
+        real = np.rint(real * 2.0 ** middle["fl"]) * 2.0 ** -middle["fl"]
+    kernel = matrix.astype(np.float64) * 2.0 ** -weights.get("fl", 0)
+    wanted = np.einsum("oi,nihw->nohw", kernel[:, :, 0, 0], real)
+    wanted += (offsets.astype(np.float64) * 2.0 ** -bias.get("fl", 0)).reshape(3, 1, 1)
+    np.testing.assert_allclose(found, wanted, atol=0.025 + 0.51 * step + 1e-4)
+    assert np.abs(found).max() > 0.5
