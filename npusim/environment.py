@@ -37,8 +37,8 @@ NUM_THREADS = Variable(
 )
 ISA = Variable(
     "NPUSIM_ISA",
-    "`portable`, `neon`, `avx2`, `avx512vnni`",
-    "machine code of convolutions and tables; by default the fastest available, same bits",
+    "`portable`, `neon`, `avx2`, `avx512vnni`, `amx`",
+    "machine code of convolutions and tables, same bits; by default the fastest but for `amx`",
 )
 COMPAT = Variable(
     "NPUSIM_COMPAT",

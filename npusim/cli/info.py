@@ -162,7 +162,8 @@ def _show_kernels(shown: Console, as_json: bool) -> None:
 
     rows = listing()
     if as_json:
-        common.print_json({"isa": isa.selected(), "kernels": rows})
+        offers = {"isa": isa.selected(), "amx_refused": isa.amx_refusal() or None}
+        common.print_json({**offers, "kernels": rows})
         return
     columns = [*words("work"), *prose("types"), *names(*rows[0]["kernels"]), *words("in use")]
     table = Sheet(columns, f"kernels; in use here: path {isa.selected()}")
@@ -170,7 +171,11 @@ def _show_kernels(shown: Console, as_json: bool) -> None:
         paths = (name or "-" for name in row["kernels"].values())
         table.add(row["work"], row["types"], *paths, row["in_use"])
     shown.print(table)
-    shown.print("-: the path has none of its own, the portable one runs there")
+    shown.print(
+        "-: the path has none of its own; the portable one runs there, for amx avx512vnni's"
+    )
+    offer = isa.amx_refusal()
+    shown.print(f"amx: not offered: {offer}" if offer else "amx: offered, NPUSIM_ISA=amx uses it")
 
 
 def describe(graph: Graph) -> dict[str, Any]:

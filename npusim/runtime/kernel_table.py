@@ -29,6 +29,7 @@ from npusim.kernels.windows import (
     fc,
     i16_conv_pairs,
     i16_depthwise_vnni,
+    int8_conv_amx,
     int8_conv_avx2,
     int8_conv_vnni,
     int8_depthwise_vnni,
@@ -86,9 +87,10 @@ class Entry:
 _U8, _I8, _I16, _F16, _F32 = ((t,) for t in (DType.U8, DType.I8, DType.I16, DType.F16, DType.F32))
 _BYTES, _WORDS = _U8 + _I8, _I16 + _F16
 _CODES = _BYTES + _WORDS
-_ANY, _AVX2, _VNNI = isa.PORTABLE, isa.AVX2, isa.AVX512_VNNI
+_ANY, _AVX2, _VNNI, _AMX = isa.PORTABLE, isa.AVX2, isa.AVX512_VNNI, isa.AMX
 
 TABLE = (
+    Entry(Work.CONVOLUTION, _BYTES, _BYTES, _AMX, int8_conv_amx.conv2d_8bit),
     Entry(Work.CONVOLUTION, _BYTES, _BYTES, _VNNI, int8_conv_vnni.conv2d_8bit),
     Entry(Work.CONVOLUTION, _BYTES, _BYTES, _AVX2, int8_conv_avx2.conv2d_8bit),
     Entry(Work.CONVOLUTION, _BYTES, _BYTES, _ANY, conv.conv2d_8bit),
@@ -141,7 +143,7 @@ def _candidates(work: Work, ifm: DType, ofm: DType, path: str) -> tuple[Kernel, 
         if entry.work is work
         and ifm in entry.ifm
         and ofm in entry.ofm
-        and entry.path in (path, isa.PORTABLE)
+        and entry.path in isa.chain(path)
         and entry.kernel.is_available
     )
 
@@ -177,7 +179,7 @@ def listing() -> list[dict[str, Any]]:
             rows[key] = {
                 "work": entry.work.value,
                 "types": entry.types,
-                "kernels": dict.fromkeys((_ANY, _AVX2, _VNNI)),
+                "kernels": dict.fromkeys((_ANY, _AVX2, _VNNI, _AMX)),
                 "in_use": None,
             }
         rows[key]["kernels"][entry.path] = entry.kernel.name

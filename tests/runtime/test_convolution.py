@@ -18,18 +18,26 @@ from npusim.runtime import isa, threads
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
 from npusim.runtime.memory_order import from_channels_last
+from tests.kernels import emulated_tiles
 
 CHANNELS = (1, 2, 3, 4, 5, 16, 17, 40)
 OUT_CHANNELS = (1, 3, 15, 16, 17, 64, 65, 130)
 
 
-@pytest.fixture(params=isa.available())
+EMULATED_AMX = "emulated amx"
+
+
+@pytest.fixture(params=[*isa.available(), *[EMULATED_AMX] * emulated_tiles.NEEDED])
 def path(request, monkeypatch):
-    """Run on every kind of machine code that this processor has."""
-    monkeypatch.setenv("NPUSIM_ISA", request.param)
-    isa.selected.cache_clear()
-    yield request.param
-    isa.selected.cache_clear()
+    """Run on every kind of machine code that this processor has, and on emulated tiles."""
+    with monkeypatch.context() as patch:
+        patch.setenv("NPUSIM_ISA", request.param.removeprefix("emulated "))
+        emulated_tiles.take_all(patch)
+        if request.param == EMULATED_AMX:
+            emulated_tiles.emulate(patch)
+        emulated_tiles.forget_choices()
+        yield request.param
+    emulated_tiles.forget_choices()
 
 
 @pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])

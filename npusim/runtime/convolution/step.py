@@ -13,7 +13,7 @@ from npusim.kernels._jit import Kernel
 from npusim.kernels.pack import geometry
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import conv as portable
-from npusim.runtime.convolution import pairs, x86
+from npusim.runtime.convolution import amx, pairs, x86
 from npusim.runtime.convolution.layout import (
     Layout,
     Run,
@@ -70,13 +70,18 @@ def _bind_phase(conv: Convolution, phase: Phase) -> Run:
     """Return the run of the fastest kernel that fits."""
     work = Work.DEPTHWISE if conv.own_channels else Work.CONVOLUTION
     for kernel in candidates(work, conv.ifm.dtype, conv.ofm.dtype):
-        if run := _BINDS[kernel](conv, phase):
+        if run := bind_to(kernel, conv, phase):
             return run
     raise GraphError(
         f"{conv.ifm.dtype.value} in and {conv.ofm.dtype.value} out",
         where=conv.where,
         rule="8 bit to 8 bit, i8 to f16, i16 to i16 or f16 to f16",
     )
+
+
+def bind_to(kernel: Kernel, conv: Convolution, phase: Phase) -> Run | None:
+    """Return the run of a kernel, or None when it does not fit."""
+    return _BINDS[kernel](conv, phase)
 
 
 def _portable_scratch(
@@ -175,6 +180,7 @@ _BINDS: dict[Kernel, Callable[[Convolution, Phase], Run | None]] = {
     portable.conv2d_8bit_to_half: _eight_bit_to_half,
     portable.conv2d_f16: _f16,
     portable.conv2d_i16: _i16,
+    **amx.BINDS,
     **pairs.BINDS,
     **x86.BINDS,
 }
