@@ -4,7 +4,7 @@
 
 runs every case of ``MODULE.CASES`` (kernel -> functions that call it and return their results) in a
 process of its own, once with the arrays close to the page behind them and once to the one before,
-and prints {kernel: {where: "" or what went wrong}} as JSON.
+and prints {kernel: {where: "" or what went wrong}} as JSON; before that ``MODULE.prepare()``.
 """
 
 import ctypes
@@ -126,7 +126,9 @@ def in_a_child(work: Callable[[], None]) -> str:
 
 def main() -> None:
     """Run the cases of the module named on the command line."""
-    cases: dict[str, list[Case]] = import_module(sys.argv[1]).CASES
+    module = import_module(sys.argv[1])
+    cases: dict[str, list[Case]] = module.CASES
+    module.prepare()
     report: dict[str, dict[str, str]] = {}
     for kernel, functions in cases.items():
         found = _jit._KERNELS[kernel]

@@ -5,6 +5,7 @@ Lengths lie around those of vectors, and every array is exactly as long as its k
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from npusim.kernels.windows import (
     fc,
     i16_conv_pairs,
     i16_depthwise_vnni,
+    int8_conv_amx,
     int8_conv_avx2,
     int8_conv_vnni,
     int8_depthwise_vnni,
@@ -40,10 +42,19 @@ from npusim.passes.requant import nn_requant
 from npusim.runtime import isa
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
+from tests.kernels import emulated_tiles
 from tests.kernels.guarded import Case
 
 LENGTHS = (1, 2, 3, 7, 15, 16, 17, 31, 33, 63, 64, 65, 130)
 CASES: dict[str, list[Case]] = {}
+
+
+def prepare() -> None:
+    """Let tiles compute all convolutions, emulated where this processor has none."""
+    patch = SimpleNamespace(setattr=setattr)
+    emulated_tiles.take_all(patch)
+    if emulated_tiles.NEEDED:
+        emulated_tiles.emulate(patch)
 
 
 def case(*kernels: Kernel) -> Callable[[Case], Case]:
@@ -426,6 +437,8 @@ for found, path, pair, depthwise in (
     (int8_conv_avx2.conv2d_8bit, isa.AVX2, (DType.I8, DType.I8), False),
     (int8_conv_vnni.conv2d_8bit, isa.AVX512_VNNI, (DType.U8, DType.U8), False),
     (int8_conv_vnni.conv2d_8bit, isa.AVX512_VNNI, (DType.I8, DType.I8), False),
+    (int8_conv_amx.conv2d_8bit, isa.AMX, (DType.U8, DType.U8), False),
+    (int8_conv_amx.conv2d_8bit, isa.AMX, (DType.I8, DType.I8), False),
     (int8_depthwise_vnni.depthwise_8bit, isa.AVX512_VNNI, (DType.U8, DType.U8), True),
     (i16_conv_pairs.conv2d_i16_avx512, isa.AVX512_VNNI, (DType.I16, DType.I16), False),
     (i16_depthwise_vnni.depthwise_i16, isa.AVX512_VNNI, (DType.I16, DType.I16), True),

@@ -31,6 +31,10 @@ def writes_behind_its_range(ifm, table, ofm, first, last):
         ofm[i] = table[ifm[i]] if i < last else np.uint8(0)
 
 
+def prepare():
+    """Nothing is needed."""
+
+
 def _case(found, *numbers):
     def on_bytes():
         # between other zeros, so that the mistakes do no harm on plain arrays
