@@ -372,8 +372,13 @@ QUANTS = {
 OFM_QUANTS = {DType.U8: Affine(scale=0.5, zero_point=9)}
 
 
-def convolutions(path: str, ifm_dtype: DType, ofm_dtype: DType, *, depthwise: bool) -> Case:
-    """Return the case of all shapes with one path of machine code, from pixels and from planes."""
+def convolutions(
+    path: str, ifm_dtype: DType, ofm_dtype: DType, *, depthwise: bool, codes: int = 100
+) -> Case:
+    """Return the case of all shapes with one path of machine code, from pixels and from planes.
+
+    Weights are below ``codes``.
+    """
 
     def every_shape() -> list[np.ndarray]:
         os.environ["NPUSIM_ISA"] = path
@@ -382,14 +387,16 @@ def convolutions(path: str, ifm_dtype: DType, ofm_dtype: DType, *, depthwise: bo
             result
             for shape in SHAPES
             if (shape[2] == shape[0]) == depthwise
-            for result in convolved(shape, ifm_dtype, ofm_dtype)
+            for result in convolved(shape, ifm_dtype, ofm_dtype, codes)
         ]
 
-    every_shape.__name__ = f"{ifm_dtype.value} to {ofm_dtype.value} by {path}"
+    every_shape.__name__ = f"{ifm_dtype.value} below {codes} to {ofm_dtype.value} by {path}"
     return every_shape
 
 
-def convolved(shape: tuple[int, ...], ifm_dtype: DType, ofm_dtype: DType) -> list[np.ndarray]:
+def convolved(
+    shape: tuple[int, ...], ifm_dtype: DType, ofm_dtype: DType, codes: int
+) -> list[np.ndarray]:
     """Return the results of one convolution on an input of either memory order."""
     in_c, out_c, groups, kernel, stride, pad, height, width = shape
     sizes = tuple((size + 2 * pad - kernel) // stride + 1 for size in (height, width))
@@ -401,7 +408,7 @@ def convolved(shape: tuple[int, ...], ifm_dtype: DType, ofm_dtype: DType) -> lis
         quant=OFM_QUANTS.get(ofm_dtype, QUANTS[ofm_dtype][0]),
     )
     rng = np.random.default_rng(0)
-    weights = rng.integers(0, 100, (out_c, in_c // groups, kernel, kernel))
+    weights = rng.integers(0, codes, (out_c, in_c // groups, kernel, kernel))
     step = ConvolutionStep(
         Convolution(
             where="test",
@@ -444,6 +451,8 @@ for found, path, pair, depthwise in (
     (i16_depthwise_vnni.depthwise_i16, isa.AVX512_VNNI, (DType.I16, DType.I16), True),
 ):
     case(found)(convolutions(path, *pair, depthwise=depthwise))
+wide = convolutions(isa.AMX, DType.U8, DType.U8, depthwise=False, codes=256)
+case(int8_conv_amx.conv2d_8bit)(wide)
 
 
 # ---- the rest ------------------------------------------------------------------------------------
