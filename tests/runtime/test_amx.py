@@ -69,6 +69,7 @@ def convolution(
     around = zero_point_of(quants[1]) if dtype is DType.U8 and isinstance(quants[1], Affine) else 0
     codes = rng.normal(around, 50, (out_c, in_c // groups, kernel, kernel))
     codes = np.rint(codes).clip(dtype.min, dtype.max).astype(dtype.numpy)
+    one_scale = U8[1] if isinstance(quants[1], AffinePerChannel) else quants[1]
     steps = (kernel,) * 2, (stride,) * 2, (dilation,) * 2, (pad,) * 2
     return Convolution(
         where="test",
@@ -77,9 +78,7 @@ def convolution(
         weights=codes,
         weights_quant=quants[1],
         bias=rng.integers(-(10**4), 10**4, out_c),
-        requant=nn_requant(*quants, ofm)
-        if not isinstance(quants[1], AffinePerChannel)
-        else nn_requant(*U8, ofm),
+        requant=nn_requant(quants[0], one_scale, ofm),
         phases=phases or (plain_phase(*steps, out),),
         stride=(stride, stride),
         groups=groups,
