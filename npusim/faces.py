@@ -7,6 +7,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from npusim import extras
+from npusim.plain import printable
 
 Row = Mapping[str, Any]
 ROWS = 30  # of a page; a data frame has all
@@ -101,4 +102,4 @@ def _clipped(text: str, most: int = 60) -> str:
 def _text(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

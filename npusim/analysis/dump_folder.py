@@ -253,10 +253,13 @@ def _output(item: _Found, order: str) -> LayerOutput:
     else:
         shape = file.shape
     layer = file.layer or file.path.stem
+    origin, tensor = file.origin, file.tensor
+    if like is not None and (not origin or printable(like.tensor) == tensor):
+        origin, tensor = like.origin, like.tensor  # an index has names as printable text
     return LayerOutput(
         layer=layer,
-        origin=file.origin or (like.origin if like is not None else (layer,)),
-        tensor=file.tensor or (like.tensor if like is not None else ""),
+        origin=origin or (layer,),
+        tensor=tensor,
         output=file.output,
         stored=_arranged(values, shape, order if order != MEMORY else NCHW),
     )

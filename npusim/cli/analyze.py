@@ -165,7 +165,7 @@ def _tell_cfg(shown: Console, cfg: Path, wide: Scheme, found: Analysis, again: s
         return
     text = f"{cfg}: {len(names)} layers raised to {wide.value}: {', '.join(names)}\nnext: "
     text += f"npusim quantize {again} --hybrid {cfg} -o better.npusim"
-    shown.print(text, soft_wrap=True, highlight=False, markup=False)
+    shown.print(text, soft_wrap=True, highlight=False)
 
 
 def write(found: Analysis, graph: Graph, output: Path, file_type: str) -> int:

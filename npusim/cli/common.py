@@ -22,6 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 import npusim
 from npusim import assets
@@ -32,6 +33,7 @@ from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.targets import CHIPS, checked_target
+from npusim.plain import printable
 from npusim.quantization.schemes import Scheme, scheme_named
 
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
@@ -140,13 +142,24 @@ AllOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+class PlainConsole(Console):
+    """Prints texts with names in them as they are: no markup, no control characters."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return the text with control characters spelled out, as everything that is printed."""
+        return super().render_str(printable(text, lines=True), **options)
+
+
 def console(as_json: bool = False) -> Console:
     """Return the console for text; with JSON, text goes to standard error.
 
     Tables need some width: a narrow terminal wraps them, a file gets them whole. The variable
     COLUMNS decides where it is set; rich has read it.
     """
-    shown = Console(stderr=as_json)
+    shown = PlainConsole(stderr=as_json)
     if not os.environ.get("COLUMNS", "").isdigit():
         shown.width = max(shown.width, 100) if shown.is_terminal else FILE_WIDTH
     return shown

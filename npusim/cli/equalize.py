@@ -59,7 +59,7 @@ def command(
     if as_json:
         common.print_json({"file": str(output), **done.to_dict()})
         return
-    shown.print(f"{output}: {done.note}", markup=False, highlight=False)
+    shown.print(f"{output}: {done.note}", highlight=False)
     if done.restricted_channels:
         shown.print(
             f"{done.restricted_channels} of {done.channels} channels scaled less than wanted, "

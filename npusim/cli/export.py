@@ -56,7 +56,7 @@ def command(
         return
     how = "QuantizeLinear and DequantizeLinear pairs" if facts["pairs"] else "float"
     text = f"{output}: {len(graph.nodes)} layers, {facts['bytes']} bytes, {how}"
-    shown.print(text, markup=False, highlight=False)
+    shown.print(text, highlight=False)
     for name, prepared in graph.preprocess.items():
         words = [
             f"{word} {' '.join(f'{number:g}' for number in numbers)}"
@@ -65,4 +65,4 @@ def command(
         ]
         if words:
             text = f"input {name!r} takes values after {', '.join(words)}"
-            shown.print(text, markup=False, highlight=False)
+            shown.print(text, highlight=False)

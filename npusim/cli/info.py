@@ -115,7 +115,7 @@ def _show_refused(shown: Console, model: str, error: ModelImportError, as_json: 
         unsupported = str(error).splitlines()
         common.print_json({"model": model, "inputs": inputs, "unsupported": unsupported})
     for line in () if as_json else inputs:
-        shown.print(f"input {line}", markup=False, highlight=False)
+        shown.print(f"input {line}", highlight=False)
 
 
 def _precompiled(model: str) -> VendorFile | None:
@@ -142,9 +142,9 @@ def _show_precompiled(shown: Console, found: VendorFile, model: str, as_json: bo
     toolkit = f"RKNN-Toolkit {found.config.get('version', 'of unknown release')}"
     targets = ", ".join(found.targets) or "not given"
     for line in (f"{model}: pre-compiled by {toolkit}, target {targets}", *found.lines()):
-        shown.print(line, markup=False, highlight=False)
+        shown.print(line, highlight=False)
     text = "Nothing else can be read: it holds machine code for one driver instead of the network."
-    shown.print(text, markup=False, highlight=False)
+    shown.print(text, highlight=False)
 
 
 def _layer_table(rows: list[dict[str, Any]]) -> Sheet:

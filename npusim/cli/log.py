@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from npusim.plain import printable
+
 
 class Once(logging.Handler):
     """Prints messages of the logger ``npusim`` from INFO on; warnings are called so."""
@@ -16,7 +18,7 @@ class Once(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a message that was not printed before."""
-        text = record.getMessage()
+        text = printable(record.getMessage(), lines=True).replace("\n", "\n  ")
         if text in self._said:
             return
         self._said.add(text)

@@ -132,6 +132,6 @@ def _print(
         )
         return
     for note in ready.notes:
-        shown.print(note, highlight=False, markup=False)
+        shown.print(note, highlight=False)
     shown.print(f"{output}: {len(ready.nodes)} layers, {size_bytes} bytes, {scheme}")
-    shown.print(f"{OWN_FILE} {see('own-container')}", highlight=False, markup=False)
+    shown.print(f"{OWN_FILE} {see('own-container')}", highlight=False)

@@ -166,7 +166,6 @@ def _report(
         shown.print(
             f"warning: without any raise the network already takes {base.time_us:.0f} us, more "
             f"than the budget of {budget_us:.0f} us",
-            markup=False,
         )
     if found.best is None:
         return
@@ -180,7 +179,7 @@ def _report(
         return
     shown.print(_table(found))
     if found.best.parts:
-        shown.print(_parts_text(found.best.parts, found.metric), highlight=False, markup=False)
+        shown.print(_parts_text(found.best.parts, found.metric), highlight=False)
     cfg = f"{stem}.quantization.cfg"
     if model_file:
         shown.print(f"{model_file} is the marked choice")
@@ -188,7 +187,7 @@ def _report(
     else:
         shown.print(f"{stem}.json, {stem}.data and {cfg} hold the marked choice")
         following = f"npusim quantize {again} --hybrid {cfg} -o {stem}.npusim"
-    shown.print(f"next: {following}", soft_wrap=True, highlight=False, markup=False)
+    shown.print(f"next: {following}", soft_wrap=True, highlight=False)
     if found.interrupted:
         shown.print("interrupted; the same command goes on where this one stopped")
 

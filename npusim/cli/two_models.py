@@ -141,7 +141,7 @@ def _print(
     if table.row_count:
         shown.print(table)
     for line in parameter_verdict(parameters):
-        shown.print(line, markup=False, highlight=False)
+        shown.print(line, highlight=False)
     if results is None:
         shown.print("No results were compared: give --input or --dataset.", highlight=False)
         return

@@ -14,6 +14,7 @@ from npusim.faces import Face, Faced
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.quant import Float, Requant
 from npusim.ir.tensor import TensorSpec
+from npusim.plain import printable
 
 
 class Engine(Enum):
@@ -56,8 +57,8 @@ class Form(Enum):
 
 
 def layer_id(name: str, uid: int) -> str:
-    """Return what a layer is called in dumps, reports and cfg files."""
-    return f"{name}_{uid}"
+    """Return what a layer is called in dumps, reports and cfg files: printable text."""
+    return f"{printable(name)}_{uid}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

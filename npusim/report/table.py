@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from npusim.plain import printable
 from npusim.report.names import Name
 
 NARROWEST_NAME = 14  # before columns are left out for the sake of names
@@ -95,7 +96,9 @@ class Sheet:
         """Add a row: a cell per column."""
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} cells for {len(self.columns)} columns")
-        self.rows.append((tuple(map(str, cells)), style))
+        kinds = (column.kind is not Kind.NAME for column in self.columns)
+        said = tuple(printable(str(c), lines=k) for c, k in zip(cells, kinds, strict=True))
+        self.rows.append((said, style))
 
     def add_section(self) -> None:
         """Draw a line after the rows so far."""
@@ -109,7 +112,7 @@ class Sheet:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown, gap = self._fitting(options.max_width)
         if self.title:
-            yield Text(self.title, style="bold")
+            yield Text(printable(self.title, lines=True), style="bold")
         if shown:
             yield self._table(shown, gap, options.max_width)
         else:
@@ -119,7 +122,7 @@ class Sheet:
             yield Text(f"no room here for: {', '.join(hidden)} (COLUMNS=160 shows more)", "dim")
         if self.legend:
             yield Text("; ".join(f"{word}: {LEGEND[word]}" for word in self.legend), style="dim")
-        yield from map(Text, self.notes)
+        yield from (Text(printable(note, lines=True)) for note in self.notes)
 
     def _width(self, number: int) -> int:
         column = self.columns[number]

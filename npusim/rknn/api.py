@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from npusim.errors import ConfigError, NpusimError
 from npusim.explain import see
+from npusim.plain import printable
 from npusim.rknn.board_only import BoardOnly
 from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
@@ -314,7 +315,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         simulation.write_page(html)
         result, text = simulation.perf(statistics=bool(export_perf_statistics))
         if is_print:
-            print(text)
+            print(printable(text, lines=True))
         return result
 
     @boundary(nothing)
@@ -322,7 +323,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         """Print and return the memory that a run needs on the chip, in bytes."""
         result, text = self._running().memory()
         if is_print:
-            print(text)
+            print(printable(text, lines=True))
         return result
 
     @boundary(failed)
@@ -389,7 +390,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
             print(all_platforms())
             return None
         text, result = support([name.lower() for name in targets])
-        print(text)
+        print(printable(text, lines=True))
         return result
 
     @boundary(nothing)
