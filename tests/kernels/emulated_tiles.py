@@ -26,6 +26,7 @@ class _Emulated:
         self._kernel = _jit.Kernel(
             kernel.py_func, (signature.format(tiles="i8"),), features=AVX512_VNNI
         )
+        self._kernel.name = f"{kernel.name}.emulated"  # the compiled code is kept by this name
 
     def __call__(self, *args: Any) -> None:
         values = list(args)
