@@ -16,6 +16,7 @@ from numba import config, njit  # noqa: TID251 (the one place that may)
 from numba.core.dispatcher import Dispatcher
 
 from npusim.kernels._cache import KernelCache
+from npusim.kernels._interrupts import interrupted_afterwards
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 _KERNELS: dict[str, "Kernel"] = {}
@@ -69,7 +70,8 @@ class Kernel:
             raise RuntimeError(f"kernel {self.name} needs {', '.join(self.features)}")
         with _COMPILING:
             if self._dispatcher is None:
-                self._dispatcher = self._compiled()
+                with interrupted_afterwards():
+                    self._dispatcher = self._compiled()
             return self._dispatcher
 
     def _compiled(self) -> Dispatcher:
@@ -140,3 +142,8 @@ def compile_all() -> Iterator[str]:
     for name in kernel_names():
         yield name
         _KERNELS[name].compile()
+
+
+def is_compiled(name: str) -> bool:
+    """Tell whether a kernel's machine code is loaded."""
+    return _KERNELS[name].is_compiled

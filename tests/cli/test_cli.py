@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import onnx
@@ -11,6 +12,8 @@ from onnx import helper
 from npusim import assets
 from npusim.importers.formats import is_stored
 from npusim.ir.codes import dequantize
+from npusim.kernels import _jit
+from npusim.kernels.elementwise import copy_runs
 from npusim.runtime import isa
 from npusim.runtime.kernel_table import listing
 from tests.onnx_models import onnx_model
@@ -34,6 +37,23 @@ def test_info_shows_the_kernels(run):
     code, out, _ = run("info", "--kernels")
     assert code == 0
     assert "depthwise convolution" in out
+
+
+def test_an_interrupted_warmup_says_how_far_it_came(run, monkeypatch):
+    def interrupted():
+        yield "copy_runs.copy_runs"
+        copy_runs.copy_runs.compile()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_jit, "compile_all", interrupted)
+    code, out, _ = run("warmup")
+    assert code == 130
+    said = re.search(r"interrupted: (\d+) of (\d+) kernels are ready; the same command", out)
+    ready, total = map(int, said.groups())
+    assert 1 <= ready < total
+    code, out, _ = run("warmup", "--json")
+    assert code == 130
+    assert "copy_runs.copy_runs" in json.loads(out)["kernels"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("demo", "--kernels")])

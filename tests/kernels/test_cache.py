@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from npusim.kernels import _cache, _jit
+from npusim.kernels import _cache, _interrupts, _jit
 
 CALLEE = """
 from npusim.kernels._jit import primitive
@@ -61,7 +61,7 @@ def small_package(folder: Path) -> Path:
     package.mkdir(parents=True)
     (package.parent / "__init__.py").touch()
     (package / "__init__.py").touch()
-    for module in (_jit, _cache):
+    for module in (_jit, _cache, _interrupts):
         shutil.copy(module.__file__, package)
     (package / "callee.py").write_text(CALLEE)
     (package / "caller.py").write_text(CALLER)
