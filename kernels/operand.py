@@ -4,6 +4,7 @@ code     number    how
 uint8    float32   (flip, zero): u8, and i8 as bit patterns with ``flip`` 128; (code ^ flip) - zero
 uint8    int16     the same
 uint8    uint8     (flip, zero): code ^ flip, zero points stay in
+int16    uint8     (shift, zero): a byte of the bit pattern; zero is 0
 uint16   float32   (): halves as the NN engine reads them
 int16    float64   (): i16
 int16    int16     (): i16
@@ -32,6 +33,7 @@ def _as_number(code, how, dtype):
         ),
         (types.uint8, types.uint8): lambda code, how, dtype: np.uint8(code ^ how[0]),
         (types.uint16, types.float32): lambda code, how, dtype: half_to_f32_flushed(code),
+        (types.int16, types.uint8): lambda code, how, dtype: np.uint8(code >> how[0]),
         (types.int16, types.float64): lambda code, how, dtype: np.float64(code),
         (types.int16, types.int16): lambda code, how, dtype: code,
     }.get((code, dtype.dtype))

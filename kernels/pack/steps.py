@@ -1,10 +1,10 @@
 """Windows and weights for instructions that multiply whole tiles. Numpy only; done at load time.
 
-The pixels of a tile are equally far apart. So a unit's window is cut into *planes*, one for each
-phase of the strides: plane (p, q) holds the input pixels of rows p, p + stride_h, .. and columns q,
-q + stride_w, .., each line ``columns`` pixels long. Output pixel (y, x) then reads, in every plane,
-from place ``y * columns + x`` on; places whose x is beyond the output are computed too and not
-stored. Only planes that the kernel touches exist. Without stride there is one plane, the window.
+The pixels of a tile are equally far apart. So the rows of a unit's window are dealt to *planes*,
+one for each phase of the vertical stride: plane p holds rows p, p + stride_h, .. Output pixel
+(y, x) then reads, in every plane, from place ``y * columns + x`` on. Places are stride_w input
+pixels apart, and a line has ``columns`` of them; those whose x is beyond the output are computed
+too and not stored. Only planes that the kernel touches exist. Without stride the window is one.
 
 The inputs of an output pixel are taken in *steps* of 64 bytes side by side; a run of inputs that
 is no multiple of 64 ends in zero weights.
@@ -27,42 +27,68 @@ class Planes(NamedTuple):
 
     Attributes
     ----------
-    columns, lines : int
+    columns : int
+        Places of a line.
+    lines : int
         Of every plane.
-    down, across : int
-        Planes by rows and by columns of their phase.
-    taps : int64 (taps,)
-        Where each tap's pixel lies, in pixels from an output pixel's place.
+    down : int
+        Planes.
+    taps : int64 (taps, 2)
+        What each tap reads: the place of its line, and the input pixel from there.
     """
 
     columns: int
     lines: int
     down: int
-    across: int
     taps: NDArray[np.int64]
 
-    @property
-    def pixels(self) -> int:
-        """All pixels of a unit's window."""
-        return self.columns * self.lines * self.down * self.across
+    def size(self, plan: Geometry) -> int:
+        """Return the inputs in a unit's window."""
+        return self.down * self.lines * self.columns * plan.stride_w * plan.in_c
 
 
 def planes_of(places: Sequence[tuple[int, int]], plan: Geometry) -> Planes:
     """Return the planes of a window, given the input pixel of each tap from its start."""
     columns, lines = -(-plan.window_w // plan.stride_w), -(-plan.window_h // plan.stride_h)
-    phases = [(y % plan.stride_h, x % plan.stride_w) for y, x in places]
-    down, across = (max((phase[axis] for phase in phases), default=0) + 1 for axis in range(2))
-    taps = [
-        ((p * across + q) * lines + y // plan.stride_h) * columns + x // plan.stride_w
-        for (p, q), (y, x) in zip(phases, places, strict=True)
-    ]
-    return Planes(columns, lines, down, across, np.array(taps, np.int64))
+    down = max((y % plan.stride_h for y, _ in places), default=0) + 1
+    taps = [((y % plan.stride_h * lines + y // plan.stride_h) * columns, x) for y, x in places]
+    return Planes(columns, lines, down, np.array(taps, np.int64).reshape(-1, 2))
 
 
 def steps_of(planes: Planes, plan: Geometry) -> Groups:
     """Return the steps of an output pixel; their taps number k as ``geometry.flat_weights``."""
     channels = np.arange(plan.in_c // plan.groups, dtype=np.int64)
-    return groups_of((planes.taps[:, None] * plan.in_c + channels).reshape(-1), STEP)
+    pixels = planes.taps[:, 0] * plan.stride_w + planes.taps[:, 1]
+    return groups_of((pixels[:, None] * plan.in_c + channels).reshape(-1), STEP)
+
+
+class Sums(NamedTuple):
+    """How the inputs of an output pixel are added up: by rows of the kernel, each in runs.
+
+    Attributes
+    ----------
+    rows : int64 (rows,)
+        The place of each row's line.
+    runs : int64 (runs, 2)
+        Where each run of a row begins, in inputs from its place, and its length.
+    """
+
+    rows: NDArray[np.int64]
+    runs: NDArray[np.int64]
+
+
+def sums_of(planes: Planes, plan: Geometry) -> Sums | None:
+    """Return how the inputs are added up; None unless the kernel is a grid of rows and columns."""
+    rows, columns = (np.unique(planes.taps[:, axis]) for axis in range(2))
+    if rows.size * columns.size != len(planes.taps):
+        return None
+    channels = plan.in_c // plan.groups
+    if plan.groups > 1:
+        return Sums(rows, np.stack([columns * plan.in_c, np.full_like(columns, channels)], axis=1))
+    cuts = np.flatnonzero(np.diff(columns) != 1) + 1
+    parts = np.split(columns, cuts)
+    runs = [(part[0] * channels, part.size * channels) for part in parts]
+    return Sums(rows, np.array(runs, np.int64))
 
 
 def pack_steps(weights: NDArray[np.int64], steps: Groups) -> NDArray[np.int8]:

@@ -132,20 +132,20 @@ def make_store(vectors, fixed):
 
 
 @vector_code
-def sum_channels(v, source, pixel_bytes, channels, count, sums, at):
-    """Set ``sums[at + p]`` (int32) to the sum of the first bytes of each of ``count`` pixels."""
+def add_runs(v, source, distance, length, count, sums, at):
+    """Add to ``sums[at + p]`` (int32) the sum of ``length`` bytes, for ``count`` places p."""
     builder = v.builder
     source, sums = builder.inttoptr(source, I8.as_pointer()), v.at(sums.data, at)
     size = 4 * LANES
-    blocks = builder.sdiv(channels, v.number(size))
+    blocks = builder.sdiv(length, v.number(size))
     done = builder.mul(blocks, v.number(size))
-    left = builder.sub(channels, done)
+    left = builder.sub(length, done)
     more = builder.icmp_signed(">", left, v.number(0))
     ones = v.constant(1, I8, size)
     reduce = v.function("llvm.vector.reduce.add.v16i32", I32, [V16I32])
     cell = cgutils.alloca_once(builder, V16I32)
     with cgutils.for_range(builder, count) as pixel:
-        place = v.at(source, builder.mul(pixel.index, pixel_bytes))
+        place = v.at(source, builder.mul(pixel.index, distance))
         builder.store(ir.Constant(V16I32, [0] * LANES), cell)
         with cgutils.for_range(builder, blocks) as loop:
             at_block = v.at(place, builder.mul(loop.index, v.number(size)))
@@ -153,4 +153,6 @@ def sum_channels(v, source, pixel_bytes, channels, count, sums, at):
         with builder.if_then(more):
             rest = v.load_first(v.at(place, done), I8, size, left)
             builder.store(dot(v, builder.load(cell), rest, ones), cell)
-        builder.store(builder.call(reduce, [builder.load(cell)]), v.at(sums, pixel.index))
+        total = v.at(sums, pixel.index)
+        run = builder.call(reduce, [builder.load(cell)])
+        builder.store(builder.add(builder.load(total), run), total)

@@ -19,10 +19,12 @@ import numpy as np
 from npusim.kernels._jit import kernel, primitive
 from npusim.kernels.features import AMX_INT8
 from npusim.kernels.tiles.amx import LANES, ROWS, TILE_BYTES, configure, release
-from npusim.kernels.tiles.amx_blocks import make_block, make_store, sum_channels
+from npusim.kernels.tiles.amx_blocks import add_runs, make_block, make_store
 from npusim.kernels.tiles.fma import PANEL
-from npusim.kernels.windows.units import panel_of, unit_of, unpack_geometry
+from npusim.kernels.tiles.fours_avx512 import interleave_three
+from npusim.kernels.windows.units import copy_planes, panel_of, unit_of, unpack_geometry
 
+IN_PLACE, WINDOW, PICTURE = range(3)  # how the input is read, see conv2d_8bit
 BLOCK = 2 * ROWS  # pixels
 SUMS_SIZE = 2 * BLOCK * PANEL  # of scratch for sums: two blocks
 _PAIR_LANES = 2 * LANES
@@ -36,67 +38,56 @@ _store_64, _store_64_fixed = make_store(4, False), make_store(4, True)
 
 
 @primitive
-def copy_planes(ifm, image, top, in_rows, g, planes, flip, zero, window):
-    """Copy ``in_rows`` padded input rows from row ``top`` on into the planes of ``pack.steps``.
-
-    ``planes``: columns, lines, down, across. Codes are stored ``code ^ flip``; padding is ``zero``.
-    """
-    columns, lines, down, across = planes
-    in_h, in_w = ifm.shape[1], ifm.shape[2]
-    size = columns * g.in_c
-    for i in range(in_rows):
-        p, row = i % g.stride_h, top + i
-        if p >= down:
-            continue
-        for q in range(across):
-            at = ((p * across + q) * lines + i // g.stride_h) * size
-            line = window[at : at + size]
-            if row < 0 or row >= in_h:
-                line[:] = zero
+def join_rows(ifm, image, first_row, rows, g, planes, flip, zero, window):
+    """Copy as ``copy_planes`` does, from a picture (N, 3, H, W)."""
+    columns, lines, down = planes
+    in_h, in_w = ifm.shape[2], ifm.shape[3]
+    source = np.int64(ifm.ctypes.data) + image * 3 * in_h * in_w
+    target = np.int64(window.ctypes.data)
+    size = columns * g.stride_w * 3
+    left = min(max(g.pad_left, 0), g.window_w)
+    right = max(left, min(g.window_w, in_w + g.pad_left))
+    for plane in range(down):  # in order: more is written behind a line
+        for i in range(plane, rows, g.stride_h):
+            row = first_row + i
+            at = (plane * lines + i // g.stride_h) * size
+            if row < 0 or row >= in_h or right == left:
+                window[at : at + size] = zero
                 continue
-            codes = ifm[image, row].reshape(in_w * g.in_c)
-            # columns of this plane that lie in the input: pad_left <= q + x * stride_w < ..
-            left = min(max((g.pad_left - q + g.stride_w - 1) // g.stride_w, 0), columns)
-            right = (in_w + g.pad_left - q + g.stride_w - 1) // g.stride_w
-            right = max(left, min(right, columns))
-            line[: left * g.in_c] = zero
-            line[right * g.in_c :] = zero
-            source = (left * g.stride_w + q - g.pad_left) * g.in_c
-            if g.stride_w == 1:
-                copy_codes(codes[source:], flip, line[left * g.in_c : right * g.in_c])
-            else:
-                for x in range(left, right):
-                    copy_codes(codes[source:], flip, line[x * g.in_c : (x + 1) * g.in_c])
-                    source += g.stride_w * g.in_c
+            window[at : at + left * 3] = zero
+            first = source + row * in_w + left - g.pad_left
+            second, third = first + in_h * in_w, first + 2 * in_h * in_w
+            interleave_three(
+                first, second, third, first, flip, target + at + left * 3, right - left
+            )
+            window[at + right * 3 : at + size] = zero
 
 
 @primitive
-def copy_codes(codes, flip, target):
-    """Set target to the first codes, each xor ``flip``."""
-    for j in range(target.size):
-        target[j] = codes[j] ^ flip
+def sum_inputs(source, g, rows, runs, factor, places, fixes):
+    """Set fixes (groups, places) to ``factor`` times the sum of each place's inputs.
 
-
-@primitive
-def sum_inputs(source, g, taps, factor, pixels, fixes):
-    """Set fixes (groups, pixels) to ``factor`` times the sum of each pixel's inputs.
-
-    ``taps`` are pixels from a pixel's place. Behind its result fixes is scratch.
+    ``rows`` and ``runs`` (start, length, start, ..) as ``pack.steps.Sums``. Behind its result fixes
+    is scratch.
     """
-    channels = g.in_c // g.groups
-    behind = g.groups * pixels
-    last = 0
-    for tap in taps:
-        last = max(last, tap)
+    channels, distance = g.in_c // g.groups, g.stride_w * g.in_c
+    behind = g.groups * places
+    count = places
+    for row in rows:
+        count = max(count, places + row)
+    sums = fixes[behind : behind + count]
     for group in range(g.groups):
-        sum_channels(source + group * channels, g.in_c, channels, pixels + last, fixes, behind)
-        fix = fixes[group * pixels : (group + 1) * pixels]
+        sums[:] = 0
+        for run in range(runs.size // 2):
+            first = source + group * channels + runs[2 * run]
+            add_runs(first, distance, runs[2 * run + 1], count, fixes, behind)
+        fix = fixes[group * places : (group + 1) * places]
         fix[:] = 0
-        for tap in taps:
-            line = fixes[behind + tap : behind + tap + pixels]
-            for j in range(pixels):
+        for row in rows:
+            line = sums[row : row + places]
+            for j in range(places):
                 fix[j] += line[j]
-        for j in range(pixels):
+        for j in range(places):
             fix[j] *= factor
 
 
@@ -160,7 +151,7 @@ def first_at(place, columns, out_w):
 # {tiles}: int32 means tile registers, int64 emulated ones, see ``tiles.amx``
 SIGNATURE = (
     "void(Array(u1, 4, 'C', readonly=True), i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], "
-    "Array(i1, 1, 'C', readonly=True), i4[::1], f4[::1], u1[::1], i4[::1], {tiles}[::1], "
+    "i8[::1], Array(i1, 1, 'C', readonly=True), i4[::1], f4[::1], u1[::1], i4[::1], {tiles}[::1], "
     "u1[:, :, :, ::1], i8, i8)"
 )
 
@@ -172,7 +163,8 @@ def conv2d_8bit(
     options,
     places,
     out_starts,
-    taps,
+    rows_at,
+    runs,
     offsets,
     weights,
     starts,
@@ -188,20 +180,21 @@ def conv2d_8bit(
 
     Parameters
     ----------
-    options : int64 (in_place, is_signed, flip_in, zero_in, zero_out, low, flip_out, factor, \
-            columns, lines, down, across, reach)
-        in_place: read the input where it lies (no padding, stride 1, no flip), but for units whose
-        tiles would reach beyond its end. is_signed: inputs are signed bytes. zero_in: padding in
-        the window. zero_out, low and flip_out as in
-        ``int8_conv_vnni``. factor: what is taken off per unit of a pixel's sum of inputs, zw - c.
-        columns .. across: see ``pack.steps.Planes``. reach: bytes from a pixel's place on that
-        its steps read, fills and all groups included.
+    ifm : uint8 (N, H, W, C), or (N, 3, H, W) when read as PICTURE
+    options : int64 (reading, is_signed, flip_in, zero_in, zero_out, low, flip_out, factor, \
+            columns, lines, down, reach)
+        reading: IN_PLACE, where it lies (no padding, stride 1, no flip), but for units whose tiles
+        would reach beyond its end; WINDOW, through a copy; PICTURE, the same from three planes.
+        is_signed: inputs are signed bytes. zero_in: padding as a code, before the flip. zero_out,
+        low and flip_out as in ``int8_conv_vnni``. factor: what is taken off per unit of a pixel's
+        sum of inputs, zw - c. columns, lines, down: see ``pack.steps.Planes``. reach: bytes from a
+        place on that its steps read, fills and all groups included.
     places : int64
         Of a whole block's output pixels.
     out_starts : int64
         See ``pack.geometry.block_places``.
-    taps : int64
-        See ``pack.steps.Planes``.
+    rows_at, runs : int64
+        See ``pack.steps.Sums``; runs flat. Not read without a factor.
     offsets : int64 (steps,)
         In bytes, see ``pack.steps.steps_of``.
     weights
@@ -216,12 +209,14 @@ def conv2d_8bit(
         ``tiles.amx.STATE_SIZE`` numbers.
     """
     g = unpack_geometry(geometry)
-    in_place, is_signed, flip_in, zero_in, zero_out, low, flip_out = (
+    reading, is_signed, flip_in, zero_in, zero_out, low, flip_out = (
         options[0], options[1], options[2], options[3], options[4], options[5], options[6],
     )  # fmt: skip
-    factor, columns, lines, down, across, reach = (
-        options[7], options[8], options[9], options[10], options[11], options[12],
-    )  # fmt: skip
+    factor, reach = options[7], options[11]
+    planes = (options[8], options[9], options[10])
+    columns = options[8]
+    how = (np.uint8(flip_in), np.uint8(zero_in))
+    distance = g.stride_w * g.in_c  # of places
     codes = ofm.reshape(ofm.size)
     panels = starts.size // PANEL
     per_group = panels // g.groups
@@ -234,17 +229,17 @@ def conv2d_8bit(
         pixels = (rows - 1) * columns + g.out_w
         source = np.int64(window.ctypes.data)
         begins = (image * ifm.shape[1] + top) * ifm.shape[2] * g.in_c
-        ends = begins + (max(pixels, BLOCK) - 1) * g.in_c + reach
-        if in_place and ends <= ifm.size:
+        ends = begins + (max(pixels, BLOCK) - 1) * distance + reach
+        in_rows = g.window_h - (g.block_h - rows) * g.stride_h
+        if reading == IN_PLACE and ends <= ifm.size:
             source = np.int64(ifm.ctypes.data) + begins
+        elif reading == PICTURE:
+            join_rows(ifm, image, top, in_rows, g, planes, flip_in, how[1], window)
         else:
-            in_rows = g.window_h - (g.block_h - rows) * g.stride_h
-            planes = (columns, lines, down, across)
-            copy_planes(
-                ifm, image, top, in_rows, g, planes, np.uint8(flip_in), np.uint8(zero_in), window
-            )
+            copy_planes(ifm, image, top, in_rows, g, planes, how, window)
         if factor:
-            sum_inputs(source, g, taps, np.int32(factor), pixels, sums[SUMS_SIZE:])
+            fixes = sums[SUMS_SIZE:]
+            sum_inputs(source, g, rows_at, runs, np.int32(factor), pixels, fixes)
         out_row = image * g.ofm_h + first * g.out_h_step + g.out_h_start
         out = (out_row * g.ofm_w + g.out_w_start) * g.out_c
         blocks = (pixels + BLOCK - 1) // BLOCK
@@ -256,11 +251,11 @@ def conv2d_8bit(
                 _, _, width, shift = panel_of(panel, panels, g)
                 group = panel // per_group
                 tile = group * group_tiles + (panel - group * per_group) * (PANEL // LANES)
-                place, lane = source + shift + pixel * g.in_c, panel * PANEL
+                place, lane = source + shift + pixel * distance, panel * PANEL
                 at = turn % 2 * BLOCK * PANEL
                 if few:
                     _block_1_4(
-                        tiles, place, g.in_c, is_signed, offsets, weights, tile * tile_size,
+                        tiles, place, distance, is_signed, offsets, weights, tile * tile_size,
                         starts, lane, sums, at,
                     )  # fmt: skip
                 else:
@@ -268,12 +263,12 @@ def conv2d_8bit(
                         weights_at = (tile + column // LANES) * tile_size
                         if width - column >= _PAIR_LANES:
                             _block_2_2(
-                                tiles, place, g.in_c, is_signed, offsets, weights, weights_at,
+                                tiles, place, distance, is_signed, offsets, weights, weights_at,
                                 starts, lane + column, sums, at + column,
                             )  # fmt: skip
                         else:
                             _block_2_1(
-                                tiles, place, g.in_c, is_signed, offsets, weights, weights_at,
+                                tiles, place, distance, is_signed, offsets, weights, weights_at,
                                 starts, lane + column, sums, at + column,
                             )  # fmt: skip
             if turn > 0:

@@ -83,3 +83,27 @@ def copy_window(ifm, image, first_row, rows, g, how, window):
             for j in range(numbers.size):
                 numbers[j] = as_number(codes[j], how, window.dtype)
             line[right * g.in_c :] = zero_number(how, window.dtype)
+
+
+@primitive
+def copy_planes(ifm, image, first_row, rows, g, planes, how, window):
+    """Copy as ``copy_window`` does, into the planes (columns, lines, down) of ``pack.steps``."""
+    columns, lines, down = planes
+    in_h, in_w = ifm.shape[1], ifm.shape[2]
+    size = columns * g.stride_w * g.in_c
+    left = min(max(g.pad_left, 0), g.window_w)
+    right = max(left, min(g.window_w, in_w + g.pad_left))
+    for plane in range(down):
+        for i in range(plane, rows, g.stride_h):
+            row = first_row + i
+            at = (plane * lines + i // g.stride_h) * size
+            line = window[at : at + size]
+            inside = row >= 0 and row < in_h and right > left
+            begin = left * g.in_c if inside else line.size
+            line[:begin] = zero_number(how, window.dtype)
+            if inside:
+                codes = ifm[image, row].reshape(in_w * g.in_c)[(left - g.pad_left) * g.in_c :]
+                numbers = line[begin : right * g.in_c]
+                for j in range(numbers.size):
+                    numbers[j] = as_number(codes[j], how, window.dtype)
+                line[right * g.in_c :] = zero_number(how, window.dtype)

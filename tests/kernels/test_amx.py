@@ -125,7 +125,7 @@ from numba import njit
 from npusim.kernels import _jit
 from tests.kernels.emulated_tiles import NAMES
 kernel, _ = NAMES[sys.argv[1]]
-dispatcher = njit(kernel.signatures, **_jit._OPTIONS)(kernel.py_func)
+dispatcher = njit(list(kernel.signatures), **_jit._OPTIONS)(kernel.py_func)
 (text,) = dispatcher.inspect_asm().values()
 print(text)
 """

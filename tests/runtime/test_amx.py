@@ -85,10 +85,11 @@ def convolution(
     )
 
 
-def results(conv: Convolution, kernel) -> np.ndarray | None:
+def results(conv: Convolution, kernel, *, planes=False) -> np.ndarray | None:
     rng = np.random.default_rng(5)
     n, c, h, w = conv.ifm.shape
     ifm = rng.integers(0, 256, (n, h, w, c)).astype(np.uint8).transpose(0, 3, 1, 2)
+    ifm = np.ascontiguousarray(ifm) if planes else ifm
     n, c, h, w = conv.ofm.shape
     ofm = np.full((n, h, w, c), 171, np.uint8)
     for phase in conv.phases:
@@ -105,10 +106,11 @@ TRANSPOSED = (  # two phases of one with stride (1, 2): even columns and odd one
         out_step=(1, 2),
     ),
     Phase(
-        taps=((0, 1), (1, 1)), places=((0, 0), (1, 1)), pad_before=(0, -1), out_size=(7, 7),
+        taps=((0, 1), (1, 1)), places=((0, 0), (1, 0)), pad_before=(0, -1), out_size=(7, 7),
         out_step=(1, 2), out_start=(1, 1),
     ),
 )  # fmt: skip
+SLANTED = Phase(taps=((0, 0), (1, 1)), places=((0, 0), (1, 1)), pad_before=(0, 0), out_size=(7, 7))
 CASES = {
     "in place": convolution(64, 64),
     "in place, many pixels": convolution(64, 32, size=(21, 19)),
@@ -121,12 +123,17 @@ CASES = {
     "few pixels behind a block": convolution(128, 64, size=(6, 6)),
     "stride": convolution(64, 40, 3, 2, 1, size=(15, 17)),
     "stride without a kernel": convolution(64, 64, 1, 2, size=(15, 17)),
+    "picture": convolution(3, 64, 7, 2, 3, size=(40, 44)),
+    "picture in its place": convolution(3, 16, 3, size=(40, 44)),
     "stride 3 of a kernel of 2": convolution(64, 64, 2, 3, 1, size=(15, 17)),
     "dilation": convolution(64, 64, 3, 1, 2, size=(9, 9), dilation=2),
     "groups": convolution(192, 96, 3, pad=1, groups=3),
     "images": convolution(64, 64, 3, pad=1, images=3),
     "signed bytes": convolution(64, 64, 3, pad=1, dtype=DType.I8, quants=I8),
     "signed bytes in place": convolution(64, 64, dtype=DType.I8, quants=I8),
+    "taps that are no grid": convolution(
+        64, 64, 2, phases=(SLANTED,), ofm_size=(7, 7), quants=U8_MIDDLE
+    ),
     "phases": convolution(64, 64, 2, phases=TRANSPOSED, ofm_size=(9, 15)),
 }
 
@@ -139,7 +146,16 @@ def test_tiles_give_the_portable_bits(tiles, monkeypatch, name):
     actual = results(conv, int8_conv_amx.conv2d_8bit)
     assert actual is not None
     assert np.ptp(actual) > 100, "the store shows too little"
-    np.testing.assert_array_equal(actual, results(conv, portable.conv2d_8bit))
+    expected = results(conv, portable.conv2d_8bit)
+    np.testing.assert_array_equal(actual, expected)
+    actual = results(conv, int8_conv_amx.conv2d_8bit, planes=True)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@needs_avx512
+def test_inputs_of_a_slanted_kernel_are_not_summed(tiles):
+    conv = convolution(64, 64, 2, phases=(SLANTED,), ofm_size=(7, 7))
+    assert results(conv, int8_conv_amx.conv2d_8bit) is None
 
 
 @needs_avx512
@@ -186,6 +202,7 @@ def test_channels_with_zero_points_of_their_own_keep_vnni(tiles):
     [
         (convolution(64, 64, 3, pad=1), True),
         (convolution(3, 32, 3, 2, 1, size=(24, 24)), False),
+        (convolution(3, 64, 7, 2, 3, size=(224, 224)), True),
         (convolution(16, 96, size=(12, 12)), False),
         (convolution(512, 1000, size=(1, 1)), False),
         (convolution(64, 8, size=(12, 12)), True),

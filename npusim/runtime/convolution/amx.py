@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import zero_point_of
 from npusim.kernels.pack import geometry
-from npusim.kernels.pack.fours import aligned
-from npusim.kernels.pack.steps import Planes, pack_steps, planes_of, steps_of
+from npusim.kernels.pack.fours import Groups, aligned
+from npusim.kernels.pack.steps import Planes, Sums, pack_steps, planes_of, steps_of, sums_of
 from npusim.kernels.tiles import amx as tiles
+from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import int8_conv_amx
 from npusim.runtime.convolution.layout import (
     SIGN_BIT,
@@ -29,12 +30,14 @@ from npusim.runtime.convolution.layout import (
     zero_in,
 )
 from npusim.runtime.convolution.phases import Convolution, Phase
+from npusim.runtime.convolution.x86 import PLANES
 from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 # Of the products that tiles compute, the share that must be wanted. Source: measured, tiles reach
 # about four times the products per second of AVX512-VNNI when all are.
 GAIN = 0.3
+_SLACK = 4 * PANEL  # bytes that whole vectors write behind a window
 _RATE = 24  # of tiles: a unit of work is about what moving a byte takes
 
 
@@ -46,54 +49,73 @@ def bind_dense(conv: Convolution, phase: Phase) -> Run | None:
     factor = _factor(conv, centred)
     if factor is None:
         return None
-    signed = conv.ifm.dtype is DType.I8 and not factor
-    flip = 0 if signed else flip_of(conv.ifm.dtype)
-    in_place = not flip and conv.stride == (1, 1) and reads_inside(conv, phase)
     layout = lay_out(conv, phase, np.uint8, centred + factor)
-    if in_place:
-        layout = replace(layout, plan=layout.plan._replace(window_w=conv.ifm.shape[3]))
+    planes = planes_of(phase.places, layout.plan)
+    if wanted_share(layout, planes) < GAIN or (factor and not sums_of(planes, layout.plan)):
+        return None
+    signed = conv.ifm.dtype is DType.I8 and not factor
+    lies_ready = conv.stride == (1, 1) and reads_inside(conv, phase)
+    if lies_ready and (signed or not flip_of(conv.ifm.dtype)):
+        whole_lines = layout.plan._replace(window_w=conv.ifm.shape[3])
+        layout = replace(layout, plan=whole_lines)
+        pixels = _reading(conv, phase, layout, int8_conv_amx.IN_PLACE, factor)
+    else:
+        pixels = _reading(conv, phase, layout, int8_conv_amx.WINDOW, factor)
+    if conv.ifm.shape[1] != PLANES or conv.groups > 1:
+        return pixels
+    picture = _reading(conv, phase, layout, int8_conv_amx.PICTURE, factor)
+
+    def run(ifm: Array, ofm: Array) -> None:
+        if ifm.flags.c_contiguous:
+            picture(ifm, ofm)
+        else:
+            pixels(ifm, ofm)
+
+    return run
+
+
+def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int, factor: int) -> Run:
     plan = layout.plan
     planes = planes_of(phase.places, plan)
     steps = steps_of(planes, plan)
-    if _wanted_share(layout, planes, len(steps.offsets)) < GAIN:
-        return None
-    zero = zero_point_of(conv.ifm.quant) if signed else zero_in(conv)
-    sums = (layout.weights - factor).sum(axis=2).reshape(-1)  # of the weights less zero points
-    reach = int(steps.offsets.max()) + tiles.ROW_BYTES + plan.in_c - plan.in_c // plan.groups
-    y, x = np.divmod(np.arange(plan.block_h * plan.out_w), plan.out_w)
-    pixels = (plan.block_h - 1) * planes.columns + plan.out_w
+    signed = conv.ifm.dtype is DType.I8 and not factor
+    zero, flip = zero_in(conv), flip_of(conv.ifm.dtype)
+    if signed:
+        zero, flip = zero_point_of(conv.ifm.quant), 0
+    of_weights = (layout.weights - factor).sum(axis=2).reshape(-1)  # less their zero points
+    starts = wrapped(conv.bias.astype(np.int64) - zero * of_weights)
+    reach = reach_of(steps, plan)
+    sums = sums_of(planes, plan) or Sums(*(np.zeros(0, np.int64),) * 2)  # or not asked for
     constants = (
         layout.geometry,
         np.array(
             [
-                *(in_place, signed, flip, zero & 0xFF, *store_options(conv), factor),
-                *(planes.columns, planes.lines, planes.down, planes.across, reach),
+                *(reading, signed, flip, zero & 0xFF, *store_options(conv)),
+                *(factor, planes.columns, planes.lines, planes.down, reach),
             ]
         ),
-        y * planes.columns + x,
+        places_of(planes, plan),
         geometry.block_places(plan)[1],
-        planes.taps,
+        sums.rows,
+        sums.runs.reshape(-1),
         steps.offsets,
         pack_steps(layout.weights, steps),
-        aligned(
-            geometry.pack_columns(
-                wrapped(conv.bias.astype(np.int64) - zero * sums), groups=layout.groups
-            )
-        ),
+        aligned(geometry.pack_columns(starts, groups=layout.groups)),
         geometry.pack_columns(channel_scales(conv).astype(np.float32), groups=layout.groups),
     )
-    read = max(planes.pixels, max(pixels, int8_conv_amx.BLOCK) - 1) * plan.in_c + reach
-    sums_size = int8_conv_amx.SUMS_SIZE
-    if factor:
-        sums_size += plan.groups * pixels + pixels + int(planes.taps.max())
+    count = place_count(planes, plan)
+    window_size = window_bytes(planes, plan, reach, int8_conv_amx.BLOCK)
+    sums_size = int8_conv_amx.SUMS_SIZE + plan.groups * count
+    sums_size += count + int(sums.rows.max(initial=0))
 
     def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        window = scratch("window", read, np.uint8)
+        window = scratch("window", window_size, np.uint8)
         sums = scratch("sums", sums_size, np.int32)
         state = scratch("tiles", tiles.STATE_SIZE, np.int32)
         int8_conv_amx.conv2d_8bit(ifm, *constants, window, sums, state, ofm, start, stop)
 
-    return layout.run(part, rate=_RATE)
+    run = layout.run_as_is if reading == int8_conv_amx.PICTURE else layout.run
+    return run(part, rate=_RATE)
 
 
 def _factor(conv: Convolution, centred: NDArray[np.int64]) -> int | None:
@@ -109,14 +131,36 @@ def _factor(conv: Convolution, centred: NDArray[np.int64]) -> int | None:
     return int(zeros[0]) - middle if zeros.size == 1 else None
 
 
-def _wanted_share(layout: Layout, planes: Planes, steps: int) -> float:
-    """Return the share of the products computed for a whole unit that an output has."""
+def wanted_share(layout: Layout, planes: Planes) -> float:
+    """Return the share of the products that tiles compute for a whole unit that an output has."""
     plan = layout.plan
     _, per_group, taps = layout.weights.shape
-    wanted = plan.block_h * plan.out_w * per_group * taps
-    pixels = (plan.block_h - 1) * planes.columns + plan.out_w
-    computed = -(-pixels // tiles.ROWS) * tiles.ROWS * -(-per_group // tiles.LANES) * tiles.LANES
-    return float(wanted / (computed * steps * tiles.ROW_BYTES))
+    steps = len(steps_of(planes, plan).offsets) * tiles.ROW_BYTES
+    pixels = -(-place_count(planes, plan) // tiles.ROWS) * tiles.ROWS
+    channels = -(-per_group // tiles.LANES) * tiles.LANES
+    return float(plan.block_h * plan.out_w * per_group * taps / (pixels * channels * steps))
+
+
+def place_count(planes: Planes, plan: geometry.Geometry) -> int:
+    """Return the places of a unit, from its first output pixel to its last."""
+    return (plan.block_h - 1) * planes.columns + plan.out_w
+
+
+def places_of(planes: Planes, plan: geometry.Geometry) -> NDArray[np.int64]:
+    """Return the place of every output pixel of a unit."""
+    y, x = np.divmod(np.arange(plan.block_h * plan.out_w), plan.out_w)
+    return y * planes.columns + x
+
+
+def reach_of(steps: Groups, plan: geometry.Geometry) -> int:
+    """Return the inputs from a place on that its steps read, fills and all groups included."""
+    return int(steps.offsets.max()) + tiles.ROW_BYTES + plan.in_c - plan.in_c // plan.groups
+
+
+def window_bytes(planes: Planes, plan: geometry.Geometry, reach: int, block: int) -> int:
+    """Return the bytes of a unit's window with all that whole tiles of ``block`` places read."""
+    last = max(place_count(planes, plan), block) - 1
+    return max(planes.size(plan) + _SLACK, last * plan.stride_w * plan.in_c + reach)
 
 
 BINDS = {int8_conv_amx.conv2d_8bit: bind_dense}
