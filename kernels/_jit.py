@@ -5,6 +5,7 @@
 ``compile_all``), kept on disk (``_cache``).
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,12 @@ from npusim.kernels._interrupts import interrupted_afterwards
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
 _KERNELS: dict[str, "Kernel"] = {}
 _COMPILING = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child of a process that compiles would wait for ever
+    os.register_at_fork(
+        before=_COMPILING.acquire,
+        after_in_parent=_COMPILING.release,
+        after_in_child=_COMPILING.release,
+    )
 # Told of kernels that were compiled: name, seconds, whether the next start finds the code.
 ON_COMPILED: list[Callable[[str, float, bool], None]] = []
 

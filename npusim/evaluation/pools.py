@@ -4,13 +4,15 @@ Each yields lists of records as they are done, in any order. A worker that dies 
 samples run again elsewhere; samples that kill workers again and again are reported as failed.
 """
 
+import asyncio
 import multiprocessing
 import os
 import signal
+import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,8 @@ ATTEMPTS = 3
 LARGEST_CHUNK = 8
 AHEAD = 2  # parts per process that are handed over before they are needed
 CONNECT_S = 10.0
+ALONE_S = 60.0  # how long a cluster may be without workers: those that died are being started again
+LOOK_S = 0.1
 _job: Job | None = None
 
 
@@ -99,7 +103,7 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
     MissingExtraError
         When ``distributed`` is not installed.
     ConfigError
-        When no scheduler answers, or it has no workers.
+        When no scheduler answers, it has no workers, or none comes back for ``ALONE_S``.
     """
     distributed = require("distributed", extra="cluster", purpose="running on a Dask cluster")
     try:
@@ -131,10 +135,13 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
             futures[future] = chunk
         finished = distributed.as_completed(futures, loop=client.loop, raise_errors=False)
         suspects: list[Item] = []
-        for future in finished:
+        patience = _Patience(client, address)
+        while not finished.is_empty():
+            patience.wait_until(finished.has_ready)
+            future = next(finished)
             chunk = futures.pop(future)
             try:  # waits: a result that died with its worker is computed again
-                records = future.result()
+                records = patience.result(future)
             except distributed.KilledWorker:
                 suspects += chunk  # each ran on workers that died, together with others
                 continue
@@ -142,9 +149,62 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
         for item in suspects:  # one by one: what dies now dies of this sample
             future = client.submit(run_items, held, [_with_contents(item)], pure=False)
             try:
-                yield future.result()
+                records = patience.result(future)
             except distributed.KilledWorker:
-                yield [_died(item, ATTEMPTS)]
+                records = [_died(item, ATTEMPTS)]
+            yield records
+
+
+class _Patience:
+    """Waits for a cluster, but not for one that has no workers any more."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        self._client, self._address = client, address
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Return when it is so.
+
+        Raises
+        ------
+        ConfigError
+            When the scheduler is gone, or nobody works for it for ``ALONE_S``.
+        """
+        alone_since: float | None = None
+        while not ready():
+            if self._has_workers():
+                alone_since = None
+            elif alone_since is None:
+                alone_since = time.monotonic()
+            elif time.monotonic() - alone_since > ALONE_S:
+                raise self._lost(f"the cluster has been without workers for {ALONE_S:.0f} s")
+            time.sleep(LOOK_S)
+
+    def result(self, future: Any) -> Records:
+        """Return a future's result, which may have to be made again."""
+        while True:
+            self.wait_until(future.done)
+            try:
+                records: Records = future.result(timeout=CONNECT_S)
+            except TimeoutError:  # the worker that has it died: it is pending again
+                self.wait_until(self._has_workers)
+            except (CancelledError, asyncio.CancelledError) as error:
+                raise self._lost("the scheduler has gone") from error
+            else:
+                return records
+
+    def _lost(self, what: str) -> ConfigError:
+        return ConfigError(
+            what,
+            where=words.say("scheduler", value=self._address),
+            rule="work that is handed over needs a scheduler and a worker that does it",
+            remedy=f"start them again (dask scheduler, dask worker {self._address}) and give the "
+            "same command: finished samples are in the state",
+        )
+
+    def _has_workers(self) -> bool:
+        if self._client.status != "running":  # the scheduler is gone, or being looked for
+            return False
+        return bool(self._client.scheduler_info(n_workers=-1)["workers"])
 
 
 def chunks(items: Sequence[Item], workers: int) -> list[list[Item]]:

@@ -1,7 +1,6 @@
 """Runs samples through the float and the quantized network; one per process."""
 
 import hashlib
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from npusim.ir import archive
 from npusim.ir.graph import Graph, Source
 from npusim.quantization.dataset import load_sample
 from npusim.reference.float_engine import float_engine
+from npusim.runtime.forks import ForkSafeLock
 from npusim.runtime.program import Program
 
 FLOAT = "float"
@@ -138,7 +138,7 @@ class Worker:
 
 
 _workers: dict[str, Worker] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def run_items(job: Job, items: Sequence[Item]) -> list[dict[str, Any]]:

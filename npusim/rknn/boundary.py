@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from threading import RLock
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from npusim.errors import ConfigError
 from npusim.rknn.log import Log
 from npusim.rknn.second_toolkit import keyword_text
+from npusim.runtime.forks import ForkSafeLock
 from npusim.words import FrontEnd, speaking
 
 P = ParamSpec("P")
@@ -19,7 +19,7 @@ class Guarded(Protocol):
     """What a class needs for its methods to be boundaries."""
 
     _log: Log
-    _lock: RLock
+    _lock: ForkSafeLock
 
 
 S = TypeVar("S", bound=Guarded)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from threading import Lock
 
 from npusim import environment
 from npusim.errors import NpusimError, in_one_line
 from npusim.plain import printable
+from npusim.runtime.forks import ForkSafeLock
 
 ERROR_LOG = "npusim_error.log"
 VENDOR_ERROR_LOG = "log_feedback_to_the_rknn_toolkit_dev_team.log"
@@ -42,7 +42,7 @@ class Log:
         self._kept: deque[str] = deque(maxlen=KEPT_LINES)
         self._said: set[str] = set()
         self._of_model: set[str] = set()
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
         _install_capture()
         if file is None:
             return
@@ -185,8 +185,20 @@ class _Capture(logging.Handler):
         log.of_library(record.getMessage(), level=level or logging.DEBUG)
 
 
-_listening = Lock()
+_listening = ForkSafeLock()
 _calls, _level_before = 0, logging.NOTSET
+
+
+def _only_own_call() -> None:
+    """Forget, in a forked child, the calls of the parent's other threads: they never end here."""
+    global _calls
+    others = _calls - (_current.get() is not None)
+    for _ in range(others):
+        _listen(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_only_own_call)
 
 
 def _listen(change: int) -> None:

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from npusim.errors import ConfigError, NpusimError
@@ -11,6 +10,7 @@ from npusim.importers.common.two_files import NO_WEIGHTS
 from npusim.ir.graph import Graph
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
+from npusim.runtime.forks import ForkSafeLock
 
 if TYPE_CHECKING:
     from npusim.rknn.simulate import Simulation
@@ -53,7 +53,7 @@ class RknnState:
         perf_debug: bool = False,
         **unknown: Any,
     ) -> None:
-        self._lock = RLock()
+        self._lock = ForkSafeLock()
         self._log = Log(verbose=bool(verbose), file=verbose_file)
         self._default_target = target
         self._default_perf_debug = perf_debug
@@ -67,6 +67,14 @@ class RknnState:
             self._log.once(f"RKNN: there is no parameter {name!r}; it is ignored")
         if device_id is not None:
             self._log.debug(f"device_id {device_id!r} is not used by the simulator")
+
+    def __reduce__(self) -> Any:
+        raise ConfigError(
+            f"an object of {type(self).__name__} cannot be pickled or copied",
+            rule="it holds compiled kernels and a log of this process",
+            remedy="export_rknn here and load_rknn and init_runtime there; or make the object in "
+            "the process that uses it",
+        )
 
     def _start(self) -> None:
         """Forget the model before another one is loaded."""

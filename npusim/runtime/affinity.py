@@ -8,12 +8,13 @@ threads stay where they are. No result depends on it.
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-_ONE_RUN = threading.Lock()  # of several runs at a time only one is placed
+from npusim.runtime.forks import ForkSafeLock
+
+_ONE_RUN = ForkSafeLock()  # of several runs at a time only one is placed
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,10 @@ class Program(Faced):
             fault = memory.layers.get(node.name)
             step = fault.step if fault else bind(node, graph)
             self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a copy, in another process too, bind the graph again."""
+        return partial(Program, driver_faults=self.driver_faults), (self.graph,)
 
     def _face(self) -> Face:
         """Return the graph's face: a program is it, bound to kernels."""

@@ -84,6 +84,31 @@ def test_no_scheduler(job, labelled, monkeypatch):
         evaluate(job(), labelled(1), scheduler="nonsense://x")
 
 
+@pytest.mark.parametrize("gone", ["workers", "scheduler"])
+def test_a_cluster_whose_workers_do_not_come_back(job, labelled, tmp_path, monkeypatch, gone):
+    monkeypatch.setattr("npusim.evaluation.pools.ALONE_S", 2.0)
+    items, state = labelled(), tmp_path / "state.jsonl"
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        host="127.0.0.1",
+    ) as made:
+
+        def leave(done, total):
+            if done == 2 and gone == "workers":
+                made.scale(0)
+            elif done == 2:
+                made.close(timeout=5)
+
+        with pytest.raises(ConfigError, match=r"without workers for 2 s|the scheduler has gone"):
+            evaluate(job(), items, scheduler=made.scheduler_address, state=state, progress=leave)
+    kept = len(state.read_text().splitlines()) - 1
+    assert 2 <= kept < len(items)
+    assert evaluate(job(), items, state=state) == evaluate(job(), items)
+
+
 def test_a_cluster_without_workers(job, labelled, monkeypatch):
     with distributed.LocalCluster(
         n_workers=0, processes=True, dashboard_address=None, host="127.0.0.1"
