@@ -72,7 +72,15 @@ def spread_weights(weights: NDArray[np.int64], groups: Groups) -> NDArray[np.int
 
 
 def signed_parts(weights: NDArray[np.int64]) -> list[NDArray[np.int8]]:
-    """Return signed bytes whose sum is the weights (between -384 and 381)."""
+    """Return signed bytes whose sum is the weights.
+
+    Raises
+    ------
+    ValueError
+        For weights outside -384 to 383: a code of 8 bits minus a zero point of 8 bits is inside.
+    """
+    if weights.size and not -384 <= weights.min() <= weights.max() <= 383:
+        raise ValueError(f"weights from {weights.min()} to {weights.max()}")
     parts = []
     while weights.any():
         part = np.clip(weights, -128, 127)

@@ -1,11 +1,13 @@
 """Invariants of a graph, checked between passes."""
 
+import math
+from dataclasses import fields
 from typing import Literal
 
 import numpy as np
 
 from npusim.errors import GraphError
-from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, FcAttrs
+from npusim.ir.attrs import ClipAttrs, Conv2dAttrs, Deconv2dAttrs, FcAttrs, PadAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Graph, Node
 from npusim.ir.quant import (
@@ -44,6 +46,8 @@ SUMMING_FORMS = frozenset(
     )
 )
 LARGEST_MULTIPLIER = 1 << 16
+ENDLESS = (ClipAttrs, PadAttrs)
+"""Their numbers may be infinite: no bound, and a pad that never wins."""
 CARRIERS = (Form.CONVOLUTION, Form.SUM)
 
 
@@ -87,6 +91,7 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
         if node.name in names:
             raise GraphError(f"two layers are called {node.name!r}", where=graph.name)
         names.add(node.name)
+        _verify_attributes(node)
         for name in node.inputs:
             if name not in known:
                 raise GraphError(f"{name!r} is read before it is written", where=node.name)
@@ -102,8 +107,10 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
     for name, spec in graph.tensors.items():
         if spec.name != name:
             raise GraphError(f"tensor {name!r} has a spec called {spec.name!r}", where=graph.name)
-        if spec.dtype in (DType.F16, DType.F32) and type(spec.quant).__name__ != "Float":
+        unquantized = spec.dtype.is_float or spec.dtype is DType.BOOL
+        if unquantized and not isinstance(spec.quant, Float):
             raise GraphError(f"tensor {name!r} is {spec.dtype.value} and quantized")
+        _verify_zero_points(spec)
     if stage == "float":
         _verify_float(graph)
     elif stage is not None:
@@ -165,23 +172,43 @@ def _verify_parameters(spec: TensorSpec) -> None:
             f"tensor {spec.name!r} is {spec.dtype.value} with {type(spec.quant).__name__}",
             rule=" or ".join(kind.__name__ for kind in kinds),
         )
+    if isinstance(spec.quant, AffinePerChannel):
+        axis, count = spec.quant.axis, len(spec.quant.scales)
+        zeros = len(spec.quant.zero_points)
+        if axis >= len(spec.shape) or spec.shape[axis] != count or zeros != count:
+            raise GraphError(
+                f"tensor {spec.name!r} of shape {spec.shape} has {count} scales and "
+                f"{zeros} zero points on axis {axis}",
+                rule="one of each for every index of the axis",
+            )
+
+
+def _verify_zero_points(spec: TensorSpec) -> None:
     zero_points: tuple[int, ...] = ()
     if isinstance(spec.quant, Affine):
         zero_points = (spec.quant.zero_point,)
     elif isinstance(spec.quant, AffinePerChannel):
         zero_points = spec.quant.zero_points
-        axis, count = spec.quant.axis, len(spec.quant.scales)
-        if axis >= len(spec.shape) or spec.shape[axis] != count or len(zero_points) != count:
-            raise GraphError(
-                f"tensor {spec.name!r} of shape {spec.shape} has {count} scales and "
-                f"{len(zero_points)} zero points on axis {axis}",
-                rule="one of each for every index of the axis",
-            )
-    if any(not spec.dtype.min <= zero <= spec.dtype.max for zero in zero_points):
+    bad = [zero for zero in zero_points if not spec.dtype.min <= zero <= spec.dtype.max]
+    if bad:
         raise GraphError(
-            f"tensor {spec.name!r} has zero points {zero_points}",
+            f"tensor {spec.name!r} has the zero point {bad[0]}",
             rule=f"{spec.dtype.value} holds {spec.dtype.min} to {spec.dtype.max}",
         )
+
+
+def _verify_attributes(node: Node) -> None:
+    for field in fields(node.attrs):
+        value = getattr(node.attrs, field.name)
+        if not isinstance(value, float) or math.isfinite(value):
+            continue
+        if math.isnan(value) or not isinstance(node.attrs, ENDLESS):
+            raise GraphError(
+                f"{field.name} is {value}",
+                where=node.name,
+                rule="a finite number",
+                remedy="the training failed or the file is damaged: make the model again",
+            )
 
 
 def _verify_bias(node: Node, graph: Graph) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npusim.errors import GraphError
-from npusim.ir.attrs import Pool2dAttrs, PoolKind
+from npusim.ir.attrs import AlphaAttrs, ClipAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Preprocess
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant
@@ -69,8 +69,8 @@ def test_a_float_graph_has_no_codes_and_no_places():
     ("changes", "words"),
     [
         ({"quant": DynamicFixedPoint(fl=3)}, "u8 with DynamicFixedPoint"),
-        ({"quant": Affine(scale=1.0, zero_point=256)}, r"zero points \(256,\)(.|\n)*0 to 255"),
-        ({"quant": Affine(scale=1.0, zero_point=-1)}, r"zero points \(-1,\)"),
+        ({"quant": Affine(scale=1.0, zero_point=256)}, r"zero point 256(.|\n)*0 to 255"),
+        ({"quant": Affine(scale=1.0, zero_point=-1)}, "zero point -1"),
         ({"quant": Affine(scale=1.0, zero_point=-129), "dtype": DType.I8}, "-128 to 127"),
         (
             {"quant": AffinePerChannel(scales=(1.0,) * 3, zero_points=(0,) * 3, axis=1)},
@@ -93,6 +93,33 @@ def test_a_float_graph_has_no_codes_and_no_places():
 )
 def test_parameters_are_those_of_the_type(changes, words):
     broken(with_spec(quantized(), "x", **changes), "quantized", words)
+
+
+@pytest.mark.parametrize("stage", [None, "quantized"])
+@pytest.mark.parametrize(
+    ("quant", "words"),
+    [
+        (Affine(scale=1.0, zero_point=2 * 10**9), "zero point 2000000000"),
+        (AffinePerChannel(scales=(1.0,) * 8, zero_points=(0, -1) * 4, axis=1), "zero point -1"),
+    ],
+)
+def test_zero_points_are_of_their_type_at_every_stage(quant, words, stage):
+    broken(with_spec(quantized(), "x", quant=quant), stage, words)
+
+
+def test_truth_values_are_not_quantized():
+    broken(with_spec(quantized(), "x", dtype=DType.BOOL), None, "is bool and quantized")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_attributes_are_numbers(value):
+    graph = with_node(float_graph(), 0, op="leaky_relu", attrs=AlphaAttrs(alpha=value))
+    broken(graph, None, f"alpha is {value}")
+    clip = ClipAttrs(minimum=0.0, maximum=value)
+    if value == value:
+        verify(with_node(float_graph(), 0, op="clip", attrs=clip))
+    else:
+        broken(with_node(float_graph(), 0, op="clip", attrs=clip), None, "maximum is nan")
 
 
 def test_weights_that_are_multiplied_have_parameters():

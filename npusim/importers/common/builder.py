@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.host.tail import OPSET, HostNode, tail_of
 from npusim.importers.common.names import claim
+from npusim.importers.common.parameters import check_graph
 from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
-from npusim.ir.verify import verify
 from npusim.ops import infer_shapes, op_def
 
 Array = NDArray[Any]
@@ -391,7 +391,7 @@ class GraphBuilder:
         graph = prune(rewrite(graph))
         last = len(graph.nodes) - 1  # counted from the outputs back, as the vendor's importer does
         graph = graph.copy(nodes=tuple(replace(n, uid=last - i) for i, n in enumerate(graph.nodes)))
-        verify(graph)
+        check_graph(graph, self.where)
         return graph
 
     def _tail(

@@ -130,7 +130,10 @@ def load_keras(
         )
     except (GraphError, ModelImportError) as error:
         raise ModelImportError(
-            error.what, where=where, rule=error.rule, remedy=error.remedy
+            error.what,
+            where=error.where if error.where.startswith(where) else where,
+            rule=error.rule,
+            remedy=error.remedy,
         ) from None
 
 

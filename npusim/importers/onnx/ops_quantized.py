@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Stored
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
 from npusim.importers.onnx.quantized import claim, columns, parameters
@@ -34,6 +35,14 @@ def dequantize_linear(node: OnnxNode, context: Context) -> None:
     axis = node.integer("axis", 1)
     dtype, quant = parameters(node, context, 1, 2, axis=axis, ndim=len(context.shape(x)))
     codes = context.known(x)
+    own = context.dtype(x).numpy if codes is None else codes.dtype
+    if node.input(2) and dtype.numpy != own:
+        raise ModelImportError(
+            f"codes are {own}, their zero point is {dtype.numpy}",
+            where=node.where,
+            rule="a zero point has the type of its codes",
+            remedy="the quantizer failed: quantize the model again",
+        )
     if codes is not None:
         scales, zeros = columns(quant, codes.ndim)
         context.values[out] = (codes.astype(np.int64) - zeros).astype(np.float32) * scales

@@ -137,7 +137,10 @@ def load_tensorflow(
         )
     except (GraphError, ModelImportError) as error:  # of the graph as a whole
         raise ModelImportError(
-            error.what, where=where, rule=error.rule, remedy=error.remedy
+            error.what,
+            where=error.where if error.where.startswith(where) else where,
+            rule=error.rule,
+            remedy=error.remedy,
         ) from None
 
 

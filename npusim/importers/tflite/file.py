@@ -236,7 +236,7 @@ class _Reader:
                 data = self._value(raw, word, shape, name, proto.Sparsity())
             else:
                 problem = f"its type {word} has no counterpart"
-        quant, wrong = self._quant(proto.Quantization(), name, len(shape))
+        quant, wrong = self._quant(proto.Quantization(), name, word, len(shape))
         return Tensor(
             name=name,
             type=word,
@@ -268,7 +268,7 @@ class _Reader:
         return value.astype(dtype.newbyteorder("="), copy=False)
 
     def _quant(
-        self, proto: Any, name: str, ndim: int
+        self, proto: Any, name: str, word: str, ndim: int
     ) -> tuple[Affine | AffinePerChannel | None, str]:
         """Return the parameters of a tensor, and what is wrong with them."""
         if proto is None or not proto.ScaleLength():
@@ -282,6 +282,10 @@ class _Reader:
             scales.size,
         ):
             return None, f"its scales ({scales.min():g} .. {scales.max():g}) are no parameters"
+        kind = _NUMPY.get(word)
+        limits = np.iinfo(kind) if kind is not None and kind.kind in "iu" else None
+        if limits and not limits.min <= min(zeros) <= max(zeros) <= limits.max:
+            return None, f"its zero points ({min(zeros)} .. {max(zeros)}) are not of type {word}"
         if scales.size == 1:
             return Affine(scale=float(scales[0]), zero_point=zeros[0]), ""
         axis = proto.QuantizedDimension()

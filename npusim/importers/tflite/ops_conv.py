@@ -87,6 +87,8 @@ def weights_and_bias(
     quant = context.tensor(index).quant
     if weights.dtype.kind == "f" or not context.is_quantized(op.inputs[ifm]):
         real = dequantized(weights, quant, axis)
+        if value is not None and value.dtype.kind != "f":
+            raise UnsupportedForm(f"its bias is {value.dtype}", "convert with a float bias")
         zeros = np.zeros(out_c, np.float32)
         return (
             context.builder.add_constant(name, real),
