@@ -6,8 +6,6 @@ times. The model sees shapes, zero fraction and DDR rate only; the vendor's tile
 it is compared with. Layer lists are looked for beside the table.
 """
 
-import csv
-import gzip
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from npusim.perfmodel.layer_list import load_layer_list
 from npusim.perfmodel.machine import Machine, load_machine
 from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION
 from npusim.perfmodel.workload import FullyConnectedWork, NnWork, ShaderWork, TpWork
+from npusim.reading.tables import read_table
 
 Row = dict[str, Any]
 
@@ -101,14 +100,8 @@ def read_rows(path: str | Path) -> Iterator[Row]:
     ModelImportError
         When the file cannot be read.
     """
-    path = Path(path)
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                yield {key: _number(value or "") for key, value in row.items() if key}
-    except (OSError, EOFError, ValueError, csv.Error) as error:
-        raise ModelImportError(f"cannot be read: {error}", where=str(path)) from error
+    for _, row in read_table(path, ModelImportError):
+        yield {key: _number(value) for key, value in row.items()}
 
 
 def table_kind(path: str | Path) -> str | None:
@@ -139,7 +132,7 @@ def table_errors(path: str | Path) -> list[GroupError]:
             found = network_errors(path)
         else:
             found = board_errors(path)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ModelImportError(
             f"has a row that cannot be understood: {error!r}", where=str(path)
         ) from error

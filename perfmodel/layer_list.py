@@ -6,7 +6,6 @@ operator has them, ``kernel`` and ``stride`` (a number or a pair), ``pad`` (top,
 right), ``act``, ``kind`` and ``mode``. Optional: ``zero_fraction`` of a layer's weights.
 """
 
-import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -33,11 +32,15 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.tensor import Shape, TensorSpec
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
 from npusim.ops import op_def, ops_where
 from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Network, from_graph
+from npusim.reading.files import read_bytes
+from npusim.reading.records import parse_json
 
+MISFITS = (TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
 INPUT = "data"
+MOST_AXES = 16
 _FIELDS = frozenset(
     ("name", "op", "inputs", "out", "kernel", "stride", "pad", "act", "kind", "mode", "ceil")
 ) | {"zero_fraction", "group", "dilation"}
@@ -58,14 +61,8 @@ def load_layer_list(path: str | Path, dtype: DType = DType.U8) -> Network:
     ModelImportError
         When the file cannot be read or a layer does not make sense; file and layer are named.
     """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelImportError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy="check the path"
-        ) from error
-    except ValueError as error:
-        raise ModelImportError(f"is not a JSON layer list: {error}", where=str(path)) from error
+    text = read_bytes(path, ModelImportError, remedy="check the path")
+    data = parse_json(text, str(path), ModelImportError, rule="a JSON layer list")
     return parse_layer_list(data, dtype, where=str(path))
 
 
@@ -92,21 +89,26 @@ def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer 
             raise ModelImportError(
                 f"lacks {error}", where=f"{spot} ({entry.get('name')})"
             ) from None
-        except (TypeError, ValueError, IndexError) as error:
+        except MISFITS as error:
             raise ModelImportError(
                 f"cannot be understood: {error}",
                 where=named,
                 rule="docs/performance.md, layer lists, has the type of every key",
             ) from error
     shapes = parts.shapes
-    unknown = [name for name in _list(data["outputs"], f"{where}, outputs") if name not in shapes]
-    if unknown:
-        raise ModelImportError(f"outputs {unknown} are no layers", where=where)
+    outputs = _list(data["outputs"], f"{where}, outputs")
+    unknown = [name for name in outputs if not isinstance(name, str) or name not in shapes]
+    if unknown or not outputs:
+        raise ModelImportError(
+            f"outputs {unknown} are no layers" if unknown else "has no outputs",
+            where=where,
+            rule="names of layers",
+        )
     graph = Graph(
         name=str(data["name"]),
         nodes=tuple(parts.nodes),
         inputs=(INPUT,),
-        outputs=tuple(data["outputs"]),
+        outputs=tuple(outputs),
         tensors=parts.tensors,
         constants=parts.constants,
     )
@@ -156,6 +158,12 @@ def _list(value: object, spot: str) -> list[Any]:
 
 def _shape(value: object, spot: str) -> Shape:
     if isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value):
+        if prod(value) > MAX_TENSOR_ELEMENTS or len(value) > MOST_AXES:
+            raise ModelImportError(
+                f"the absurd shape {str(value)[:80]}",
+                where=spot,
+                rule=f"at most {MOST_AXES} axes and {MAX_TENSOR_ELEMENTS} elements",
+            )
         return tuple(value)
     raise ModelImportError(f"{value!r} is no shape", where=spot, rule="positive whole numbers")
 

@@ -5,7 +5,6 @@ A description is a TOML file of sections; every entry is a table with ``value``,
 unless they are given again.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -15,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from npusim.errors import MachineError
+from npusim.reading.files import read_bytes
+from npusim.reading.records import MOST_TOML, parse_toml
 
 CONFIDENCES = ("measured", "documented", "fitted", "guess")
 UNITS = (
@@ -32,6 +33,22 @@ UNITS = (
     "_ratio",
 )
 PROFILES = ("board", "vendor")
+COSTS = ("_cycles", "_cycles_per_value", "_cycles_per_tap")
+MAY_BE_ZERO = frozenset(
+    (
+        "axi_sram_bytes",
+        "empty_group_ratio",
+        "float_fallback_ratio",
+        "link_bytes_per_s",
+        "native_depthwise_count",
+        "planned_true_ratio",
+        "rows_fetched_apart_count",
+    )
+)
+"""What a chip may lack, beside what costs nothing (``COSTS``); all other entries divide."""
+
+SMALLEST, LARGEST = 1e-6, 1e15
+MOST_BASES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +202,6 @@ def machine_names() -> tuple[str, ...]:
     return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
 
 
-@lru_cache(maxsize=32)
 def load_machine(name_or_path: str | Path) -> Machine:
     """Read a machine description.
 
@@ -200,19 +216,23 @@ def load_machine(name_or_path: str | Path) -> Machine:
         When the name is unknown, or the file has unknown, missing or badly typed keys; it names
         the file and the key.
     """
+    if Path(name_or_path).suffix != ".toml":
+        return _bundled(str(name_or_path).lower(), str(name_or_path))
     text, where = _read(name_or_path)
     return _build(_sections(text, where, ()), where)
 
 
-def _read(name_or_path: str | Path) -> tuple[str, str]:
+@lru_cache(maxsize=32)
+def _bundled(name: str, written: str) -> Machine:
+    """Return a machine of npusim's own; files of others may change and are read again."""
+    text, where = _read(written)
+    return _build(_sections(text, where, ()), where)
+
+
+def _read(name_or_path: str | Path) -> tuple[bytes, str]:
     path = Path(name_or_path)
     if path.suffix == ".toml":
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except OSError as error:
-            raise MachineError(
-                f"cannot be read: {error.strerror}", where=str(path), remedy="check the path"
-            ) from error
+        return read_bytes(path, MachineError, most=MOST_TOML, remedy="check the path"), str(path)
     name = str(name_or_path).lower()
     if name not in machine_names():
         raise MachineError(
@@ -220,18 +240,15 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             rule=f"one of {', '.join(machine_names())}, or a path that ends in .toml",
         )
     file = files("npusim.perfmodel.machines") / f"{name}.toml"
-    return file.read_text(encoding="utf-8"), f"{name}.toml"
+    return file.read_bytes(), f"{name}.toml"
 
 
-def _sections(text: str, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise MachineError(f"is not valid TOML: {error}", where=where) from error
+def _sections(text: bytes, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    data = parse_toml(text, where, MachineError)
     base_name = data.pop("extends", None)
     base: dict[str, Any] = {}
     if base_name is not None:
-        if base_name in seen or not isinstance(base_name, str):
+        if not isinstance(base_name, str) or base_name in seen or len(seen) > MOST_BASES:
             raise MachineError(f"extends = {base_name!r} leads back to itself", where=where)
         base = _sections(*_read(base_name), (*seen, base_name))
     for key in data:
@@ -296,21 +313,32 @@ def _values(
                 where=spot,
                 rule=f"confidence is one of {', '.join(CONFIDENCES)} and source says where from",
             )
-        values[key] = _number(entry["value"], wanted[key], spot)
+        values[key] = _number(key, entry["value"], wanted[key], spot)
         provenance[f"{section}.{key}"] = Provenance(
             source=entry["source"], confidence=entry["confidence"]
         )
     return values
 
 
-def _number(value: object, kind: object, spot: str) -> object:
+def _number(key: str, value: object, kind: object, spot: str) -> object:
+    least = 0.0 if key in MAY_BE_ZERO or key.endswith(COSTS) else SMALLEST
     if kind is int:
-        valid = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if valid:
+        if isinstance(value, int) and _is_number(value, least):
             return value
     elif kind is float:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return float(value)
-    elif isinstance(value, list) and value and all(isinstance(v, int | float) for v in value):
+        if _is_number(value, least):
+            return float(value)  # type: ignore[arg-type]
+    elif isinstance(value, list) and value and all(_is_number(v, SMALLEST) for v in value):
         return tuple(float(v) for v in value)
-    raise MachineError(f"value {value!r} does not fit", where=spot, rule=f"{kind} and not negative")
+    raise MachineError(
+        f"value {str(value)[:80]} does not fit",
+        where=spot,
+        rule=f"{getattr(kind, '__name__', kind)}, {'from 0' if not least else 'above 0'} "
+        f"to {LARGEST:g}",
+    )
+
+
+def _is_number(value: object, least: float) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= LARGEST
+    )

@@ -15,11 +15,10 @@ Names (docs/rknn-compat.md sections 11 and 12)
     Pre-compiled graphs; the content's layout is not known.
 """
 
-import csv
 import hashlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -32,7 +31,10 @@ from npusim.analysis.names import origin_from
 from npusim.analysis.snapshot import ENTIRE, FILE_PATTERN, FOLDERS
 from npusim.errors import InputError
 from npusim.ir.locks import UNFINISHED, unfinished
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 from npusim.plain import from_cell
+from npusim.reading import arrays
+from npusim.reading.tables import read_table
 
 DRIVER = re.compile(
     r"NodeID_(?P<uid>\d+)_(?P<kind>.+)_w_(?P<w>\d+)_h_(?P<h>\d+)_d_(?P<d>\d+)"
@@ -44,6 +46,7 @@ OLD_DRIVER = re.compile(
 NEW_DRIVER = re.compile(r"operation_(?P<uid>\d+)_(?P<kind>.+)\.txt")
 NEW_FOLDER = "LayerDump"
 BINARY = re.compile(r"\d+_.+_\d+_\d+\.bin")
+LONGEST_VALUE = 64  # characters of a number and what stands behind it
 NHWC, NCHW, MEMORY = "NHWC", "NCHW", "memory"
 
 
@@ -95,12 +98,13 @@ class DumpFile:
         try:
             self._check_digest()
             if self.path.suffix == ".npy":
-                found = np.load(self.path, allow_pickle=False).reshape(-1)
+                found = arrays.read_npy(self.path, 8 * self.elements).reshape(-1)
             else:
+                _check_length(self.path, self.elements)
                 with warnings.catch_warnings():  # numpy only warns of text that is no number
                     warnings.simplefilter("error")
                     found = np.fromfile(self.path, dtype=np.float64, sep=" ")
-        except (OSError, ValueError, DeprecationWarning) as error:
+        except (*arrays.DAMAGE, DeprecationWarning) as error:
             raise InputError(
                 f"the dump cannot be read: {error}",
                 where=str(self.path),
@@ -178,32 +182,45 @@ def dump_files(folder: Path) -> tuple[DumpFile, ...]:
 
 def _indexed(folder: Path) -> Iterator[DumpFile]:
     index = folder / INDEX_NAME
-    with index.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                if int(row["batch"]) or row.get("form") == HOST_FORM:
-                    continue  # what the CPU makes has no counterpart in a run of the NPU
-                match = DRIVER.fullmatch(row["file"])
-                if match is None:
-                    raise ValueError(f"file name {row['file']!r}")
-                yield DumpFile(
-                    path=folder / row["file"],
-                    layer=f"{from_cell(row['layer'])}_{row['uid']}",
-                    kind=match["kind"],
-                    uid=int(row["uid"]),
-                    output=int(match["output"]),
-                    shape=tuple(int(n) for n in row["shape"].split("x") if n),
-                    order=row["order"],
-                    origin=origin_from(from_cell(row["origin"])),
-                    tensor=from_cell(row["tensor"]),
-                    sha256=row.get("sha256") or "",  # not in dumps of development versions
-                )
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(
-                    f"line {number} is damaged: {error}",
-                    where=str(index),
-                    remedy="dump again, or remove the index to go by the file names",
-                ) from error
+    for number, row in read_table(index, InputError):
+        try:
+            if int(row["batch"]) or row.get("form") == HOST_FORM:
+                continue  # what the CPU makes has no counterpart in a run of the NPU
+            match = DRIVER.fullmatch(row["file"])
+            if match is None:
+                raise ValueError(f"file name {row['file']!r}")
+            yield DumpFile(
+                path=folder / row["file"],
+                layer=f"{from_cell(row['layer'])}_{row['uid']}",
+                kind=match["kind"],
+                uid=int(row["uid"]),
+                output=int(match["output"]),
+                shape=_sizes(row["shape"].split("x")),
+                order=row["order"],
+                origin=origin_from(from_cell(row["origin"])),
+                tensor=from_cell(row["tensor"]),
+                sha256=row.get("sha256") or "",  # not in dumps of development versions
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"line {number} is damaged: {error}",
+                where=str(index),
+                remedy="dump again, or remove the index to go by the file names",
+            ) from error
+
+
+def _sizes(words: Iterable[str]) -> tuple[int, ...]:
+    sizes = tuple(int(n) for n in words if n)
+    if prod(sizes) > MAX_TENSOR_ELEMENTS or min(sizes, default=0) < 0:
+        raise ValueError(f"the sizes {sizes}")
+    return sizes
+
+
+def _check_length(path: Path, elements: int) -> None:
+    """Refuse a text that is longer than its values can be, before it is read."""
+    size = path.stat().st_size
+    if size > LONGEST_VALUE * (elements + 1):
+        raise ValueError(f"{size} bytes for {elements} values")
 
 
 def _named(path: Path) -> DumpFile | None:

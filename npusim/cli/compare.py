@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from npusim.cli.stored import is_vendors, own_reference
 from npusim.cli.two_models import Choices, compare_models
 from npusim.errors import ConfigError, InputError
 from npusim.ir.graph import Graph
+from npusim.reading import arrays
 from npusim.report.compare_table import comparison_table, verdict
 
 log = logging.getLogger("npusim")
@@ -328,8 +330,8 @@ def source_feeds(graph: Graph, paths: list[Path]) -> dict[str, NDArray[np.float3
 def read_npy(path: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Return an array of the wanted shape from an npy file."""
     try:
-        value = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        value = arrays.read_npy(path, 8 * prod(shape))
+    except arrays.DAMAGE as error:
         raise InputError(f"cannot be read: {error}", where=str(path), rule="a npy file") from None
     if value.shape != shape:
         raise InputError(

@@ -3,17 +3,16 @@
 Array ``meta`` is a JSON list of cases; the arrays of case k are stored as ``k.<tensor name>``.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.reading.arrays import DAMAGE, Npz, open_npz
+from npusim.reading.records import parse_json
 
 Array = NDArray[Any]
 
@@ -70,11 +69,11 @@ def read_golden(path: str | Path) -> Iterator[GoldenCase]:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            cases = json.loads(str(stored["meta"]))
+        with open_npz(path) as stored:
+            cases = parse_json(stored.text("meta"), str(path), InputError)
             for index, record in enumerate(cases):
                 yield _case(path.name, index, record, stored)
-    except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
+    except DAMAGE as error:
         raise InputError(
             f"cannot be read as golden vectors ({type(error).__name__}: {error})",
             where=str(path),
@@ -82,12 +81,10 @@ def read_golden(path: str | Path) -> Iterator[GoldenCase]:
         ) from error
 
 
-def _case(
-    file: str, index: int, record: Mapping[str, Any], stored: Mapping[str, Array]
-) -> GoldenCase:
+def _case(file: str, index: int, record: Mapping[str, Any], stored: Npz) -> GoldenCase:
     tensors = record["tensors"]
     arrays = {
-        name: stored[f"{index}.{name}"]
+        name: stored.read(f"{index}.{name}")
         for name, tensor in tensors.items()
         if tensor["role"] != "transient"
     }

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
+from npusim.reading.arrays import DAMAGE
 
 Array = NDArray[Any]
 ENDINGS = (".jsonl", ".jsonl.gz")
+LONGEST_LINE = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +72,10 @@ def read_cases(path: Path) -> Iterator[ImporterCase]:
     opened = gzip.open if path.name.endswith(".gz") else open
     try:
         with opened(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):  # noqa: B007
+            while line := file.readline(LONGEST_LINE):
+                number += 1
                 yield _case(json.loads(line))
-    except (OSError, EOFError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except DAMAGE as error:
         raise InputError(
             f"cannot be read as recorded models ({type(error).__name__}: {error})",
             where=f"{path}: line {number}",

@@ -12,9 +12,18 @@ from xml.etree import ElementTree
 from npusim import words
 from npusim.errors import DatasetError
 from npusim.evaluation.labelled import Item, class_number, open_labelled
-from npusim.quantization.images import DECODE_ERRORS, SUFFIXES, image_size
+from npusim.quantization.images import SUFFIXES, image_size
+from npusim.reading.files import read_bytes, read_text
+from npusim.reading.pictures import DECODE_ERRORS
+from npusim.reading.records import Record, parse_json
 
 SHOWN = 10
+MOST_NOTE = 1 << 24
+"""Bytes of one picture's annotation."""
+
+MOST_COCO = 1 << 30
+"""Bytes of a set's annotations."""
+
 RULE = (
     "a COCO json file; a folder with Annotations/ and JPEGImages/ (VOC) or images/ and labels/ "
     "(YOLO); or a list of 'picture annotation' lines, an .xml or .txt file each"
@@ -94,9 +103,9 @@ def open_masks(path: str | Path) -> tuple[Item, ...]:
                 yield item, f"{mask.name} is no png file"
                 continue
             try:
-                truth = b64encode(mask.read_bytes()).decode()
-            except OSError as error:
-                yield item, f"{mask.name} cannot be read: {error.strerror}"
+                truth = b64encode(read_bytes(mask, DatasetError)).decode()
+            except DatasetError as error:
+                yield item, f"{mask.name} {error.what}"
                 continue
             yield replace(item, label=mask.name, truth=truth), ""
 
@@ -151,7 +160,9 @@ def _files(items: Iterable[Item], labels: Sequence[str]) -> Iterator[tuple[Item,
             boxes = list(_voc(note, labels) if note.suffix == ".xml" else _yolo(note, size, labels))
         except _Misfit as error:
             yield item, str(error)
-        except (*DECODE_ERRORS, ElementTree.ParseError) as error:
+        except DatasetError as error:
+            yield item, f"{note.name}: {error.what}"
+        except (*DECODE_ERRORS, ElementTree.ParseError, LookupError) as error:
             yield item, f"{note.name} or the picture cannot be read: {error}"
         else:
             said = f"{len(boxes)} boxes"
@@ -160,7 +171,8 @@ def _files(items: Iterable[Item], labels: Sequence[str]) -> Iterator[tuple[Item,
 
 def _voc(path: Path, labels: Sequence[str]) -> Iterator[Box]:
     """Yield the boxes of a VOC file; its corners are pixels that belong to the box, from 1."""
-    for entry in ElementTree.parse(path).getroot().iter("object"):
+    content = read_bytes(path, DatasetError, most=MOST_NOTE)
+    for entry in ElementTree.fromstring(content).iter("object"):
         name = (entry.findtext("name") or "").strip()
         number = class_number(name, labels)
         if number is None:
@@ -178,12 +190,13 @@ def _yolo(path: Path, size: tuple[int, int], labels: Sequence[str]) -> Iterator[
     if not path.exists():
         return
     height, width = size
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    text = read_text(path, DatasetError, most=MOST_NOTE)
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         name, *numbers = line.split()
         x, y, w, h = _numbers(numbers, f"{path.name}, line {number}, after the class")
-        label = int(name) if name.isdecimal() else class_number(name, labels)
+        label = class_number(name) if name.isdecimal() else class_number(name, labels)
         if label is None or (labels and label >= len(labels)):
             raise _Misfit(f"{path.name}, line {number}: no class {name!r}")
         yield Box(
@@ -196,29 +209,30 @@ def _yolo(path: Path, size: tuple[int, int], labels: Sequence[str]) -> Iterator[
 
 
 def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tuple[Item, str]]:
-    try:
-        content = json.loads(path.read_bytes())
-        pictures, notes = content["images"], content["annotations"]
-        categories = sorted(content["categories"], key=lambda entry: int(entry["id"]))
-        numbers: dict[int, int | None] = {
-            int(entry["id"]): class_number(str(entry["name"]), labels) if labels else i
-            for i, entry in enumerate(categories)
-        }
-        by_image: dict[int, list[tuple[int, Any, bool]]] = {}
-        for note in notes:
-            box = int(note["category_id"]), note["bbox"], bool(note.get("iscrowd", 0))
-            by_image.setdefault(int(note["image_id"]), []).append(box)
-        pictures = [
-            (str(entry["file_name"]), int(entry["id"]), (int(entry["height"]), int(entry["width"])))
-            for entry in pictures
-        ]
-    except (*DECODE_ERRORS, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise DatasetError(
-            f"this is no COCO file: {error!r}", where=str(path), rule=RULE
-        ) from error
+    def fail(what: str, rule: str) -> DatasetError:
+        return DatasetError(f"this is no COCO file: {what}", where=str(path), rule=rule)
+
+    content = read_bytes(path, DatasetError, most=MOST_COCO)
+    record = Record(parse_json(content, str(path), DatasetError, rule=RULE), "", fail)
+    categories = sorted(
+        ((entry.whole("id"), entry.text("name")) for entry in record.records("categories")),
+        key=lambda pair: pair[0],
+    )
+    numbers: dict[int, int | None] = {
+        number: class_number(name, labels) if labels else i
+        for i, (number, name) in enumerate(categories)
+    }
+    by_image: dict[int, list[tuple[int, Any, bool]]] = {}
+    for note in record.records("annotations"):
+        box = note.whole("category_id"), note.get("bbox"), bool(note.fields().get("iscrowd", 0))
+        by_image.setdefault(note.whole("image_id"), []).append(box)
+    pictures = [
+        (entry.text("file_name"), entry.whole("id"), (entry.whole("height"), entry.whole("width")))
+        for entry in record.records("images")
+    ]
     tried = [images] if images else [path.parent, path.parent / "images", path.parent.parent]
     for name, number, size in pictures:
-        file = next((f / name for f in tried if (f / name).is_file()), None)
+        file = next((f / name for f in tried if _is_file(f / name)), None)
         where = str(file.absolute()) if file else name
         item = Item(index=0, name=name, paths=(where,), label="")
         own = by_image.get(number, [])
@@ -234,6 +248,13 @@ def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tu
             yield item, str(error)
             continue
         yield replace(item, label=f"{len(boxes)} boxes", truth=truth_of(size, boxes)), ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, a zero byte in it
+        return False
 
 
 def _coco_box(box: Any, label: int, crowd: bool) -> Box:

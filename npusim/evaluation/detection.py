@@ -21,12 +21,15 @@ from npusim.host.boxes import overlaps, suppressed
 from npusim.ir.graph import Graph
 from npusim.quantization.images import placement
 from npusim.quantization.input_text import fit_of
+from npusim.reading import arrays
+from npusim.reading.files import read_text
 
 DETECTION = "detection"
 MAP50, MAP = "mAP@.5", "mAP@.5:.95"
 LEAST_SCORE = 0.001  # a precision-recall curve needs the weak ones; as YOLO's and COCO's scripts
 OVERLAP = 0.6  # boxes of a class that overlap more are one; as YOLO's validation
 CANDIDATES, KEPT = 2000, 100  # before suppression, and after it (COCO's maxDets)
+MOST_PRIORS = 1 << 26  # bytes
 RIGHT = 0.5  # overlap of a box that was found
 NOTHING = 0.01  # mAP@.5 of a float network that finds next to nothing
 
@@ -280,8 +283,12 @@ def detector_of(
 
 def _priors(path: Path) -> NDArray[np.float64]:
     try:
-        table = np.load(path) if path.suffix == ".npy" else np.loadtxt(path)
-    except (OSError, ValueError) as error:
+        if path.suffix == ".npy":
+            table = arrays.read_npy(path, MOST_PRIORS)
+        else:
+            text = read_text(path, ConfigError, most=MOST_PRIORS, rule="rows of numbers")
+            table = np.loadtxt(StringIO(text))
+    except arrays.DAMAGE as error:
         raise ConfigError(
             f"priors cannot be read: {error}", where=str(path), remedy=UNREADABLE
         ) from error

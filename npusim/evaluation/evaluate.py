@@ -15,10 +15,12 @@ from npusim.evaluation.labelled import Item, check_classes
 from npusim.evaluation.pools import Records, run_here, run_in_processes, run_on_cluster
 from npusim.evaluation.segmentation import SEGMENTATION, mean_iou
 from npusim.evaluation.state import State
+from npusim.evaluation.stored_records import check_record
 from npusim.evaluation.task import CLASSIFICATION, TOP, at_chance, class_count, task_named
 from npusim.evaluation.worker import FLOAT, Job
 from npusim.faces import Face, Faced
 from npusim.quantization.input_text import sample_texts
+from npusim.reading.records import Record
 
 log = logging.getLogger("npusim")
 
@@ -258,7 +260,7 @@ def evaluate(
     if job.task == CLASSIFICATION:
         classes = class_count(next(iter(job.graphs.values())))
         check_classes(items, classes, labels=job.labels, offset=job.offset)
-    stored = State(state, fingerprint(job, items)) if state is not None else None
+    stored = _stored(state, job, items) if state is not None else None
     done: dict[int, dict[str, Any]] = dict(stored.records) if stored else {}
     left = [item for item in items if item.index not in done]
     interrupted = False
@@ -297,6 +299,13 @@ def evaluate(
             f"{result.failed[0]['image']}: {result.failed[0]['error']}"
         )
     return result
+
+
+def _stored(state: str | Path, job: Job, items: Sequence[Item]) -> State:
+    def check(record: Record) -> None:
+        check_record(record, job.task, tuple(job.graphs), len(items))
+
+    return State(state, fingerprint(job, items), check)
 
 
 def _scores(

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from npusim import words
-from npusim.errors import UNREADABLE, DatasetError
+from npusim.errors import DatasetError
 from npusim.quantization.sample_files import KNOWN_SUFFIXES, columns, wrong_count
+from npusim.reading.files import read_text
 
 SHOWN = 10
+LONGEST_NUMBER = 9  # digits of a class
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,8 @@ def class_number(label: str, labels: Sequence[str] = (), offset: int = 0) -> int
     """Return the index of a label among the network's classes; None when it is none."""
     if label in labels:
         return list(labels).index(label) + offset
-    return int(label) + offset if label.isdecimal() and not labels else None
+    numbered = label.isdecimal() and len(label) <= LONGEST_NUMBER and not labels
+    return int(label) + offset if numbered else None
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
@@ -108,12 +111,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     DatasetError
         When the file cannot be read.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"labels cannot be read: {error}", where=str(path), remedy=UNREADABLE
-        ) from error
+    text = read_text(path, DatasetError, rule="a text file of class names")
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
@@ -143,12 +141,7 @@ def _folder(path: Path, inputs: int) -> list[Item]:
 
 
 def _list(path: Path, inputs: int) -> list[Item]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"the list cannot be read: {error}", where=str(path), remedy=UNREADABLE
-        ) from error
+    text = read_text(path, DatasetError, rule="a text file of 'path label' lines")
     items: list[Item] = []
     bad: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -189,5 +182,5 @@ def _beside(folder: Path, name: str) -> Path | None:
             (p.absolute() for p in (folder / name, Path(name)) if p.is_file()),
             None,
         )
-    except OSError:  # a name that is too long
+    except (OSError, ValueError):  # a name that is too long, a zero byte in it
         return None

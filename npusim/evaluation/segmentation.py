@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from npusim import words
 from npusim.errors import ConfigError, InputError
 from npusim.ir.graph import Graph
-from npusim.quantization.images import DECODE_ERRORS, placement
+from npusim.quantization.images import placement
 from npusim.quantization.input_text import fit_of
+from npusim.reading.pictures import DECODE_ERRORS, open_picture
 
 SEGMENTATION = "segmentation"
 MIOU = "mIoU"
@@ -125,7 +125,7 @@ def mean_iou(counts: Iterable[Mapping[str, Sequence[int]]]) -> dict[str, float]:
 
 def _mask(truth: str) -> NDArray[np.uint8]:
     try:
-        with Image.open(BytesIO(b64decode(truth))) as image:
+        with open_picture(BytesIO(b64decode(truth)), ("PNG",)) as image:
             if image.mode not in ("P", "L", "1"):
                 raise InputError(
                     f"a mask of mode {image.mode}",

@@ -7,7 +7,7 @@ removed by the next run.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,8 +16,11 @@ from npusim import words
 from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.locks import state_lock
+from npusim.reading.files import read_bytes
+from npusim.reading.records import Record, parse_json
 
 FORMAT = "npusim evaluate 1"
+MOST_BYTES = 1 << 32
 
 
 class State:
@@ -28,6 +31,8 @@ class State:
     path : path
     fingerprint : str
         Digest of the models, the task and the set.
+    check : callable, optional
+        Refuses a record that is not what the evaluation writes.
 
     Attributes
     ----------
@@ -41,9 +46,15 @@ class State:
         process uses it.
     """
 
-    def __init__(self, path: str | Path, fingerprint: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        fingerprint: str,
+        check: Callable[[Record], None] = lambda record: None,
+    ) -> None:
         self.path = Path(path)
         self.records: dict[int, dict[str, Any]] = {}
+        self._check = check
         head = {"format": FORMAT, "fingerprint": fingerprint}
         try:
             self._lock = state_lock(self.path)
@@ -91,19 +102,21 @@ class State:
         self._lock.free(remove=True)
 
     def _read(self, fingerprint: str) -> None:
-        lines = self.path.read_bytes().split(b"\n")
+        where = str(self.path)
+        lines = read_bytes(self.path, ConfigError, most=MOST_BYTES).split(b"\n")
         torn = lines.pop()  # what follows the last line end
-        try:
-            head = json.loads(lines[0])
-            if head.get("format") != FORMAT:
-                raise ValueError
-        except (IndexError, ValueError, AttributeError):
-            raise ConfigError(
-                "this is no state file of npusim evaluate",
-                where=str(self.path),
-                remedy=f"give another {words.say('state')}; nothing was changed",
-            ) from None
-        if head["fingerprint"] != fingerprint:
+        remedy = f"give another {words.say('state')}; nothing was changed"
+
+        none = "this is no state file of npusim evaluate"
+
+        def fail(what: str, rule: str) -> ConfigError:
+            return ConfigError(f"{none}: {what}", where=where, remedy=remedy)
+
+        first = lines[0] if lines else b""
+        head = Record(parse_json(first, where, ConfigError, what=none, remedy=remedy), "", fail)
+        if head.text("format") != FORMAT:
+            raise fail("another format", "")
+        if head.text("fingerprint") != fingerprint:
             raise ConfigError(
                 "the state belongs to another model, task or set",
                 where=str(self.path),
@@ -111,17 +124,27 @@ class State:
                 remedy=f"remove the file, or give another {words.say('state')}",
             )
         for number, line in enumerate(lines[1:], start=2):
-            try:
-                record = json.loads(line)
-                self.records[record["index"]] = record
-            except (ValueError, KeyError, TypeError):
-                raise ConfigError(
-                    f"line {number} is damaged",
-                    where=str(self.path),
-                    remedy="remove this line: its sample is measured again",
-                ) from None
+            record = self._record(line, number)
+            self.records[record["index"]] = record
         if torn:
             os.truncate(self.path, self.path.stat().st_size - len(torn))
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        remedy = "remove this line: its sample is measured again"
+
+        def fail(what: str, rule: str) -> ConfigError:
+            return ConfigError(
+                f"line {number} is damaged: {what}", where=str(self.path), remedy=remedy
+            )
+
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise fail(str(error), "") from None
+        record = Record(content, "", fail)
+        record.whole("index")
+        self._check(record)
+        return dict(record.fields())
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:

@@ -46,12 +46,23 @@ from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source,
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
+from npusim.reading.records import parse_json
 
 MAGIC = b"NPUSIM\x00\x01"
 VERSION = 3
 """2: placed nodes have a form; passes.pipeline.upgraded adds it to older graphs. 3: host layers;
 files without them are written as version 2."""
 ALIGNMENT = 64
+BROKEN = (
+    CodecError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)
+"""What a description that is none of ``graph_json`` makes of ``graph_from_json``."""
 SUFFIXES = (".rknn", ".npusim")
 OWN_FILE = "This is npusim's own file, which no stick or board loads; RKNN-Toolkit builds that one"
 _HEAD = struct.Struct("<8sIIQQ32s32s")
@@ -149,7 +160,7 @@ def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
             for name, entry in content["constants"].items()
         }
         graph = graph_from_json(content["graph"])
-    except (CodecError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except BROKEN as error:
         raise ContainerError(f"the model description is not valid: {error}", where=where) from error
     for name, place in places.items():
         if min((place.offset, *place.shape)) < 0 or place.offset % ALIGNMENT:
@@ -229,10 +240,7 @@ def _read(file: BufferedReader, path: Path) -> tuple[dict[str, Any], NDArray[np.
             where=str(path),
             remedy="copy or export it again",
         )
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ContainerError(f"not valid JSON: {error}", where=str(path)) from error
+    content = parse_json(text, str(path), ContainerError)
     if not isinstance(content, dict):
         raise ContainerError("the model description is not an object", where=str(path))
     graph = content.get("graph")
@@ -316,7 +324,7 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
 
     Raises
     ------
-    CodecError, KeyError, ValueError, TypeError, AttributeError
+    one of ``BROKEN``
         When the data is something else.
     """
     specs = [_spec(item) for item in data["tensors"]]

@@ -227,7 +227,7 @@ def _config_at(file: BinaryIO, offset: int, size: int) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(file.read(length))
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested without end
+    except (ValueError, RecursionError, MemoryError):  # not JSON, not UTF-8, nested without end
         return None
     return found if isinstance(found, dict) else None
 

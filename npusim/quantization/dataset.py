@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim import words
-from npusim.errors import UNREADABLE, DatasetError, InputError
+from npusim.errors import DatasetError, InputError
 from npusim.explain import see
 from npusim.ir.graph import STRETCH, Graph, Preprocess
 from npusim.ir.quant import Float
@@ -29,6 +29,7 @@ from npusim.quantization.sample_files import (
     read_file,
     wrong_count,
 )
+from npusim.reading.files import read_text
 from npusim.runtime.ends import codes_in_doubt
 from npusim.runtime.program import preprocess
 
@@ -263,28 +264,14 @@ def _from_files(
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         raise DatasetError(
             "the dataset file does not exist",
             where=str(path),
             remedy=f"write one sample a line, or {words.say('without_dataset')}",
-        ) from None
-    except OSError as error:
-        raise DatasetError(
-            f"the dataset file cannot be read: {error.strerror}",
-            where=str(path),
-            remedy=UNREADABLE,
-        ) from error
-    try:
-        lines = data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"this is no text file: byte {error.start} is not UTF-8",
-            where=str(path),
-            rule="a dataset file lists paths of images or npy files, one sample a line",
-        ) from error
+        )
+    rule = "a dataset file lists paths of images or npy files, one sample a line"
+    lines = read_text(path, DatasetError, rule=rule).split("\n")
     return lines if lines[-1] else lines[:-1]
 
 

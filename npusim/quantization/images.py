@@ -14,17 +14,15 @@ from PIL import Image
 from simplejpeg import decode_jpeg
 
 from npusim.ir.graph import LETTERBOX, STRETCH
+from npusim.reading.pictures import open_picture
 
 BORDER = 114.0  # Source: Ultralytics YOLO, letterbox: colour (114, 114, 114)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
-# What Pillow raises for files it cannot decode, besides OSError.
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
-
 
 def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) from the header; raises one of ``DECODE_ERRORS``."""
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         return image.height, image.width
 
 
@@ -41,14 +39,14 @@ def read_image(path: Path, channels: int) -> tuple[NDArray[np.uint8], bool]:
 
     Raises
     ------
-    OSError and the other ``DECODE_ERRORS``
+    one of ``DECODE_ERRORS``
         When the file is damaged.
 
     Source: with a real toolkit's calibration picture 47 of 47 ranges are equal to the last bit,
     0.9 % apart (rms) with the accurate DCT; bytes equal those of TensorFlow 2.21's ``decode_jpeg``
     (docs/quantization.md).
     """
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
         if image.format in ("JPEG", "MPO"):
             pixels = _decode_jpeg(path, image, channels)
@@ -56,7 +54,8 @@ def read_image(path: Path, channels: int) -> tuple[NDArray[np.uint8], bool]:
             pixels = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
             pixels = np.repeat(pixels[:, :, None], channels, axis=2)
         else:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            mode = "L" if channels == 1 else "RGB"
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
             pixels = pixels.reshape(*pixels.shape[:2], channels)
     return pixels, grey != (channels == 1)
 

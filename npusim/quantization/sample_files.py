@@ -5,23 +5,23 @@ input's own size, feature maps in N, H, W, C order.
 """
 
 import re
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from npusim.errors import InputError
 from npusim.ir.graph import STRETCH
 from npusim.ir.tensor import TensorSpec
-from npusim.quantization.images import DECODE_ERRORS, SUFFIXES, fitted, image_size, read_image
+from npusim.quantization.images import SUFFIXES, fitted, image_size, read_image
+from npusim.reading import arrays
+from npusim.reading.pictures import DECODE_ERRORS
 from npusim.runtime.feeds import arrange
 
 Array = NDArray[Any]
 KNOWN_SUFFIXES = (*SUFFIXES, ".npy")
-_NPY_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_DAMAGE = (*DECODE_ERRORS, *arrays.DAMAGE)
 
 
 _COLUMN = re.compile(r'"([^"]*)"|(\S+)')
@@ -60,8 +60,8 @@ def find_file(name: str, folder: Path) -> Path:
         for path in tried:
             if path.is_file():
                 return path
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise Unusable(f"{name}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # too long, a zero byte, a folder not to be entered
+        raise Unusable(f"{name}: {getattr(error, 'strerror', None) or error}") from error
     folders = " and ".join(dict.fromkeys(str(path.parent.absolute()) for path in tried))
     raise Unusable(f"{name} does not exist; looked in {folders}")
 
@@ -73,7 +73,7 @@ def check_file(path: Path, spec: TensorSpec) -> tuple[int, int] | None:
             _check_npy(path, spec)
             return None
         size = image_size(path)
-    except DECODE_ERRORS as error:
+    except _DAMAGE as error:
         raise Unusable(f"{path.name} cannot be read: {error}") from error
     if len(spec.shape) != 4 or spec.shape[1] not in (1, 3) or spec.shape[0] != 1:
         raise Misfit(
@@ -94,28 +94,20 @@ def read_file(path: Path, spec: TensorSpec, fit: str = STRETCH) -> tuple[Array, 
     """
     try:
         if path.suffix.lower() == ".npy":
-            data: Array = np.load(path, allow_pickle=False)
+            data = arrays.read_npy(path)
             return arrange(data, spec, where=str(path)), False
         _, channels, height, width = spec.shape
         pixels, converted = read_image(path, channels)
-    except DECODE_ERRORS as error:
+    except _DAMAGE as error:
         raise Unusable(f"{path.name} cannot be read: {error}") from error
     return fitted(pixels, height, width, fit).transpose(2, 0, 1)[None], converted
 
 
 def _check_npy(path: Path, spec: TensorSpec) -> None:
-    with path.open("rb") as file:
-        version = npy.read_magic(file)
-        if version not in _NPY_HEADERS:
-            raise ValueError(f"npy version {version}")
-        shape, _, dtype = _NPY_HEADERS[version](file)
-        if dtype.hasobject:
-            raise Misfit(f"{path.name} holds Python objects, not numbers; save a numeric array")
-        if dtype.kind not in "buif":
-            raise Misfit(f"{path.name} holds {dtype}; integers or floats are needed")
-        missing = file.tell() + prod(shape) * dtype.itemsize - path.stat().st_size
-        if missing > 0:
-            raise ValueError(f"it is truncated, {missing} bytes are missing")
+    try:
+        shape = arrays.npy_header(path).shape
+    except arrays.NoNumbers as error:
+        raise Misfit(f"{path.name} {str(error).removeprefix('it ')}") from error
     try:
         arrange(np.broadcast_to(np.uint8(0), shape), spec, where=path.name)
     except InputError as error:

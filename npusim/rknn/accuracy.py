@@ -9,10 +9,11 @@ from typing import Any
 from npusim.analysis.analyze import Analysis, analyze, require_float_source
 from npusim.analysis.snapshot import check_file_type, write_snapshot
 from npusim.api.report_run import analysed
-from npusim.errors import ConfigError
+from npusim.errors import ConfigError, DatasetError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
+from npusim.reading.files import read_text
 from npusim.report.analysis_table import CSV_NAME, analysis_verdict, write_analysis
 from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
@@ -115,7 +116,7 @@ def one_sample(inputs: Any, graph: Graph) -> tuple[str, Any]:
     """
     if isinstance(inputs, str | os.PathLike) and str(inputs):
         samples = open_dataset(Path(inputs), graph)
-        text = Path(inputs).read_text(encoding="utf-8-sig")
+        text = read_text(Path(inputs), DatasetError)
         lines = sum(bool(line.strip()) for line in text.splitlines())
         if lines != 1:
             _messages.warning(

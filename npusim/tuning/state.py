@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from npusim import words
-from npusim.errors import UNREADABLE, UNWRITABLE, ConfigError
+from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.locks import state_lock
+from npusim.reading.files import read_bytes
+from npusim.reading.records import Record, parse_json
 
 KIND = "npusim tune"
 VERSION = 1
@@ -90,29 +92,28 @@ class State:
             return 0
         where = str(self.path)
         remedy = f"give {words.say('restart')}, or another {words.say('state')} file"
-        try:
-            content = json.loads(self.path.read_bytes())
-            kind, version, job = content["kind"], content["version"], content["job"]
-            points = [
-                Point(
-                    scheme=str(p["scheme"]),
-                    layers=tuple(str(name) for name in p["layers"]),
-                    metric=float(p["metric"]),
-                    time_us=float(p["time_us"]),
-                    parts={str(k): float(v) for k, v in p.get("parts", {}).items()},
-                )
-                for p in content["points"]
-            ]
-        except OSError as error:
-            raise ConfigError(
-                f"cannot be read: {error.strerror}", where=where, remedy=UNREADABLE
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"this is no state of a search: {error!r}", where=where, remedy=remedy
-            ) from error
-        if (kind, version) != (KIND, VERSION):
-            raise ConfigError("this is no state of a search", where=where, remedy=remedy)
+
+        none = "this is no state of a search"
+
+        def fail(what: str, rule: str) -> ConfigError:
+            return ConfigError(f"{none}: {what}", where=where, remedy=remedy)
+
+        content = read_bytes(self.path, ConfigError)
+        found = parse_json(content, where, ConfigError, what=none, remedy=remedy)
+        record = Record(found, "", fail)
+        if (record.get("kind"), record.get("version")) != (KIND, VERSION):
+            raise fail(f"{record.get('kind')!r} {record.get('version')!r}", "")
+        job = record.record("job").fields()
+        points = [
+            Point(
+                scheme=p.text("scheme"),
+                layers=p.texts("layers"),
+                metric=p.number("metric"),
+                time_us=p.number("time_us"),
+                parts=_parts(p),
+            )
+            for p in record.records("points")
+        ]
         differing = sorted(k for k in {*job, *self.job} if job.get(k) != self.job.get(k))
         if differing:
             raise ConfigError(
@@ -158,6 +159,13 @@ def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"the state cannot be written: {error.strerror}", where=str(path), remedy=UNWRITABLE
     )
+
+
+def _parts(point: Record) -> dict[str, float]:
+    if "parts" not in point.fields():
+        return {}
+    parts = point.record("parts")
+    return {key: parts.number(key) for key in parts.fields()}
 
 
 def front(points: Iterable[Point]) -> tuple[Point, ...]:

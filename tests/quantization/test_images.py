@@ -15,13 +15,13 @@ from PIL import Image
 
 from npusim.quantization.images import (
     BORDER,
-    DECODE_ERRORS,
     fitted,
     image_size,
     placement,
     read_image,
     stretch,
 )
+from npusim.reading.pictures import DECODE_ERRORS
 
 
 def slow_stretch(image, height, width):

@@ -9,7 +9,8 @@ from npusim.importers.caffe.context import CaffeContext, converter, needs
 from npusim.importers.caffe.net import CaffeLayer
 from npusim.importers.caffe.ops_conv import image_shape
 from npusim.importers.caffe.schema import Record
-from npusim.importers.common.builder import Array, UnsupportedForm, check_elements
+from npusim.importers.common.builder import Array, UnsupportedForm
+from npusim.importers.common.made import check_made
 from npusim.ir.attrs import Coordinates, ResizeAttrs, ResizeMode, SliceAttrs
 
 
@@ -25,7 +26,7 @@ def prior_box(layer: CaffeLayer, context: CaffeContext) -> None:
     elif record.whole("img_size"):
         image = (record.whole("img_size"),) * 2
     sizes = _sizes(layer, record)
-    check_elements((*cells, len(sizes), 4), "the boxes", layer.where)
+    check_made((*cells, len(sizes), 4), "the boxes", layer.where)
     boxes = _boxes(record, cells, image, sizes)
     variance = record.reals("variance") or (0.1,)
     if len(variance) not in (1, 4) or min(variance) <= 0:

@@ -8,8 +8,9 @@ from npusim.errors import ModelImportError
 from npusim.importers.caffe.blobs import Wanted
 from npusim.importers.caffe.context import CaffeContext, converter, needs
 from npusim.importers.caffe.net import CaffeLayer
-from npusim.importers.common.builder import UnsupportedForm, check_elements
+from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.layers import Step, clipped, leaky, plus, times
+from npusim.importers.common.made import check_made
 from npusim.ir.attrs import AlphaAttrs, EltwiseAttrs, HardSigmoidAttrs
 from npusim.ops import is_function, ops_named_in, ops_where
 
@@ -209,5 +210,5 @@ def dummy(layer: CaffeLayer, context: CaffeContext) -> None:
             raise UnsupportedForm("its numbers are random", "use an Input layer")
         shape = shapes[min(index, len(shapes) - 1)]
         value = filler.real("value") if filler else 0.0
-        check_elements(shape, f"top {output!r}", layer.where)
+        check_made(shape, f"top {output!r}", layer.where)
         context.values[output] = np.full(shape, value, np.float32)

@@ -21,12 +21,13 @@ from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
 from npusim.ops import infer_shapes, op_def
+from npusim.reading.files import read_bytes as read_file
 
 Array = NDArray[Any]
 FLOAT = Float()
 
 MAX_AXES = 16
-MAX_CONSTANT_ELEMENTS = 1 << 30
+MAX_CONSTANT_ELEMENTS = 1 << 29
 MAX_TOTAL_ELEMENTS = 1 << 34
 """Limits that hold before anything is allocated, beside that of one tensor."""
 
@@ -74,17 +75,7 @@ def sha256_of(data: bytes) -> str:
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of a model file, or say why there is none."""
     refuse_absent(path)
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise ModelImportError(
-                f"the file has {size} bytes", where=str(path), rule=f"at most {limit} bytes"
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelImportError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
-        ) from error
+    return read_file(path, ModelImportError, most=limit)
 
 
 def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) -> None:
@@ -111,9 +102,10 @@ def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) ->
             return
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         names = [entry.name for entry in beside if entry.is_file()]
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or error
         raise ModelImportError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
+            f"cannot be read: {reason}", where=str(path), remedy=UNREADABLE
         ) from error
     raise ModelImportError(
         f"the {what} file does not exist",

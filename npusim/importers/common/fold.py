@@ -6,6 +6,7 @@ import numpy as np
 
 from npusim.errors import GraphError
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.ir.attrs import Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
@@ -36,6 +37,8 @@ def known_results(
     ------
     GraphError
         When the shapes do not fit.
+    ModelImportError
+        When the result is much larger than what it is made of.
     """
     from npusim.reference.evaluate import Evaluator
 
@@ -51,6 +54,9 @@ def known_results(
         TensorSpec(name=f"output{i}", shape=shape, dtype=dtype)
         for i, shape in enumerate(infer_shapes(node, specs))
     ]
+    largest = max((value.size for value in values), default=0)
+    for spec in made:
+        check_made(spec.shape, f"a computed {op}", "", largest)
     outputs = tuple(spec.name for spec in made)
     graph = Graph(
         name=op,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.ir.attrs import (
     Attrs,
     AxisAttrs,
@@ -49,6 +50,8 @@ def folded(op: str, values: Sequence[Array], attrs: Attrs) -> list[Array] | None
     if op == "identity":
         return [first]
     if op in _ARITHMETIC:
+        shape = np.broadcast_shapes(*(value.shape for value in values))
+        check_made(shape, f"a computed {op}", "", max(value.size for value in values))
         with np.errstate(all="ignore"):
             return [np.asarray(_ARITHMETIC[op](*values))]
     if op == "relu":
@@ -63,6 +66,8 @@ def folded(op: str, values: Sequence[Array], attrs: Attrs) -> list[Array] | None
         case TransposeAttrs(perm=perm):
             return [np.asarray(first.transpose(perm), order="C")]
         case TileAttrs(repeats=repeats):
+            shape = tuple(n * r for n, r in zip(first.shape, repeats, strict=True))
+            check_made(shape, "a computed tile", "", first.size)
             return [np.tile(first, repeats)]
         case SplitAttrs(axis=axis, sizes=sizes):
             return np.split(first, np.cumsum(sizes)[:-1], axis)

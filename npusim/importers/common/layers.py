@@ -23,6 +23,7 @@ from npusim.importers.common.builder import (
     misfit,
 )
 from npusim.importers.common.known import folded
+from npusim.importers.common.made import Values
 from npusim.importers.common.names import claim
 from npusim.ir.attrs import (
     NO_ATTRS,
@@ -136,7 +137,7 @@ class LayerContext:
 
     builder: GraphBuilder
     names: set[str] = field(default_factory=set)
-    values: dict[str, Array] = field(default_factory=dict)
+    values: Values[str] = field(default_factory=Values)
     aliases: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

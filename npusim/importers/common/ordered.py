@@ -22,6 +22,7 @@ from npusim.importers.common.builder import (
     takes_any_type,
 )
 from npusim.importers.common.layers import Step
+from npusim.importers.common.made import Values
 from npusim.importers.common.orders import (
     Order,
     blocks,
@@ -95,7 +96,7 @@ class OrderedContext:
     builder: GraphBuilder
     names: set[str] = field(default_factory=set)
     ends: set[str] = field(default_factory=set)
-    values: dict[str, Array] = field(default_factory=dict)
+    values: Values[str] = field(default_factory=Values)
     held: dict[str, Held] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     readers: dict[str, int] = field(default_factory=dict)

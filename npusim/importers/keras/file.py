@@ -5,7 +5,6 @@ attributes and groups. No code of a file is run.
 """
 
 import io
-import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from npusim.extras import require
 from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.keras.weights import ArchiveWeights, NamedWeights, Weights
+from npusim.reading.records import parse_json
 
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 _MOST_CONFIG, _MOST_WEIGHTS = 1 << 28, 1 << 33
@@ -140,12 +140,7 @@ def _text(value: Any) -> str:
 
 
 def _json(text: Any, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ModelImportError(
-            f"its description is no JSON: {error}", where=where, rule=_RULE
-        ) from error
+    found = parse_json(text, where, ModelImportError, rule=_RULE)
     if not isinstance(found, dict):
         raise ModelImportError("its description is no model", where=where, rule=_RULE)
     return found

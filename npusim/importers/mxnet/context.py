@@ -52,11 +52,11 @@ class MxContext(LayerContext):
                 )
             check_elements(wanted, what, node.where)
             if fill is not None:
-                self.values[name] = np.full(wanted, fill, np.float32)
+                self.values.store(name, np.full(wanted, fill, np.float32))
             else:
                 rng = np.random.default_rng(crc32(name.encode()))
                 limit = np.sqrt(3.0 / max(prod(wanted[1:]), 1))
-                self.values[name] = rng.uniform(-limit, limit, wanted).astype(np.float32)
+                self.values.store(name, rng.uniform(-limit, limit, wanted).astype(np.float32))
         found = self.values[name]
         if found.shape != wanted:
             raise ModelImportError(

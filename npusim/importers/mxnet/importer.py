@@ -251,7 +251,7 @@ def _variables(
         if name in (starts or ()) or (name in shaped and not (file and name in file)):
             begins.append(name)
         elif file is not None and name in file:
-            context.values[name] = file.value(name)
+            context.values.store(name, file.value(name))
         elif name in learned and file is None:
             context.free.add(name)
         elif name in learned:

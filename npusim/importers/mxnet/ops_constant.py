@@ -5,7 +5,8 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import UnsupportedForm, check_elements
+from npusim.importers.common.builder import UnsupportedForm
+from npusim.importers.common.made import check_made
 from npusim.importers.mxnet.context import MxContext, converter, needs
 from npusim.importers.mxnet.symbol import MxNode
 
@@ -26,7 +27,7 @@ _FILLS = {"_zeros": 0.0, "_zeros_without_dtype": 0.0, "_ones": 1.0}
 def filled(node: MxNode, context: MxContext) -> None:
     """Give one number in a shape."""
     shape = node.attributes.wholes("shape")
-    check_elements(shape, "its result", node.where)
+    check_made(shape, "its result", node.where)
     if 0 in shape or not shape:
         raise UnsupportedForm(f"its shape {shape} is unknown", "write the whole shape")
     value = _FILLS.get(node.type, node.attributes.real("value", 0.0))
@@ -47,7 +48,7 @@ def counted(node: MxNode, context: MxContext) -> None:
     if node.type == "_eye":
         rows = node.attributes.whole("N")
         columns = node.attributes.whole("M", 0) or rows
-        check_elements((rows, columns), "its result", node.where)
+        check_made((rows, columns), "its result", node.where)
         context.values[node.outputs[0]] = np.eye(
             rows, columns, node.attributes.whole("k", 0), np.float32
         )
@@ -68,7 +69,7 @@ def counted(node: MxNode, context: MxContext) -> None:
         count = -(-prod(shape) // max(repeats, 1))
     if count < 1 or repeats < 1:
         raise ModelImportError("it gives no numbers", where=node.where, rule="at least one")
-    check_elements((count, repeats), "its result", node.where)
+    check_made((count, repeats), "its result", node.where)
     row = np.repeat(start + step * np.arange(count), repeats).astype(np.float32)
     row = row[: prod(shape)].reshape(shape) if shape else row
     context.values[node.outputs[0]] = row

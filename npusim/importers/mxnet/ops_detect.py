@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import check_elements
+from npusim.importers.common.made import check_made
 from npusim.importers.mxnet.context import MxContext, converter, needs
 from npusim.importers.mxnet.symbol import MxNode
 
@@ -27,7 +27,7 @@ def prior_box(node: MxNode, context: MxContext) -> None:
             rule="positive ratios, two steps and offsets, a map (N, C, H, W)",
         )
     high, wide = shape[2:]
-    check_elements((high, wide, len(sizes) + len(ratios), 4), "the boxes", node.where)
+    check_made((high, wide, len(sizes) + len(ratios), 4), "the boxes", node.where)
     with np.errstate(all="ignore"):
         step = [
             f32(1) / f32(n) if s <= 0 else f32(s) for s, n in zip(steps, (high, wide), strict=True)

@@ -5,7 +5,8 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import UnsupportedForm, check_elements
+from npusim.importers.common.builder import UnsupportedForm
+from npusim.importers.common.made import check_made
 from npusim.importers.mxnet.context import MxContext, converter, needs
 from npusim.importers.mxnet.ops_conv import rows
 from npusim.importers.mxnet.symbol import MxNode
@@ -140,7 +141,7 @@ def one_hot(node: MxNode, context: MxContext) -> None:
         raise ModelImportError(f"depth is {depth}", where=node.where, rule="positive")
     on, off = node.attributes.real("on_value", 1.0), node.attributes.real("off_value", 0.0)
     shape, source = context.shape(node.inputs[0]), node.inputs[0]
-    check_elements((*shape, depth), "its result", node.where)
+    check_made((*shape, depth), "its result", node.where)
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     if source in context.values:

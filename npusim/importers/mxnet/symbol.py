@@ -1,6 +1,5 @@
 """The symbol of an MXNet network: json of every era -> nodes with named tensors."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from npusim.importers.common.builder import read_bytes
 from npusim.importers.common.layers import SourceLayer
 from npusim.importers.mxnet.attributes import Attributes
 from npusim.importers.mxnet.signatures import arguments_of, is_made_for_mxnet, output_names
+from npusim.reading.records import parse_json
 
 MOST_BYTES = 1 << 28
 VARIABLE = "null"
@@ -69,8 +69,8 @@ def _where(name: str, kind: str) -> str:
 def holds_symbol(path: Path) -> bool:
     """Tell whether a JSON file that can be read is a symbol, by its list of nodes."""
     try:
-        content = json.loads(read_bytes(path, MOST_BYTES))
-    except (ModelImportError, ValueError, RecursionError):
+        content = parse_json(read_bytes(path, MOST_BYTES), str(path), ModelImportError)
+    except ModelImportError:
         return False  # whoever reads it says why
     return isinstance(content, dict) and "nodes" in content
 
@@ -85,15 +85,14 @@ def read_symbol(path: Path) -> Symbol:
     """
     where = str(path)
     text = read_bytes(path, MOST_BYTES)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelImportError(
-            f"this is no JSON text: {error}",
-            where=where,
-            rule="a symbol is written by Symbol.save or HybridBlock.export",
-            remedy="the file is cut off or was edited; save it again",
-        ) from None
+    content = parse_json(
+        text,
+        where,
+        ModelImportError,
+        what="this is no JSON text",
+        rule="a symbol is written by Symbol.save or HybridBlock.export",
+        remedy="the file is cut off or was edited; save it again",
+    )
     if isinstance(content, dict) and "layers" in content and "nodes" not in content:
         raise ModelImportError(
             "this is a layer list of npusim, no MXNet symbol",

@@ -16,6 +16,7 @@ from npusim.importers.common.builder import (
     works_on_codes,
 )
 from npusim.importers.common.builder import UnsupportedForm as UnsupportedForm
+from npusim.importers.common.made import Values
 from npusim.importers.common.names import claim
 from npusim.ir.attrs import NO_ATTRS, Attrs, EltwiseAttrs
 from npusim.ir.dtypes import DType
@@ -122,7 +123,7 @@ class Context:
     builder: GraphBuilder
     used: set[str]
     names: set[str]
-    values: dict[str, Array] = field(default_factory=dict)
+    values: Values[str] = field(default_factory=Values)
     aliases: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -13,11 +13,11 @@ from onnx.reference import ReferenceEvaluator
 from npusim.errors import ModelImportError
 from npusim.host.onnx_operators import CORRECTED
 from npusim.importers.common.builder import Array, check_elements
+from npusim.importers.common.made import MOST_MADE, check_made
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
 from npusim.importers.onnx.fold_old import NEWEST_OLD, renewed, same_form
 from npusim.importers.onnx.ops_shape import squeezed_shape
 from npusim.importers.onnx.tensor import tensor_value
-from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 
 SMALL_ELEMENTS = 4096
 """Known inputs up to this size take part in the size check (shapes, repeats, pads)."""
@@ -71,7 +71,7 @@ def fold_constant(node: OnnxNode, context: Context, model_path: Path) -> bool:
     if any(name and name not in context.values for name in node.inputs):
         return False
     if node.op_type == "Constant":
-        context.values[node.outputs[0]] = _constant(node, model_path)
+        context.values.store(node.outputs[0], _constant(node, model_path))
         return True
     if node.op_type == "ConstantOfShape":
         context.values[node.outputs[0]] = _constant_of_shape(node, context, model_path)
@@ -164,12 +164,11 @@ def _check_size(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
     for name, kind in inferred.items():
         shape = kind.tensor_type.shape
         if kind.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in shape.dim):
-            check_elements(
-                [d.dim_value for d in shape.dim], f"{node.where}: output {name!r}", where
-            )
+            sizes = [d.dim_value for d in shape.dim]
+            check_made(sizes, f"{node.where}: output {name!r}", where, largest)
         elif node.op_type in ("Range", "Expand", "Tile", "Pad", "Resize", "Upsample", "OneHot"):
             _check_growth(node, feeds, where)
-        elif largest > MAX_TENSOR_ELEMENTS // 16:
+        elif largest > MOST_MADE:
             raise UnsupportedForm("the size of the folded result is not known in advance")
 
 
@@ -178,8 +177,8 @@ def _check_growth(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
     if node.op_type == "Range":
         start, limit, delta = (float(feeds[name].reshape(-1)[0]) for name in node.inputs[:3])
         count = (limit - start) / delta if delta else 0.0
-        if not count <= MAX_TENSOR_ELEMENTS:
-            check_elements([MAX_TENSOR_ELEMENTS + 1], f"{node.where}: output", where)
+        if not count <= MOST_MADE:
+            check_made([MOST_MADE + 1], f"{node.where}: output", where)
         return
     raise UnsupportedForm(f"the size of the folded {node.op_type} is not known in advance")
 

@@ -171,7 +171,7 @@ def _begun(graph: GraphProto, cut: Cut, input_shapes: ShapesLike, path: Path) ->
     context = Context(builder=GraphBuilder(where=where), used=used, names=written, notes=notes)
     for proto in graph.initializer:
         if proto.name in used:
-            context.values[proto.name] = tensor_value(proto, proto.name, path)
+            context.values.store(proto.name, tensor_value(proto, proto.name, path))
     casted = _only_cast(cut, {name for name, (_, dtype) in specs.items() if not dtype.is_float})
     coded = input_parameters(cut.nodes, [n for n, (_, dtype) in specs.items() if dtype.bits == 8])
     pictures = channels_last_pictures(cut.nodes, {n: shape for n, (shape, _) in specs.items()})

@@ -282,7 +282,7 @@ class Walk:
         if len(branch.output) != len(node.outputs):
             raise ModelImportError("the branch has another number of outputs", where=node.where)
         for proto in branch.initializer:
-            self.context.values[proto.name] = tensor_value(proto, proto.name, self.path)
+            self.context.values.store(proto.name, tensor_value(proto, proto.name, self.path))
         self.context.used.update(n for proto in branch.node for n in names_read(proto))
         self.context.used.update(output.name for output in branch.output)
         self.run(branch.node)

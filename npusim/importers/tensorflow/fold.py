@@ -9,6 +9,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm, check_elements
 from npusim.importers.common.index import strided
+from npusim.importers.common.made import check_made
 from npusim.importers.tensorflow.context import TfNode
 
 Function = Callable[..., Any]
@@ -70,13 +71,13 @@ def _range(node: TfNode, start: Array, limit: Array, delta: Array) -> Array:
     if not delta:
         raise ModelImportError("a range with the step 0", where=node.where)
     count = max(0, math.ceil((float(limit) - float(start)) / float(delta)))
-    check_elements((count,), "its result", node.where)
+    check_made((count,), "its result", node.where)
     return np.asarray(start + np.arange(count) * delta).astype(start.dtype)
 
 
 def _fill(node: TfNode, sizes: Array, value: Array) -> Array:
     shape = tuple(int(n) for n in sizes.reshape(-1))
-    check_elements(shape, "its result", node.where)
+    check_made(shape, "its result", node.where)
     return np.full(shape, value, value.dtype)
 
 
@@ -88,7 +89,7 @@ def _broadcast(node: TfNode, x: Array, sizes: Array) -> Array:
 
 def _tile(node: TfNode, x: Array, repeats: Array) -> Array:
     shape = [a * int(b) for a, b in zip(x.shape, repeats.reshape(-1), strict=True)]
-    check_elements(shape, "its result", node.where)
+    check_made(shape, "its result", node.where, x.size)
     return np.tile(x, repeats.reshape(-1))
 
 
@@ -99,7 +100,7 @@ def _slice(node: TfNode, x: Array, begin: Array, size: Array) -> Array:
 
 def _one_hot(node: TfNode, index: Array, depth: Array, on: Array, off: Array) -> Array:
     count, axis = int(depth), node.integer("axis", -1)
-    check_elements((*index.shape, count), "its result", node.where)
+    check_made((*index.shape, count), "its result", node.where)
     hot = np.where(index[..., None] == np.arange(count), on, off).astype(on.dtype)
     return hot if axis == -1 else np.moveaxis(hot, -1, axis)
 
@@ -108,9 +109,8 @@ def _gather(node: TfNode, x: Array, index: Array, axis: Array | int = 0) -> Arra
     if node.integer("batch_dims"):
         raise UnsupportedForm("batch_dims", "gather without it")
     place = int(axis)
-    check_elements(
-        (*x.shape[:place], *index.shape, *x.shape[place + 1 :]), "its result", node.where
-    )
+    shape = (*x.shape[:place], *index.shape, *x.shape[place + 1 :])
+    check_made(shape, "its result", node.where, x.size)
     return np.take(x, index, place)
 
 
@@ -122,31 +122,37 @@ def _matmul(node: TfNode, a: Array, b: Array) -> Array:
     first, second = ("transpose_a", "transpose_b") if node.type == "MatMul" else ("adj_x", "adj_y")
     left = np.swapaxes(a, -1, -2) if node.flag(first) else a
     right = np.swapaxes(b, -1, -2) if node.flag(second) else b
+    lead = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    shape = (*lead, left.shape[-2], right.shape[-1])
+    check_made(shape, "its result", node.where, max(a.size, b.size))
     return np.asarray(np.matmul(left, right))
 
 
 def _pad(node: TfNode, x: Array, pairs: Array, value: Array | float = 0.0) -> Array:
-    check_elements(
-        [n + int(p.sum()) for n, p in zip(x.shape, pairs, strict=True)], "it", node.where
-    )
+    shape = [n + int(p.sum()) for n, p in zip(x.shape, pairs, strict=True)]
+    check_made(shape, "its result", node.where, x.size)
     return np.pad(x, pairs, constant_values=value)
 
 
 def _mirror(node: TfNode, x: Array, pairs: Array) -> Array:
-    check_elements(
-        [n + int(p.sum()) for n, p in zip(x.shape, pairs, strict=True)], "it", node.where
-    )
+    shape = [n + int(p.sum()) for n, p in zip(x.shape, pairs, strict=True)]
+    check_made(shape, "its result", node.where, x.size)
     return np.pad(x, pairs, "reflect" if node.text("mode") == "REFLECT" else "symmetric")
 
 
 def _linspace(node: TfNode, start: Array, stop: Array, count: Array) -> Array:
-    check_elements((int(count),), "its result", node.where)
+    check_made((int(count),), "its result", node.where)
     return np.linspace(start, stop, int(count), dtype=start.dtype)
 
 
 def _squeeze(node: TfNode, x: Array) -> Array:
     axes = node.integers("squeeze_dims")
     return np.squeeze(x, tuple(axes) if axes else None)
+
+
+def _diagonal(node: TfNode, x: Array) -> Array:
+    check_made((x.size, x.size), "its result", node.where)
+    return np.diag(x)
 
 
 def _invert(node: TfNode, x: Array) -> Array:
@@ -197,7 +203,7 @@ ONE: dict[str, Function] = {
     "ReverseV2": lambda n, x, axes: np.flip(x, tuple(axes.reshape(-1))),
     "ArgMax": lambda n, x, axis: x.argmax(int(axis)),
     "ArgMin": lambda n, x, axis: x.argmin(int(axis)),
-    "Diag": lambda n, x: np.diag(x),
+    "Diag": _diagonal,
     "Size": lambda n, x: np.int32(x.size),
     "Rank": lambda n, x: np.int32(x.ndim),
     "Shape": lambda n, x: np.array(x.shape, np.int32),
@@ -266,7 +272,8 @@ def folded(node: TfNode, values: Sequence[Array]) -> list[Array] | None:
 
 
 def _elementwise(node: TfNode, values: Sequence[Array]) -> Array:
-    check_elements(np.broadcast_shapes(*(v.shape for v in values)), "its result", node.where)
+    shape = np.broadcast_shapes(*(v.shape for v in values))
+    check_made(shape, "its result", node.where, max(v.size for v in values))
     value = np.asarray(_ELEMENTWISE[node.type](*values))
     if node.type.startswith(_TRUTH):
         return value

@@ -100,7 +100,8 @@ def load_tensorflow(
         names={name for node in scope.nodes.values() for name in node.outputs},
         codes=codes,
     )
-    context.values.update(read_predefined(predefined, scope.nodes, where))
+    for tensor, value in read_predefined(predefined, scope.nodes, where).items():
+        context.values.store(tensor, value)
     given = None if inputs is None else _tensors(inputs, scope, "begin", context.notes, where)
     ends = _ends(scope, given, outputs, context, where)
     context.ends.update(ends)

@@ -11,7 +11,7 @@ def const(node: TfNode, context: TfContext) -> None:
     """Known values of the file."""
     if node.tensor is None:
         raise ValueError("it has no value")
-    context.values[node.outputs[0]] = node.tensor.value("the constant", node.where)
+    context.values.store(node.outputs[0], node.tensor.value("the constant", node.where))
 
 
 def _kind(node: TfNode) -> type:

@@ -1,6 +1,5 @@
 """The toolkit's ``predef_file``: an npz with values of nodes."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, refuse_absent, suggestion
 from npusim.importers.tensorflow.context import TfNode
+from npusim.reading import arrays
 
 
 def read_predefined(
@@ -29,8 +29,8 @@ def read_predefined(
     refuse_absent(path, "predef_file")
     values: dict[str, Array] = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            for key in arrays.files:
+        with arrays.open_npz(path) as archive:
+            for key in archive.names:
                 name = key.replace("#", "/").removesuffix(":0")
                 if name not in nodes:
                     raise ModelImportError(
@@ -38,9 +38,9 @@ def read_predefined(
                         where=where,
                         remedy=suggestion(name, nodes),
                     )
-                value = arrays[key]
+                value = archive.read(key)
                 values[f"{name}:0"] = value.astype(np.float32) if value.dtype == float else value
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+    except arrays.DAMAGE as error:
         raise ModelImportError(
             f"cannot be read: {error}",
             where=str(path),

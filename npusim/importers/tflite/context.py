@@ -20,11 +20,11 @@ from npusim.importers.common.builder import (
     Array,
     GraphBuilder,
     UnsupportedForm,
-    check_elements,
     takes_any_type,
     works_on_codes,
 )
 from npusim.importers.common.fold import known_results
+from npusim.importers.common.made import Values, check_made
 from npusim.importers.common.names import claim
 from npusim.importers.tflite.file import Operator, Subgraph, Tensor
 from npusim.importers.tflite.fused import NONE, fused_operator
@@ -97,7 +97,7 @@ class TfliteContext:
     named: set[int] = field(default_factory=set)
     stand_ins: set[int] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
-    values: dict[int, Array] = field(default_factory=dict)
+    values: Values[int] = field(default_factory=Values)
     ordered_names: dict[str, str] = field(default_factory=dict)
     handles: dict[int, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
@@ -236,7 +236,7 @@ class TfliteContext:
 
     def check_size(self, shape: Sequence[int]) -> None:
         """Refuse absurd shapes before anything is made of them."""
-        check_elements(shape, "a constant", self.builder.where)
+        check_made(shape, "a constant", self.builder.where)
 
     def unused(self, base: str) -> str:
         """Return a tensor name that neither the file nor the graph has, and take it."""

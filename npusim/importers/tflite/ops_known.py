@@ -58,6 +58,13 @@ def known_function(op: Operator, context: TfliteContext) -> None:
     given = [value for value in values if value is not None]
     if len(given) != len(values):
         raise UnsupportedForm("it depends on the input data", _ADVICE)
+    if op.type == "RANGE":
+        start, limit, step = (float(value.reshape(())) for value in given)
+        if not step or not np.isfinite([start, limit, step]).all():
+            raise ModelImportError(f"a range from {start:g} to {limit:g} in steps of {step:g}")
+        context.check_size((max(0, int((limit - start) / step) + 1),))
+    else:
+        context.check_size(np.broadcast_shapes(*(value.shape for value in given)))
     _keep(op, context, _FUNCTIONS[op.type](*given))
 
 

@@ -6,7 +6,6 @@ pickled objects. The formats are npusim's own: the vendor's are not documented.
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +14,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import ContainerError, GraphError
-from npusim.ir.archive import graph_from_json, graph_json
+from npusim.errors import ContainerError, GraphError, NpusimError
+from npusim.ir.archive import BROKEN, graph_from_json, graph_json
 from npusim.ir.atomic import atomic_set
-from npusim.ir.codec import CodecError
 from npusim.ir.graph import Graph
 from npusim.ir.verify import verify
 from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Range, Scheme
+from npusim.reading import arrays
+from npusim.reading.files import read_bytes
+from npusim.reading.records import parse_json
 
 KIND = "npusim hybrid quantization"
 VERSION = 1
@@ -95,12 +96,12 @@ def save_hybrid(
         "notes": list(model.notes),
         "target_platform": list(model.targets),
     }
-    arrays: dict[str, Any] = {names[k]: v for k, v in model.source.constants.items()}
+    values: dict[str, Any] = {names[k]: v for k, v in model.source.constants.items()}
     where = str(data_path)
     try:
         with atomic_set(json_path) as files:
             with files.write(data_path) as file:
-                np.savez(file, **arrays)
+                np.savez(file, **values)
                 content["data_sha256"] = _digest_of(file)
             if cfg is not None:
                 where = str(cfg[0])
@@ -141,19 +142,13 @@ def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
             notes=tuple(str(note) for note in content["notes"]),
             targets=tuple(str(name) for name in content["target_platform"]),
         )
-    except (CodecError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (*BROKEN, NpusimError) as error:
         raise ContainerError(
             f"the description is not valid: {error}", where=str(json_path)
         ) from error
-    arrays = _arrays(Path(data_path), content.get("data_sha256"), str(json_path))
-    for name, stored in names.items():
-        if stored not in arrays:
-            raise ContainerError(
-                f"weights {name!r} are missing",
-                where=str(data_path),
-                rule=f"{json_path} and this file were written together",
-            )
-        graph.constants[name] = arrays[stored]
+    graph.constants.update(
+        _arrays(Path(data_path), Path(json_path), content.get("data_sha256"), names, graph)
+    )
     try:
         verify(graph)
     except GraphError as error:
@@ -172,16 +167,9 @@ def _instead(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ContainerError(
-            f"cannot be read: {error.strerror}",
-            where=str(path),
-            remedy="hybrid_quantization_step1 writes this file" + _instead(path),
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise ContainerError(f"not valid JSON: {error}", where=str(path)) from error
+    remedy = "hybrid_quantization_step1 writes this file" + _instead(path)
+    text = read_bytes(path, ContainerError, remedy=remedy)
+    content = parse_json(text, str(path), ContainerError)
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ContainerError(
             "this is no file of npusim's hybrid quantization",
@@ -208,25 +196,45 @@ def _digest_of(file: BinaryIO) -> str:
     return found.hexdigest()
 
 
-def _arrays(path: Path, sha256: object, json_path: str) -> dict[str, NDArray[Any]]:
+def _arrays(
+    path: Path, beside: Path, sha256: object, names: Mapping[str, str], graph: Graph
+) -> dict[str, NDArray[Any]]:
+    """Return the constants of a graph; each is read when its header is what the graph says."""
+    found = {}
     try:
-        # opened here: numpy leaves a damaged file open
         with path.open("rb") as file:
             # files of development versions have no digest
             if sha256 is not None and _digest_of(file) != sha256:
                 raise ContainerError(
                     "these are not the weights that the json file was written with",
                     where=str(path),
-                    rule=f"{json_path} and this file come from one run",
+                    rule=f"{beside} and this file come from one run",
                     remedy="run hybrid_quantization_step1 again",
                 )
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise ContainerError(
-            f"the weights cannot be read: {error}",
-            where=str(path),
+        with arrays.open_npz(path) as archive:
+            for name, stored in names.items():
+                if stored not in archive.names or name not in graph.tensors:
+                    raise ContainerError(
+                        f"weights {name!r} are missing",
+                        where=str(path),
+                        rule=f"{beside} and this file were written together",
+                    )
+                header, spec = archive.header(stored), graph.tensors[name]
+                if (header.shape, header.dtype) != (spec.shape, spec.dtype.numpy):
+                    raise ContainerError(
+                        f"weights {name!r} are {header.dtype}{header.shape}, the description "
+                        f"says {spec.dtype.value}{spec.shape}",
+                        where=str(path),
+                        rule=f"{beside} and this file were written together",
+                    )
+                found[name] = archive.read(stored)
+    except arrays.DAMAGE as error:
+        raise arrays.refusal(
+            error,
+            "the weights cannot be read",
+            ContainerError,
+            str(path),
             rule="an npz file that hybrid_quantization_step1 wrote",
             remedy="run hybrid_quantization_step1 again",
         ) from error
+    return found

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
-from npusim.errors import UNREADABLE, ConfigError
+from npusim.errors import ConfigError
+from npusim.reading.files import read_text
 
-LARGEST_FILE_BYTES = 1 << 28
+LARGEST_FILE_BYTES = 1 << 26
 _NONE = ("", "~", "null", "none")
 
 
@@ -80,20 +81,10 @@ def read_yaml(path: str | Path) -> Item:
         When it cannot be read, is no YAML, or has a key twice; file and line are named.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise ConfigError("the file is too large for a cfg file", where=str(path))
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            f"cannot be read: {error.strerror}", where=str(path), remedy=UNREADABLE
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"this is no text file: byte {error.start} is not UTF-8", where=str(path)
-        ) from error
+    text = read_text(path, ConfigError, most=LARGEST_FILE_BYTES, rule="a YAML file")
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return Item(None, f"{path}:1") if root is None else _item(root, path, {})
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -102,21 +93,38 @@ def read_yaml(path: str | Path) -> Item:
             where=f"{path}{line}",
             rule="keys and values as 'key: value', indented with blanks",
         ) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except RecursionError as error:
+        raise ConfigError("not valid YAML: it is nested too deeply", where=str(path)) from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise ConfigError(f"not valid YAML: {error}", where=str(path)) from error
-    return Item(None, f"{path}:1") if root is None else _item(root, path)
 
 
-def _item(node: Any, path: Path) -> Item:
+def _item(node: Any, path: Path, known: dict[int, Item | None]) -> Item:
+    """Return the item of a node; a node that is named again (``*name``) is one item."""
+    number = id(node)
+    if number not in known:
+        known[number] = None
+        known[number] = _made(node, path, known)
+    item = known[number]
+    if item is None:
+        raise ConfigError(
+            "a value is inside of itself",
+            where=f"{path}:{node.start_mark.line + 1}",
+            rule="an alias (*name) stands behind the value that it names",
+        )
+    return item
+
+
+def _made(node: Any, path: Path, known: dict[int, Item | None]) -> Item:
     where = f"{path}:{node.start_mark.line + 1}"
     if isinstance(node, yaml.ScalarNode):
         plain = node.style not in ("'", '"')
         return Item(None if plain and node.value.lower() in _NONE else node.value, where)
     if isinstance(node, yaml.SequenceNode):
-        return Item([_item(child, path) for child in node.value], where)
+        return Item([_item(child, path, known) for child in node.value], where)
     found: dict[str, tuple[Item, Item]] = {}
     for key, value in node.value:
-        name = _item(key, path)
+        name = _item(key, path, known)
         if not isinstance(name.value, str):
             raise ConfigError("a key is no text", where=name.where)
         if name.value in found:
@@ -125,7 +133,7 @@ def _item(node: Any, path: Path) -> Item:
                 where=name.where,
                 rule=f"each key once; the first is at {found[name.value][0].where}",
             )
-        found[name.value] = name, _item(value, path)
+        found[name.value] = name, _item(value, path, known)
     return Item(found, where)
 
 

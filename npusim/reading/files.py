@@ -1,0 +1,94 @@
+"""Bytes and text of a file, up to a size."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from npusim.errors import UNREADABLE, NpusimError
+
+_PIECE = 1 << 20
+MOST_TEXT = 1 << 28
+"""Bytes of a text: a list of a million files is a fifth of it."""
+
+
+def read_bytes(
+    path: str | Path,
+    error: type[NpusimError],
+    *,
+    most: int = MOST_TEXT,
+    remedy: str = UNREADABLE,
+) -> bytes:
+    """Return the content of a file.
+
+    Parameters
+    ----------
+    path : path
+    error : type of NpusimError
+        What is raised.
+    most : int
+        Size in bytes up to which a file is read; pipes are read up to it as well.
+    remedy : str
+        What to do about a file that cannot be read.
+
+    Raises
+    ------
+    NpusimError
+        Of the type ``error``, when it cannot be read or is larger.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = b"" if size > most else _content(file, size, most)
+    except (OSError, ValueError, MemoryError) as reason:  # ValueError: a zero byte in the name
+        raise error(
+            f"cannot be read: {getattr(reason, 'strerror', None) or reason}",
+            where=str(path),
+            remedy=remedy,
+        ) from reason
+    if size > most or len(content) > most:
+        raise error(
+            f"the file has {max(size, len(content))} bytes or more",
+            where=str(path),
+            rule=f"at most {most} bytes",
+        )
+    return content
+
+
+def _content(file: BinaryIO, size: int, most: int) -> bytes:
+    """Return what a file of a size holds; of a pipe, which has none, up to the limit and more."""
+    content = file.read(size + 1)
+    if len(content) <= size:
+        return content
+    pieces, length = [content], len(content)
+    while length <= most and (piece := file.read(_PIECE)):
+        pieces.append(piece)
+        length += len(piece)
+    return b"".join(pieces)
+
+
+def as_text(content: bytes, where: str, error: type[NpusimError], rule: str = "") -> str:
+    """Return bytes as text: UTF-8, with or without a mark at the begin.
+
+    Raises
+    ------
+    NpusimError
+        Of the type ``error``, naming the first byte that is no text.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        raise error(
+            f"this is no text file: byte {reason.start} is not UTF-8", where=where, rule=rule
+        ) from reason
+
+
+def read_text(
+    path: str | Path,
+    error: type[NpusimError],
+    *,
+    most: int = MOST_TEXT,
+    rule: str = "",
+    remedy: str = UNREADABLE,
+) -> str:
+    """Return the text of a file; parameters and errors as in ``read_bytes`` and ``as_text``."""
+    return as_text(read_bytes(path, error, most=most, remedy=remedy), str(path), error, rule)
