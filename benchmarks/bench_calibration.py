@@ -3,8 +3,7 @@
     python tools/fetch_models.py && python benchmarks/bench_calibration.py [--samples 200]
 
 Images are crops of photographs that scikit-image and scikit-learn bring, written as jpg files of
-another size than the network's, so that decoding and stretching count as well. The target: 200
-images in less than 60 seconds on two cores, u8, algorithm normal.
+another size than the network's, so that decoding and stretching count as well.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "tools"), str(HERE.parent)]
 
-import accuracy
+import accuracy_samples
 import fetch_models
 import numpy as np
 
@@ -35,7 +34,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 def write_images(folder: Path, count: int) -> Path:
     """Write jpg files and their list; return the list."""
     rng = np.random.default_rng(1)
-    photographs = accuracy.photographs()
+    photographs = accuracy_samples.photographs()
     names = []
     for i in range(count):
         picture = photographs[i % len(photographs)]

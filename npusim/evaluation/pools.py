@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from npusim import words
 from npusim.errors import ConfigError
 from npusim.evaluation.labelled import Item
-from npusim.evaluation.worker import Job, run_items
+from npusim.evaluation.worker import Job, run_ahead, run_items
 from npusim.extras import require
 
 Records = list[dict[str, Any]]
@@ -36,8 +37,9 @@ _job: Job | None = None
 
 def run_here(job: Job, items: Sequence[Item]) -> Iterator[Records]:
     """Run samples one by one in this process."""
-    for item in items:
-        yield run_items(job, [item])
+    with closing(run_ahead(job, items)) as records:
+        for record in records:
+            yield [record]
 
 
 def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Records]:

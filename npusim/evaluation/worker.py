@@ -1,7 +1,8 @@
 """Runs samples through the float and the quantized network; one per process."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from npusim.ir import archive
 from npusim.ir.graph import Graph, Source
 from npusim.quantization.dataset import load_sample
 from npusim.reference.float_engine import float_engine
+from npusim.runtime.ahead import read_ahead
 from npusim.runtime.forks import ForkSafeLock
 from npusim.runtime.program import Program
 
@@ -88,18 +90,21 @@ class Worker:
         vector = job.task == CLASSIFICATION or FLOAT not in job.graphs
         self._parts = None if vector else output_parts(self._input)
 
-    def run(self, item: Item) -> dict[str, Any]:
-        """Return the record of one sample: what the task measured in each run, or an error."""
+    def run(self, item: Item, feeds: Callable[[], dict[str, Any]] | None = None) -> dict[str, Any]:
+        """Return the record of one sample: what the task measured in each run, or an error.
+
+        ``feeds`` returns its inputs, where something else reads them.
+        """
         record: dict[str, Any] = {"index": item.index, "image": item.name, "label": item.label}
         try:
-            feeds, truth = self._feeds(item), item.truth or item.label
+            given, truth = feeds() if feeds else self.feeds(item), item.truth or item.label
             runs, values = {}, {}
             for name in self._names:
                 if name == FLOAT:
                     assert self._float is not None
-                    found = self._float.run(feeds)
+                    found = self._float.run(given)
                 else:
-                    found = self._programs[name].run(feeds, preprocessed=True)
+                    found = self._programs[name].run(given, preprocessed=True)
                 values[name] = found
                 runs[name] = self._measure([found[n] for n in self._input.outputs], truth)
             if self._parts is None:
@@ -126,7 +131,8 @@ class Worker:
                 own |= {f"{output} [{p}]": cosine(left[p], right[p]) for p in known.names}
         return result
 
-    def _feeds(self, item: Item) -> dict[str, Any]:
+    def feeds(self, item: Item) -> dict[str, Any]:
+        """Return the inputs of a sample from its files; may run in several threads."""
         if not item.contents:
             return load_sample(item.paths, self._input, said=True)
         with TemporaryDirectory() as folder:
@@ -143,9 +149,22 @@ _lock = ForkSafeLock()
 
 def run_items(job: Job, items: Sequence[Item]) -> list[dict[str, Any]]:
     """Run samples in this process, with the job's networks prepared at the first call."""
+    worker = _worker(job)
+    return [worker.run(item) for item in items]
+
+
+def run_ahead(job: Job, items: Sequence[Item]) -> Generator[dict[str, Any]]:
+    """Yield the records of samples as ``run_items`` makes them; files are read ahead."""
+    worker = _worker(job)
+    with closing(read_ahead(worker.feeds, items)) as reading:
+        for item, feeds in reading:
+            yield worker.run(item, feeds)
+
+
+def _worker(job: Job) -> Worker:
     with _lock:
         worker = _workers.get(job.digest)
         if worker is None:
             _workers.clear()  # the networks of an earlier job are not needed any more
             worker = _workers[job.digest] = Worker(job)
-    return [worker.run(item) for item in items]
+    return worker

@@ -17,6 +17,7 @@ from npusim.ops.pool import reads_pads_only
 from npusim.quantization.observers import MinMaxObserver, Observer, Summary
 from npusim.quantization.schemes import Range
 from npusim.reference.float_engine import FloatEngine, float_engine
+from npusim.reference.table import stay_in_this_thread
 
 Feeds = Mapping[str, NDArray[Any]]
 Sample = tuple[str, Feeds]
@@ -171,7 +172,9 @@ def _side_by_side(
             yield label, look(feeds)
         return
     waiting: deque[tuple[str, Future[Summaries]]] = deque()
-    with ThreadPoolExecutor(runner.jobs, thread_name_prefix="npusim-calibration") as pool:
+    with ThreadPoolExecutor(
+        runner.jobs, thread_name_prefix="npusim-calibration", initializer=stay_in_this_thread
+    ) as pool:
         try:
             for label, feeds in samples:
                 waiting.append((label, pool.submit(look, feeds)))

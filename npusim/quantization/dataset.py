@@ -7,6 +7,7 @@ first, then in the working directory. Files: ``npusim.quantization.sample_files`
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ from npusim.quantization.sample_files import (
     read_file,
     wrong_count,
 )
+<<<<<<< HEAD
 from npusim.reading.files import read_text
+=======
+from npusim.runtime.ahead import read_ahead
+>>>>>>> 44b327d (Calibration with the own engine runs samples side by side on compiled products, statistics and stretching; files are read ahead)
 from npusim.runtime.ends import codes_in_doubt
 from npusim.runtime.program import preprocess
 
@@ -71,28 +76,43 @@ class Dataset:
         """Yield (label, feeds) for every sample that can be read."""
         used = 0
         reasons: list[str] = []
-        for entry in self.entries:
-            if self.limit and used == self.limit:
-                break
-            try:
-                feeds = {
-                    name: self.load(path, name, entry.label)
-                    for name, path in zip(self.graph.inputs, entry.paths, strict=True)
-                }
-            except Unusable as error:
-                reasons.append(f"{entry.label}: {error}")
-                left_out = see("samples-left-out")
-                log.warning("%s; this sample is left out %s", reasons[-1], left_out)
-                continue
-            yield entry.label, feeds
-            used += 1
+        with closing(read_ahead(self._read, self.entries)) as reading:
+            for entry, files in reading:
+                try:
+                    feeds = {
+                        name: self._prepared(*file, path, name, entry.label)
+                        for name, path, file in zip(
+                            self.graph.inputs, entry.paths, files(), strict=True
+                        )
+                    }
+                except Unusable as error:
+                    reasons.append(f"{entry.label}: {error}")
+                    left_out = see("samples-left-out")
+                    log.warning("%s; this sample is left out %s", reasons[-1], left_out)
+                    continue
+                yield entry.label, feeds
+                used += 1
+                if used == self.limit:
+                    break
         if not used:
             raise _nothing_left(self.path, reasons)
 
     def load(self, path: Path, name: str, label: str) -> Array:
         """Return the preprocessed content of one checked file for input ``name``."""
+        return self._prepared(*self._file(path, name), path, name, label)
+
+    def _read(self, entry: Entry) -> list[tuple[Array, bool]]:
+        """Return what ``read_file`` makes of the files of a sample; runs in any thread."""
+        return [
+            self._file(path, name)
+            for name, path in zip(self.graph.inputs, entry.paths, strict=True)
+        ]
+
+    def _file(self, path: Path, name: str) -> tuple[Array, bool]:
+        return read_file(path, self.graph.spec(name), fit_of(self.graph.preprocess.get(name)))
+
+    def _prepared(self, data: Array, converted: bool, path: Path, name: str, label: str) -> Array:
         spec, how = self.graph.spec(name), self.graph.preprocess.get(name)
-        data, converted = read_file(path, spec, fit_of(how))
         if converted:
             kind = "grey" if spec.shape[1] == 1 else "red, green, blue"
             self._warn_once(

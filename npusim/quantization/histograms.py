@@ -7,7 +7,7 @@ does not depend on their number.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ LARGEST_BINS = 1 << 16
 MMSE_BINS = 4096
 VALUES_PER_BIN = 4
 MMSE_STEPS = 24
+# Sums of one float64 rounding a bin, of numbers below 64 (logarithms of counts), are off by less
+# than 64 * 2**-53 a bin each; there are a handful of them.
+ROUNDING_PER_BIN = 1e-12
 SMALLEST_SHARE = 1 / 16  # of a range: clipping more than that is never a better quantization
 
 
@@ -32,21 +35,23 @@ def histogram(value: NDArray[Any], low: float, high: float, bins: int) -> Counts
 
     Values outside count at the ends; rounding may put a value on an edge into either neighbour.
     """
-    if not high > low:
-        counts = np.zeros(bins, np.int64)
-        counts[0] = value.size
-        return counts
-    place = (value.reshape(-1).astype(np.float32) - np.float32(low)) * np.float32(
-        bins / (high - low)
-    )
-    index = np.clip(place, 0, bins - 1).astype(np.int32)
-    return np.bincount(index, minlength=bins).astype(np.int64)
+    return counted(value, low, high, bins)[0]
+
+
+def counted(
+    value: NDArray[Any], low: float, high: float, bins: int, *, absolute: bool = False
+) -> tuple[Counts, int]:
+    """Return ``histogram`` of the values, or of their absolute values, and how many are 0."""
+    from npusim.reference.statistics import histogram  # here: it loads the compiler
+
+    return histogram(value, low, high, bins, absolute=absolute)
 
 
 @dataclass(slots=True, kw_only=True)
 class HistogramObserver(ABC):
     """Minimum, maximum and distribution of every tensor; the base of the two algorithms."""
 
+    absolute: ClassVar[bool] = False  # whether absolute values are counted
     scheme: Scheme
     bins: int
     passes: int = 2
@@ -66,7 +71,7 @@ class HistogramObserver(ABC):
         if not value.size:
             return None
         low, high = self.bounds(tensor)
-        return histogram(self.transformed(value), low, high, self.bins), int((value == 0).sum())
+        return counted(value, low, high, self.bins, absolute=self.absolute)
 
     def take(self, tensor: str, summary: Summary, sample: str) -> None:
         """Widen the range, in the second pass add the counts."""
@@ -82,10 +87,6 @@ class HistogramObserver(ABC):
     def end_of_pass(self) -> None:
         """Start counting."""
         self.counting = True
-
-    def transformed(self, value: NDArray[Any]) -> NDArray[Any]:
-        """Return what is counted."""
-        return value
 
     def bounds(self, tensor: str) -> Range:
         """Return the limits of the histogram."""
@@ -111,11 +112,8 @@ class KlObserver(HistogramObserver):
     say nothing about a distribution.
     """
 
+    absolute: ClassVar[bool] = True
     bins: int = 1024
-
-    def transformed(self, value: NDArray[Any]) -> NDArray[Any]:
-        """Return absolute values."""
-        return np.asarray(np.abs(value))
 
     def bounds(self, tensor: str) -> Range:
         """Return 0 and the largest absolute value."""
@@ -154,11 +152,24 @@ def best_threshold(counts: Counts, levels: int) -> int:
     total = np.concatenate([[0], np.cumsum(counts)]).astype(np.float64)
     occupied = np.concatenate([[0], np.cumsum(counts > 0)]).astype(np.float64)
     best, loss = bins, np.inf
-    for kept in range(levels, bins + 1):
+    for kept in _candidates(counts, levels):
         found = _divergence(counts, total, occupied, kept, levels)
         if found <= loss:  # of equal ones the widest
             best, loss = kept, found
     return best
+
+
+def _candidates(counts: Counts, levels: int) -> list[int]:
+    """Return, ascending, all thresholds that may be the best one by ``_divergence``.
+
+    A compiled form finds the divergences of all of them but for rounding; only those that lie
+    within the rounding of the smallest one have to be compared.
+    """
+    from npusim.reference.statistics import divergences  # here: it loads the compiler
+
+    found = divergences(counts, levels)
+    near = found <= found.min() + counts.size * ROUNDING_PER_BIN
+    return [levels + int(n) for n in np.flatnonzero(near)]
 
 
 def _divergence(counts: Counts, total: Vector, occupied: Vector, kept: int, levels: int) -> float:

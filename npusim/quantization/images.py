@@ -15,6 +15,7 @@ from simplejpeg import decode_jpeg
 
 from npusim.ir.graph import LETTERBOX, STRETCH
 from npusim.reading.pictures import open_picture
+from npusim.reference.stretch import stretched
 
 BORDER = 114.0  # Source: Ultralytics YOLO, letterbox: colour (114, 114, 114)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -87,16 +88,8 @@ def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
     """
     if image.shape[:2] == (height, width):
         return image.astype(np.float32)
-    rows, row_part = _sources(height, image.shape[0])
-    cols, col_part = _sources(width, image.shape[1])
-    down = np.minimum(rows + 1, image.shape[0] - 1)
-    right = np.minimum(cols + 1, image.shape[1] - 1)
-    col_part = col_part[None, :, None]
-    upper, lower = image[rows].astype(np.float32), image[down].astype(np.float32)
-    top = upper[:, cols] + (upper[:, right] - upper[:, cols]) * col_part
-    bottom = lower[:, cols] + (lower[:, right] - lower[:, cols]) * col_part
-    result: NDArray[np.float32] = top + (bottom - top) * row_part[:, None, None]
-    return result
+    rows, columns = _sources(height, image.shape[0]), _sources(width, image.shape[1])
+    return stretched(image, rows, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +143,9 @@ def fitted(image: NDArray[np.uint8], height: int, width: int, fit: str) -> NDArr
     return result
 
 
-def _sources(size: int, in_size: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def _sources(size: int, in_size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the first input index and the share of the next one, per output index."""
     step = np.float32(in_size - 1) / np.float32(size - 1) if size > 1 else np.float32(in_size)
     place = np.arange(size, dtype=np.float32) * step
-    first = np.minimum(np.floor(place).astype(np.intp), in_size - 1)
+    first = np.minimum(np.floor(place).astype(np.int64), in_size - 1)
     return first, (place - first).astype(np.float32)

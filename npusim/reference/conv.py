@@ -97,8 +97,11 @@ def padded_channels_last(ifm: Array, pad: tuple[int, int, int, int]) -> Array:
         return np.asarray(moved, order="C")
     top, bottom, left, right = pad
     images, height, width, channels = moved.shape
-    canvas = np.zeros((images, height + top + bottom, width + left + right, channels), ifm.dtype)
-    canvas[:, top : top + height, left : left + width] = moved
+    canvas = np.empty((images, height + top + bottom, width + left + right, channels), ifm.dtype)
+    canvas[:, :top] = canvas[:, top + height :] = 0
+    inside = canvas[:, top : top + height]
+    inside[:, :, :left] = inside[:, :, left + width :] = 0
+    inside[:, :, left : left + width] = moved
     return canvas
 
 

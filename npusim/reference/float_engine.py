@@ -48,12 +48,12 @@ class FloatEngine(Protocol):
 
 
 class OwnEngine:
-    """npusim's evaluator; its layers use all cores."""
+    """npusim's evaluator; a layer uses all cores, unless its thread was told to stay alone."""
 
     name = "npusim"
-    jobs = 1
 
     def __init__(self, graph: Graph) -> None:
+        self.jobs = thread_count()
         self._evaluator = Evaluator(graph)
 
     def run(

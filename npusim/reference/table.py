@@ -7,6 +7,7 @@ output may be a view of an input. Every element of an output is computed in an o
 neither on the number of samples nor on the number of threads.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -27,6 +28,14 @@ Step = Callable[..., tuple[Array, ...]]
 Kind = TypeVar("Kind", bound=Attrs)
 
 
+_local = threading.local()
+
+
+def stay_in_this_thread() -> None:
+    """Keep what this thread computes from now on in this thread: others are busy as well."""
+    _local.stays = True
+
+
 class Workers:
     """Splits independent work over threads.
 
@@ -45,7 +54,7 @@ class Workers:
         """Call ``work(begin, end)`` for parts of ``range(total)``, each a multiple of ``grain``."""
         grains = -(-total // grain)
         parts = min(self.threads, grains)
-        if parts <= 1:
+        if parts <= 1 or getattr(_local, "stays", False):
             work(0, total)
             return
         edges = [min(total, grains * i // parts * grain) for i in range(parts + 1)]

@@ -37,3 +37,8 @@ def same_order(shape: tuple[int, ...], like: NDArray[Any], dtype: Any) -> NDArra
     order = memory_order(like)
     memory = np.empty([shape[axis] for axis in order], dtype)
     return memory.transpose(inverse(order))
+
+
+def flat_in_memory(value: NDArray[Any]) -> NDArray[Any]:
+    """Return all elements in the order they lie in memory; copies only when there are gaps."""
+    return np.asarray(value.transpose(memory_order(value)), order="C").reshape(-1)

@@ -4,7 +4,6 @@ Lengths lie around those of vectors, and every array is exactly as long as its k
 """
 
 import os
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,11 +23,9 @@ from npusim.kernels.elementwise import (
     u8_binary,
     u8_sum_vnni,
 )
-from npusim.kernels.tiles.float32 import LANES
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import (
     conv,
-    f32_conv,
     fc,
     i16_conv_pairs,
     i16_depthwise_vnni,
@@ -43,10 +40,10 @@ from npusim.runtime import isa
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
 from tests.kernels import emulated_tiles
+from tests.kernels import guarded_real_cases as guarded_real_cases  # adds its cases
 from tests.kernels.guarded import Case
-
-LENGTHS = (1, 2, 3, 7, 15, 16, 17, 31, 33, 63, 64, 65, 130)
-CASES: dict[str, list[Case]] = {}
+from tests.kernels.guarded_registry import CASES as CASES
+from tests.kernels.guarded_registry import LENGTHS, case, constant, drawn
 
 
 def prepare() -> None:
@@ -55,32 +52,6 @@ def prepare() -> None:
     emulated_tiles.take_all(patch)
     if emulated_tiles.NEEDED:
         emulated_tiles.emulate(patch)
-
-
-def case(*kernels: Kernel) -> Callable[[Case], Case]:
-    """Register a case of each kernel: a function that calls it and returns the results."""
-
-    def add(function: Case) -> Case:
-        for kernel in kernels:
-            CASES.setdefault(kernel.name, []).append(function)
-        return function
-
-    return add
-
-
-def drawn(dtype, *shape) -> np.ndarray:
-    """Return any bit patterns; small numbers of float32."""
-    rng = np.random.default_rng(sum(shape))
-    if np.dtype(dtype) == np.float32:
-        return rng.normal(size=shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, shape, endpoint=True).astype(dtype)
-
-
-def constant(array: np.ndarray) -> np.ndarray:
-    """Return an array that a kernel gets as a constant: read only."""
-    array.flags.writeable = False
-    return array
 
 
 # ---- tables and conversions ----------------------------------------------------------------------
@@ -299,55 +270,6 @@ def layers(kernel: Kernel, dtype, *zero: float) -> list[np.ndarray]:
             drawn(np.float32, length), weights.reshape(-1) if zero else weights, *zero, acc, 0, 3
         )
         results.append(acc)
-    return results
-
-
-@case(f32_conv.dot_panels)
-def float_products() -> list[np.ndarray]:
-    results = []
-    for length in LENGTHS:
-        pixels, panels = 11, -(-length // LANES)
-        ofm = np.zeros((pixels, length), np.float32)
-        f32_conv.dot_panels(
-            drawn(np.float32, pixels * length),
-            constant(drawn(np.float32, panels * length * LANES)),
-            constant(drawn(np.float32, length)),
-            constant(np.zeros(1, np.int64)),
-            length,
-            constant(np.array([0, 0, length, 1, pixels])),
-            -np.inf,
-            np.inf,
-            ofm,
-            1,
-            0,
-            0,
-            pixels,
-            0,
-            panels,
-        )
-        results.append(ofm)
-    return results
-
-
-@case(f32_conv.depthwise)
-def float_depthwise() -> list[np.ndarray]:
-    results, height, width = [], 5, 4
-    for channels in LENGTHS:
-        taps = np.array([(y * width + x) * channels for y in range(3) for x in range(3)])
-        ofm = np.zeros(((height - 2) * (width - 2), channels), np.float32)
-        f32_conv.depthwise(
-            drawn(np.float32, height * width * channels),
-            constant(drawn(np.float32, 9, channels)),
-            constant(drawn(np.float32, channels)),
-            constant(taps),
-            constant(np.array([0, width * channels, channels, height - 2, width - 2])),
-            -np.inf,
-            np.inf,
-            ofm,
-            0,
-            len(ofm),
-        )
-        results.append(ofm)
     return results
 
 

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,7 +73,7 @@ def test_each_output_is_one_chain_of_fused_multiply_adds():
 
 @given(
     count=st.integers(1, 150),
-    depth=st.integers(1, 70),
+    depth=st.integers(1, 150),  # few weights and many, which take turns with pixels another way
     out_c=st.integers(1, 50),
     cut=st.floats(0, 1),
     seed=st.integers(0, 99),
@@ -111,8 +112,36 @@ def test_clamp_and_nan():
     np.testing.assert_array_equal(ofm[:, 0], np.array([0, 0.5, 6, np.nan], np.float32))
 
 
-def test_depthwise_adds_rounded_products_in_the_order_of_the_taps():
-    channels, height, width = 21, 7, 6
+@pytest.mark.parametrize(("groups", "images"), [(1, 2), (3, 1), (3, 2)])
+def test_windows_of_images_and_groups(groups, images):
+    """Each output is the chain over its window, wherever blocks, images and groups begin."""
+    in_c, out_c, size = 5, 18, 13
+    ifm = drawn(0, images, size, size, groups * in_c)
+    weights, bias = drawn(1, groups, 9 * in_c, out_c), drawn(2, groups * out_c)
+    line = size * groups * in_c
+    runs = np.array([y * line + x * groups * in_c for y in range(3) for x in range(3)], np.int64)
+    out = size - 2
+    geometry = np.array([size * line, line, groups * in_c, out, out], np.int64)
+    panels = np.concatenate([packed(w) for w in weights])
+    actual = np.full((images * out * out, groups * out_c), np.nan, np.float32)
+    dot_panels(
+        ifm.reshape(-1), panels, bias, runs, in_c, geometry, -INF, INF, actual, groups, in_c,
+        0, len(actual), 0, groups * 2,
+    )  # fmt: skip
+    for group in range(groups):
+        channels = slice(group * in_c, (group + 1) * in_c)
+        rows = np.array([
+            ifm[image, y : y + 3, x : x + 3, channels].reshape(-1)
+            for image in range(images) for y in range(out) for x in range(out)
+        ])  # fmt: skip
+        mine = slice(group * out_c, (group + 1) * out_c)
+        expected = multiply(rows, weights[group], bias[mine])
+        np.testing.assert_array_equal(actual[:, mine], expected)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 15, 16, 17, 21, 32, 40])
+def test_depthwise_adds_rounded_products_in_the_order_of_the_taps(channels):
+    height, width = 7, 16
     ifm, weights, bias = (
         drawn(0, height, width, channels),
         drawn(1, 9, channels),
@@ -121,7 +150,7 @@ def test_depthwise_adds_rounded_products_in_the_order_of_the_taps():
     taps = np.array([(y * width + x) * channels for y in range(3) for x in range(3)], np.int64)
     geometry = np.array([0, width * channels, channels, height - 2, width - 2], np.int64)
     actual = np.empty(((height - 2) * (width - 2), channels), np.float32)
-    for begin, end in [(0, 7), (7, len(actual))]:
+    for begin, end in [(0, 7), (7, 8), (8, len(actual))]:
         depthwise(ifm.reshape(-1), weights, bias, taps, geometry, -INF, INF, actual, begin, end)
     expected = np.broadcast_to(bias, (height - 2, width - 2, channels)).copy()
     for tap, factors in enumerate(weights):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from npusim.environment import thread_count
 from npusim.errors import DatasetError
 from npusim.ir.attrs import NO_ATTRS
 from npusim.ir.dtypes import DType
@@ -201,14 +202,16 @@ def test_case_B8_all_samples_are_used_and_the_limit_counts_good_ones(folder):
     assert [label for label, _ in samples(path, model(RGB), limit=2)][1] == "dataset.txt:3 a.png"
 
 
-def test_case_B9_samples_are_read_one_at_a_time(folder):
-    for i in range(3):
+def test_case_B9_samples_are_read_a_few_at_a_time(folder):
+    count = thread_count() + 4
+    for i in range(count):
         image(folder / f"{i}.png", seed=i)
-    stream = iter(open_dataset(listing(folder, "0.png\n1.png\n2.png\n"), model(RGB)))
-    next(stream)
-    (folder / "2.png").unlink()  # not read yet
-    next(stream)
-    assert list(stream) == []
+    names = [f"{i}.png" for i in range(count)]
+    stream = iter(open_dataset(listing(folder, "\n".join(names)), model(RGB)))
+    found = [next(stream)[0], next(stream)[0]]
+    (folder / names[-1]).unlink()  # not read yet
+    found += [label for label, _ in stream]
+    assert found == [f"dataset.txt:{i + 1} {name}" for i, name in enumerate(names[:-1])]
 
 
 def test_case_B11_wrong_paths_are_reported_at_once(folder):

@@ -12,7 +12,15 @@ from npusim.runtime.convolution.step import _BINDS
 from npusim.runtime.kernel_table import TABLE, Work, candidates, choose, listing
 from tests.kernels.test_jit import import_every_kernel
 
-NOT_OF_THE_RUNTIME = {"f32_conv.dot_panels", "f32_conv.depthwise", "wait.until_changed"}
+NOT_OF_THE_RUNTIME = {
+    "f32_conv.depthwise",
+    "f32_conv.dot_panels",
+    "statistics.divergences",
+    "statistics.extremes",
+    "statistics.histogram",
+    "stretch.stretch_bilinear",
+    "wait.until_changed",
+}
 
 
 @pytest.fixture(params=isa.available())

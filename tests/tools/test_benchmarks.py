@@ -1,0 +1,29 @@
+"""The benchmarks that time whole jobs run, each as small as it can be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.real_models import model_path
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def run(name: str, *arguments: str) -> str:
+    """Return what a benchmark prints."""
+    command = [sys.executable, str(FOLDER / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("engine", ["npusim", "onnxruntime"])
+def test_calibration(engine):
+    pytest.importorskip("skimage")
+    model_path("mobilenet_v2.onnx")
+    printed = run("bench_calibration.py", "--samples", "3", "--engine", engine)
+    assert f"normal, {engine}" in printed
+    assert "3 samples in " in printed
