@@ -30,11 +30,8 @@ from npusim.quantization.sample_files import (
     read_file,
     wrong_count,
 )
-<<<<<<< HEAD
 from npusim.reading.files import read_text
-=======
 from npusim.runtime.ahead import read_ahead
->>>>>>> 44b327d (Calibration with the own engine runs samples side by side on compiled products, statistics and stretching; files are read ahead)
 from npusim.runtime.ends import codes_in_doubt
 from npusim.runtime.program import preprocess
 
