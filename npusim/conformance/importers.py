@@ -50,6 +50,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
     "keras": Framework("Keras", (".keras", ".h5"), nhwc=True),
     "mxnet": Framework("MXNet", (".json", ".params"), shapes=True),
     "tensorflow": Framework("TensorFlow", (".pb",), nhwc=True),
+    "tflite": Framework("TensorFlow Lite", (".tflite",), nhwc=True),
 }
 
 

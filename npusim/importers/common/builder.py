@@ -187,6 +187,12 @@ class GraphBuilder:
     constant_elements: int = 0
     host: list[HostNode] = field(default_factory=list)
     host_opset: int = OPSET
+    _shared: dict[tuple[object, ...], Array] | None = None
+
+    def share_constants(self) -> None:
+        """From here on keep equal constants once; ``finish`` makes them one tensor."""
+        if self._shared is None:
+            self._shared = {}
 
     def host_layer_of(self, name: str) -> str:
         """Return the host layer that gives a tensor; empty when none does."""
@@ -243,6 +249,11 @@ class GraphBuilder:
             When finite values overflow float32, or all constants together are too many.
         """
         kept = self.as_constant(name, value)
+        if self._shared is not None:
+            content = hashlib.sha256(np.ascontiguousarray(kept).data).digest()
+            first = self._shared.setdefault((kept.dtype.str, kept.shape, content), kept)
+            self.constant_elements -= first.size if first is not kept else 0
+            kept = first
         self.constant_elements += kept.size
         if self.constant_elements > MAX_CONSTANT_ELEMENTS:
             raise ModelImportError(
@@ -351,9 +362,10 @@ class GraphBuilder:
         rewrite : callable
             Applied before layers are numbered.
         """
+        same = self._equal_constants(outputs)
         nodes = [
             replace(
-                rename_inputs(node, renames),
+                rename_inputs(node, {**renames, **same} if same else renames),
                 outputs=tuple(renames.get(out, out) for out in node.outputs),
             )
             for node in self.nodes
@@ -385,6 +397,22 @@ class GraphBuilder:
         graph = graph.copy(nodes=tuple(replace(n, uid=last - i) for i, n in enumerate(graph.nodes)))
         check_graph(graph, self.where)
         return graph
+
+    def _equal_constants(self, outputs: Sequence[str]) -> dict[str, str]:
+        """Return constant -> the first one with the same numbers, among those that are shared."""
+        if self._shared is None:
+            return {}
+        firsts: dict[tuple[object, ...], str] = {}
+        same = {}
+        for name, value in self.constants.items():
+            if name in outputs:
+                continue
+            stored = self.stored.get(name)
+            codes = None if stored is None else (id(stored.codes), stored.quant)
+            first = firsts.setdefault((id(value), self.tensors[name].quant, codes), name)
+            if first != name:
+                same[name] = first
+        return same
 
     def _tail(
         self,

@@ -12,15 +12,9 @@ _LOOP = "loops and conditions on data run on the CPU"
 _CPU = "run it on the CPU"
 _ADVICE = {
     **dict.fromkeys(
-        ("Enter", "RefEnter", "Exit", "NextIteration", "LoopCond", "Merge", "While",
+        ("Enter", "RefEnter", "NextIteration", "LoopCond", "Merge", "While",
          "StatelessWhile", "If", "StatelessIf", "Switch", "Case", "StatelessCase"),
         _LOOP,
-    ),
-    **dict.fromkeys(
-        ("TensorArrayV3", "TensorArrayGatherV3", "TensorArrayScatterV3", "TensorArrayReadV3",
-         "TensorArrayWriteV3", "TensorArraySizeV3", "TensorListReserve", "TensorListStack",
-         "TensorListFromTensor"),
-        "arrays of loops run on the CPU; convert recurrent layers with unroll=True",
     ),
     **dict.fromkeys(
         ("RandomUniform", "RandomStandardNormal", "TruncatedNormal", "Multinomial"),

@@ -1,6 +1,6 @@
 """What a converter of a TensorFlow operator works with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
-from npusim.importers.common.ordered import OrderedContext, SourceNode
+from npusim.importers.common.ordered import Held, OrderedContext, SourceNode
 from npusim.importers.common.orders import NCHW, NHWC, Order
+from npusim.importers.common.unroll import Budget
 from npusim.importers.tensorflow.file import TYPE_NAMES, TYPES, StoredTensor, shape_of
 
 
@@ -23,9 +24,12 @@ class TfNode(SourceNode):
         Tensors, ``node:0``; nodes inside of functions have the call's name in front.
     waits : tuple of str
         Nodes that must run before.
+    own : str
+        Its name in the file.
     """
 
     waits: tuple[str, ...] = ()
+    own: str = ""
     attrs: Mapping[str, Any] = field(default_factory=dict)
     tensor: StoredTensor | None = None
 
@@ -78,6 +82,31 @@ class TfNode(SourceNode):
         """Return the name of a function."""
         return self.attrs[name].func.name.decode("utf-8") if name in self.attrs else ""
 
+    def functions(self, name: str) -> tuple[str, ...]:
+        """Return the names of a list of functions."""
+        if name not in self.attrs:
+            return ()
+        return tuple(entry.name.decode("utf-8") for entry in self.attrs[name].list.func)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorList:
+    """A list of tensors while the graph is read.
+
+    Attributes
+    ----------
+    items : tuple of (str or None)
+        Tensors; None for one that nothing has written yet.
+    shape : tuple of int, or None
+        Of an item, -1 where open; None when nothing is known.
+    kind : int
+        Number of the element type.
+    """
+
+    items: tuple[str | None, ...]
+    shape: tuple[int, ...] | None = None
+    kind: int = 1
+
 
 @dataclass(slots=True)
 class TfContext(OrderedContext):
@@ -89,10 +118,30 @@ class TfContext(OrderedContext):
         Tensor -> the node that makes it.
     codes : bool
         FakeQuant gives tensors codes; else its arithmetic is written out.
+    lists : dict
+        Handle of a list, or flow of an array -> what is in it at that point.
+    stacked : dict
+        Where a tensor is -> the tensors that it joins along its first axis.
+    budget : Budget
+        Of all loops.
     """
 
     made_by: dict[str, TfNode] = field(default_factory=dict)
     codes: bool = True
+    lists: dict[str, TensorList] = field(default_factory=dict)
+    stacked: dict[Held, tuple[str, ...]] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+
+    def alias(self, output: str, source: str, order: Sequence[int] | None = None) -> None:
+        """Make an output another name of a tensor or a list."""
+        if source in self.lists:
+            self.lists[output] = self.lists[source]
+            return
+        OrderedContext.alias(self, output, source, order)
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a tensor or a list has been made."""
+        return name in self.values or name in self.held or name in self.lists
 
     def fixed(self, node: TfNode, position: int, what: str) -> Array:
         """Return an input that must be known.

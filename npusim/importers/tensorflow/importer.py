@@ -15,6 +15,7 @@ from npusim.importers.common.quantized_types import through_u8
 from npusim.importers.common.two_files import wanted_shape
 from npusim.importers.tensorflow import (
     ops_conv,
+    ops_lists,
     ops_math,
     ops_move,
     ops_norm,
@@ -25,6 +26,7 @@ from npusim.importers.tensorflow.advice import cut_advice
 from npusim.importers.tensorflow.context import TfContext, TfNode
 from npusim.importers.tensorflow.custom import custom_part, with_custom_part
 from npusim.importers.tensorflow.file import FREEZE, TYPES, GraphFile, read_graph, shape_of
+from npusim.importers.tensorflow.frames import EXITS, with_functions
 from npusim.importers.tensorflow.phase import phase_value
 from npusim.importers.tensorflow.predefined import read_predefined
 from npusim.importers.tensorflow.scope import Scope
@@ -32,7 +34,7 @@ from npusim.importers.tensorflow.walk import VARIABLES, Walk
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 
-FAMILIES = (ops_conv, ops_math, ops_move, ops_norm, ops_quantized, ops_shape)
+FAMILIES = (ops_conv, ops_lists, ops_math, ops_move, ops_norm, ops_quantized, ops_shape)
 """Importing them registers the converters."""
 
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
@@ -93,7 +95,7 @@ def load_tensorflow(
                 f"{what} is a single string", where=where, rule="a list of names"
             )
     file = read_graph(path)
-    scope = Scope(file.nodes, file.functions, where)
+    scope = Scope(with_functions(file), file.functions, where)
     scope.check()
     context = TfContext(
         GraphBuilder(where=where),
@@ -190,7 +192,10 @@ def _placeholders(scope: Scope) -> list[str]:
 
 
 def _unread(scope: Scope) -> list[str]:
-    """Return nodes whose results no node reads, but those that others wait for."""
+    """Return nodes whose results no node reads, but those that others wait for and ends of loops.
+
+    What a loop leaves behind that nobody reads is mostly its counter.
+    """
     read = {name for node in scope.nodes.values() for name in node.inputs}
     waited = {name for node in scope.nodes.values() for name in node.waits}
     found = [
@@ -200,7 +205,9 @@ def _unread(scope: Scope) -> list[str]:
         and "Summary" not in node.type
         and read.isdisjoint(node.outputs)
     ]
-    return [name for name in found if name not in waited] or found
+    for passed in (waited, {name for name in found if scope.nodes[name].type in EXITS}):
+        found = [name for name in found if name not in passed] or found
+    return found
 
 
 def _ends(

@@ -27,7 +27,7 @@ from npusim.ir.attrs import Coordinates, ResizeMode
 
 @converter(
     "Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot", "EnsureShape",
-    "Print", "PrintV2", "PlaceholderWithDefault", "RefIdentity",
+    "Print", "PrintV2", "PlaceholderWithDefault", "RefIdentity", "Exit", "RefExit",
 )  # fmt: skip
 def nothing(node: TfNode, context: TfContext) -> None:
     """Give the first input on."""

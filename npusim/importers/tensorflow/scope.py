@@ -14,12 +14,18 @@ _RESULTS: dict[str, tuple[str, ...]] = {
     "TopK": ("values", "indices"),
     "Unique": ("y", "idx"),
     "Moments": ("mean", "variance"),
+    "TensorArrayV3": ("handle", "flow"),
+    "TensorArrayConcatV3": ("value", "lengths"),
+    "TensorListConcat": ("tensor", "lengths"),
+    "TensorListConcatV2": ("tensor", "lengths"),
+    "TensorListPopBack": ("output_handle", "tensor"),
 }
 _NORM = ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2")
 _RESULTS |= {"FusedBatchNorm": _NORM, "FusedBatchNormV2": _NORM}
 _RESULTS["FusedBatchNormV3"] = (*_NORM, "reserve_space_3")
 """Operators whose results have names of their own; others have one result, or a list of them."""
 _COUNTED = {"Split": "num_split", "SplitV": "num_split", "Unpack": "num", "ShapeN": "N"}
+_COUNTED["_SwitchN"] = "num_outs"
 _LISTED = {
     "IdentityN": "T",
     "PartitionedCall": "Tout",
@@ -32,7 +38,7 @@ _LISTED = {
     "StatelessCase": "Tout",
 }
 _MOST = 1 << 16
-_PIVOTS = ("Identity", "Switch")
+_PIVOTS = ("Identity", "Switch", "_SwitchN")
 """What tells inside of a conditional which branch one is in."""
 
 
@@ -62,6 +68,9 @@ class Scope:
         In front of the names of the call's nodes.
     arguments : mapping, optional
         Argument of the function -> tensor.
+    caller : str
+        A name that the names of the call's nodes do not repeat: what Keras calls
+        ``lstm/while/cell`` in the body of ``lstm/while`` is ``cell`` behind the prefix.
     """
 
     def __init__(
@@ -72,6 +81,7 @@ class Scope:
         *,
         prefix: str = "",
         arguments: Mapping[str, str] | None = None,
+        caller: str = "",
     ) -> None:
         self.where, self.prefix = where, prefix
         self.inner = arguments is not None
@@ -84,10 +94,17 @@ class Scope:
                     f"two nodes are called {node.name!r}", where=where, rule="one node a name"
                 )
             self._files[node.name] = node
+        self._short = self._without(f"{caller}/") if caller else {}
         self.nodes = {name: self._taken(node) for name, node in self._files.items()}
+        self._makers = {node.name: node for node in self.nodes.values()}
+
+    def _without(self, repeated: str) -> dict[str, str]:
+        """Return names without what they repeat; empty when that makes two equal."""
+        short = {name: name.rpartition(repeated)[2] or name for name in self._files}
+        return short if len(set(short.values())) == len(short) else {}
 
     def _taken(self, node: GraphNode) -> TfNode:
-        name = self.prefix + node.name
+        name = self.prefix + self._short.get(node.name, node.name)
         count = result_count(node, self._functions)
         data = [word for word in node.inputs if not word.startswith("^")]
         return TfNode(
@@ -95,6 +112,7 @@ class Scope:
             type=node.op,
             inputs=tuple(self.tensor(word) for word in data),
             outputs=tuple(f"{name}:{i}" for i in range(count)),
+            own=node.name,
             waits=tuple(word[1:] for word in node.inputs if word.startswith("^")),
             attrs=node.attrs,
             tensor=node.tensor,
@@ -115,14 +133,11 @@ class Scope:
                 place += _RESULTS[node.op].index(kind)
             elif node.op in self._functions and kind in self._functions[node.op].results:
                 place += self._functions[node.op].results.index(kind)
-        return f"{self.prefix}{name}:{place}"
+        return f"{self.prefix}{self._short.get(name, name)}:{place}"
 
     def node_of(self, tensor: str) -> TfNode | None:
         """Return the node of this scope that makes a tensor."""
-        name = tensor.rpartition(":")[0]
-        if not name.startswith(self.prefix):
-            return None
-        return self.nodes.get(name[len(self.prefix) :])
+        return self._makers.get(tensor.rpartition(":")[0])
 
     def check(self) -> None:
         """Refuse nodes that read what no node makes."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from npusim.errors import GraphError, ModelImportError, QuantizationError
 from npusim.importers.common.builder import MISFITS, UnsupportedForm, misfit
+from npusim.importers.common.unroll import ADVICE, ON_DATA
 from npusim.importers.tensorflow.advice import advise
 from npusim.importers.tensorflow.context import TfContext, TfNode, converter_of
 from npusim.importers.tensorflow.file import GraphFile
@@ -19,7 +20,9 @@ from npusim.importers.tensorflow.scope import Scope
 
 _DEEPEST = 64
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
-_BRANCHES = ("If", "StatelessIf")
+_BRANCHES = ("If", "StatelessIf", "Case", "StatelessCase")
+LOOPS = ("While", "StatelessWhile")
+SWITCHES = ("Switch", "RefSwitch", "_SwitchN")
 VARIABLES = ("VariableV2", "Variable", "VarHandleOp", "ReadVariableOp", "AutoReloadVariable")
 
 
@@ -106,13 +109,13 @@ class Walk:
         found: set[int] = set()
         for name in node.inputs:
             found |= self.lost.get(name, frozenset())
-            if not (name in self.lost or name in self.context.values or name in self.context.held):
+            if not (name in self.lost or self.context.exists(name)):
                 self._find(node, "it is part of a loop", "")  # a loop's end comes behind its begin
                 found.add(len(self.findings) - 1)
         return found
 
     def _unknown(self, node: TfNode) -> bool:
-        known = node.type in (*_CALLS, *_BRANCHES, "Switch", "Merge")
+        known = node.type in (*_CALLS, *_BRANCHES, *LOOPS, *SWITCHES)
         return not (known or converter_of(node.type) or node.type in self.file.functions)
 
     def _find(
@@ -122,7 +125,7 @@ class Walk:
 
     def _convert(self, scope: Scope, node: TfNode, depth: int) -> None:
         context = self.context
-        if node.type in ("Switch", "RefSwitch"):
+        if node.type in SWITCHES:
             self._switch(node)
             return
         if node.type in _CALLS or node.type in self.file.functions:
@@ -130,11 +133,10 @@ class Walk:
             self._call(node, name, node.inputs, depth)
             return
         if node.type in _BRANCHES:
-            taken = context.known(node.inputs[0])
-            if taken is None or taken.size != 1:
-                raise UnsupportedForm("its condition depends on the input data")
-            branch = node.function("then_branch" if taken.reshape(-1)[0] else "else_branch")
-            self._call(node, branch, node.inputs[1:], depth)
+            self._call(node, self._branch(node), node.inputs[1:], depth)
+            return
+        if node.type in LOOPS:
+            self._loop(node, depth)
             return
         values = [context.known(name) for name in node.inputs]
         present = [value for value in values if value is not None]
@@ -154,9 +156,10 @@ class Walk:
         taken = self.context.known(predicate)
         if taken is None or taken.size != 1:
             raise UnsupportedForm("its condition depends on the input data")
-        alive = int(bool(taken.reshape(-1)[0]))
+        alive, last = int(taken.reshape(-1)[0]), len(node.outputs) - 1
+        alive = alive if 0 <= alive <= last else last
         self.context.alias(node.outputs[alive], data)
-        self.dead.add(node.outputs[1 - alive])
+        self.dead.update(name for name in node.outputs if name != node.outputs[alive])
 
     def _merge(self, node: TfNode) -> None:
         alive = [name for name in node.inputs if name not in self.dead]
@@ -174,8 +177,51 @@ class Walk:
             self.context.alias(node.outputs[0], alive[0])
             self.context.values[node.outputs[1]] = np.array(node.inputs.index(alive[0]), np.int32)
 
+    def _branch(self, node: TfNode) -> str:
+        """Return the function that a known condition or index chooses."""
+        taken = self.context.known(node.inputs[0])
+        if taken is None or taken.size != 1:
+            raise UnsupportedForm("its condition depends on the input data")
+        if node.type in ("If", "StatelessIf"):
+            return node.function("then_branch" if taken.reshape(-1)[0] else "else_branch")
+        branches, index = node.functions("branches"), int(taken.reshape(-1)[0])
+        if not branches:
+            raise ModelImportError("it has no branches", where=node.where)
+        return branches[index if 0 <= index < len(branches) else -1]
+
     # ---- functions
     def _call(self, node: TfNode, name: str, arguments: Sequence[str], depth: int) -> None:
+        results = self._entered(node, name, arguments, depth, f"{node.name}/")
+        for outside, inside in zip(node.outputs, results, strict=False):
+            self._give(outside, inside)
+
+    def _give(self, outside: str, inside: str) -> None:
+        """Make a tensor of a function the result of what calls it."""
+        if inside in self.lost:
+            self.lost[outside] = self.lost[inside]
+        elif inside in self.dead:
+            self.dead.add(outside)
+        else:
+            self.context.alias(outside, inside)
+
+    def _entered(
+        self,
+        node: TfNode,
+        name: str,
+        arguments: Sequence[str],
+        depth: int,
+        prefix: str,
+        turn: int | None = None,
+    ) -> list[str]:
+        """Convert the nodes of a function and return its results.
+
+        Parameters
+        ----------
+        prefix : str
+            In front of their names.
+        turn : int, optional
+            Of a loop.
+        """
         function = self.file.functions.get(name)
         if function is None:
             raise ModelImportError(
@@ -191,26 +237,65 @@ class Walk:
                 where=node.where,
                 rule=f"{len(function.arguments)}: {', '.join(function.arguments)}",
             )
-        bound = dict(zip(function.arguments, arguments, strict=True))
+        if turn is not None:
+            self.context.budget.turn(turn, len(function.nodes), self.context.builder)
         inner = Scope(
             function.nodes,
             self.file.functions,
             f"{self.file.path}: {node.where}",
-            prefix=f"{node.name}/",
-            arguments=bound,
+            prefix=prefix,
+            arguments=dict(zip(function.arguments, arguments, strict=True)),
+            caller="" if turn is None else node.own,
         )
         results = [inner.tensor(function.returns.get(word, word)) for word in function.results]
         self.context.names.update(out for n in inner.nodes.values() for out in n.outputs)
         self.run(inner, results, arguments, depth + 1)
-        lost: set[int] = set()
-        for outside, inside in zip(node.outputs, results, strict=False):
-            if inside in self.lost:
-                self.lost[outside] = self.lost[inside]
-                lost |= self.lost[inside]
-            elif inside in self.dead:
-                self.dead.add(outside)
-            else:
-                self.context.alias(outside, inside)
+        return results
+
+    def _loop(self, node: TfNode, depth: int) -> None:
+        """Write a loop out: a turn as long as the condition, which must be known, is true."""
+        base = f"{node.name}/turn"
+        while any(name.startswith(base) for name in self.context.names):
+            base += "_"
+        variables, turn = list(node.inputs), 0
+        while goes_on := self._goes_on(node, variables, depth, f"{base}{turn}/condition/", turn):
+            body, prefix = node.function("body"), f"{base}{turn}/"
+            found = self._entered(node, body, variables, depth, prefix, turn)
+            if len(found) != len(variables):
+                raise ModelImportError(
+                    f"its body gives {len(found)} results",
+                    where=node.where,
+                    rule=f"one for each of the {len(variables)} variables",
+                )
+            spoiled = [name for name in found if name in self.lost]
+            if spoiled:  # every further turn would say the same
+                self._lose(node, spoiled)
+                return
+            variables, turn = found, turn + 1
+        for outside, inside in zip(node.outputs, variables, strict=False):
+            if goes_on is not None:
+                self._give(outside, inside)
+
+    def _goes_on(
+        self, node: TfNode, variables: Sequence[str], depth: int, prefix: str, turn: int
+    ) -> bool | None:
+        """Return what the condition of a loop says in front of a turn; None when it is lost."""
+        results = self._entered(node, node.function("cond"), variables, depth, prefix, turn)
+        if len(results) != 1:
+            raise ModelImportError(
+                f"its condition gives {len(results)} results", where=node.where, rule="one"
+            )
+        if results[0] in self.lost:
+            self._lose(node, results)
+            return None
+        value = self.context.known(results[0])
+        if value is None or value.size != 1:
+            raise UnsupportedForm(ON_DATA, ADVICE)
+        return bool(value.reshape(-1)[0])
+
+    def _lose(self, node: TfNode, spoiled: Sequence[str]) -> None:
+        reasons = frozenset().union(*(self.lost[name] for name in spoiled))
+        self.lost.update(dict.fromkeys(node.outputs, reasons))
 
 
 def _located(
