@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from npusim.kernels.pack.fours import Groups, aligned, groups_of, spread_weights
 from npusim.kernels.pack.geometry import Geometry
@@ -98,18 +98,33 @@ def pack_steps(weights: NDArray[np.int64], steps: Groups) -> NDArray[np.int8]:
     then the tile itself: 16 fours of inputs x 16 channels x 4 inputs. Channels are filled up with
     zero weights to a multiple of 16.
     """
-    groups, per_group, _ = weights.shape
-    count = len(steps.offsets)
-    tiles = -(-per_group // LANES)
-    spread = spread_weights(weights, steps).astype(np.int8)  # (panels, steps, PANEL, STEP)
-    panels, _, width, _ = spread.shape
-    spread = spread.reshape(groups, panels // groups, count, width // LANES, LANES, STEP // 4, 4)
-    # (group, panel, tile, step, four, channel, 4)
-    spread = spread.transpose(0, 1, 3, 2, 5, 4, 6)
-    spread = spread.reshape(groups, -1, count, STEP // 4, LANES, 4)[:, :tiles]
     packed = [
         group[first : first + PAIR].swapaxes(0, 1).reshape(-1)
-        for group in spread
-        for first in range(0, tiles, PAIR)
+        for group in _tiles_of(weights, steps, np.int8)
+        for first in range(0, len(group), PAIR)
     ]
     return aligned(np.concatenate([np.zeros(0, np.int8), *packed]))
+
+
+def pack_words(weights: NDArray[np.int64], steps: Groups) -> NDArray[np.int8]:
+    """Pack weights (groups, O/group, k), which fit 16 bits, as flat tiles of bytes.
+
+    Order: group; tile of channels; step; upper bytes, then lower ones; the tile as in
+    ``pack_steps``.
+    """
+    words = _tiles_of(weights, steps, np.int16)
+    return aligned(np.stack([words >> 8, words & 0xFF], axis=3).astype(np.uint8).view(np.int8))
+
+
+def _tiles_of(
+    weights: NDArray[np.int64], steps: Groups, dtype: DTypeLike
+) -> NDArray[np.signedinteger]:
+    """Return weights as (groups, tiles of channels, steps, 16, 16, 4)."""
+    groups, per_group, _ = weights.shape
+    count = len(steps.offsets)
+    spread = spread_weights(weights, steps).astype(dtype)  # (panels, steps, PANEL, STEP)
+    panels, _, width, _ = spread.shape
+    shape = (groups, panels // groups, count, width // LANES, LANES, STEP // 4, 4)
+    # (group, panel, tile, step, four, channel, 4)
+    spread = spread.reshape(shape).transpose(0, 1, 3, 2, 5, 4, 6)
+    return spread.reshape(groups, -1, count, STEP // 4, LANES, 4)[:, : -(-per_group // LANES)]

@@ -54,6 +54,10 @@ class RegisterTiles:
         """Give the tiles back."""
         self._call("tilerelease", [])
 
+    def zero(self, tile):
+        """Set a tile to zero."""
+        self._call("tilezero", [I8], *self._tiles(tile))
+
     def load(self, tile, address, stride):
         """Load rows that are ``stride`` bytes apart."""
         self._call("tileloadd64", [I8, _BYTES, I64], *self._tiles(tile), address, stride)

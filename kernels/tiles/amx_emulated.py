@@ -34,6 +34,10 @@ class EmulatedTiles:
         """See ``RegisterTiles``."""
         cgutils.memset(self._v.builder, self._memory, self._v.number(_REGISTERS), 0)
 
+    def zero(self, tile):
+        """See ``RegisterTiles``."""
+        self._call(_zero, "zero", self._v.number(tile))
+
     def load(self, tile, address, stride):
         """See ``RegisterTiles``."""
         self._call(_load, "load", self._v.number(tile), address, stride)
@@ -88,9 +92,14 @@ class _Memory:
         return self.v.at(first, self.v.builder.mul(number, self.v.number(_ROW_BYTES)))
 
 
-def _load(memory, tile, address, stride):
+def _zero(memory, tile):
     v = memory.v
     cgutils.memset(v.builder, memory.row(tile, v.number(0)), v.number(_ROWS * _ROW_BYTES), 0)
+
+
+def _load(memory, tile, address, stride):
+    v = memory.v
+    _zero(memory, tile)
     with cgutils.for_range(v.builder, memory.rows(tile)) as loop:
         outside = v.at(address, v.builder.mul(loop.index, stride))
         cgutils.raw_memcpy(

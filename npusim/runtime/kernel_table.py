@@ -27,6 +27,7 @@ from npusim.kernels.elementwise import (
 from npusim.kernels.windows import (
     conv,
     fc,
+    i16_conv_amx,
     i16_conv_pairs,
     i16_depthwise_vnni,
     int8_conv_amx,
@@ -95,6 +96,7 @@ TABLE = (
     Entry(Work.CONVOLUTION, _BYTES, _BYTES, _AVX2, int8_conv_avx2.conv2d_8bit),
     Entry(Work.CONVOLUTION, _BYTES, _BYTES, _ANY, conv.conv2d_8bit),
     Entry(Work.CONVOLUTION, _BYTES, _F16, _ANY, conv.conv2d_8bit_to_half),
+    Entry(Work.CONVOLUTION, _I16, _I16, _AMX, i16_conv_amx.conv2d_i16),
     Entry(Work.CONVOLUTION, _I16, _I16, _VNNI, i16_conv_pairs.conv2d_i16_avx512),
     Entry(Work.CONVOLUTION, _I16, _I16, _ANY, conv.conv2d_i16),
     Entry(Work.CONVOLUTION, _F16, _F16, _ANY, conv.conv2d_f16),

@@ -7,13 +7,19 @@ import numpy as np
 from npusim.kernels import _jit
 from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.tiles import amx as tiles
-from npusim.kernels.windows import int8_conv_amx
+from npusim.kernels.windows import i16_conv_amx, int8_conv_amx
 from npusim.runtime import isa, kernel_table
-from npusim.runtime.convolution import amx
+from npusim.runtime.convolution import amx, amx_words
 
 POSSIBLE = _jit.target_has(AVX512_VNNI)  # the stores are AVX512 in any case
 NEEDED = isa.AMX not in isa.available() and POSSIBLE
-NAMES = {int8_conv_amx.conv2d_8bit.name: (int8_conv_amx.conv2d_8bit, int8_conv_amx.SIGNATURE)}
+NAMES = {
+    kernel.name: (kernel, signature)
+    for kernel, signature in (
+        (int8_conv_amx.conv2d_8bit, int8_conv_amx.SIGNATURE),
+        (i16_conv_amx.conv2d_i16, i16_conv_amx.SIGNATURE),
+    )
+}
 _TILES = "tiles"
 
 
@@ -51,6 +57,7 @@ def emulate(monkeypatch) -> None:
 def take_all(monkeypatch) -> None:
     """Let tiles compute convolutions of any size."""
     monkeypatch.setattr(amx, "GAIN", 0)
+    monkeypatch.setattr(amx_words, "GAIN", 0)
 
 
 def forget_choices() -> None:

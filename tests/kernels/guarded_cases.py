@@ -27,6 +27,7 @@ from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import (
     conv,
     fc,
+    i16_conv_amx,
     i16_conv_pairs,
     i16_depthwise_vnni,
     int8_conv_amx,
@@ -369,6 +370,7 @@ for found, path, pair, depthwise in (
     (int8_conv_amx.conv2d_8bit, isa.AMX, (DType.U8, DType.U8), False),
     (int8_conv_amx.conv2d_8bit, isa.AMX, (DType.I8, DType.I8), False),
     (int8_depthwise_vnni.depthwise_8bit, isa.AVX512_VNNI, (DType.U8, DType.U8), True),
+    (i16_conv_amx.conv2d_i16, isa.AMX, (DType.I16, DType.I16), False),
     (i16_conv_pairs.conv2d_i16_avx512, isa.AVX512_VNNI, (DType.I16, DType.I16), False),
     (i16_depthwise_vnni.depthwise_i16, isa.AVX512_VNNI, (DType.I16, DType.I16), True),
 ):

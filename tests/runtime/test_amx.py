@@ -16,10 +16,10 @@ from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Quant, 
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.features import AMX_INT8
 from npusim.kernels.windows import conv as portable
-from npusim.kernels.windows import int8_conv_amx, int8_conv_vnni
+from npusim.kernels.windows import i16_conv_amx, int8_conv_amx, int8_conv_vnni
 from npusim.passes.requant import nn_requant
 from npusim.runtime import isa, kernel_table, tile_permission
-from npusim.runtime.convolution import amx, amx_check
+from npusim.runtime.convolution import amx, amx_check, amx_words, layout
 from npusim.runtime.convolution.phases import Convolution, Phase, plain_phase
 from npusim.runtime.convolution.step import bind_to
 from tests.kernels import emulated_tiles
@@ -28,6 +28,9 @@ needs_avx512 = pytest.mark.skipif(not emulated_tiles.POSSIBLE, reason="the store
 U8 = Affine(scale=0.02, zero_point=3), Affine(scale=0.01, zero_point=77)
 U8_MIDDLE = Affine(scale=0.02, zero_point=3), Affine(scale=0.01, zero_point=128)
 I8 = DynamicFixedPoint(fl=3), DynamicFixedPoint(fl=5)
+I16 = DynamicFixedPoint(fl=10), DynamicFixedPoint(fl=12)
+BYTES = int8_conv_amx.conv2d_8bit, portable.conv2d_8bit
+WORDS = i16_conv_amx.conv2d_i16, portable.conv2d_i16
 
 
 @pytest.fixture
@@ -65,9 +68,13 @@ def convolution(
     ofm_quant: Quant = DynamicFixedPoint(fl=8 - round(np.log2(74 * spread)))
     if dtype is DType.U8:
         ofm_quant = Affine(scale=0.03 * spread, zero_point=99)
+    elif dtype is DType.I16:
+        ofm_quant = DynamicFixedPoint(fl=22 - round(np.log2(4e4 * spread)))
     ofm = TensorSpec(name="y", shape=(images, out_c, *out), dtype=dtype, quant=ofm_quant)
     around = zero_point_of(quants[1]) if dtype is DType.U8 and isinstance(quants[1], Affine) else 0
-    codes = rng.normal(around, 50, (out_c, in_c // groups, kernel, kernel))
+    codes = rng.normal(
+        around, 50 if dtype.bits == 8 else 20000, (out_c, in_c // groups, kernel, kernel)
+    )
     codes = np.rint(codes).clip(dtype.min, dtype.max).astype(dtype.numpy)
     one_scale = U8[1] if isinstance(quants[1], AffinePerChannel) else quants[1]
     steps = (kernel,) * 2, (stride,) * 2, (dilation,) * 2, (pad,) * 2
@@ -88,10 +95,12 @@ def convolution(
 def results(conv: Convolution, kernel, *, planes=False) -> np.ndarray | None:
     rng = np.random.default_rng(5)
     n, c, h, w = conv.ifm.shape
-    ifm = rng.integers(0, 256, (n, h, w, c)).astype(np.uint8).transpose(0, 3, 1, 2)
+    codes = np.iinfo(np.uint8 if conv.ifm.dtype.bits == 8 else np.int16)
+    ifm = rng.integers(codes.min, codes.max, (n, h, w, c), endpoint=True).astype(codes.dtype)
+    ifm = ifm.transpose(0, 3, 1, 2)
     ifm = np.ascontiguousarray(ifm) if planes else ifm
     n, c, h, w = conv.ofm.shape
-    ofm = np.full((n, h, w, c), 171, np.uint8)
+    ofm = np.full((n, h, w, c), 71, codes.dtype)
     for phase in conv.phases:
         run = bind_to(kernel, conv, phase)
         if run is None:
@@ -131,6 +140,19 @@ CASES = {
     "images": convolution(64, 64, 3, pad=1, images=3),
     "signed bytes": convolution(64, 64, 3, pad=1, dtype=DType.I8, quants=I8),
     "signed bytes in place": convolution(64, 64, dtype=DType.I8, quants=I8),
+    "words": convolution(64, 48, 3, pad=1, dtype=DType.I16, quants=I16),
+    "words, several panels, few pixels": convolution(
+        80, 150, size=(3, 4), dtype=DType.I16, quants=I16
+    ),
+    "words, stride, groups": convolution(
+        128, 66, 3, 2, 1, size=(15, 17), groups=2, dtype=DType.I16, quants=I16
+    ),
+    "words, images, dilation": convolution(
+        64, 32, 2, size=(9, 7), images=2, dilation=3, dtype=DType.I16, quants=I16
+    ),
+    "words, phases": convolution(
+        64, 64, 2, phases=TRANSPOSED, ofm_size=(9, 15), dtype=DType.I16, quants=I16
+    ),
     "taps that are no grid": convolution(
         64, 64, 2, phases=(SLANTED,), ofm_size=(7, 7), quants=U8_MIDDLE
     ),
@@ -143,13 +165,44 @@ CASES = {
 def test_tiles_give_the_portable_bits(tiles, monkeypatch, name):
     emulated_tiles.take_all(monkeypatch)
     conv = CASES[name]
-    actual = results(conv, int8_conv_amx.conv2d_8bit)
+    kernel, exact = WORDS if conv.ifm.dtype is DType.I16 else BYTES
+    actual = results(conv, kernel)
     assert actual is not None
-    assert np.ptp(actual) > 100, "the store shows too little"
-    expected = results(conv, portable.conv2d_8bit)
+    assert np.ptp(actual.astype(np.int64)) > 100, "the store shows too little"
+    expected = results(conv, exact)
     np.testing.assert_array_equal(actual, expected)
-    actual = results(conv, int8_conv_amx.conv2d_8bit, planes=True)
-    np.testing.assert_array_equal(actual, expected)
+    np.testing.assert_array_equal(results(conv, kernel, planes=True), expected)
+
+
+@needs_avx512
+@pytest.mark.parametrize("weight", [-(2**15), 2**15 - 1, -1, 255, 256])
+def test_extreme_words(tiles, weight):
+    """Sums of bytes at their limits; the input's are those of the smallest and largest code."""
+    conv = convolution(64, 64, 3, pad=1, dtype=DType.I16, quants=I16)
+    conv.weights[:] = weight
+    conv.weights[::3] //= 3
+    conv.bias[:] = np.linspace(-(2**45), 2**45, 64).astype(np.int64)
+    scale = conv.requant.multiplier * 2.0**-conv.requant.shift
+    assert scale <= 1
+    codes = np.array([-(2**15), 2**15 - 1, -1, 0, 255, 256], np.int16)
+    ifm = np.random.default_rng(0).choice(codes, (1, 8, 8, 64)).transpose(0, 3, 1, 2)
+    ofms = [np.zeros((1, 8, 8, 64), np.int16) for _ in WORDS]
+    for kernel, ofm in zip(WORDS, ofms, strict=True):
+        run = bind_to(kernel, conv, conv.phases[0])
+        assert run is not None
+        run(ifm, ofm)
+    np.testing.assert_array_equal(*ofms)
+
+
+@needs_avx512
+def test_words_whose_bytes_might_overflow_keep_vnni(tiles, monkeypatch):
+    emulated_tiles.take_all(monkeypatch)
+    deeper = convolution(512, 16, 9, size=(9, 9), dtype=DType.I16, quants=I16)
+    deepest = convolution(512, 16, 8, size=(12, 12), dtype=DType.I16, quants=I16)
+    assert results(deeper, WORDS[0]) is None
+    actual = results(deepest, WORDS[0])
+    assert actual is not None
+    np.testing.assert_array_equal(actual, results(deepest, WORDS[1]))
 
 
 @needs_avx512
@@ -227,19 +280,23 @@ def test_what_tiles_have_no_kernel_for_runs_on_vnni(tiles):
 
 # ---- when it is offered --------------------------------------------------------------------------
 @needs_avx512
-def test_self_check_passes_on_right_tiles_and_finds_wrong_ones(tiles, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 64])
+def test_self_check_passes_on_right_tiles_and_finds_wrong_ones(tiles, monkeypatch, threads):
+    monkeypatch.setattr(layout, "thread_count", lambda: threads)
     assert amx_check.fault() == ""
-    right = amx.int8_conv_amx.conv2d_8bit
+    for module, name, where in (
+        (amx.int8_conv_amx, "conv2d_8bit", "u8 1x1 64->80 stride 1 differs"),
+        (amx_words.i16_conv_amx, "conv2d_i16", "i16 3x3 64->48 stride 1 differs"),
+    ):
+        right = getattr(module, name)
 
-    def wrong(*args):
-        right(*args)
-        args[-3][0, 0, 0, 0] ^= 1
+        def wrong(*args, right=right):
+            right(*args)
+            args[-3][0, 0, 0, 0] ^= 1
 
-    monkeypatch.setattr(amx.int8_conv_amx, "conv2d_8bit", wrong)
-    monkeypatch.setattr(
-        amx_check, "int8_conv_amx", SimpleNamespace(conv2d_8bit=right), raising=True
-    )
-    assert "u8 1x1 64->80 stride 1 differs" in amx_check.fault()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, wrong)
+            assert where in amx_check.fault()
 
 
 @pytest.fixture

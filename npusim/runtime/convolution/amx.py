@@ -41,8 +41,11 @@ _SLACK = 4 * PANEL  # bytes that whole vectors write behind a window
 _RATE = 24  # of tiles: a unit of work is about what moving a byte takes
 
 
-def bind_dense(conv: Convolution, phase: Phase) -> Run | None:
-    """Return the run of a phase with 8 bits in and out, or None when it does not fit or gain."""
+def bind_dense(conv: Convolution, phase: Phase, *, gain: float | None = None) -> Run | None:
+    """Return the run of a phase with 8 bits in and out, or None when it does not fit or gain.
+
+    ``gain`` replaces ``GAIN``.
+    """
     if not (phase.places and store_fits(conv)):
         return None
     centred = centred_weights(conv)
@@ -51,7 +54,9 @@ def bind_dense(conv: Convolution, phase: Phase) -> Run | None:
         return None
     layout = lay_out(conv, phase, np.uint8, centred + factor)
     planes = planes_of(phase.places, layout.plan)
-    if wanted_share(layout, planes) < GAIN or (factor and not sums_of(planes, layout.plan)):
+    if factor and not sums_of(planes, layout.plan):
+        return None
+    if wanted_share(layout, planes) < (GAIN if gain is None else gain):
         return None
     signed = conv.ifm.dtype is DType.I8 and not factor
     lies_ready = conv.stride == (1, 1) and reads_inside(conv, phase)

@@ -1,18 +1,21 @@
 """What AMX tiles must get right before a process relies on them: small convolutions, every bit."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Quant
 from npusim.ir.tensor import TensorSpec
-from npusim.kernels.windows import conv, int8_conv_amx
+from npusim.kernels.windows import conv
 from npusim.passes.requant import nn_requant
+from npusim.runtime.convolution import amx, amx_words
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import bind_to
 
 _Quants = tuple[Quant, Quant]
 _U8_CENTRED: _Quants = Affine(scale=0.02, zero_point=3), Affine(scale=0.01, zero_point=128)
 _U8: _Quants = Affine(scale=0.02, zero_point=250), Affine(scale=0.01, zero_point=77)
+_I16: _Quants = DynamicFixedPoint(fl=10), DynamicFixedPoint(fl=12)
 _I8: _Quants = DynamicFixedPoint(fl=3), DynamicFixedPoint(fl=5)
 # type, quantization of inputs and weights, channels in and out, kernel, stride, padding, size
 _CASES: tuple[tuple[DType, _Quants, int, int, int, int, int, int], ...] = (
@@ -20,7 +23,18 @@ _CASES: tuple[tuple[DType, _Quants, int, int, int, int, int, int], ...] = (
     (DType.U8, _U8, 70, 64, 3, 1, 1, 9),
     (DType.U8, _U8, 128, 64, 1, 1, 0, 3),
     (DType.I8, _I8, 64, 16, 3, 2, 1, 13),
+    (DType.I16, _I16, 64, 48, 3, 1, 1, 6),
 )
+_BINDS = {
+    DType.U8: (amx.bind_dense, conv.conv2d_8bit),
+    DType.I8: (amx.bind_dense, conv.conv2d_8bit),
+    DType.I16: (amx_words.bind_i16, conv.conv2d_i16),
+}
+_OFM_QUANTS: dict[DType, Quant] = {
+    DType.U8: Affine(scale=2.0, zero_point=100),
+    DType.I8: DynamicFixedPoint(fl=-3),
+    DType.I16: DynamicFixedPoint(fl=2),
+}
 
 
 def fault() -> str:
@@ -28,11 +42,12 @@ def fault() -> str:
     for number, case in enumerate(_CASES):
         convolution, ifm = _drawn(np.random.default_rng(number), *case)
         out_n, out_c, out_h, out_w = convolution.ofm.shape
+        bind, portable = _BINDS[case[0]]
+        phase = convolution.phases[0]
         results = []
-        for kernel in (int8_conv_amx.conv2d_8bit, conv.conv2d_8bit):
-            run = bind_to(kernel, convolution, convolution.phases[0])
+        for run in (bind(convolution, phase, gain=0), bind_to(portable, convolution, phase)):
             assert run is not None, "the cases are chosen to fit"
-            results.append(np.zeros((out_n, out_h, out_w, out_c), np.uint8))
+            results.append(np.zeros((out_n, out_h, out_w, out_c), ifm.dtype))
             run(ifm, results[-1])
         if not np.array_equal(results[0], results[1]):
             return f"{convolution.where} differs from the portable kernel"
@@ -49,24 +64,25 @@ def _drawn(
     stride: int,
     pad: int,
     size: int,
-) -> tuple[Convolution, np.ndarray]:
+) -> tuple[Convolution, NDArray[np.integer]]:
     """Return a convolution of one picture, and the bit patterns of its input (N, C, H, W)."""
     out = (size + 2 * pad - kernel) // stride + 1
-    ofm_quant: Quant = DynamicFixedPoint(fl=-3)
-    if dtype is DType.U8:
-        ofm_quant = Affine(scale=2.0, zero_point=100)
-    ofm = TensorSpec(name="y", shape=(1, out_c, out, out), dtype=dtype, quant=ofm_quant)
-    codes = rng.integers(0, 256, (out_c, in_c, kernel, kernel)).astype(np.uint8)
+    ofm = TensorSpec(name="y", shape=(1, out_c, out, out), dtype=dtype, quant=_OFM_QUANTS[dtype])
+    codes = np.uint8 if dtype.bits == 8 else np.int16
+    limits = np.iinfo(codes)
+
+    def drawn(*shape: int) -> NDArray[np.integer]:
+        return rng.integers(limits.min, limits.max, shape, endpoint=True).astype(codes)
+
     convolution = Convolution(
         where=f"{dtype.value} {kernel}x{kernel} {in_c}->{out_c} stride {stride}",
         ifm=TensorSpec(name="x", shape=(1, in_c, size, size), dtype=dtype, quant=quants[0]),
         ofm=ofm,
-        weights=codes.view(dtype.numpy),
+        weights=drawn(out_c, in_c, kernel, kernel).view(dtype.numpy),
         weights_quant=quants[1],
         bias=rng.integers(-(10**4), 10**4, out_c),
         requant=nn_requant(*quants, ofm),
         phases=(plain_phase((kernel,) * 2, (stride,) * 2, (1, 1), (pad,) * 2, (out, out)),),
         stride=(stride, stride),
     )
-    pixels = rng.integers(0, 256, (1, size, size, in_c)).astype(np.uint8)
-    return convolution, pixels.transpose(0, 3, 1, 2)
+    return convolution, drawn(1, size, size, in_c).transpose(0, 3, 1, 2)

@@ -36,7 +36,7 @@ _WRAPPING = 2**62  # sums that wrap need no carries
 _LARGEST_SUM = 2.0**46  # of bias and absolute products: the upper accumulators hold 2**31 of 2**16
 
 
-def _words(conv: Convolution) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+def fitting_words(conv: Convolution) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Return weights and bias of an i16 convolution, or None when its numbers do not fit."""
     weights = conv.weights.astype(np.int64)
     bias = bias_of_48_bits(conv)
@@ -48,7 +48,7 @@ def _words(conv: Convolution) -> tuple[NDArray[np.int64], NDArray[np.int64]] | N
 
 def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
     """Return the run of an i16 phase, or None when the kernel does not fit."""
-    words = _words(conv)
+    words = fitting_words(conv)
     if words is None:
         return None
     weights, bias = words
@@ -106,7 +106,7 @@ def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
 
 def bind_depthwise_i16(conv: Convolution, phase: Phase) -> Run | None:
     """Return the run of a depthwise i16 phase, or None when the kernel does not fit."""
-    words = _words(conv)
+    words = fitting_words(conv)
     if words is None or not fits_bands(phase, len(conv.weights)):
         return None
     weights, bias = words

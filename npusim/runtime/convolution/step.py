@@ -13,7 +13,7 @@ from npusim.kernels._jit import Kernel
 from npusim.kernels.pack import geometry
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import conv as portable
-from npusim.runtime.convolution import amx, pairs, x86
+from npusim.runtime.convolution import amx, amx_words, pairs, x86
 from npusim.runtime.convolution.layout import (
     Layout,
     Run,
@@ -181,6 +181,7 @@ _BINDS: dict[Kernel, Callable[[Convolution, Phase], Run | None]] = {
     portable.conv2d_f16: _f16,
     portable.conv2d_i16: _i16,
     **amx.BINDS,
+    **amx_words.BINDS,
     **pairs.BINDS,
     **x86.BINDS,
 }
