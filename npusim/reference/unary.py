@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import AlphaAttrs, ClipAttrs, HardSigmoidAttrs
@@ -24,6 +23,13 @@ def softplus(x: Array) -> Array:
     return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
+def erf(x: Array) -> Array:
+    """Error function; SciPy's is imported by the first network that has one."""
+    from scipy.special import erf
+
+    return np.asarray(erf(x))
+
+
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": sigmoid,
     "tanh": np.tanh,
@@ -32,8 +38,8 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "mish": lambda x: x * np.tanh(softplus(x)),
     "softplus": softplus,
     "softsign": lambda x: x / (1 + np.abs(x)),
-    "gelu": lambda x: x * (1 + special.erf(x * _SQRT_HALF)) / 2,
-    "erf": special.erf,
+    "gelu": lambda x: x * (1 + erf(x * _SQRT_HALF)) / 2,
+    "erf": erf,
     "exp": np.exp,
     "log": np.log,
     "sqrt": np.sqrt,

@@ -201,7 +201,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
     @boundary(failed)
     def load_rknn(self, path: str | os.PathLike[str], load_model_in_npu: bool = False) -> int:
         """Load a model file that ``export_rknn`` wrote."""
-        from npusim.rknn.convert import read_model
+        from npusim.rknn.stored import read_model
 
         self._start()
         if load_model_in_npu:

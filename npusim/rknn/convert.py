@@ -11,18 +11,16 @@ from npusim.api.quantizing import float16
 from npusim.errors import ConfigError, NpusimError
 from npusim.explain import see
 from npusim.importers.formats import load_as
-from npusim.importers.stored import load_with_meta
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
-from npusim.passes.driver import check
-from npusim.passes.pipeline import lower, upgraded
+from npusim.passes.pipeline import lower
 from npusim.quantization.input_text import array_text, input_text
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
-from npusim.rknn.platforms import check_runtime_target, simulated_chip
+from npusim.rknn.platforms import simulated_chip
 from npusim.rknn.prequantized import keep_parameters
 from npusim.rknn.state import as_path
 from npusim.rknn.weight_report import draw_distributions, warn_of_outliers
@@ -232,15 +230,6 @@ def _batch(value: Any, log: Log) -> int:
             "for a board's memory; npusim computes the samples one by one, with the same bits"
         )
     return value
-
-
-def read_model(path: Path) -> tuple[Graph, dict[str, Any]]:
-    """Return (lowered graph, what was stored beside it) of npusim's model file."""
-    graph, meta = load_with_meta(path)
-    check_runtime_target(None, graph.target)
-    check(graph)
-    graph = upgraded(graph)
-    return lower(graph), meta
 
 
 def _names(what: str, value: Any) -> list[str] | None:

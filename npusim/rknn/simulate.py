@@ -1,36 +1,30 @@
-"""The runtime half: a built model ready to run."""
+"""The runtime half: a built model ready to run.
+
+What estimates and writes pages is imported when it is asked for: running needs none of it.
+"""
 
 import time
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from npusim import environment
 from npusim.analysis.dump import LayerDump, options_from_environment
-from npusim.api.pricing import estimate
 from npusim.errors import ConfigError, NpusimError
 from npusim.explain import see
 from npusim.ir.graph import Graph
 from npusim.ir.text import quant_text
-from npusim.perfmodel.estimate import Estimate
-from npusim.report.eval_memory import memory_result, memory_text
-from npusim.report.eval_perf import (
-    SIMULATOR_CLOCK_MHZ,
-    Era,
-    board_result,
-    board_text,
-    simulator_result,
-    simulator_text,
-)
-from npusim.report.page.contents import Contents
-from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
 from npusim.rknn.user_inputs import parse_feeds
 from npusim.runtime.program import Program
+
+if TYPE_CHECKING:
+    from npusim.perfmodel.estimate import Estimate
+    from npusim.report.eval_perf import Era
 
 
 class Simulation:
@@ -82,8 +76,11 @@ class Simulation:
             log.info(f"the CPU runs, behind the NPU: {done}; inference returns what they give")
 
     @cached_property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> "Estimate":
         """Return the predicted cost; it does not depend on this computer."""
+        from npusim.api.pricing import estimate
+        from npusim.report.eval_perf import SIMULATOR_CLOCK_MHZ
+
         return estimate(self.program, clock_mhz=None if self._board else SIMULATOR_CLOCK_MHZ)
 
     @property
@@ -93,18 +90,24 @@ class Simulation:
 
     def perf(self, *, statistics: bool = False) -> tuple[dict[str, Any], str]:
         """Return eval_perf's dictionary and table; a board's when a board was asked for."""
+        from npusim.report import eval_perf
+
         if self.estimate.note:
             self._log.once(f"eval_perf: {self.estimate.note} {see('no-float-cores')}")
         if self._board:
             debug = self._perf_debug
-            result = board_result(self.estimate, perf_debug=debug)
-            return result, board_text(self.estimate, perf_debug=debug, statistics=statistics)
+            result = eval_perf.board_result(self.estimate, perf_debug=debug)
+            text = eval_perf.board_text(self.estimate, perf_debug=debug, statistics=statistics)
+            return result, text
         era = _era()
-        text = simulator_text(self.estimate, era, statistics=statistics)
-        return simulator_result(self.estimate, era), text
+        text = eval_perf.simulator_text(self.estimate, era, statistics=statistics)
+        return eval_perf.simulator_result(self.estimate, era), text
 
     def write_page(self, path: Any) -> None:
         """Write a page of the estimate, when a path is given."""
+        from npusim.report.page.contents import Contents
+        from npusim.rknn.html_page import HtmlPage
+
         HtmlPage(path, self._log).write(
             lambda: Contents(
                 network=self.program.graph,
@@ -115,6 +118,8 @@ class Simulation:
 
     def memory(self) -> tuple[dict[str, dict[str, int]], str]:
         """Return eval_memory's dictionary and table."""
+        from npusim.report.eval_memory import memory_result, memory_text
+
         use = self.estimate.memory
         model_bytes = sum(value.nbytes for value in self.graph.constants.values())
         return memory_result(use), memory_text(use, model_bytes)
@@ -170,8 +175,10 @@ class Simulation:
             self._log.debug(f"the run on zeros stopped: {error}")
 
 
-def _era() -> Era:
+def _era() -> "Era":
     """Return the release whose layouts are printed, from NPUSIM_COMPAT."""
+    from npusim.report.eval_perf import Era
+
     wanted = environment.COMPAT.read() or Era.FROM_1_7_1.value
     for era in Era:
         if era.value == wanted:
