@@ -8,7 +8,7 @@ from npusim.kernels._jit import kernel, target_has
 
 
 @intrinsic
-def _look(typing_context, board, place):
+def look(typing_context, board, place):
     """Return ``board[place]`` as it is in memory now, after a short pause of the core."""
 
     def generate(context, builder, signature, arguments):
@@ -39,7 +39,7 @@ def until_changed(board, place, seen, looks, more):
         Looks after the change, to give the other thread time.
     """
     for _ in range(looks):
-        if _look(board, place) != seen:
+        if look(board, place) != seen:
             for _ in range(more):
-                _look(board, place)
+                look(board, place)
             return

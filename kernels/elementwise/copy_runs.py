@@ -60,3 +60,23 @@ def gather_pixels(source, rows, columns, target, pixel_bytes, first, last):
         for x in range(columns.size):
             copy_bytes(source, rows[row] + columns[x], target, at, pixel_bytes)
             at += pixel_bytes
+
+
+_AXES = "Array({0}, 6, 'A', readonly=True), Array({0}, 6, 'A')"
+
+
+@kernel(*(f"void({_AXES.format(code)}, i8, i8)" for code in ("u1", "u2", "u4", "u8")))
+def copy_elements(source, target, first, last):
+    """Copy elements between arrays of one shape in any memory order.
+
+    Rows are the lines of the innermost axis; first <= row < last.
+    """
+    count = source.shape[5]
+    for row in range(first, last):
+        rest, e = row // source.shape[4], row % source.shape[4]
+        rest, d = rest // source.shape[3], rest % source.shape[3]
+        rest, c = rest // source.shape[2], rest % source.shape[2]
+        a, b = rest // source.shape[1], rest % source.shape[1]
+        read, written = source[a, b, c, d, e], target[a, b, c, d, e]
+        for i in range(count):
+            written[i] = read[i]

@@ -107,3 +107,50 @@ def sum_pixels(ifm, sums):
                     part[c] += codes[c]
             for c in range(part.size):
                 totals[c] += part[c]
+
+
+AVERAGED = 64  # channels of a row of ``average_maps``
+MOST_PIXELS = 1 << 23  # their sums fit 32 bits
+
+
+@kernel(
+    "void(Array(u1, 3, 'C', readonly=True), i8, f4, f4, f4, f4, i4[::1], u1[:, ::1], i8, i8)",
+)
+def average_maps(ifm, zero, zeros, scale, factor, zero_out, sums, ofm, start, stop):
+    """Store the shader's averages of whole u8 maps: ``engines.shader_average.global_average``.
+
+    Parameters
+    ----------
+    ifm : uint8 (N, pixels, C)
+        At most MOST_PIXELS.
+    zero : int
+        Zero point of the input; ``zeros`` is float32(pixels * zero).
+    scale, factor, zero_out : float32
+        Input scale, 1 / (output scale * pixels), output zero point.
+    sums : int32 scratch (AVERAGED,)
+    ofm : uint8 (N, C)
+    start, stop : int
+        Range of rows: AVERAGED channels of an image each, of which there are ``averaged_rows``.
+    """
+    pixels, channels = ifm.shape[1], ifm.shape[2]
+    blocks = (channels + AVERAGED - 1) // AVERAGED
+    for row in range(start, stop):
+        image = row // blocks
+        begin = (row - image * blocks) * AVERAGED
+        count = min(AVERAGED, channels - begin)
+        for c in range(count):
+            sums[c] = 0
+        for pixel in range(pixels):
+            codes = ifm[image, pixel, begin : begin + count]
+            for c in range(count):
+                sums[c] += codes[c]
+        for c in range(count):
+            total = np.float32(np.int64(sums[c]) - zero * pixels)
+            real = (total + zeros) * scale - zeros * scale
+            value = np.rint(real * factor + zero_out)
+            ofm[image, begin + c] = min(max(value, np.float32(0)), np.float32(255))
+
+
+def averaged_rows(images: int, channels: int) -> int:
+    """Return the rows of ``average_maps``."""
+    return images * -(-channels // AVERAGED)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim.runtime.calls import Calls
 from npusim.runtime.memory_order import memory_order
 
 Array = NDArray[Any]
@@ -41,14 +42,14 @@ class RowPlan:
     rows: tuple[Offsets, ...]
     row_length: int
 
-    def flat(self, position: int, value: Array) -> Array:
-        """Return an operand's memory, flat; copies only what does not lie in order."""
+    def memory(self, calls: Calls, position: int, value: Array) -> Array:
+        """Return an operand in the result's memory order; copies only what does not lie so."""
         memory = value.reshape((1,) * (len(self.order) - value.ndim) + value.shape)
         memory = memory.transpose(self.order)
         spread = self.spread[position]
         if spread is not None:
             memory = np.broadcast_to(memory, spread)
-        return np.asarray(memory, order="C").reshape(-1)
+        return calls.in_order(memory, range(memory.ndim))
 
 
 def row_plan(a: Array, b: Array, shape: tuple[int, ...]) -> RowPlan:

@@ -1,26 +1,59 @@
 """Element-wise operators that are computed in compiled loops instead of looked up."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Requant
 from npusim.ir.tensor import TensorSpec
+from npusim.kernels._jit import Kernel
 from npusim.kernels.elementwise import i16_binary, u8_binary, u8_sum_vnni
 from npusim.kernels.engines.eltwise import inverse_ratio, product_scalars
 from npusim.kernels.tiles.store_avx512 import fits
 from npusim.passes.requant import AddWeights
 from npusim.runtime.broadcast import row_plan
+from npusim.runtime.calls import Calls, KernelFunction
 from npusim.runtime.kernel_table import Work, choose
-from npusim.runtime.memory_order import inverse
+from npusim.runtime.memory_order import CHANNELS_LAST, from_channels_last, inverse
 from npusim.runtime.tables import Array, scaling_of, unsigned
-from npusim.runtime.threads import SMALL_WORK, run_rows
+from npusim.runtime.threads import SMALL_WORK
 
-Function = Callable[[Array, Array], Array]
 _LARGEST_F32 = float(np.finfo(np.float32).max)
-Rows = Callable[..., None]  # (a, a_rows, b, b_rows, ofm, row_length, first, last)
+
+
+class Rows(NamedTuple):
+    """A kernel on rows of two operands.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    more : tuple
+        Its arguments behind (a, a_rows, b, b_rows, ofm, row_length).
+    codes : numpy type
+        That the kernel takes flat arrays as; None for unsigned bit patterns.
+    table : array, optional
+        Of pairs of codes; an argument in front of ofm.
+    """
+
+    kernel: Kernel
+    more: tuple[Any, ...] = ()
+    codes: DTypeLike | None = None
+    table: Array | None = None
+
+    def arguments(
+        self, a: Array, a_rows: Array, b: Array, b_rows: Array, ofm: Array, row_length: int
+    ) -> tuple[Any, ...]:
+        """Return all arguments but the range of rows; the arrays are contiguous."""
+        a, b, ofm = (self._flat(array) for array in (a, b, ofm))
+        tables = () if self.table is None else (self.table,)
+        return a, a_rows, b, b_rows, *tables, ofm, row_length, *self.more
+
+    def _flat(self, array: Array) -> Array:
+        flat = unsigned(array)
+        return flat if self.codes is None else flat.view(self.codes)
 
 
 def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bool) -> Rows | None:
@@ -41,14 +74,8 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     )
     if add is u8_sum_vnni.weighted_sum:
         packed = u8_sum_vnni.packed_weights(first, second)
-        store = packed, bias, scale, requant.zero_point, low
-        return lambda a, a_rows, b, b_rows, ofm, length, begin, end: add(
-            a, a_rows, b, b_rows, ofm, length, *store, begin, end
-        )
-    scalars = tuple(map(float, (first, second, bias, scale, requant.zero_point, low)))
-    return lambda a, a_rows, b, b_rows, ofm, length, first, last: add(
-        a, a_rows, b, b_rows, ofm, length, scalars, first, last
-    )
+        return Rows(add, (packed, bias, scale, requant.zero_point, low))
+    return Rows(add, (_floats(first, second, bias, scale, requant.zero_point, low),))
 
 
 def sum_rows_i16(weights: AddWeights, requant: Requant, *, relu: bool) -> Rows | None:
@@ -59,11 +86,7 @@ def sum_rows_i16(weights: AddWeights, requant: Requant, *, relu: bool) -> Rows |
     if requant.shift < 0 or requant.zero_point or largest >= 2**52 or largest * scale >= 2**51:
         return None
     scalars = _floats(first, second, bias, scale, 0 if relu else -32768, 32767)
-    add = choose(Work.NN_SUM, DType.I16, DType.I16)
-    return lambda a, a_rows, b, b_rows, ofm, length, begin, end: add(
-        a.view(np.int16), a_rows, b.view(np.int16), b_rows, ofm.view(np.int16), length, scalars,
-        begin, end,
-    )  # fmt: skip
+    return Rows(choose(Work.NN_SUM, DType.I16, DType.I16), (scalars,), np.int16)
 
 
 def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | None:
@@ -91,37 +114,30 @@ def shader_rows(op: str, specs: Sequence[TensorSpec], *, relu: bool) -> Rows | N
         scalars = _floats(a_zero, b_zero, a_ratio, sign * b_ratio, offset, low)
     if not all(abs(number) <= _LARGEST_F32 for number in scalars):
         return None
-
-    def rows(
-        a: Array, a_rows: Array, b: Array, b_rows: Array, ofm: Array, length: int, *part: int
-    ) -> None:
-        if words:
-            a, b, ofm = (array.view(np.int16) for array in (a, b, ofm))
-        kernel(a, a_rows, b, b_rows, ofm, length, operation, scalars, *part)
-
-    return rows
+    return Rows(kernel, (operation, scalars), np.int16 if words else None)
 
 
 def _floats(*numbers: Any) -> tuple[float, ...]:
     return tuple(float(number) for number in numbers)
 
 
-def on_rows(rows: Rows, ofm: TensorSpec) -> Function:
+def on_rows(rows: Rows, ofm: TensorSpec) -> KernelFunction:
     """Return the function of two operands that walks them as rows of contiguous memory."""
     dtype, one_row = ofm.dtype.numpy, np.zeros(1, np.int64)
 
-    def apply(left: Array, right: Array) -> Array:
+    def lay(calls: Calls, left: Array, right: Array) -> Array:
         if ofm.elements < SMALL_WORK and left.strides == right.strides and len(left.shape) == 4:
-            a, b = left.transpose(0, 2, 3, 1), right.transpose(0, 2, 3, 1)
+            a, b = left.transpose(CHANNELS_LAST), right.transpose(CHANNELS_LAST)
             if a.flags.c_contiguous and a.shape == b.shape:  # the usual case, without a plan
-                small = np.empty(a.shape, dtype)
-                rows(unsigned(a), one_row, unsigned(b), one_row, unsigned(small), small.size, 0, 1)
-                return small.transpose(0, 3, 1, 2)
+                small = calls.empty(a.shape, dtype)
+                arguments = rows.arguments(a, one_row, b, one_row, small, small.size)
+                calls.add(rows.kernel, arguments, 1, small.size)
+                return from_channels_last(small)
         plan = row_plan(left, right, ofm.shape)
-        memory = np.empty([ofm.shape[axis] for axis in plan.order], dtype)
-        operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
-        arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
-        run_rows(lambda start, stop: rows(*arguments, start, stop), plan.rows[0].size, memory.size)
+        memory = calls.empty([ofm.shape[axis] for axis in plan.order], dtype)
+        a, b = (plan.memory(calls, i, value) for i, value in enumerate((left, right)))
+        arguments = rows.arguments(a, plan.rows[0], b, plan.rows[1], memory, plan.row_length)
+        calls.add(rows.kernel, arguments, plan.rows[0].size, memory.size)
         return memory.transpose(inverse(plan.order))
 
-    return apply
+    return KernelFunction(lay)

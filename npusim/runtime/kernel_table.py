@@ -21,6 +21,7 @@ from npusim.kernels.elementwise import (
     int8_lut_vbmi,
     lut,
     real_codes,
+    store_sums,
     u8_binary,
     u8_sum_vnni,
 )
@@ -47,6 +48,8 @@ class Work(Enum):
     FULLY_CONNECTED = "fully connected on TP"
     MAX_POOL = "max pool"
     PIXEL_SUM = "sum of pixels"
+    MAP_AVERAGE = "average of whole maps"
+    STORE_SUMS = "store of sums on TP"
     FUNCTION = "function of a code"
     CLIP = "clip and power of two"
     FUNCTION_OF_TWO = "function of two codes"
@@ -54,6 +57,7 @@ class Work(Enum):
     SHADER_BINARY = "sum and product on the shader"
     COPY = "join and pad"
     GATHER = "nearest resize"
+    REORDER = "change of memory order"
     QUANTIZE = "real numbers to codes"
     DEQUANTIZE = "codes to real numbers"
 
@@ -112,6 +116,8 @@ TABLE = (
     Entry(Work.MAX_POOL, _BYTES, _BYTES, _ANY, pool.max_pool_8bit),
     Entry(Work.MAX_POOL, _WORDS, _WORDS, _ANY, pool.max_pool_16bit),
     Entry(Work.PIXEL_SUM, _BYTES + _I16, (DType.I64,), _ANY, pool.sum_pixels),
+    Entry(Work.MAP_AVERAGE, _U8, _U8, _ANY, pool.average_maps),
+    Entry(Work.STORE_SUMS, _F32, _BYTES + _I16, _ANY, store_sums.store_sums),
     Entry(Work.FUNCTION, _BYTES, _BYTES, _VNNI, int8_lut_vbmi.map_bytes),
     Entry(Work.FUNCTION, _BYTES, _BYTES, _ANY, lut.map_codes),
     Entry(Work.FUNCTION, _BYTES, _WORDS, _ANY, lut.map_codes),
@@ -127,6 +133,7 @@ TABLE = (
     Entry(Work.SHADER_BINARY, _F16, _F16, _ANY, f16_binary.binary),
     Entry(Work.COPY, _CODES, _CODES, _ANY, copy_runs.copy_runs),
     Entry(Work.GATHER, _CODES, _CODES, _ANY, copy_runs.gather_pixels),
+    Entry(Work.REORDER, _CODES, _CODES, _ANY, copy_runs.copy_elements),
     Entry(Work.QUANTIZE, _F32, _BYTES + _I16, _ANY, real_codes.quantize_f32),
     Entry(Work.DEQUANTIZE, _BYTES, _F32, _ANY, real_codes.dequantize_8bit),
 )

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+CHANNELS_LAST = (0, 2, 3, 1)
+
 
 def memory_order(value: NDArray[Any]) -> tuple[int, ...]:
     """Return the axes from outermost to innermost in memory."""
@@ -24,7 +26,7 @@ def inverse(order: Sequence[int]) -> tuple[int, ...]:
 
 def channels_last(value: NDArray[Any]) -> NDArray[Any]:
     """Return (N, C, H, W) as a C-contiguous (N, H, W, C) array; copies only when needed."""
-    return np.asarray(value.transpose(0, 2, 3, 1), order="C")
+    return np.asarray(value.transpose(CHANNELS_LAST), order="C")
 
 
 def from_channels_last(value: NDArray[Any]) -> NDArray[Any]:

@@ -1,10 +1,10 @@
 """A network bound to kernels, ready to run."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from npusim.ir.graph import Graph, Node, Preprocess
 from npusim.ir.quant import Float, Quant
 from npusim.runtime.binding import Step, bind
 from npusim.runtime.bindings import load_bindings
+from npusim.runtime.calls import KernelStep
 from npusim.runtime.driver_memory import (
     CORRECT,
     REPRODUCE,
@@ -26,6 +27,7 @@ from npusim.runtime.driver_memory import (
 )
 from npusim.runtime.ends import codes_from, codes_in_doubt
 from npusim.runtime.real_codes import dequantize, quantize
+from npusim.runtime.tape.play import Player
 from npusim.runtime.threads import own_processors
 
 log = logging.getLogger("npusim")
@@ -44,6 +46,30 @@ class BoundNode:
     feeds: tuple[str, ...]
     outputs: tuple[str, ...]
     dead: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Consecutive layers, and what runs them as one compiled call if their steps allow it."""
+
+    layers: tuple[BoundNode, ...]
+    player: Player | None
+
+
+def _in_parts(nodes: Sequence[BoundNode], kept: set[str]) -> list[Part]:
+    """Return the layers in parts: as many as possible that follow each other are one tape."""
+    parts = []
+    for taped, group in groupby(nodes, key=lambda bound: isinstance(bound.step, KernelStep)):
+        layers = tuple(group)
+        if not taped:
+            parts.append(Part(layers, None))
+            continue
+        made = {name for bound in layers for name in bound.outputs}
+        dead = {name for bound in layers for name in bound.dead}
+        feeds = dict.fromkeys(n for bound in layers for n in bound.feeds if n not in made)
+        wanted = tuple(name for name in made if name not in dead or name in kept)
+        parts.append(Part(layers, Player(layers, tuple(feeds), wanted)))
+    return parts
 
 
 class Program(Faced):
@@ -111,6 +137,7 @@ class Program(Faced):
             fault = memory.layers.get(node.name)
             step = fault.step if fault else bind(node, graph)
             self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
+        self._parts = _in_parts(self._nodes, kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a copy, in another process too, bind the graph again."""
@@ -270,16 +297,36 @@ class Program(Faced):
         for name in self.graph.outputs:
             if self.graph.is_constant(name):
                 values[name] = self.graph.constants[name]
-        with own_processors() if observe is None else nullcontext():
+        if observe is None:
+            with own_processors():
+                for part in self._parts:
+                    self._run_part(part, values)
+        else:
             for bound in self._nodes:
-                results = bound.step(*[values[name] for name in bound.feeds])
-                for name, value in zip(bound.outputs, results, strict=True):
-                    values[name] = value
-                    if observe:
-                        observe(bound.node, name, value)
-                for name in bound.dead:
-                    values.pop(name, None)
+                self._run_step(bound, values, observe)
         return {name: values[name] for name in self.graph.outputs}
+
+    def _run_part(self, part: Part, values: dict[str, Array]) -> None:
+        """Run layers as one tape, or step by step where they have none."""
+        results = part.player.run(values) if part.player else None
+        if results is None:
+            for bound in part.layers:
+                self._run_step(bound, values, None)
+            return
+        values.update(results)
+        for bound in part.layers:
+            for name in bound.dead:
+                values.pop(name, None)
+
+    @staticmethod
+    def _run_step(bound: BoundNode, values: dict[str, Array], observe: Observe | None) -> None:
+        results = bound.step(*[values[name] for name in bound.feeds])
+        for name, value in zip(bound.outputs, results, strict=True):
+            values[name] = value
+            if observe:
+                observe(bound.node, name, value)
+        for name in bound.dead:
+            values.pop(name, None)
 
     def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         example = ", ".join(f"{name!r}: array" for name in self.graph.inputs)

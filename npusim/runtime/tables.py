@@ -13,9 +13,9 @@ from npusim.ir.graph import Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ir.tensor import TensorSpec
 from npusim.runtime.binding import Step
+from npusim.runtime.calls import SAME, Calls, KernelFunction, step_of
 from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import inverse, memory_order
-from npusim.runtime.threads import run_rows
 
 Array = NDArray[Any]
 Function = Callable[[Array], Array]  # codes -> codes
@@ -50,7 +50,14 @@ def code_table(key: Hashable, codes: Array, function: Function) -> Array:
 
 
 def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike) -> Step:
-    """Return a step that applies a function of single codes through a table of all codes.
+    """Return ``table_function`` as a step."""
+    return step_of(table_function(key, function, ifm, ofm))
+
+
+def table_function(
+    key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
+) -> KernelFunction:
+    """Return a function of single codes as kernel calls that look in a table of all codes.
 
     Parameters
     ----------
@@ -64,25 +71,19 @@ def table_step(key: Hashable, function: Function, ifm: DTypeLike, ofm: DTypeLike
     codes = all_codes(ifm)
     table = code_table(key, codes, function)
     if np.dtype(ifm) == np.dtype(ofm) == np.int16 and (clip := clip_of(codes, table)):
-        return _clip_step(clip)
+        return _clip_function(clip)
     look_up = choose(Work.FUNCTION, DType.of(ifm), DType.of(ofm))
-    identity = np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes))
+    if np.dtype(ifm) == np.dtype(ofm) and np.array_equal(table, unsigned(codes)):
+        return SAME
 
-    def step(value: Array) -> tuple[Array, ...]:
-        if identity:
-            return (value,)
+    def lay(calls: Calls, value: Array) -> Array:
         order = memory_order(value)
-        memory = np.asarray(value.transpose(order), order="C")
-        result = np.empty(memory.shape, ofm)
-        source, target = unsigned(memory), unsigned(result)
-        run_rows(
-            lambda start, stop: look_up(source, table, target, start, stop),
-            source.size,
-            source.size,
-        )
-        return (result.transpose(inverse(order)),)
+        source = unsigned(calls.in_order(value, order))
+        result = calls.empty([value.shape[axis] for axis in order], ofm)
+        calls.add(look_up, (source, table, unsigned(result)), source.size, source.size)
+        return result.transpose(inverse(order))
 
-    return step
+    return KernelFunction(lay)
 
 
 Clip = tuple[float, float, float]  # scale, low, high
@@ -103,26 +104,17 @@ def clip_of(codes: Array, table: Array) -> Clip | None:
     return None
 
 
-def _clip_step(clip: Clip) -> Step:
-    scale, low, high = clip
+def _clip_function(clip: Clip) -> KernelFunction:
     clip_words = choose(Work.CLIP, DType.I16, DType.I16)
 
-    def step(value: Array) -> tuple[Array, ...]:
+    def lay(calls: Calls, value: Array) -> Array:
         order = memory_order(value)
-        memory = np.asarray(value.transpose(order), order="C")
-        result = np.empty_like(memory)
-        if scale == 1:
-            np.clip(memory, np.int16(low), np.int16(high), out=result)
-            return (result.transpose(inverse(order)),)
-        source, target = memory.reshape(-1), result.reshape(-1)
-        run_rows(
-            lambda start, stop: clip_words(source, *clip, target, start, stop),
-            source.size,
-            source.size,
-        )
-        return (result.transpose(inverse(order)),)
+        source = calls.in_order(value, order).reshape(-1)
+        result = calls.empty([value.shape[axis] for axis in order], np.int16)
+        calls.add(clip_words, (source, *clip, result.reshape(-1)), source.size, source.size)
+        return result.transpose(inverse(order))
 
-    return step
+    return KernelFunction(lay)
 
 
 def scaling_of(spec: TensorSpec) -> tuple[float, int]:

@@ -6,7 +6,7 @@ of threads, which is ``environment.thread_count``.
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from itertools import count
@@ -74,9 +74,28 @@ def own_processors() -> AbstractContextManager[None]:
     return kept_apart(_pool().native_ids if thread_count() > 1 else ())
 
 
-def part_count(rows: int, work: int) -> int:
-    """Return into how many ranges ``run_rows`` cuts the rows."""
-    return min(thread_count(), rows, max(1, work // SMALL_WORK))
+def part_count(rows: int, work: int, small: int = SMALL_WORK) -> int:
+    """Return how many threads are worth it for rows with so much work."""
+    return min(thread_count(), rows, max(1, work // small))
+
+
+def share_count(rows: int, work: int, small: int = SMALL_WORK) -> int:
+    """Return into how many shares the rows are cut that threads take one by one."""
+    parts = part_count(rows, work, small)
+    return 1 if parts <= 1 else min(rows, _SHARES * parts)
+
+
+def ask_for_help(tasks: Sequence[Callable[[], None]]) -> None:
+    """Have the other threads do tasks when they find the time; returns at once.
+
+    Nobody waits for them: a task must be harmless when it comes late, and keep alive what it uses.
+    """
+    if not tasks:
+        return
+    inbox, calls, _ = _pool()
+    for task in tasks:
+        inbox.put(task)
+    calls[0] += 1
 
 
 def run_rows(call: RowsCall, rows: int, work: int) -> None:
@@ -95,7 +114,7 @@ def run_rows(call: RowsCall, rows: int, work: int) -> None:
     if parts <= 1:
         call(0, rows)
         return
-    shares = min(rows, _SHARES * parts)
+    shares = share_count(rows, work)
     numbers = count()  # next() is atomic: whoever is free takes the next share
 
     def take() -> None:
@@ -149,3 +168,19 @@ def scratch(key: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
     if found is None or found.size < size:
         found = arrays[key, dtype] = aligned(np.empty(size, dtype))
     return found
+
+
+def take_arena(size: int) -> NDArray[np.uint8]:
+    """Return memory of at least ``size`` bytes for one run; content is undefined.
+
+    It is this thread's from the last run, unless that has not been given back or is smaller.
+    """
+    found: NDArray[np.uint8] | None = _local.__dict__.pop("arena", None)
+    if found is None or found.size < size:
+        found = aligned(np.empty(size, np.uint8))
+    return found
+
+
+def give_arena_back(arena: NDArray[np.uint8]) -> None:
+    """Keep an arena that nobody uses any more for this thread's next run."""
+    _local.arena = arena

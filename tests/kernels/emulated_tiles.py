@@ -10,6 +10,7 @@ from npusim.kernels.tiles import amx as tiles
 from npusim.kernels.windows import i16_conv_amx, int8_conv_amx
 from npusim.runtime import isa, kernel_table
 from npusim.runtime.convolution import amx, amx_words
+from npusim.runtime.tape.play import Player
 
 POSSIBLE = _jit.target_has(AVX512_VNNI)  # the stores are AVX512 in any case
 NEEDED = isa.AMX not in isa.available() and POSSIBLE
@@ -51,6 +52,7 @@ def emulate(monkeypatch) -> None:
         monkeypatch.setattr(kernel, "features", AVX512_VNNI)
         monkeypatch.setattr(kernel, "_dispatcher", _STAND_INS[name])
     monkeypatch.setattr(isa, "amx_refusal", lambda: "")
+    monkeypatch.setattr(Player, "run", lambda *_: None)  # a stand-in has no address: step by step
     forget_choices()
 
 

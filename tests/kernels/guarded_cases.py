@@ -20,6 +20,7 @@ from npusim.kernels.elementwise import (
     int8_lut_vbmi,
     lut,
     real_codes,
+    store_sums,
     u8_binary,
     u8_sum_vnni,
 )
@@ -42,6 +43,7 @@ from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
 from tests.kernels import emulated_tiles
 from tests.kernels import guarded_real_cases as guarded_real_cases  # adds its cases
+from tests.kernels import guarded_tape_cases as guarded_tape_cases
 from tests.kernels.guarded import Case
 from tests.kernels.guarded_registry import CASES as CASES
 from tests.kernels.guarded_registry import LENGTHS, case, constant, drawn
@@ -181,6 +183,21 @@ def sums_of_words() -> list[np.ndarray]:
     return on_rows(i16_binary.weighted_sum, np.int16, scalars)
 
 
+@case(store_sums.store_sums)
+def stored_sums() -> list[np.ndarray]:
+    results = []
+    for length in LENGTHS:
+        for dtype in (np.uint8, np.int8, np.int16):
+            codes = np.zeros(length, dtype)
+            limits = np.iinfo(dtype)
+            store_sums.store_sums(
+                constant(drawn(np.float32, length)), 9.5, 3.0, True, False, float(limits.min),
+                float(limits.max), codes, 0, length,
+            )  # fmt: skip
+            results.append(codes)
+    return results
+
+
 # ---- copies --------------------------------------------------------------------------------------
 @case(copy_runs.copy_runs)
 def runs() -> list[np.ndarray]:
@@ -201,6 +218,17 @@ def pixels() -> list[np.ndarray]:
         source, target = drawn(np.uint8, 2 * 3 * length), np.zeros(4 * 5 * length, np.uint8)
         rows, columns = np.array([0, 0, 1, 1]) * 3 * length, np.array([0, 0, 1, 2, 2]) * length
         copy_runs.gather_pixels(source, constant(rows), constant(columns), target, length, 0, 4)
+        results.append(target)
+    return results
+
+
+@case(copy_runs.copy_elements)
+def elements() -> list[np.ndarray]:
+    results = []
+    for code in (np.int8, np.int16, np.int32, np.int64):
+        source = drawn(code, 1, 2, 3, 2, 3, 5).view(f"u{np.dtype(code).itemsize}")
+        target = np.zeros((1, 2, 3, 2, 5, 3), source.dtype)
+        copy_runs.copy_elements(source, target.swapaxes(4, 5), 0, 36)
         results.append(target)
     return results
 
@@ -233,6 +261,19 @@ def pools_of_bytes() -> list[np.ndarray]:
 @case(pool.max_pool_16bit)
 def pools_of_words() -> list[np.ndarray]:
     return pooled(pool.max_pool_16bit, np.int16, 0x7FFF, -0x7C00)
+
+
+@case(pool.average_maps)
+def averages() -> list[np.ndarray]:
+    results = []
+    for length in LENGTHS:
+        ofm = np.zeros((2, length), np.uint8)
+        rows = pool.averaged_rows(2, length)
+        sums = np.zeros(pool.AVERAGED, np.int32)
+        ifm = drawn(np.uint8, 2, 5, length)
+        pool.average_maps(ifm, 9, 45.0, 0.5, 0.4, 3.0, sums, ofm, 0, rows)
+        results.append(ofm)
+    return results
 
 
 @case(pool.sum_pixels)

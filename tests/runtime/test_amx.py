@@ -19,6 +19,7 @@ from npusim.kernels.windows import conv as portable
 from npusim.kernels.windows import i16_conv_amx, int8_conv_amx, int8_conv_vnni
 from npusim.passes.requant import nn_requant
 from npusim.runtime import isa, kernel_table, tile_permission
+from npusim.runtime.calls import Calls
 from npusim.runtime.convolution import amx, amx_check, amx_words, layout
 from npusim.runtime.convolution.phases import Convolution, Phase, plain_phase
 from npusim.runtime.convolution.step import bind_to
@@ -105,7 +106,9 @@ def results(conv: Convolution, kernel, *, planes=False) -> np.ndarray | None:
         run = bind_to(kernel, conv, phase)
         if run is None:
             return None
-        run(ifm, ofm)
+        calls = Calls()
+        run(calls, ifm, ofm)
+        calls.run()
     return ofm
 
 
@@ -190,7 +193,9 @@ def test_extreme_words(tiles, weight):
     for kernel, ofm in zip(WORDS, ofms, strict=True):
         run = bind_to(kernel, conv, conv.phases[0])
         assert run is not None
-        run(ifm, ofm)
+        calls = Calls()
+        run(calls, ifm, ofm)
+        calls.run()
     np.testing.assert_array_equal(*ofms)
 
 

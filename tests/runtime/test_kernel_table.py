@@ -19,6 +19,7 @@ NOT_OF_THE_RUNTIME = {
     "statistics.extremes",
     "statistics.histogram",
     "stretch.stretch_bilinear",
+    "tape.walk",
     "wait.until_changed",
 }
 

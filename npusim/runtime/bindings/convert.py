@@ -8,13 +8,14 @@ from npusim.ir.quant import Affine, Float
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines import shader, tp
 from npusim.runtime.binding import Step, binding
+from npusim.runtime.calls import SAME, step_of
 from npusim.runtime.tables import (
     ENGINE_TYPES,
     Array,
     Function,
     require_types,
     scaling_of,
-    table_step,
+    table_function,
 )
 
 
@@ -24,14 +25,13 @@ def tp_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
     float16 to float16 still clears subnormals.
     """
     if ifm.dtype is not DType.F16 and (ifm.dtype, ifm.quant) == (ofm.dtype, ofm.quant):
-        return lambda codes: codes
-    table = table_step(
+        return SAME
+    return table_function(
         ("tp copy", ifm.quant, ofm.dtype, ofm.quant),
         lambda codes: tp.convert(codes, scaling_of(ifm), ofm.dtype.numpy, scaling_of(ofm)),
         ifm.dtype.numpy,
         ofm.dtype.numpy,
     )
-    return lambda codes: table(codes)[0]
 
 
 def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
@@ -41,7 +41,7 @@ def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
     real numbers. i8 with a zero point is stored through u8, which decides its ties.
     """
     if (ifm.dtype, ifm.quant) == (ofm.dtype, ofm.quant):
-        return lambda codes: codes
+        return SAME
 
     def function(codes: Array) -> Array:
         if _is_plain_integer(ifm) and _is_plain_integer(ofm):
@@ -60,13 +60,12 @@ def shader_copy(ifm: TensorSpec, ofm: TensorSpec) -> Function:
         return shader.requantize(real, ofm.dtype.numpy, scaling_of(ofm))
 
     if ifm.dtype in ENGINE_TYPES and ofm.dtype in ENGINE_TYPES:
-        table = table_step(
+        return table_function(
             ("shader copy", ifm.quant, ofm.dtype, ofm.quant),
             function,
             ifm.dtype.numpy,
             ofm.dtype.numpy,
         )
-        return lambda codes: table(codes)[0]
     return function
 
 
@@ -79,12 +78,10 @@ def bind_tp_convert(node: Node, graph: Graph) -> Step:
     """Bind a TP copy between u8, i8, i16 and f16."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
     require_types(node, (ifm, ofm), ENGINE_TYPES)
-    copy = tp_copy(ifm, ofm)
-    return lambda codes: (copy(codes),)
+    return step_of(tp_copy(ifm, ofm))
 
 
 @binding("convert", engine=Engine.SHADER)
 def bind_shader_convert(node: Node, graph: Graph) -> Step:
     """Bind a shader copy between any two types."""
-    copy = shader_copy(graph.spec(node.inputs[0]), graph.spec(node.outputs[0]))
-    return lambda codes: (copy(codes),)
+    return step_of(shader_copy(graph.spec(node.inputs[0]), graph.spec(node.outputs[0])))

@@ -1,6 +1,6 @@
 """Binary element-wise operators: shader arithmetic, and add and sub on the NN engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -22,10 +22,9 @@ from npusim.kernels.engines.eltwise import (
 from npusim.passes.requant import add_weights
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.fc import tp_rounding
-from npusim.runtime.broadcast import row_plan
+from npusim.runtime.calls import KernelFunction, KernelStep
 from npusim.runtime.eltwise_rows import Rows, on_rows, shader_rows, sum_rows, sum_rows_i16
 from npusim.runtime.kernel_table import Work, choose
-from npusim.runtime.memory_order import inverse
 from npusim.runtime.stored_requant import stored_requant
 from npusim.runtime.tables import (
     ENGINE_TYPES,
@@ -34,10 +33,8 @@ from npusim.runtime.tables import (
     code_table,
     require_types,
     scaling_of,
-    table_step,
-    unsigned,
+    table_function,
 )
-from npusim.runtime.threads import run_rows
 
 Function = Callable[[Array, Array], Array]
 _HALF_OPERATIONS = {
@@ -137,7 +134,7 @@ def _bound(
         function = _rectified(function, ofm)
     constants = [graph.constants.get(name) for name in node.inputs]
     if half_operation is not None and a.dtype is b.dtype is ofm.dtype is DType.F16:
-        apply = _on_halves(half_operation, node.op == "sub", relu, ofm.shape)
+        apply = _on_halves(half_operation, node.op == "sub", relu, ofm)
     else:
         if rows is None and a.dtype.bits == b.dtype.bits == 8:
             rows = _pair_table(node, (a, b, ofm), function)
@@ -145,12 +142,14 @@ def _bound(
             on_rows(rows, ofm) if rows else function
         )
 
-    def step(*activations: Array) -> tuple[Array, ...]:
+    def operands(activations: Sequence[Array]) -> Iterator[Array]:
         feed = iter(activations)
-        left, right = (next(feed) if value is None else value for value in constants)
-        return (apply(left, right),)
+        return (next(feed) if value is None else value for value in constants)
 
-    return step
+    if isinstance(apply, KernelFunction):
+        lay = apply.lay
+        return KernelStep(lambda calls, *values: (lay(calls, *operands(values)),))
+    return lambda *values: (apply(*operands(values)),)
 
 
 def _has_relu(node: Node) -> bool:
@@ -191,13 +190,15 @@ def _with_scalar(
     else:
         return None
     scalar = known.reshape(1)
-    table = table_step(
+    table = table_function(
         (_key(node, specs), position, scalar.dtype.str, scalar.tobytes()),
         lambda codes: function(scalar, codes) if position == 0 else function(codes, scalar),
         ifm.dtype.numpy,
         specs[2].dtype.numpy,
     )
-    return lambda left, right: table(right if position == 0 else left)[0]
+    return KernelFunction(
+        lambda calls, left, right: table.lay(calls, right if position == 0 else left)
+    )
 
 
 def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> Rows:
@@ -210,26 +211,11 @@ def _pair_table(node: Node, specs: Sequence[TensorSpec], function: Function) -> 
         lambda codes: function(codes, others),
     )
     map_pairs = choose(Work.FUNCTION_OF_TWO, a.dtype, specs[2].dtype)
-    return lambda a, a_rows, b, b_rows, ofm, length, first, last: map_pairs(
-        a, a_rows, b, b_rows, table, ofm, length, first, last
-    )
+    return Rows(map_pairs, table=table)
 
 
-def _on_halves(operation: int, subtract: bool, relu: bool, shape: tuple[int, ...]) -> Function:
+def _on_halves(operation: int, subtract: bool, relu: bool, ofm: TensorSpec) -> Function:
     """Return the compiled float16 loop."""
     work = Work.NN_SUM if operation == f16_binary.ADD_ON_NN else Work.SHADER_BINARY
     compute = choose(work, DType.F16, DType.F16)
-
-    def apply(left: Array, right: Array) -> Array:
-        plan = row_plan(left, right, shape)
-        memory = np.empty([shape[axis] for axis in plan.order], np.float16)
-        operands = unsigned(plan.flat(0, left)), plan.rows[0], unsigned(plan.flat(1, right))
-        arguments = *operands, plan.rows[1], unsigned(memory), plan.row_length
-        run_rows(
-            lambda start, stop: compute(*arguments, operation, subtract, relu, start, stop),
-            plan.rows[0].size,
-            memory.size,
-        )
-        return memory.transpose(inverse(plan.order))
-
-    return apply
+    return on_rows(Rows(compute, (operation, subtract, relu)), ofm)

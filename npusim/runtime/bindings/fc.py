@@ -16,6 +16,7 @@ from npusim.kernels.pack.geometry import pack_columns, pack_weights
 from npusim.kernels.tiles.fma import PANEL
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.nn_layer import nn_layer
+from npusim.runtime.calls import Calls, KernelStep
 from npusim.runtime.convolution.phases import (
     Array,
     Convolution,
@@ -25,7 +26,7 @@ from npusim.runtime.convolution.phases import (
 )
 from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.stored_requant import stored_requant
-from npusim.runtime.threads import run_rows
+from npusim.runtime.tables import unsigned
 
 
 @binding("fc", engine=Engine.NN)
@@ -53,10 +54,20 @@ def bind_fc(node: Node, graph: Graph) -> Step:
         )
     )
 
+    if isinstance(conv, KernelStep):
+        convolve = conv.lay
+
+        def lay(calls: Calls, ifm: Array) -> tuple[Array, ...]:
+            pixels = calls.in_order(ifm, range(ifm.ndim)).reshape(1, 1, rows, -1)
+            (result,) = convolve(calls, pixels.transpose(0, 3, 1, 2))
+            return (result.transpose(0, 2, 3, 1).reshape(ofm.shape),)
+
+        return KernelStep(lay)
+
     def step(ifm: Array) -> tuple[Array, ...]:
         pixels = np.asarray(ifm, order="C").reshape(1, 1, rows, -1)
         (result,) = conv(pixels.transpose(0, 3, 1, 2))
-        return (result.transpose(0, 2, 3, 1).reshape(ofm.shape),)
+        return (np.asarray(result.transpose(0, 2, 3, 1), order="C").reshape(ofm.shape),)
 
     return step
 
@@ -73,36 +84,57 @@ def bind_fully_connected(node: Node, graph: Graph) -> Step:
     ofm = graph.spec(node.outputs[0])
     outputs = graph.spec(node.inputs[1]).shape[0]
     bias = pack_columns(tp_bias(constant(node, graph, 2)), groups=1)
-    sums = _panel_sums(node, graph)
-    store = _store(node, graph, relu=relu)
+    add = _panel_sums(node, graph)
+    store = _compiled_store(node, graph, relu=relu)
+    if store is None or graph.spec(node.inputs[0]).dtype.bits != 8:
+        plain = _store(node, graph, relu=relu)
+        work = graph.spec(node.inputs[1]).elements
+
+        def step(ifm: Array) -> tuple[Array, ...]:
+            acc, calls = bias.copy(), Calls()
+            add(calls, ifm.reshape(-1).astype(np.float32), acc, work)
+            calls.run()
+            return (plain(acc[:outputs]).reshape(ofm.shape),)
+
+        return step
     work = graph.spec(node.inputs[1]).elements
+    read = choose(Work.DEQUANTIZE, DType.U8, DType.F32)
+    numbers = np.arange(256, dtype=np.uint8).view(graph.spec(node.inputs[0]).dtype.numpy)
+    numbers = numbers.astype(np.float32)
 
-    def step(ifm: Array) -> tuple[Array, ...]:
-        values = ifm.reshape(-1).astype(np.float32)
-        acc = bias.copy()
-        run_rows(lambda start, stop: sums(values, acc, start, stop), acc.size // PANEL, work)
-        return (store(acc[:outputs]).reshape(ofm.shape),)
+    def lay(calls: Calls, ifm: Array) -> tuple[Array, ...]:
+        codes = calls.in_order(ifm, range(ifm.ndim))
+        values = calls.empty((codes.size,), np.float32)
+        calls.add(read, (unsigned(codes), numbers, values), codes.size, codes.size)
+        acc = calls.empty(bias.shape, np.float32)
+        calls.copy(bias, acc)
+        add(calls, values, acc, work)
+        return (store(calls, acc[:outputs]).reshape(ofm.shape),)
 
-    return step
+    return KernelStep(lay)
 
 
-def _panel_sums(node: Node, graph: Graph) -> Callable[[Array, Array, int, int], None]:
-    """Return the kernel that adds the products of a range of panels, with its packed weights."""
+def _panel_sums(node: Node, graph: Graph) -> Callable[[Calls, Array, Array, int], None]:
+    """Return what adds the products of all panels, with its packed weights."""
     codes = constant(node, graph, 1)
     flat = codes.reshape(1, len(codes), -1)
     if codes.dtype.itemsize == 1 and graph.spec(node.inputs[0]).dtype.bits == 8:
         flip = 0 if codes.dtype == np.uint8 else 128
         zero = float(zero_point_of(graph.spec(node.inputs[1]).quant) + flip)
-        small = pack_weights(flat.view(np.uint8) ^ np.uint8(flip)).reshape(-1)
-        add_bytes = choose(Work.FULLY_CONNECTED, DType.U8, DType.U8)
-        return lambda values, acc, start, stop: add_bytes(values, small, zero, acc, start, stop)
-    halves = codes.dtype == np.float16
-    packed = pack_weights(
-        flat.view(np.uint16) if halves else _centred(node, graph).reshape(flat.shape)
-    )
-    dtype = DType.F16 if halves else DType.I16
-    kernel = choose(Work.FULLY_CONNECTED, dtype, dtype)
-    return lambda values, acc, start, stop: kernel(values, packed, acc, start, stop)
+        packed = pack_weights(flat.view(np.uint8) ^ np.uint8(flip)).reshape(-1)
+        kernel, more = choose(Work.FULLY_CONNECTED, DType.U8, DType.U8), [zero]
+    else:
+        halves = codes.dtype == np.float16
+        packed = pack_weights(
+            flat.view(np.uint16) if halves else _centred(node, graph).reshape(flat.shape)
+        )
+        dtype = DType.F16 if halves else DType.I16
+        kernel, more = choose(Work.FULLY_CONNECTED, dtype, dtype), []
+
+    def add(calls: Calls, values: Array, acc: Array, work: int) -> None:
+        calls.add(kernel, (values, packed, *more, acc), acc.size // PANEL, work)
+
+    return add
 
 
 def _centred(node: Node, graph: Graph) -> Array:
@@ -167,6 +199,28 @@ def _store(node: Node, graph: Graph, *, relu: bool) -> Callable[[Array], Array]:
             affine = requant.multiplier, requant.shift, requant.zero_point
             return store_affine(acc, *affine, ofm.dtype.numpy)
         return saturate(acc.astype(np.float64) * scale, ofm.dtype.numpy)
+
+    return store
+
+
+def _compiled_store(
+    node: Node, graph: Graph, *, relu: bool
+) -> Callable[[Calls, Array], Array] | None:
+    """Return ``_store`` as a kernel call, if the results are integers."""
+    ofm = graph.spec(node.outputs[0])
+    _store(node, graph, relu=relu)  # checks the types
+    if ofm.dtype is DType.F16:
+        return None
+    requant = stored_requant(node, ofm, tp_rounding(ofm))
+    scale, is_affine = requant.multiplier * 2.0**-requant.shift, isinstance(ofm.quant, Affine)
+    limits = float(ofm.dtype.min), float(ofm.dtype.max)
+    numbers = scale, float(requant.zero_point), is_affine, relu, *limits
+    kernel = choose(Work.STORE_SUMS, DType.F32, ofm.dtype)
+
+    def store(calls: Calls, acc: Array) -> Array:
+        codes = calls.empty(acc.shape, ofm.dtype.numpy)
+        calls.add(kernel, (acc, *numbers, codes), acc.size, acc.size)
+        return codes
 
     return store
 

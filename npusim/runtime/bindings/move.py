@@ -6,7 +6,7 @@ move costs one copy at most.
 Source: measured, docs/arithmetic/tp.md section 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -32,10 +32,10 @@ from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
 from npusim.runtime.binding import Bind, Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
+from npusim.runtime.calls import Calls, KernelFunction, KernelStep, composed, step_of
 from npusim.runtime.kernel_table import Work, choose
-from npusim.runtime.memory_order import memory_order, same_order
+from npusim.runtime.memory_order import inverse, memory_order, same_order
 from npusim.runtime.tables import Array, Function
-from npusim.runtime.threads import run_rows
 
 Move = Callable[[Any, Array], Array]
 _TP_OR_SHADER = (Engine.TP, Engine.SHADER)
@@ -47,17 +47,22 @@ def _copy(node: Node, ifm: TensorSpec, ofm: TensorSpec) -> Function:
 
 
 # ---- one tensor in, one out --------------------------------------------------------------------
-def reshape(attrs: ReshapeAttrs, value: Array) -> Array:
-    """Return the same elements in another shape."""
-    return value.reshape(attrs.shape)
+def reshape(attrs: ReshapeAttrs, calls: Calls, value: Array) -> Array:
+    """Return the same elements in another shape; a view unless their order does not allow it."""
+    view = value.view()
+    try:
+        view.shape = attrs.shape
+    except AttributeError:  # numpy would copy
+        return calls.in_order(value, range(value.ndim)).reshape(attrs.shape)
+    return view
 
 
-def transpose(attrs: TransposeAttrs, value: Array) -> Array:
+def transpose(attrs: TransposeAttrs, calls: Calls, value: Array) -> Array:
     """Return a view with permuted axes."""
     return value.transpose(attrs.perm)
 
 
-def slice_(attrs: SliceAttrs, value: Array) -> Array:
+def slice_(attrs: SliceAttrs, calls: Calls, value: Array) -> Array:
     """Return a view of begin:end:step; with a negative step an end of -1 means through index 0."""
     return value[
         tuple(
@@ -111,16 +116,18 @@ def channel_shuffle(attrs: GroupAttrs, value: Array) -> Array:
     return np.moveaxis(parts.swapaxes(-1, -2).reshape(shape), -1, 1)
 
 
-def identity(attrs: Any, value: Array) -> Array:
+def identity(attrs: Any, calls: Calls, value: Array) -> Array:
     """Return the value."""
     return value
 
 
-MOVES: dict[str, Move] = {
+VIEWS: dict[str, Callable[[Any, Calls, Array], Array]] = {
     "identity": identity,
     "reshape": reshape,
     "transpose": transpose,
     "slice": slice_,
+}
+MOVES: dict[str, Move] = {
     "depth2space": depth2space,
     "space2depth": space2depth,
     "channel_shuffle": channel_shuffle,
@@ -131,8 +138,13 @@ MOVES: dict[str, Move] = {
 def bind_move(node: Node, graph: Graph) -> Step:
     """Bind a move of ``MOVES`` and the conversion it implies."""
     ifm, ofm = graph.spec(node.inputs[0]), graph.spec(node.outputs[0])
-    move, copy = MOVES[node.op], _copy(node, ifm, ofm)
-    return lambda value: (copy(move(node.attrs, value)),)
+    copy, attrs = _copy(node, ifm, ofm), node.attrs
+    if node.op in VIEWS:
+        view = VIEWS[node.op]
+        move = KernelFunction(lambda calls, value: view(attrs, calls, value))
+        return step_of(composed(move, copy))
+    other = MOVES[node.op]
+    return lambda value: (copy(other(attrs, value)),)
 
 
 def bind_split(node: Node, graph: Graph) -> Step:
@@ -141,6 +153,15 @@ def bind_split(node: Node, graph: Graph) -> Step:
     ifm = graph.spec(node.inputs[0])
     copies = [_copy(node, ifm, graph.spec(name)) for name in node.outputs]
     cuts = np.cumsum(attrs.sizes)[:-1].tolist()
+
+    lays = [copy.lay for copy in copies if isinstance(copy, KernelFunction)]
+    if len(lays) == len(copies):
+
+        def lay(calls: Calls, value: Array) -> tuple[Array, ...]:
+            parts = np.split(value, cuts, axis=attrs.axis)
+            return tuple(one(calls, part) for one, part in zip(lays, parts, strict=True))
+
+        return KernelStep(lay)
 
     def step(value: Array) -> tuple[Array, ...]:
         parts = np.split(value, cuts, axis=attrs.axis)
@@ -156,33 +177,42 @@ def bind_concat(node: Node, graph: Graph) -> Step:
     copies = [_copy(node, spec, ofm) for spec in specs]
     constants = [graph.constants.get(name) for name in node.inputs]
 
-    def step(*activations: Array) -> tuple[Array, ...]:
-        feed = iter(activations)
-        parts = [next(feed) if value is None else value for value in constants]
-        joined = same_order(ofm.shape, max(parts, key=lambda part: part.size), ofm.dtype.numpy)
-        order = memory_order(joined)
-        memory = joined.transpose(order)
+    copy_runs = choose(Work.COPY, DType.U8, DType.U8)  # bytes of whatever type
+
+    def join(calls: Calls, parts: Sequence[Array]) -> Array:
+        order = memory_order(max(parts, key=lambda part: part.size))
+        memory = calls.empty([ofm.shape[axis] for axis in order], ofm.dtype.numpy)
         target, at = memory.reshape(-1).view(np.uint8), order.index(axis)
         step = memory[(0,) * at].nbytes  # from one run of a part to the next
         begin = 0
-        for copy, part in zip(copies, parts, strict=True):
-            source = np.asarray(copy(part).transpose(order), order="C")
+        for part in parts:
+            source = calls.in_order(part, order)
             length = source[(0,) * at].nbytes
-            _copy_runs(source.reshape(-1).view(np.uint8), length, target, begin, step)
+            runs = source.nbytes // length if length else 0
+            arguments = source.reshape(-1).view(np.uint8), length, target, begin, step, length
+            calls.add(copy_runs, arguments, runs, source.nbytes)
             begin += length
-        return (joined,)
+        return memory.transpose(inverse(order))
+
+    def operands(activations: Sequence[Array]) -> Iterator[Array]:
+        feed = iter(activations)
+        return (next(feed) if value is None else value for value in constants)
+
+    lays = [copy.lay for copy in copies if isinstance(copy, KernelFunction)]
+    if len(lays) == len(copies):
+
+        def lay(calls: Calls, *activations: Array) -> tuple[Array, ...]:
+            parts = zip(lays, operands(activations), strict=True)
+            return (join(calls, [one(calls, part) for one, part in parts]),)
+
+        return KernelStep(lay)
+    joined = KernelFunction(lambda calls, *parts: join(calls, parts))
+
+    def step(*activations: Array) -> tuple[Array, ...]:
+        parts = zip(copies, operands(activations), strict=True)
+        return (joined(*[copy(part) for copy, part in parts]),)
 
     return step
-
-
-def _copy_runs(source: Array, length: int, target: Array, begin: int, step: int) -> None:
-    """Copy all runs of ``length`` bytes to every ``step``-th byte of the target from begin on."""
-    copy_runs = choose(Work.COPY, DType.U8, DType.U8)  # bytes of whatever type
-    run_rows(
-        lambda first, last: copy_runs(source, length, target, begin, step, length, first, last),
-        source.size // length if length else 0,
-        source.size,
-    )
 
 
 def bind_pad(node: Node, graph: Graph) -> Step:
@@ -244,7 +274,7 @@ _JOINS: dict[str, Bind] = {"concat": bind_concat, "gather": bind_gather}
 
 
 def _register() -> None:
-    moves: dict[str, Bind] = dict.fromkeys(MOVES, bind_move)
+    moves: dict[str, Bind] = dict.fromkeys((*VIEWS, *MOVES), bind_move)
     moves |= {"split": bind_split, "pad": bind_pad, **_JOINS}
     for op, bind in moves.items():
         for engine in _TP_OR_SHADER if op_def(op).tp_copy else (Engine.SHADER,):

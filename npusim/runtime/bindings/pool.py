@@ -12,18 +12,20 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.engines.shader import dequantize
 from npusim.kernels.engines.shader_average import LARGEST_IN_HALVES, average, global_average
+from npusim.kernels.windows.pool import AVERAGED, MOST_PIXELS, averaged_rows
 from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out
 from npusim.passes.requant import average_weight
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import tp_copy
 from npusim.runtime.bindings.fc import own_channel_sums
 from npusim.runtime.bindings.nn_layer import nn_layer
+from npusim.runtime.calls import Calls, KernelFunction, KernelStep, Scratch, composed, step_of
 from npusim.runtime.convolution.phases import Array, Convolution, nn_store, plain_phase
 from npusim.runtime.kernel_table import Work, choose
-from npusim.runtime.memory_order import channels_last, from_channels_last
+from npusim.runtime.memory_order import CHANNELS_LAST, channels_last, from_channels_last
 from npusim.runtime.tables import scaling_of
-from npusim.runtime.threads import run_rows
 
+LARGEST_F32 = float(np.finfo(np.float32).max)
 LOWEST_F16_KEY = -0x7C00  # key of -65504, the lowest float16 the engines know
 
 
@@ -106,7 +108,10 @@ def bind_shader_pool(node: Node, graph: Graph) -> Step:
     window = window_of(node, ifm)
     if window.kind is PoolKind.MAX:
         return max_step(window, ifm, ofm)
-    return mean_step(window, ifm, ofm, is_global=node.op == "global_pool")
+    is_global = node.op == "global_pool"
+    if is_global and ifm.dtype is ofm.dtype is DType.U8 and (step := _map_averages(ifm, ofm)):
+        return step
+    return mean_step(window, ifm, ofm, is_global=is_global)
 
 
 def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
@@ -127,25 +132,41 @@ def max_step(window: Window, ifm: TensorSpec, ofm: TensorSpec) -> Step:
             rule=f"types {', '.join(dtype.value for dtype in keys)}",
             remedy="quantize the graph, or convert it to float16",
         )
-    kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
     mask, lowest = keys[ifm.dtype]
     kernel = choose(Work.MAX_POOL, ifm.dtype, ifm.dtype)
     store = tp_copy(ifm, ofm)
     geometry = (*window.kernel, *window.stride, window.pad[0], window.pad[2])
     work = ofm.elements * window.kernel[0] * window.kernel[1]
 
-    def step(value: Array) -> tuple[Array, ...]:
-        source = channels_last(value).view(bits)
-        result = np.empty((out_n, out_h, out_w, out_c), in_dtype)
-        target = result.view(bits)
+    def lay(calls: Calls, value: Array) -> Array:
+        source = calls.in_order(value, CHANNELS_LAST).view(bits)
+        result = calls.empty((out_n, out_h, out_w, out_c), in_dtype)
+        arguments = source, mask, lowest, *geometry, result.view(bits)
+        calls.add(kernel, arguments, out_n * out_h, work)
+        return from_channels_last(result)
 
-        def part(start: int, stop: int) -> None:
-            kernel(source, mask, lowest, *geometry, target, start, stop)
+    return step_of(composed(KernelFunction(lay), store))
 
-        run_rows(part, out_n * out_h, work)
-        return (store(from_channels_last(result)),)
 
-    return step
+def _map_averages(ifm: TensorSpec, ofm: TensorSpec) -> Step | None:
+    """Return the compiled average of whole u8 maps, if its numbers fit."""
+    (images, channels, *_), pixels = ifm.shape, ifm.shape[2] * ifm.shape[3]
+    (scale, zero), (out_scale, zero_out) = scaling_of(ifm), scaling_of(ofm)
+    scalars = pixels * zero, scale, 1 / (out_scale * pixels), zero_out
+    if pixels > MOST_PIXELS or not all(abs(number) < LARGEST_F32 for number in scalars):
+        return None
+    kernel = choose(Work.MAP_AVERAGE, ifm.dtype, ofm.dtype)
+    numbers = zero, *(float(number) for number in scalars)
+
+    def lay(calls: Calls, value: Array) -> tuple[Array, ...]:
+        source = calls.in_order(value, CHANNELS_LAST).reshape(images, pixels, channels)
+        result = calls.empty((images, channels), np.uint8)
+        sums = Scratch("sums", AVERAGED, np.int32)
+        rows = averaged_rows(images, channels)
+        calls.add(kernel, (source, *numbers, sums, result), rows, source.size)
+        return (result.reshape(images, channels, 1, 1),)
+
+    return KernelStep(lay)
 
 
 def mean_step(window: Window, ifm: TensorSpec, ofm: TensorSpec, *, is_global: bool = False) -> Step:

@@ -14,7 +14,8 @@ from npusim.kernels.engines.shader import dequantize
 from npusim.ops.unary import slope_per_channel
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.activation import bind_tp_activation
-from npusim.runtime.eltwise_rows import on_rows
+from npusim.runtime.calls import KernelStep
+from npusim.runtime.eltwise_rows import Rows, on_rows
 from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.tables import (
     ENGINE_TYPES,
@@ -62,13 +63,8 @@ def bind_several_slopes(node: Node, graph: Graph) -> Step:
     )
     kernel = choose(Work.FUNCTION_OF_TWO, ifm.dtype, ofm.dtype)
     indices = numbers.reshape(values.shape).astype(np.uint8)
-    apply = on_rows(
-        lambda a, a_rows, b, b_rows, result, length, first, last: kernel(
-            a, a_rows, b, b_rows, table, result, length, first, last
-        ),
-        ofm,
-    )
-    return lambda codes: (apply(codes, indices),)
+    lay = on_rows(Rows(kernel, table=table), ofm).lay
+    return KernelStep(lambda calls, codes: (lay(calls, codes, indices),))
 
 
 def _on_unsigned(

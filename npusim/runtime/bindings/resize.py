@@ -1,6 +1,5 @@
 """Resize: shader interpolation, and the copies that the driver puts on NN and TP."""
 
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -15,13 +14,13 @@ from npusim.kernels.engines.shader_resize import bilinear, nearest_indices, whol
 from npusim.ops.resize_positions import takes_first_rows
 from npusim.runtime.binding import Step, binding
 from npusim.runtime.bindings.convert import shader_copy, tp_copy
+from npusim.runtime.calls import Calls, KernelFunction, composed, step_of
 from npusim.runtime.kernel_table import Work, choose
-from npusim.runtime.memory_order import channels_last, from_channels_last
+from npusim.runtime.memory_order import CHANNELS_LAST, channels_last, from_channels_last
 from npusim.runtime.tables import ENGINE_TYPES, Array, require_types, scaling_of
-from npusim.runtime.threads import run_rows
 
 
-def _nearest(node: Node, ifm: TensorSpec, *, first_rows: bool = False) -> Callable[[Array], Array]:
+def _nearest(node: Node, ifm: TensorSpec, *, first_rows: bool = False) -> KernelFunction:
     """Return the nearest-neighbour resize of codes, an exact copy.
 
     ``first_rows``: of several rows that become one, the first is taken, whatever the coordinates.
@@ -38,20 +37,15 @@ def _nearest(node: Node, ifm: TensorSpec, *, first_rows: bool = False) -> Callab
 
     gather_pixels = choose(Work.GATHER, DType.U8, DType.U8)  # bytes of whatever type
 
-    def apply(value: Array) -> Array:
-        source = channels_last(value)
-        resized = np.empty(shape, source.dtype)
+    def lay(calls: Calls, value: Array) -> Array:
+        source = calls.in_order(value, CHANNELS_LAST)
+        resized = calls.empty(shape, source.dtype)
         read, written = (array.reshape(-1).view(np.uint8) for array in (source, resized))
-        run_rows(
-            lambda first, last: gather_pixels(
-                read, rows, columns, written, pixel_bytes, first, last
-            ),
-            rows.size,
-            resized.nbytes,
-        )
+        arguments = read, rows, columns, written, pixel_bytes
+        calls.add(gather_pixels, arguments, rows.size, resized.nbytes)
         return from_channels_last(resized)
 
-    return apply
+    return KernelFunction(lay)
 
 
 @binding("resize", engine=Engine.SHADER)
@@ -61,8 +55,7 @@ def bind_on_shader(node: Node, graph: Graph) -> Step:
     require_types(node, (ifm, ofm), ENGINE_TYPES)
     attrs = cast(ResizeAttrs, node.attrs)
     if attrs.mode is ResizeMode.NEAREST:
-        copy, resize = shader_copy(ifm, ofm), _nearest(node, ifm)
-        return lambda value: (copy(resize(value)),)
+        return step_of(composed(_nearest(node, ifm), shader_copy(ifm, ofm)))
 
     def step(value: Array) -> tuple[Array, ...]:
         pixels = bilinear(
@@ -89,8 +82,7 @@ def bind_on_nn(node: Node, graph: Graph) -> Step:
             rule="the NN engine doubles pixels without requantizing them",
         )
     _require_nearest(node)
-    resize = _nearest(node, ifm)
-    return lambda value: (resize(value),)
+    return step_of(_nearest(node, ifm))
 
 
 @binding("resize", engine=Engine.TP)
@@ -108,7 +100,7 @@ def bind_on_tp(node: Node, graph: Graph) -> Step:
     if ifm.dtype is DType.I16 and isinstance(ifm.quant, DynamicFixedPoint):
         fl = ifm.quant.fl
         return lambda value: (copy(whole_steps(resize(value), fl)),)
-    return lambda value: (copy(resize(value)),)
+    return step_of(composed(resize, copy))
 
 
 def _require_nearest(node: Node) -> None:

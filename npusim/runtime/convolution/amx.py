@@ -14,6 +14,7 @@ from npusim.kernels.pack.steps import Planes, Sums, pack_steps, planes_of, steps
 from npusim.kernels.tiles import amx as tiles
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import int8_conv_amx
+from npusim.runtime.calls import Calls, Scratch
 from npusim.runtime.convolution.layout import (
     SIGN_BIT,
     Layout,
@@ -31,7 +32,6 @@ from npusim.runtime.convolution.layout import (
 )
 from npusim.runtime.convolution.phases import Convolution, Phase
 from npusim.runtime.convolution.x86 import PLANES
-from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 # Of the products that tiles compute, the share that must be wanted. Source: measured, tiles reach
@@ -70,11 +70,9 @@ def bind_dense(conv: Convolution, phase: Phase, *, gain: float | None = None) ->
         return pixels
     picture = _reading(conv, phase, layout, int8_conv_amx.PICTURE, factor)
 
-    def run(ifm: Array, ofm: Array) -> None:
-        if ifm.flags.c_contiguous:
-            picture(ifm, ofm)
-        else:
-            pixels(ifm, ofm)
+    def run(calls: Calls, ifm: Array, ofm: Array) -> None:
+        chosen = picture if ifm.flags.c_contiguous else pixels
+        chosen(calls, ifm, ofm)
 
     return run
 
@@ -109,18 +107,15 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int, fact
         geometry.pack_columns(channel_scales(conv).astype(np.float32), groups=layout.groups),
     )
     count = place_count(planes, plan)
-    window_size = window_bytes(planes, plan, reach, int8_conv_amx.BLOCK)
     sums_size = int8_conv_amx.SUMS_SIZE + plan.groups * count
     sums_size += count + int(sums.rows.max(initial=0))
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        window = scratch("window", window_size, np.uint8)
-        sums = scratch("sums", sums_size, np.int32)
-        state = scratch("tiles", tiles.STATE_SIZE, np.int32)
-        int8_conv_amx.conv2d_8bit(ifm, *constants, window, sums, state, ofm, start, stop)
-
-    run = layout.run_as_is if reading == int8_conv_amx.PICTURE else layout.run
-    return run(part, rate=_RATE)
+    scratches = (
+        Scratch("window", window_bytes(planes, plan, reach, int8_conv_amx.BLOCK), np.uint8),
+        Scratch("sums", sums_size, np.int32),
+        Scratch("tiles", tiles.STATE_SIZE, np.int32),
+    )
+    as_is = reading == int8_conv_amx.PICTURE
+    return layout.run(int8_conv_amx.conv2d_8bit, constants, *scratches, rate=_RATE, as_is=as_is)
 
 
 def _factor(conv: Convolution, centred: NDArray[np.int64]) -> int | None:

@@ -8,6 +8,7 @@ from npusim.ir.quant import Affine, DynamicFixedPoint, Quant
 from npusim.ir.tensor import TensorSpec
 from npusim.kernels.windows import conv
 from npusim.passes.requant import nn_requant
+from npusim.runtime.calls import Calls
 from npusim.runtime.convolution import amx, amx_words
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import bind_to
@@ -48,7 +49,9 @@ def fault() -> str:
         for run in (bind(convolution, phase, gain=0), bind_to(portable, convolution, phase)):
             assert run is not None, "the cases are chosen to fit"
             results.append(np.zeros((out_n, out_h, out_w, out_c), ifm.dtype))
-            run(ifm, results[-1])
+            calls = Calls()
+            run(calls, ifm, results[-1])
+            calls.run()
         if not np.array_equal(results[0], results[1]):
             return f"{convolution.where} differs from the portable kernel"
     return ""

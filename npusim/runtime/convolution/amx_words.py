@@ -10,11 +10,11 @@ from npusim.kernels.pack.fours import aligned
 from npusim.kernels.pack.steps import pack_words, planes_of, steps_of
 from npusim.kernels.tiles import amx as tiles
 from npusim.kernels.windows import i16_conv_amx
+from npusim.runtime.calls import Scratch
 from npusim.runtime.convolution.amx import places_of, reach_of, wanted_share, window_bytes
 from npusim.runtime.convolution.layout import Run, channel_scales, lay_out, limits
 from npusim.runtime.convolution.pairs import fitting_words
 from npusim.runtime.convolution.phases import Convolution, Phase
-from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 # As ``amx.GAIN``: four products of bytes for one, against half the products of AVX512-VNNI.
@@ -52,14 +52,12 @@ def bind_i16(conv: Convolution, phase: Phase, *, gain: float | None = None) -> R
         geometry.pack_columns(channel_scales(conv), groups=groups),
         *(float(limit) for limit in limits(conv)),
     )
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        window = scratch("window", 2 * half, np.uint8)
-        sums = scratch("sums", i16_conv_amx.SUMS_SIZE, np.int32)
-        state = scratch("tiles", tiles.STATE_SIZE, np.int32)
-        i16_conv_amx.conv2d_i16(ifm, *constants, window, sums, state, ofm, start, stop)
-
-    return layout.run(part, rate=_RATE)
+    scratches = (
+        Scratch("window", 2 * half, np.uint8),
+        Scratch("sums", i16_conv_amx.SUMS_SIZE, np.int32),
+        Scratch("tiles", tiles.STATE_SIZE, np.int32),
+    )
+    return layout.run(i16_conv_amx.conv2d_i16, constants, *scratches, rate=_RATE)
 
 
 BINDS = {i16_conv_amx.conv2d_i16: bind_i16}

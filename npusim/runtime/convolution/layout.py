@@ -10,18 +10,18 @@ from numpy.typing import DTypeLike, NDArray
 from npusim.environment import thread_count
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import AffinePerChannel, Quant, zero_point_of
+from npusim.kernels._jit import Kernel
 from npusim.kernels.pack import geometry
 from npusim.kernels.pack.depthwise import BLOCK, LARGEST_PERIOD, Passes, period_of
 from npusim.kernels.pack.fours import Groups, groups_of
 from npusim.kernels.pack.pairs import PairPasses
 from npusim.kernels.tiles.store_avx512 import fits
+from npusim.runtime.calls import Calls, Scratch
 from npusim.runtime.convolution.phases import Convolution, Phase
-from npusim.runtime.memory_order import channels_last
-from npusim.runtime.threads import part_count, run_rows
+from npusim.runtime.memory_order import CHANNELS_LAST
 
 Array = NDArray[Any]
-Run = Callable[[Array, Array], None]  # codes (N, C, H, W) -> codes (N, OH, OW, O)
-Part = Callable[[Array, Array, int, int], None]  # the same for a range of units
+Run = Callable[[Calls, Array, Array], None]  # lays out codes (N, C, H, W) -> codes (N, OH, OW, O)
 SIGN_BIT = 128
 _SLACK = BLOCK  # elements that whole blocks write or read behind a line
 
@@ -42,30 +42,46 @@ class Layout:
         """The plan as kernels take it."""
         return np.array(self.plan, np.int64)
 
-    def run(self, part: Part, *, rate: int = 1) -> Run:
-        """Return the run of all units, shared between threads; ``part`` takes (N, H, W, C).
+    def run(
+        self,
+        kernel: Kernel,
+        constants: tuple[Any, ...],
+        *scratches: Scratch,
+        rate: int = 1,
+        as_is: bool = False,
+    ) -> Run:
+        """Return the run of all units: the call of a kernel on (N, H, W, C).
 
-        ``rate``: multiply-adds in the time of one, for the choice how many threads are worth it.
+        Parameters
+        ----------
+        kernel : Kernel
+            Takes the input, the constants, the scratch arrays, the output and a range of units.
+        constants, scratches
+        rate : int
+            Multiply-adds in the time of one, for the choice how many threads are worth it.
+        as_is : bool
+            The kernel takes the input's memory as it is.
         """
-        run, repeats = self.run_as_is(part, rate=rate), self.repeats
-        if repeats == 1:
-
-            def on_pixels(ifm: Array, ofm: Array) -> None:
-                run(np.asarray(ifm.transpose(0, 2, 3, 1), order="C"), ofm)
-
-            return on_pixels
-        return lambda ifm, ofm: run(np.repeat(channels_last(ifm), repeats, axis=3), ofm)
-
-    def run_as_is(self, part: Part, *, rate: int = 1) -> Run:
-        """Return the run of all units on the input's memory as it is."""
         units = self.images * self.plan.blocks * self.plan.shares
         work = self.images * self.plan.out_h * self.plan.out_w * self.weights.size // rate
 
-        if part_count(units, work) == 1:
-            return lambda ifm, ofm: part(ifm, ofm, 0, units)
-        return lambda ifm, ofm: run_rows(
-            lambda start, stop: part(ifm, ofm, start, stop), units, work
-        )
+        def run(calls: Calls, ifm: Array, ofm: Array) -> None:
+            if not as_is:
+                ifm = calls.in_order(ifm, CHANNELS_LAST)
+            if self.repeats > 1:
+                ifm = _repeated(calls, ifm, self.repeats)
+            calls.add(kernel, (ifm, *constants, *scratches, ofm), units, work)
+
+        return run
+
+
+def _repeated(calls: Calls, pixels: Array, times: int) -> Array:
+    """Return (N, H, W, C) with every channel as often one after the other."""
+    result = calls.empty((*pixels.shape[:3], pixels.shape[3] * times), pixels.dtype)
+    copies = result.reshape(*pixels.shape, times)
+    for number in range(times):
+        calls.copy(pixels, copies[..., number])
+    return result
 
 
 def lay_out(

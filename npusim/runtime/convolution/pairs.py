@@ -9,6 +9,7 @@ from npusim.kernels.pack import geometry
 from npusim.kernels.pack.depthwise import in_lanes
 from npusim.kernels.pack.pairs import pack_depthwise_pairs, pack_pairs
 from npusim.kernels.windows import i16_conv_pairs, i16_depthwise_vnni, int8_conv_avx2
+from npusim.runtime.calls import Scratch
 from npusim.runtime.convolution.layout import (
     Run,
     bias_of_48_bits,
@@ -28,7 +29,6 @@ from npusim.runtime.convolution.layout import (
     zero_in,
 )
 from npusim.runtime.convolution.phases import Convolution, Phase
-from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 _LARGEST_SCALE = 1  # below it the engine stores in a way of its own
@@ -70,12 +70,9 @@ def bind_i16(conv: Convolution, phase: Phase) -> Run | None:
         *(float(limit) for limit in limits(conv)),
     )
     window_size = 0 if direct else geometry.window_size(layout.plan)
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        window = scratch("words", window_size, np.int16)
-        i16_conv_pairs.conv2d_i16_avx512(ifm, *constants, window, ofm, start, stop)
-
-    return layout.run(part)
+    return layout.run(
+        i16_conv_pairs.conv2d_i16_avx512, constants, Scratch("words", window_size, np.int16)
+    )
 
 
 def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
@@ -96,12 +93,9 @@ def bind_8bit(conv: Convolution, phase: Phase) -> Run | None:
         geometry.pack_columns(channel_scales(conv).astype(np.float32), groups=layout.groups),
     )
     window_size = geometry.window_size(layout.plan)
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        window = scratch("words", window_size, np.int16)
-        int8_conv_avx2.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
-
-    return layout.run(part)
+    return layout.run(
+        int8_conv_avx2.conv2d_8bit, constants, Scratch("words", window_size, np.int16)
+    )
 
 
 def bind_depthwise_i16(conv: Convolution, phase: Phase) -> Run | None:
@@ -128,12 +122,9 @@ def bind_depthwise_i16(conv: Convolution, phase: Phase) -> Run | None:
         *(float(limit) for limit in limits(conv)),
         np.zeros(conv.ifm.shape[3] * plan.in_c, np.int16),
     )
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        pairs = scratch("pairs", bands.size, np.int32)
-        i16_depthwise_vnni.depthwise_i16(ifm, *constants, pairs, ofm, start, stop)
-
-    return layout.run(part)
+    return layout.run(
+        i16_depthwise_vnni.depthwise_i16, constants, Scratch("pairs", bands.size, np.int32)
+    )
 
 
 BINDS = {

@@ -13,6 +13,7 @@ from npusim.kernels._jit import Kernel
 from npusim.kernels.pack import geometry
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.windows import conv as portable
+from npusim.runtime.calls import Calls, KernelStep, Scratch
 from npusim.runtime.convolution import amx, amx_words, pairs, x86
 from npusim.runtime.convolution.layout import (
     Layout,
@@ -27,13 +28,12 @@ from npusim.runtime.convolution.layout import (
 )
 from npusim.runtime.convolution.phases import Convolution, Phase
 from npusim.runtime.kernel_table import Work, candidates
-from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 CODES = {DType.U8: np.uint8, DType.I8: np.uint8, DType.I16: np.int16, DType.F16: np.uint16}
 
 
-class ConvolutionStep:
+class ConvolutionStep(KernelStep):
     """A convolution bound to its kernel.
 
     Raises
@@ -52,18 +52,16 @@ class ConvolutionStep:
         out_n, out_c, out_h, out_w = conv.ofm.shape
         self._out_shape = (out_n, out_h, out_w, out_c)
 
-    def __call__(self, ifm: Array) -> tuple[Array, ...]:
-        """Run on (N, C, H, W) and return (N, O, OH, OW), stored with channels innermost."""
-        ofm = self._new_ofm()
-        target = ofm
+        super().__init__(self._lay)
+
+    def _lay(self, calls: Calls, ifm: Array) -> tuple[Array, ...]:
+        """Lay out (N, C, H, W) -> (N, O, OH, OW), stored with channels innermost."""
+        ofm = target = calls.empty(self._out_shape, self._out_dtype)
         if self._views:  # the kernels know bit patterns
             ifm, target = ifm.view(self._in_codes), ofm.view(self._out_codes)
         for run in self._runs:
-            run(ifm, target)
+            run(calls, ifm, target)
         return (ofm.transpose(0, 3, 1, 2),)
-
-    def _new_ofm(self) -> Array:
-        return np.empty(self._out_shape, self._out_dtype)
 
 
 def _bind_phase(conv: Convolution, phase: Phase) -> Run:
@@ -86,12 +84,12 @@ def bind_to(kernel: Kernel, conv: Convolution, phase: Phase) -> Run | None:
 
 def _portable_scratch(
     plan: geometry.Geometry, real: DTypeLike, acc: DTypeLike
-) -> tuple[Array, ...]:
-    """Return this thread's window, chunk of weights and accumulators."""
+) -> tuple[Scratch, ...]:
+    """Return the window, the chunk of weights and the accumulators."""
     return (
-        scratch("window", geometry.window_size(plan), real),
-        scratch("chunk", geometry.CHUNK * PANEL, real),
-        scratch("acc", geometry.sums_size(plan), acc),
+        Scratch("window", geometry.window_size(plan), real),
+        Scratch("chunk", geometry.CHUNK * PANEL, real),
+        Scratch("acc", geometry.sums_size(plan), acc),
     )
 
 
@@ -103,23 +101,15 @@ def _eight_bit(conv: Convolution, phase: Phase) -> Run:
         (zero_out, 0.0) if conv.scales is not None else (0.0, zero_out)
     )  # before, after rounding
     low, high = (float(limit) for limit in limits(conv))
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        numbers = _portable_scratch(layout.plan, np.float32, np.int32)
-        portable.conv2d_8bit(ifm, *constants, *zeros, low, high, *numbers, ofm, start, stop)
-
-    return layout.run(part)
+    scratches = _portable_scratch(layout.plan, np.float32, np.int32)
+    return layout.run(portable.conv2d_8bit, (*constants, *zeros, low, high), *scratches)
 
 
 def _eight_bit_to_half(conv: Convolution, phase: Phase) -> Run:
     layout = lay_out(conv, phase, np.float32)
     constants = _eight_bit_constants(conv, layout)
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        numbers = _portable_scratch(layout.plan, np.float32, np.int32)
-        portable.conv2d_8bit_to_half(ifm, *constants, *numbers, ofm, start, stop)
-
-    return layout.run(part)
+    scratches = _portable_scratch(layout.plan, np.float32, np.int32)
+    return layout.run(portable.conv2d_8bit_to_half, constants, *scratches)
 
 
 def _eight_bit_constants(conv: Convolution, layout: Layout) -> tuple[Any, ...]:
@@ -149,12 +139,8 @@ def _f16(conv: Convolution, phase: Phase) -> Run:
         conv.requant.rounding is Rounding.NEAREST_F16,
         conv.relu,
     )
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        numbers = _portable_scratch(layout.plan, np.float32, np.float32)
-        portable.conv2d_f16(ifm, *constants, *numbers, ofm, start, stop)
-
-    return layout.run(part)
+    scratches = _portable_scratch(layout.plan, np.float32, np.float32)
+    return layout.run(portable.conv2d_f16, constants, *scratches)
 
 
 def _i16(conv: Convolution, phase: Phase) -> Run:
@@ -167,12 +153,8 @@ def _i16(conv: Convolution, phase: Phase) -> Run:
         geometry.pack_columns(channel_scales(conv), groups=layout.groups),
         *(float(limit) for limit in limits(conv)),
     )
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        numbers = _portable_scratch(layout.plan, np.float64, np.float64)
-        portable.conv2d_i16(ifm, *constants, *numbers, ofm, start, stop)
-
-    return layout.run(part)
+    scratches = _portable_scratch(layout.plan, np.float64, np.float64)
+    return layout.run(portable.conv2d_i16, constants, *scratches)
 
 
 _BINDS: dict[Kernel, Callable[[Convolution, Phase], Run | None]] = {

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from npusim.kernels.pack import depthwise, geometry
 from npusim.kernels.pack.fours import pack_panels
 from npusim.kernels.windows import int8_conv_vnni, int8_depthwise_vnni
+from npusim.runtime.calls import Calls, Scratch
 from npusim.runtime.convolution.layout import (
     Layout,
     Run,
@@ -27,7 +28,6 @@ from npusim.runtime.convolution.layout import (
     zero_in,
 )
 from npusim.runtime.convolution.phases import Convolution, Phase
-from npusim.runtime.threads import scratch
 
 Array = NDArray[Any]
 PLANES = 3  # pictures come as so many planes; they are joined while the window is copied
@@ -54,11 +54,9 @@ def bind_dense(conv: Convolution, phase: Phase) -> Run | None:
         return pixels
     planes = _reading(conv, phase, layout, int8_conv_vnni.PLANES)
 
-    def run(ifm: Array, ofm: Array) -> None:
-        if ifm.flags.c_contiguous:
-            planes(ifm, ofm)
-        else:
-            pixels(ifm, ofm)
+    def run(calls: Calls, ifm: Array, ofm: Array) -> None:
+        reading = planes if ifm.flags.c_contiguous else pixels
+        reading(calls, ifm, ofm)
 
     return run
 
@@ -78,13 +76,13 @@ def _reading(conv: Convolution, phase: Phase, layout: Layout, reading: int) -> R
         geometry.pack_columns(channel_scales(conv).astype(np.float32), groups=groups),
     )
     window_size = 0 if reading == int8_conv_vnni.DIRECT else geometry.window_size(plan)
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        window = scratch("window", window_size, np.uint8)
-        int8_conv_vnni.conv2d_8bit(ifm, *constants, window, ofm, start, stop)
-
-    run = layout.run_as_is if reading == int8_conv_vnni.PLANES else layout.run
-    return run(part, rate=_RATE)
+    return layout.run(
+        int8_conv_vnni.conv2d_8bit,
+        constants,
+        Scratch("window", window_size, np.uint8),
+        rate=_RATE,
+        as_is=reading == int8_conv_vnni.PLANES,
+    )
 
 
 def bind_depthwise(conv: Convolution, phase: Phase) -> Run | None:
@@ -108,12 +106,9 @@ def bind_depthwise(conv: Convolution, phase: Phase) -> Run | None:
         depthwise.in_lanes(channel_scales(conv).astype(np.float32)),
         np.full(conv.ifm.shape[3] * plan.in_c, zero ^ flip_in, np.uint8),
     )
-
-    def part(ifm: Array, ofm: Array, start: int, stop: int) -> None:
-        fours = scratch("fours", bands.size, np.uint32)
-        int8_depthwise_vnni.depthwise_8bit(ifm, *constants, fours, ofm, start, stop)
-
-    return layout.run(part)
+    return layout.run(
+        int8_depthwise_vnni.depthwise_8bit, constants, Scratch("fours", bands.size, np.uint32)
+    )
 
 
 BINDS = {

@@ -1,0 +1,1 @@
+"""Consecutive steps recorded once and made as one compiled call; see ``npusim.kernels.tape``."""
