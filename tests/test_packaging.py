@@ -32,10 +32,13 @@ def test_links_for_checkouts():
         assert text.strip() == f"../{name}"
 
 
-def test_version_is_stated_once_everywhere():
+def test_the_version_is_told_once():
     text = (ROOT / "npusim" / "__init__.py").read_text(encoding="utf-8")
     (version,) = re.findall(r'^__version__ = "(.+)"$', text, re.M)
-    assert version == PROJECT["project"]["version"]
+    assert "version" not in PROJECT["project"]
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "npusim.__version__"}
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (\S+)", changes, re.M)[1] == version
 
 
 def test_import_compiles_nothing_and_loads_nothing_heavy():

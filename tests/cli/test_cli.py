@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
+import npusim
 from npusim import assets
 from npusim.importers.formats import is_stored
 from npusim.ir.codes import dequantize
@@ -24,7 +25,7 @@ def test_help_lists_the_commands_and_version_prints(run):
     assert code == 0
     for name in ("demo", "run", "quantize", "perf", "dump", "compare", "info", "ops"):
         assert name in out
-    assert run("--version")[1].strip() == "0.1.0"
+    assert run("--version")[1].strip() == npusim.__version__
     assert run("no-such-command")[0] == 2
 
 
