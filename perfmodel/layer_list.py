@@ -1,12 +1,13 @@
 """Networks without weights: a JSON list of layers, so that a design can be priced before training.
 
-The file is an object with ``name``, ``input`` (N, C, H, W), ``outputs`` and ``layers``; each layer
-has ``name``, ``op``, ``inputs`` (layer names, or ``data``), ``out`` (N, C, H, W) and, where the
-operator has them, ``kernel`` and ``stride`` (a number or a pair), ``pad`` (top, bottom, left,
-right), ``act``, ``kind`` and ``mode``. Optional: ``zero_fraction`` of a layer's weights.
+The file is an object with ``name``, ``input`` (N, C, H, W, or an object of names and shapes),
+``outputs`` and ``layers``; docs/performance.md has the keys of a layer. ``ranges`` says how results
+are quantized: ``one`` (the default) all alike, as in the vendor estimates that the model is
+compared with; ``usual`` by operator, as models are that nobody has calibrated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from npusim.errors import ModelImportError, NpusimError
-from npusim.ir.attrs import (
-    NO_ATTRS,
-    Activation,
-    Attrs,
-    AxisAttrs,
-    Conv2dAttrs,
-    EltwiseAttrs,
-    FcAttrs,
-    GlobalPoolAttrs,
-    Pool2dAttrs,
-    PoolKind,
-    ReshapeAttrs,
-    ResizeAttrs,
-    ResizeMode,
-)
+from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
-from npusim.ops import op_def, ops_where
+from npusim.ops import op_def
+from npusim.perfmodel.layer_forms import (
+    Meaning,
+    activation_op,
+    fused_activation,
+    meaning,
+    takes_rows,
+)
 from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Network, from_graph
 from npusim.reading.files import read_bytes
 from npusim.reading.records import parse_json
@@ -41,14 +35,35 @@ from npusim.reading.records import parse_json
 MISFITS = (TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
 INPUT = "data"
 MOST_AXES = 16
-_FIELDS = frozenset(
-    ("name", "op", "inputs", "out", "kernel", "stride", "pad", "act", "kind", "mode", "ceil")
-) | {"zero_fraction", "group", "dilation"}
-_FUSABLE = {"relu": Activation.RELU, "relu6": Activation.RELU6}
+RANGES = ("one", "usual")
+_COMMON = frozenset(("name", "op", "inputs", "out", "act", "zero_fraction"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerList:
+    """A layer list as a float graph whose constants have types and shapes only.
+
+    Attributes
+    ----------
+    graph : Graph
+    zero_fractions : dict
+        Weight tensor -> share of zeros where the list says one.
+    usual_ranges : bool
+        Results are to be quantized by operator; else all alike.
+    """
+
+    graph: Graph = field(repr=False)
+    zero_fractions: Mapping[str, float]
+    usual_ranges: bool = False
+
+    def zeros(self, dtype: DType) -> dict[str, float]:
+        """Return the share of zeros of every weight tensor in a number format."""
+        weights = [n.inputs[1] for n in self.graph.nodes if op_def(n.op).weighted]
+        return dict.fromkeys(weights, UNKNOWN_ZERO_FRACTION[dtype.bits]) | dict(self.zero_fractions)
 
 
 def load_layer_list(path: str | Path, dtype: DType = DType.U8) -> Network:
-    """Read a layer list.
+    """Read a layer list and place it, all results in one quantization.
 
     Parameters
     ----------
@@ -61,34 +76,47 @@ def load_layer_list(path: str | Path, dtype: DType = DType.U8) -> Network:
     ModelImportError
         When the file cannot be read or a layer does not make sense; file and layer are named.
     """
+    return _network(read_layer_list(path), dtype)
+
+
+def read_layer_list(path: str | Path) -> LayerList:
+    """Read a layer list as a graph; errors as in ``load_layer_list``."""
     text = read_bytes(path, ModelImportError, remedy="check the path")
     data = parse_json(text, str(path), ModelImportError, rule="a JSON layer list")
-    return parse_layer_list(data, dtype, where=str(path))
+    return layer_graph(data, where=str(path))
 
 
 def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer list") -> Network:
-    """Build a network from the parsed content of a layer list.
+    """Build a network from the parsed content of a layer list, all results in one quantization."""
+    return _network(layer_graph(data, where), dtype)
 
-    The list becomes a graph whose constants have types and shapes only; the passes place it like
-    any other.
-    """
+
+def _network(layers: LayerList, dtype: DType) -> Network:
+    return from_graph(layers.graph, dtype, layers.zeros(dtype))
+
+
+def layer_graph(data: object, where: str = "layer list") -> LayerList:
+    """Return the graph of a layer list's parsed content; errors as in ``load_layer_list``."""
     if not isinstance(data, dict) or not {"name", "input", "outputs", "layers"} <= set(data):
         raise ModelImportError(
             "is no layer list", where=where, rule="an object with name, input, outputs and layers"
         )
-    parts = _Parts(dtype)
-    parts.tensor(INPUT, _shape(data["input"], f"{where}, input"))
+    ranges = data.get("ranges", RANGES[0])
+    if ranges not in RANGES:
+        raise ModelImportError(f"ranges {ranges!r}", where=where, rule=f"one of {RANGES}")
+    parts = _Parts()
+    inputs = data["input"] if isinstance(data["input"], dict) else {INPUT: data["input"]}
+    for name, shape in inputs.items():
+        parts.tensor(name, _shape(shape, f"{where}, input"))
     for index, entry in enumerate(_list(data["layers"], f"{where}, layers")):
         spot = f"{where}, layer {index}"
         if not isinstance(entry, dict):
             raise ModelImportError(f"{entry!r} is no layer", where=spot, rule="an object")
         named = f"{spot} ({entry.get('name')})"
         try:
-            _add_layers(entry, index, parts, spot)
+            _add_layers(entry, index, parts, named)
         except KeyError as error:
-            raise ModelImportError(
-                f"lacks {error}", where=f"{spot} ({entry.get('name')})"
-            ) from None
+            raise ModelImportError(f"lacks {error}", where=named) from None
         except MISFITS as error:
             raise ModelImportError(
                 f"cannot be understood: {error}",
@@ -107,22 +135,23 @@ def parse_layer_list(data: object, dtype: DType = DType.U8, where: str = "layer 
     graph = Graph(
         name=str(data["name"]),
         nodes=tuple(parts.nodes),
-        inputs=(INPUT,),
+        inputs=tuple(inputs),
         outputs=tuple(outputs),
         tensors=parts.tensors,
         constants=parts.constants,
     )
-    return from_graph(graph, dtype, parts.zero_fractions)
+    return LayerList(
+        graph=graph, zero_fractions=parts.zero_fractions, usual_ranges=ranges == "usual"
+    )
 
 
 class _Parts:
     """The graph of a layer list under construction."""
 
-    def __init__(self, dtype: DType) -> None:
-        self.dtype = dtype
+    def __init__(self) -> None:
         self.shapes: dict[str, Shape] = {}
         self.tensors: dict[str, TensorSpec] = {}
-        self.constants: dict[str, NDArray[np.generic]] = {}
+        self.constants: dict[str, NDArray[Any]] = {}
         self.nodes: list[Node] = []
         self.zero_fractions: dict[str, float] = {}
 
@@ -131,22 +160,33 @@ class _Parts:
         self.shapes[name] = shape
         self.tensors[name] = TensorSpec(name=name, shape=shape)
 
-    def weights(self, layer: str, shape: Shape, zero_fraction: float) -> tuple[str, str]:
-        """Add weights and bias of a layer, as placeholders; return their names."""
-        names = (f"{layer}:weights", f"{layer}:bias")
-        for name, size in zip(names, (shape, shape[:1]), strict=True):
-            self.constants[name] = np.broadcast_to(np.float32(0), size)
-            self.tensors[name] = TensorSpec(name=name, shape=size)
-        self.zero_fractions[names[0]] = zero_fraction
-        return names
+    def constant(self, name: str, shape: Shape, dtype: DType = DType.F32) -> str:
+        """Add a placeholder; return its name."""
+        self.constants[name] = np.broadcast_to(dtype.numpy.type(0), shape)
+        self.tensors[name] = TensorSpec(name=name, shape=shape, dtype=dtype)
+        return name
+
+    def weights(self, layer: str, shape: Shape) -> tuple[str, str]:
+        """Add weights and bias of a layer; return their names."""
+        return (
+            self.constant(f"{layer}:weights", shape),
+            self.constant(f"{layer}:bias", shape[:1]),
+        )
 
     def node(
-        self, name: str, uid: int, op: str, inputs: tuple[str, ...], attrs: Attrs, out: Shape
+        self,
+        name: str,
+        uid: int,
+        op: str,
+        inputs: tuple[str, ...],
+        attrs: Attrs,
+        results: Mapping[str, Shape],
     ) -> None:
-        """Add a layer and its result, which has its name."""
-        self.tensor(name, out)
+        """Add a layer and its results."""
+        for result, shape in results.items():
+            self.tensor(result, shape)
         self.nodes.append(
-            Node(name=name, uid=uid, op=op, inputs=inputs, outputs=(name,), attrs=attrs)
+            Node(name=name, uid=uid, op=op, inputs=inputs, outputs=tuple(results), attrs=attrs)
         )
 
 
@@ -168,161 +208,100 @@ def _shape(value: object, spot: str) -> Shape:
     raise ModelImportError(f"{value!r} is no shape", where=spot, rule="positive whole numbers")
 
 
-def _zero_fraction(entry: Mapping[str, Any], dtype: DType, spot: str) -> float:
-    value = entry.get("zero_fraction", UNKNOWN_ZERO_FRACTION[dtype.bits])
+def _zero_fraction(value: object, spot: str) -> float:
     if not (isinstance(value, int | float) and 0 <= value <= 1):
         raise ModelImportError(f"zero_fraction {value!r}", where=spot, rule="from 0 to 1")
     return float(value)
 
 
-def _add_layers(entry: Mapping[str, Any], index: int, parts: _Parts, spot: str) -> None:
-    if unknown := sorted(set(entry) - _FIELDS):
-        raise ModelImportError(f"unknown fields {unknown}", where=spot)
-    name, kind = str(entry["name"]), str(entry["op"])
-    spot = f"{spot} ({name})"
-    shapes = parts.shapes
-    inputs = tuple(str(n) for n in _list(entry["inputs"], f"{spot}, inputs"))
-    missing = [n for n in inputs if n not in shapes]
-    if missing or name in shapes or not inputs:
+def _stated(entry: Mapping[str, Any], spot: str) -> list[Shape]:
+    """Return the shapes that a layer states for its results; none when it leaves them out."""
+    if "out" not in entry:
+        return []
+    out = entry["out"]
+    if isinstance(out, list) and out and all(isinstance(shape, list) for shape in out):
+        return [_shape(shape, f"{spot}, out") for shape in out]
+    return [_shape(out, f"{spot}, out")]
+
+
+def _operands(entry: Mapping[str, Any], name: str, parts: _Parts, spot: str) -> tuple[str, ...]:
+    """Return the tensors that a layer reads; ``{"constant": shape}`` adds a placeholder."""
+    operands, missing = [], []
+    for position, given in enumerate(_list(entry["inputs"], f"{spot}, inputs")):
+        if isinstance(given, dict):
+            shape = _shape(given["constant"], f"{spot}, inputs")
+            dtype = DType(given.get("type", "f32"))
+            operands.append(parts.constant(f"{name}:{position}", shape, dtype))
+        elif str(given) in parts.shapes:
+            operands.append(str(given))
+        else:
+            missing.append(str(given))
+    if missing or not operands:
         raise ModelImportError(
-            f"inputs {missing} come from no layer before it"
-            if missing
-            else "has no inputs, or a name that is taken",
+            f"inputs {missing} come from no layer before it" if missing else "has no inputs",
             where=spot,
         )
-    if kind not in _OPS:
-        raise ModelImportError(
-            f"op {kind!r} does not exist", where=spot, rule=f"one of {', '.join(sorted(_OPS))}"
-        )
-    out = _shape(entry["out"], f"{spot}, out")
-    ifm = shapes[inputs[0]]
-    op, attrs, weight_shape = _OPS[kind](entry, ifm, out)
-    _check(op, attrs, [shapes[n] for n in inputs], weight_shape, out, spot)
-    zeros = _zero_fraction(entry, parts.dtype, spot)
-    activation = entry.get("act")
-    separate = activation is not None and activation not in _FUSABLE
-    if op == "fc" and len(ifm) > 2:
-        flat, shape = f"{name}.flat", (ifm[0], prod(ifm[1:]))
-        parts.node(flat, index, "reshape", inputs, ReshapeAttrs(shape=shape), shape)
+    return tuple(operands)
+
+
+def _add_layers(entry: Mapping[str, Any], index: int, parts: _Parts, spot: str) -> None:
+    name = str(entry["name"])
+    if name in parts.shapes:
+        raise ModelImportError("has a name that is taken", where=spot)
+    inputs = _operands(entry, name, parts, spot)
+    stated, ins = _stated(entry, spot), [parts.tensors[n].shape for n in inputs]
+    means = meaning(entry, ins, stated[0] if stated else None, spot)
+    if unknown := sorted(set(entry) - _COMMON - means.keys):
+        known = ", ".join(sorted(_COMMON | means.keys))
+        raise ModelImportError(f"unknown fields {unknown}", where=spot, rule=known)
+    shapes = _checked(means, ins, stated, spot)
+    out, several = shapes[0], len(shapes) > 1
+    results = {f"{name}.{i}" if several else name: shape for i, shape in enumerate(shapes)}
+    if means.op == "fc" and means.weights and not takes_rows(ins[0], out):
+        flat, shape = f"{name}.flat", (ins[0][0], prod(ins[0][1:]))
+        parts.node(flat, index, "reshape", inputs, ReshapeAttrs(shape=shape), {flat: shape})
         inputs = (flat,)
-    written = f"{name}.linear" if separate else name
-    constants = parts.weights(name, weight_shape, zeros) if weight_shape else ()
-    parts.node(written, index, op, (*inputs, *constants), attrs, out)
+    word = entry.get("act")
+    separate = word is not None and not (means.carries and fused_activation(word))
+    if separate and several:
+        raise ModelImportError("has act and several results", where=spot, rule="one result")
+    written = {f"{name}.linear": out} if separate else results
+    if means.weights:
+        inputs = (*inputs, *parts.weights(name, means.weights))
+    parts.node(
+        f"{name}.linear" if separate else name, index, means.op, inputs, means.attrs, written
+    )
+    if "zero_fraction" in entry and op_def(means.op).weighted:
+        parts.zero_fractions[inputs[1]] = _zero_fraction(entry["zero_fraction"], spot)
     if separate:
-        parts.node(name, index, _activation_op(str(activation), spot), (written,), NO_ATTRS, out)
+        op = activation_op(str(word), spot)
+        attrs = meaning({"op": "act", "kind": op, "name": name}, [out], out, spot).attrs
+        parts.node(name, index, op, tuple(written), attrs or NO_ATTRS, results)
 
 
-def _check(op: str, attrs: Attrs, ins: list[Shape], weights: Shape, out: Shape, spot: str) -> None:
-    """Compare the stated output with the operator's own shape rule."""
-    shapes = [*ins, weights, (weights[0],)] if weights else ins
-    if op == "fc":
+def _checked(
+    means: Meaning, ins: Sequence[Shape], stated: Sequence[Shape], spot: str
+) -> tuple[Shape, ...]:
+    """Return the shapes of the results by the operator's own rule; they are as stated."""
+    shapes = list(ins)
+    if means.weights:
+        shapes += [means.weights, means.weights[:1]]
+    out = stated[0] if stated else None
+    if means.op == "fc" and means.weights and not takes_rows(ins[0], out):
         shapes[0] = (ins[0][0], prod(ins[0][1:]))
+    low, high = op_def(means.op).inputs
+    if not low <= len(shapes) <= high:
+        raise ModelImportError(
+            f"has {len(shapes)} operands", where=spot, rule=f"{means.op} has {low} to {high}"
+        )
     try:
-        (expected,) = op_def(op).infer(attrs, shapes)
+        expected = op_def(means.op).infer(means.attrs, shapes)
     except NpusimError as error:
         raise ModelImportError(error.what, where=spot, rule=error.rule) from error
-    if expected != out:
-        raise ModelImportError(f"out is {list(out)}, its inputs give {list(expected)}", where=spot)
-
-
-def _pair(value: int | list[int]) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    height, width = value
-    return (int(height), int(width))
-
-
-def _pads(entry: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    top, bottom, left, right = entry.get("pad", (0, 0, 0, 0))
-    return (int(top), int(bottom), int(left), int(right))
-
-
-Made = tuple[str, Attrs, Shape]
-
-
-def _conv(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    group = ifm[1] if entry["op"] in ("dwconv", "scale") else int(entry.get("group", 1))
-    kernel = _pair(entry.get("kernel", 1))
-    attrs = Conv2dAttrs(
-        stride=_pair(entry.get("stride", 1)),
-        pad=_pads(entry),
-        dilation=_pair(entry.get("dilation", 1)),
-        group=group,
-        activation=_FUSABLE.get(entry.get("act", ""), Activation.NONE),
-    )
-    return "conv2d", attrs, (out[1], ifm[1] // group, *kernel)
-
-
-def _fc(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return "fc", FcAttrs(), (out[1], prod(ifm[1:]))
-
-
-def _window(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    attrs = Pool2dAttrs(
-        kind=PoolKind.MAX if entry["op"] == "maxpool" else PoolKind.AVG,
-        kernel=_pair(entry["kernel"]),
-        stride=_pair(entry["stride"]),
-        pad=_pads(entry),
-        ceil_mode=bool(entry.get("ceil", False)),
-        count_include_pad=True,
-    )
-    return "pool2d", attrs, ()
-
-
-def _global(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return "global_pool", GlobalPoolAttrs(kind=PoolKind.AVG), ()
-
-
-def _binary(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return str(entry["op"]), EltwiseAttrs(), ()
-
-
-def _concat(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return "concat", AxisAttrs(axis=1), ()
-
-
-def _softmax(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return "softmax", AxisAttrs(axis=1), ()
-
-
-def _reshape(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return "reshape", ReshapeAttrs(shape=out), ()
-
-
-def _resize(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    mode = ResizeMode(entry.get("mode", "nearest"))
-    return "resize", ResizeAttrs(size=(out[2], out[3]), mode=mode), ()
-
-
-def _activation(entry: Mapping[str, Any], ifm: Shape, out: Shape) -> Made:
-    return _activation_op(str(entry["kind"]), str(entry["name"])), NO_ATTRS, ()
-
-
-def _activation_op(kind: str, spot: str) -> str:
-    op = {"silu": "swish", "leaky": "leaky_relu"}.get(kind, kind)
-    if op not in _ACTIVATION_OPS:
-        raise ModelImportError(
-            f"activation {kind!r} does not exist",
-            where=spot,
-            rule=f"one of {', '.join(_ACTIVATION_OPS)}",
-        )
-    return op
-
-
-_ACTIVATION_OPS = ops_where(lambda d: d.activation and d.inputs == (1, 1))
-_OPS = {
-    "conv": _conv,
-    "dwconv": _conv,
-    "scale": _conv,
-    "fc": _fc,
-    "maxpool": _window,
-    "avgpool": _window,
-    "gap": _global,
-    "add": _binary,
-    "mul": _binary,
-    "concat": _concat,
-    "softmax": _softmax,
-    "reshape": _reshape,
-    "resize": _resize,
-    "act": _activation,
-}
+    if stated and tuple(expected) != tuple(stated):
+        said = [list(shape) for shape in stated]
+        gives = [list(shape) for shape in expected]
+        if len(said) == len(gives) == 1:
+            said, gives = said[0], gives[0]  # type: ignore[assignment]
+        raise ModelImportError(f"out is {said}, its inputs give {gives}", where=spot)
+    return tuple(expected)

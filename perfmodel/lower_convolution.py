@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs, Pool2dAttrs, ResizeAttrs
+from npusim.ir.attrs import Activation, Conv2dAttrs, Deconv2dAttrs, Pool2dAttrs, ResizeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.tensor import Shape
+from npusim.passes.engine_predicates import spans_too_far
+from npusim.perfmodel.lower_split import activation_pass, in_groups, in_phases, square
 from npusim.perfmodel.network import Layer, Network, attrs_of
 from npusim.perfmodel.workload import FullyConnectedWork, NnWork, TpWork, Work
 
@@ -25,11 +27,19 @@ def _first_pixel(
     if attrs.stride != (2, 2) or dtype.bits != 8 or ifm[3] % 2 or attrs.dilation != (1, 1):
         return False
     density = (1 - zeros) / attrs.group  # depthwise kernels are stored dense with zeros
-    return density * prod(weights[2:]) <= FULL_RESOLUTION_TAPS
+    return density * prod(square(*weights[2:])) <= FULL_RESOLUTION_TAPS
 
 
 def convolution(layer: Layer, network: Network) -> Sequence[Work]:
-    """Plan one NN operation; most strides need a reshuffle (space to depth) before it."""
+    """Plan one NN operation; most strides need a reshuffle (space to depth) before it.
+
+    Groups and the phases of dilations that span too far are operations of their own.
+    """
+    attrs = attrs_of(layer, Conv2dAttrs)
+    if 1 < attrs.group != network.maps(layer.inputs[0])[1]:
+        return in_groups(layer, network, _convolution)
+    if spans_too_far(attrs, layer.weight_shape[2:]):
+        return in_phases(layer, network)
     return _convolution(
         network.dtypes[layer.inputs[0]],
         network.maps(layer.inputs[0]),
@@ -53,16 +63,13 @@ def _convolution(
     _, in_c, in_h, in_w = ifm
     _, out_c, out_h, out_w = ofm
     kernel_h, kernel_w = weights[2:]
-    # A dilated kernel runs as a larger kernel with zeros between the taps.
-    # Source: assumption; the driver's own form is not known.
-    reach_h = (kernel_h - 1) * attrs.dilation[0] + 1
-    reach_w = (kernel_w - 1) * attrs.dilation[1] + 1
+    # A dilated kernel runs as a larger kernel with zeros between the taps, an oblong one as a
+    # square. Source: measured, docs/arithmetic/placement.md rules 2.4 and 2.5.
+    reach = [(n - 1) * step + 1 for n, step in zip(weights[2:], attrs.dilation, strict=True)]
+    strided = max(attrs.stride) > 1
+    reach_h, reach_w = reach if strided else square(*reach)
     zeros = 1 - (1 - zero_fraction) * kernel_h * kernel_w / (reach_h * reach_w)
-    grouped = attrs.group > 1
-    depthwise = grouped and attrs.group == in_c
-    if grouped and not depthwise:
-        # Source: assumption, a grouped convolution is stored dense with zeros, as depthwise is.
-        zeros = 1 - (1 - zeros) / attrs.group
+    depthwise = 1 < attrs.group == in_c
     stride = max(attrs.stride)
     work = NnWork(
         in_w=in_w,
@@ -94,7 +101,7 @@ def _convolution(
                 pool=2,
             )
         ]
-    small_h, small_w = -(-reach_h // attrs.stride[0]), -(-reach_w // attrs.stride[1])
+    small_h, small_w = square(-(-reach_h // attrs.stride[0]), -(-reach_w // attrs.stride[1]))
     map_h, map_w = out_h - 1 + small_h, out_w - 1 + small_w
     phases = attrs.stride[0] * attrs.stride[1]
     point = reach_h == reach_w == 1
@@ -119,7 +126,10 @@ def _convolution(
 
 
 def deconvolution(layer: Layer, network: Network) -> Sequence[Work]:
-    """Plan a convolution to one channel per phase, then depth to space. Source: assumption."""
+    """Plan a convolution to one channel per phase, then channels to pixels and a cut to size.
+
+    A relu is a pass of its own. Source: measured, docs/arithmetic/placement.md rule 2.3.
+    """
     attrs = attrs_of(layer, Deconv2dAttrs)
     _, in_c, in_h, in_w = network.maps(layer.inputs[0])
     _, out_c, out_h, out_w = network.maps(layer.outputs[0])
@@ -130,7 +140,9 @@ def deconvolution(layer: Layer, network: Network) -> Sequence[Work]:
     )
     depthwise = attrs.group > 1
     phases = step_h * step_w
-    map_h, map_w = -(-out_h // step_h), -(-out_w // step_w)
+    map_h, map_w = in_h + kernel_h - 1, in_w + kernel_w - 1
+    if phases == 1:
+        map_h, map_w = out_h, out_w
     taps = prod(layer.weight_shape[2:]) / (kernel_h * kernel_w * phases)
     work = NnWork(
         in_w=in_w,
@@ -148,27 +160,45 @@ def deconvolution(layer: Layer, network: Network) -> Sequence[Work]:
         depthwise=depthwise and attrs.group == in_c,
         macs=layer.macs,
     )
+    relu = [activation_pass(layer, network)] if attrs.activation is not Activation.NONE else []
     if phases == 1:
-        return [work]
+        return [work, *relu]
+    grown = out_c * phases * map_h * map_w * dtype.itemsize
+    enlarged = TpWork(
+        operation="UPSAMPLE",
+        in_bytes=grown,
+        out_bytes=grown,
+        channels=out_c * phases,
+        pixels=map_w * map_h,
+    )
     size = out_c * out_h * out_w * dtype.itemsize
-    return [
-        work,
-        TpWork(
-            operation="REORG2",
-            in_bytes=size,
-            out_bytes=size,
-            channels=out_c * phases,
-            pixels=map_w * map_h,
-        ),
-    ]
+    cut = replace(enlarged, out_bytes=size, channels=out_c, pixels=map_w * map_h * phases)
+    return [work, enlarged, *([cut] if size != grown else []), *relu]
 
 
 def vector_as_image(layer: Layer, network: Network) -> Sequence[Work]:
-    """Plan a fully connected layer on the NN cores: the vector is seen as an image."""
+    """Plan a fully connected layer on the NN cores: the vector is seen as an image.
+
+    Several rows are the pixels of a map of one row, which needs a transposition on either side.
+    """
     out_c, in_c = layer.weight_shape
     rows = prod(network.shapes[layer.outputs[0]][1:-1])
     width, height, channels = fc_image(in_c) if rows == 1 else (1, 1, in_c)
+    kernel_h, kernel_w = square(height, width)
+    itemsize = network.dtypes[layer.inputs[0]].itemsize
+    turned = [
+        TpWork(
+            operation="TENSOR_TRANS",
+            in_bytes=rows * length * itemsize,
+            out_bytes=rows * length * itemsize,
+            channels=1,
+            pixels=rows * length,
+        )
+        for length in (in_c, out_c)
+        if rows > 1
+    ]
     return [
+        *turned[:1],
         NnWork(
             in_w=width if rows == 1 else rows,
             in_h=height,
@@ -178,12 +208,13 @@ def vector_as_image(layer: Layer, network: Network) -> Sequence[Work]:
             out_c=out_c,
             final_w=1 if rows == 1 else rows,
             final_h=1,
-            kernel_w=width,
-            kernel_h=height,
+            kernel_w=kernel_w,
+            kernel_h=kernel_h,
             dtype=network.dtypes[layer.inputs[0]],
-            zero_fraction=layer.zero_fraction,
+            zero_fraction=1 - (1 - layer.zero_fraction) * height / kernel_h,
             macs=layer.macs,
-        )
+        ),
+        *turned[1:],
     ]
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod
 
-from npusim.ir.attrs import Pool2dAttrs
+from npusim.ir.attrs import Pool2dAttrs, SliceAttrs
 from npusim.perfmodel.network import Layer, Network, attrs_of
 from npusim.perfmodel.workload import ShaderWork, TpWork, Work
+
+STRIDED_SLICE = "TENSOR_STRIDED_SLICE"
 
 
 def nothing(layer: Layer, network: Network) -> Sequence[Work]:
@@ -48,7 +50,9 @@ def _copy(operation: str, name: str, network: Network) -> TpWork:
 
 
 def copies(layer: Layer, network: Network) -> Sequence[Work]:
-    """Plan one copy per output."""
+    """Plan one copy per output; a slice with steps reads all of its input."""
+    if isinstance(layer.attrs, SliceAttrs) and set(layer.attrs.step) != {1}:
+        return one_pass(STRIDED_SLICE)(layer, network)
     return [_copy("TENSOR_COPY", name, network) for name in layer.outputs]
 
 

@@ -42,6 +42,7 @@ NN_TYPE_PAIRS = (
     (DType.F16, DType.F16),
 )
 LARGEST_NN_KERNEL = 11
+LARGEST_ENLARGEMENT = 16  # times, of a nearest resize on the NN engine
 FUSED_ROW_BYTES = 64  # 3x3 pools fuse into rows shorter than this
 FINEST_OF_TABLES = 15  # fraction bits that TP's activation tables reach
 
@@ -192,7 +193,7 @@ def max_pool_fused(node: Node, view: GraphView) -> bool:
     number, and rows of less than 64 bytes.
     """
     attrs, ifm = _pool(node), view.ifm(node)
-    before = view.producers.get(ifm.name)
+    before = _carrier(ifm.name, view)
     return (
         attrs.kind is PoolKind.MAX
         and attrs.stride == (2, 2)
@@ -203,8 +204,27 @@ def max_pool_fused(node: Node, view: GraphView) -> bool:
         and before is not None
         and view.placed[before.name].engine is Engine.NN
         and view.placed[before.name].form in (Form.CONVOLUTION, Form.SUM)
+        and not _runs_in_groups(before, view)
         and view.is_private(ifm.name)
     )
+
+
+def _runs_in_groups(node: Node, view: GraphView) -> bool:
+    """Tell whether a convolution is one operation for each of its groups."""
+    attrs = node.attrs
+    return isinstance(attrs, Conv2dAttrs) and 1 < attrs.group != view.ifm(node).shape[1]
+
+
+def _carrier(name: str, view: GraphView) -> Node | None:
+    """Return the layer that stores a tensor; a relu behind a sum on NN will be part of the sum."""
+    node = view.producers.get(name)
+    if node is None or node.op != "relu" or not view.is_private(node.inputs[0]):
+        return node
+    before = view.producers.get(node.inputs[0])
+    if before is None or view.placed[before.name].form is not Form.SUM:
+        return node
+    same_type = view.ifm(node).dtype is view.ofm(node).dtype
+    return before if view.placed[before.name].engine is Engine.NN and same_type else node
 
 
 def _fits_a_fused_window(kernel: tuple[int, int], ifm: TensorSpec) -> bool:
@@ -223,9 +243,19 @@ def max_pool_on_tp(node: Node, view: GraphView) -> bool:
     (kernel, width), (stride, stride_w) = attrs.kernel, attrs.stride
     if attrs.kind is not PoolKind.MAX or kernel != width or stride != stride_w or kernel < 2:
         return False
-    if kernel <= 3:
-        return stride <= 2
-    return stride & (stride - 1) == 0 and max(attrs.pad[0], attrs.pad[2]) <= 1
+    return stride <= 2 if kernel <= 3 else is_chain_of_pools(attrs)
+
+
+def is_chain_of_pools(attrs: Pool2dAttrs) -> bool:
+    """Tell whether TP makes a max pool of several smaller ones."""
+    (kernel, width), (stride, stride_w) = attrs.kernel, attrs.stride
+    return (
+        attrs.kind is PoolKind.MAX
+        and kernel == width > 3
+        and stride == stride_w
+        and stride & (stride - 1) == 0
+        and max(attrs.pad[0], attrs.pad[2]) <= 1
+    )
 
 
 def average_without_padding(node: Node, view: GraphView) -> bool:
@@ -395,12 +425,13 @@ def _nearest_without_corners(node: Node, ifm: TensorSpec) -> bool:
 
 
 def nearest_enlarging(node: Node, view: GraphView) -> bool:
-    """Match u8 and i16, nearest without align_corners, by one whole factor in both directions."""
+    """Match u8 and i16, nearest without align_corners, by one whole factor up to 16."""
     ifm, (out_h, out_w) = view.ifm(node), _resize(node).size
     in_h, in_w = ifm.shape[2:]
     return (
         _nearest_without_corners(node, ifm)
         and same_numbers(view.graph, ifm.name, *node.outputs)
+        and out_h <= LARGEST_ENLARGEMENT * in_h
         and out_h % in_h == 0
         and out_h > in_h
         and out_h * in_w == out_w * in_h

@@ -206,7 +206,7 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
             NN,
             Form.ENLARGEMENT,
             when.nearest_enlarging,
-            "nearest, u8 or i16, larger by a whole factor: convolution",
+            "nearest, u8 or i16, larger by a whole factor up to 16: convolution",
         ),
         EngineRule(
             TP,

@@ -15,8 +15,10 @@ from npusim.passes.fuse_activation import fuse_relu, fuse_relu6, fuse_sum_relu
 from npusim.passes.fuse_patterns import fuse_activation_patterns
 from npusim.passes.joined_parameters import store_as_joined
 from npusim.passes.lower_requant import lower_requant
+from npusim.passes.merge_average import merge_average
 from npusim.passes.simplify_moves import simplify_moves
 from npusim.passes.split_deconv import split_deconv
+from npusim.passes.swap_pool import swap_pool
 from npusim.passes.warn_driver_faults import warn_driver_faults
 from npusim.passes.warn_unmodelled import warn_unmodelled
 
@@ -36,6 +38,8 @@ PLACING_PASSES = (
     Step(fold_sum, 1, "the driver adds a constant behind a convolution with its bias"),
     Step(fuse_relu, 1, "a relu that feeds a concat, whose range is known now"),
     Step(fuse_relu6, 1, "saturation of the stored type is the clamp"),
+    Step(merge_average, 1, "the driver averages 3x3 within a pointwise convolution behind it"),
+    Step(swap_pool, 1, "the driver pools before it clamps: fewer values, and the pool is free"),
     Step(store_as_joined, 0, "scales that differ by a trifle are equal to the driver"),
     Step(assign_engine, 0, "the engine decides the rounding, the form what it costs"),
     Step(fuse_sum_relu, 1, "a sum on the NN engine applies relu while it stores"),

@@ -9,6 +9,7 @@ from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.workload import TpWork
 
+ONE_CORE = ("TENSOR_TRANS", "TENSOR_STRIDED_SLICE")
 SERIAL_OPERATIONS = ("TENSOR_TRANS",)
 SMALL_MAP_PIXELS = 128  # below, a map of few channels is split by channels only
 
@@ -16,7 +17,7 @@ SMALL_MAP_PIXELS = 128  # below, a map of few channels is split by channels only
 def printed_cores(work: TpWork, machine: Machine) -> int:
     """Return over how many cores the estimator sums."""
     cores = machine.tp.cores_count
-    if work.operation in SERIAL_OPERATIONS:
+    if work.operation in ONE_CORE:
         return 1
     if work.channels >= cores or work.operation == "CONCAT_INDEFINITE":
         return cores
