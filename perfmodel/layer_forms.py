@@ -65,7 +65,7 @@ def meaning(entry: Entry, ins: Sequence[Shape], out: Shape | None, spot: str) ->
         When a key of a short form is missing or has the wrong type.
     """
     kind = str(entry["op"])
-    short = _SHORT.get(kind)
+    short = SHORT.get(kind)
     if short is not None and (kind not in _OWN_TOO or "begin" not in entry):
         return short(entry, ins[0], out)
     if kind not in op_names():
@@ -81,7 +81,7 @@ def meaning(entry: Entry, ins: Sequence[Shape], out: Shape | None, spot: str) ->
 
 def list_ops() -> tuple[str, ...]:
     """Return everything that ``op`` may be."""
-    return tuple(sorted({*_SHORT, *op_names()}))
+    return tuple(sorted({*SHORT, *op_names()}))
 
 
 def fused_activation(word: str | None) -> Activation | None:
@@ -285,7 +285,7 @@ def _activation(entry: Entry, ifm: Shape, out: Shape | None) -> Meaning:
 
 _ACTIVATION_OPS = ops_where(lambda d: d.activation and d.inputs == (1, 1))
 _OWN_TOO = ("slice",)  # with begin, end and step of every axis an operator by its own name
-_SHORT: dict[str, Callable[[Entry, Shape, Shape | None], Meaning]] = {
+SHORT: dict[str, Callable[[Entry, Shape, Shape | None], Meaning]] = {
     "conv": _conv,
     "dwconv": _conv,
     "scale": _conv,

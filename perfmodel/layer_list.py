@@ -36,7 +36,7 @@ MISFITS = (TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
 INPUT = "data"
 MOST_AXES = 16
 RANGES = ("one", "usual")
-_COMMON = frozenset(("name", "op", "inputs", "out", "act", "zero_fraction"))
+COMMON_KEYS = frozenset(("name", "op", "inputs", "out", "act", "zero_fraction"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,8 +251,8 @@ def _add_layers(entry: Mapping[str, Any], index: int, parts: _Parts, spot: str) 
     inputs = _operands(entry, name, parts, spot)
     stated, ins = _stated(entry, spot), [parts.tensors[n].shape for n in inputs]
     means = meaning(entry, ins, stated[0] if stated else None, spot)
-    if unknown := sorted(set(entry) - _COMMON - means.keys):
-        known = ", ".join(sorted(_COMMON | means.keys))
+    if unknown := sorted(set(entry) - COMMON_KEYS - means.keys):
+        known = ", ".join(sorted(COMMON_KEYS | means.keys))
         raise ModelImportError(f"unknown fields {unknown}", where=spot, rule=known)
     shapes = _checked(means, ins, stated, spot)
     out, several = shapes[0], len(shapes) > 1

@@ -68,6 +68,7 @@ def in_phases(layer: Layer, network: Network) -> Sequence[Work]:
     done_h, done_w = map_h - kernel_h + 1, map_w - kernel_w + 1
     behind = max(map_h * rows - in_h - attrs.pad[0], map_w * columns - in_w - attrs.pad[2])
     names = ("DILATION_RESHUFFLE", "DILATION_UPSAMPLE") if depthwise else ("REORG2", "REORG2")
+    cut = "DILATION_UPSAMPLE2" if depthwise else "TENSOR_COPY"
     size = dtype.itemsize
 
     def move(operation: str, before: int, after: int, channels: int) -> TpWork:
@@ -84,7 +85,7 @@ def in_phases(layer: Layer, network: Network) -> Sequence[Work]:
     if behind > FURTHEST_OF_REORG and not depthwise:
         works.append(move("TENSOR_PAD", start, grown, in_c))
         start = grown
-    works.append(replace(move(names[0], start, map_h * map_w, in_c)))
+    works.append(move(names[0], start, map_h * map_w, in_c))
     part = NnWork(
         in_w=map_w,
         in_h=map_h,
@@ -105,10 +106,9 @@ def in_phases(layer: Layer, network: Network) -> Sequence[Work]:
     whole = done_h * rows * done_w * columns
     works += [part, move(names[1], done_h * done_w, whole, out_c)]
     if whole != out_h * out_w:
-        if depthwise:
-            works.append(move(names[1], whole, out_h * out_w, out_c))
-        else:
-            works.append(move("TENSOR_COPY", out_h * out_w, out_h * out_w, out_c))
+        works.append(move(cut, whole if depthwise else out_h * out_w, out_h * out_w, out_c))
+    if attrs.activation is not Activation.NONE:
+        works.append(activation_pass(layer, network))
     return works
 
 

@@ -3,68 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-Block = dict[str, Any]
-
-
-class Blocks:
-    """A layer list under construction; every method returns the name of its result."""
-
-    def __init__(self, name: str, *shape: int) -> None:
-        self.name, self.shape = name, list(shape)
-        self.layers: list[dict[str, Any]] = []
-
-    def layer(self, op: str, *inputs: Any, **keys: Any) -> str:
-        """Add a layer."""
-        name = f"{op}{len(self.layers)}"
-        self.layers.append({"name": name, "op": op, "inputs": list(inputs), **keys})
-        return name
-
-    def conv(self, x: str, channels: int, kernel: int = 1, stride: int = 1, **keys: Any) -> str:
-        """Add a convolution that keeps the map (or halves it); relu unless said otherwise."""
-        keys = {"act": "relu", "pad": [kernel // 2] * 4} | keys
-        if keys["act"] is None:
-            del keys["act"]
-        return self.layer("conv", x, channels=channels, kernel=kernel, stride=stride, **keys)
-
-    def depthwise(self, x: str, kernel: int = 3, stride: int = 1, **keys: Any) -> str:
-        """Add a depthwise convolution."""
-        keys = {"act": "relu", "pad": [kernel // 2] * 4} | keys
-        if keys["act"] is None:
-            del keys["act"]
-        return self.layer("dwconv", x, kernel=kernel, stride=stride, **keys)
-
-    def maxpool(self, x: str, kernel: int = 2, stride: int = 2, pad: int = 0) -> str:
-        """Add a max pool."""
-        return self.layer("maxpool", x, kernel=kernel, stride=stride, pad=[pad] * 4)
-
-    def part(self, x: str, start: int, stop: int, axis: int = 1, step: int = 1) -> str:
-        """Add a slice."""
-        return self.layer("slice", x, start=start, stop=stop, axis=axis, step=step)
-
-    def act(self, x: str, kind: str) -> str:
-        """Add an activation."""
-        return self.layer("act", x, kind=kind)
-
-    def join(self, *parts: str) -> str:
-        """Add a concat of channels."""
-        return self.layer("concat", *parts)
-
-    def add(self, a: str, b: str, **keys: Any) -> str:
-        """Add a sum."""
-        return self.layer("add", a, b, **keys)
-
-    def resize(self, x: str, factor: int = 2, mode: str = "nearest") -> str:
-        """Add an enlargement."""
-        return self.layer("resize", x, factor=factor, mode=mode)
-
-    def done(self, *outputs: str) -> Block:
-        """Return the layer list."""
-        return {
-            "name": self.name,
-            "input": self.shape,
-            "outputs": list(outputs) or [self.layers[-1]["name"]],
-            "layers": self.layers,
-        }
+from block_builder import Block, Blocks
 
 
 def mobilenet(
@@ -104,7 +43,7 @@ def efficientnet(c: int, size: int, kernel: int, gate: str, act: str, mean: bool
 
 
 def shufflenet(c: int, size: int, stride: int) -> Block:
-    """Unit of ShuffleNetV2: split, branch, concat, shuffle."""
+    """Cut, branch, join and shuffle: the unit of ShuffleNetV2."""
     b = Blocks(f"shufflenet {c}@{size} s{stride}", 1, c, size, size)
     x = b.conv("data", c)
     if stride == 1:
@@ -122,7 +61,7 @@ def shufflenet(c: int, size: int, stride: int) -> Block:
 
 
 def resnet(c: int, size: int, stride: int, bottleneck: bool) -> Block:
-    """Basic block or bottleneck."""
+    """Residual block, basic or bottleneck."""
     b = Blocks(f"resnet {c}@{size} s{stride} bottleneck{bottleneck}", 1, c, size, size)
     x = b.conv("data", c)
     if bottleneck:
@@ -423,6 +362,48 @@ def attention(c: int, size: int) -> Block:
     return b.done()
 
 
+def resnext(c: int, size: int, groups: int, stride: int) -> Block:
+    """Bottleneck with a grouped convolution."""
+    b = Blocks(f"resnext {c}@{size} g{groups} s{stride}", 1, c, size, size)
+    x = b.conv("data", c)
+    y = b.conv(b.conv(x, c // 2), c // 2, 3, stride, group=groups)
+    y = b.conv(y, c, act=None)
+    short = x if stride == 1 else b.conv(x, c, 1, stride, act=None)
+    b.conv(b.add(short, y, act="relu"), c)
+    return b.done()
+
+
+def wide_aspp(c: int, size: int, dilations: tuple[int, ...]) -> Block:
+    """Dilated convolutions that span more than 11 pixels, plain and depthwise."""
+    b = Blocks(f"wide aspp {c}@{size} {dilations}", 1, c, size, size)
+    x = b.conv("data", c)
+    parts = [b.conv(x, c, 3, dilation=d, pad=[d] * 4) for d in dilations]
+    parts.append(b.depthwise(x, dilation=dilations[0], pad=[dilations[0]] * 4))
+    b.conv(b.join(*parts), c)
+    return b.done()
+
+
+def unet_up(c: int, size: int, kernel: int, act: str) -> Block:
+    """Transposed convolution joined with an earlier map."""
+    b = Blocks(f"unet {c}@{size} k{kernel} {act}", 1, c, size, size)
+    fine = b.conv("data", c, 3)
+    coarse = b.conv(fine, c, 3, 2)
+    pad = [(kernel - 2) // 2] * 4
+    up = b.layer("deconv", coarse, channels=c, kernel=kernel, stride=2, pad=pad, act=act)
+    b.conv(b.join(up, fine), c, 3)
+    return b.done()
+
+
+def darknet_up(c: int, size: int) -> Block:
+    """Stages of Darknet: convolution, leaky relu and pool, three times."""
+    b = Blocks(f"darknet {c}@{size}", 1, 3, size, size)
+    x = "data"
+    for stage in range(3):
+        x = b.maxpool(b.conv(x, c << stage, 3, act="leaky"))
+    b.conv(x, c, act="leaky")
+    return b.done()
+
+
 def all_blocks() -> list[tuple[str, Block]]:
     """Return (family, layer list) of every block of the sweep."""
     made: list[tuple[str, Block]] = []
@@ -431,8 +412,9 @@ def all_blocks() -> list[tuple[str, Block]]:
         made.extend((family.__name__, family(*case)) for case in cases)
 
     for act in ("relu", "hard_swish", "relu6"):
-        of(mobilenet, (6, 16, 24, 56, 3, 2, act), (6, 32, 32, 28, 3, 1, act),
-           (3, 40, 40, 14, 5, 1, act), (6, 24, 32, 28, 5, 2, act), (4, 96, 96, 7, 3, 1, act))  # fmt: skip
+        of(mobilenet, (6, 16, 24, 56, 3, 2, act), (6, 32, 32, 28, 3, 1, act))
+        of(mobilenet, (3, 40, 40, 14, 5, 1, act), (6, 24, 32, 28, 5, 2, act))
+        of(mobilenet, (4, 96, 96, 7, 3, 1, act))
     of(efficientnet, (24, 28, 5, "hard_sigmoid", "hard_swish"), (40, 14, 3, "sigmoid", "silu"),
        (16, 56, 3, "sigmoid", "relu"), (24, 28, 5, "sigmoid", "silu", True),
        (96, 7, 5, "hard_sigmoid", "relu", True))  # fmt: skip
@@ -452,8 +434,7 @@ def all_blocks() -> list[tuple[str, Block]]:
         of(pooled, (16, 64, act), (32, 52, act), (16, 63, act, 3), (24, 48, act, 3, 1),
            (16, 64, act, 2, 0, 1))  # fmt: skip
         of(tiny_tail, (128, 13, act))
-    for act in ("sigmoid", "tanh", "relu6", "hard_swish"):
-        of(pooled, (16, 64, act), (16, 63, act, 3))
+    of(pooled, (16, 64, "sigmoid"), (16, 63, "tanh", 3), (16, 64, "relu6"), (16, 63, "relu6", 3))
     of(fpn, (64, 40, "nearest"), (64, 40, "bilinear"), (96, 14, "nearest"))
     of(
         inception,
@@ -483,4 +464,8 @@ def all_blocks() -> list[tuple[str, Block]]:
     of(focus, (32, 64), (16, 96))
     of(fire, (64, 28), (48, 55))
     of(attention, (32, 14), (64, 8))
+    of(resnext, (64, 28, 4, 1), (128, 14, 32, 2))
+    of(wide_aspp, (32, 28, (6, 12)), (16, 33, (7, 18)))
+    of(unet_up, (32, 32, 2, "relu"), (48, 28, 4, "relu"), (32, 20, 2, "leaky"))
+    of(darknet_up, (16, 64), (8, 96))
     return made

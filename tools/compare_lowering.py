@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from block_lists import Block, all_blocks
+from block_builder import Block
+from block_lists import all_blocks
 from oracle_bridge import Emitter
 
 from npusim.errors import NpusimError

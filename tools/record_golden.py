@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from record_rewrites import merged_averages, swapped_pools
 
 from npusim.ops import TpTable, ops_named_in
 
@@ -429,6 +430,8 @@ FAMILIES: dict[str, Callable[[New], Cases]] = {
     "blocks": blocks,
     "dilated_on_shader": dilated_on_shader,
     "ends_of_lrn": ends_of_lrn,
+    "merged_averages": merged_averages,
+    "swapped_pools": swapped_pools,
 }
 
 
