@@ -198,14 +198,18 @@ def _list(value: object, spot: str) -> list[Any]:
 
 def _shape(value: object, spot: str) -> Shape:
     if isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value):
-        if prod(value) > MAX_TENSOR_ELEMENTS or len(value) > MOST_AXES:
-            raise ModelImportError(
-                f"the absurd shape {str(value)[:80]}",
-                where=spot,
-                rule=f"at most {MOST_AXES} axes and {MAX_TENSOR_ELEMENTS} elements",
-            )
-        return tuple(value)
+        return _possible(tuple(value), spot)
     raise ModelImportError(f"{value!r} is no shape", where=spot, rule="positive whole numbers")
+
+
+def _possible(shape: Shape, spot: str) -> Shape:
+    if prod(shape) > MAX_TENSOR_ELEMENTS or len(shape) > MOST_AXES:
+        raise ModelImportError(
+            f"the absurd shape {str(list(shape))[:80]}",
+            where=spot,
+            rule=f"at most {MOST_AXES} axes and {MAX_TENSOR_ELEMENTS} elements",
+        )
+    return shape
 
 
 def _zero_fraction(value: object, spot: str) -> float:
@@ -304,4 +308,5 @@ def _checked(
         if len(said) == len(gives) == 1:
             said, gives = said[0], gives[0]  # type: ignore[assignment]
         raise ModelImportError(f"out is {said}, its inputs give {gives}", where=spot)
-    return tuple(expected)
+    _possible(means.weights, spot)
+    return tuple(_possible(shape, spot) for shape in expected)

@@ -7,7 +7,7 @@ from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.passes.engine_predicates import is_chain_of_pools
 from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import is_real
+from npusim.passes.rewrite import is_real, merged_origin
 
 RISING = ("relu1", "relu6", "leaky_relu")
 
@@ -53,8 +53,9 @@ def _swapped(graph: Graph, act: Node, pool: Node) -> Graph:
     graph = graph.copy(
         tensors=graph.tensors | {between: replace(before, name=between, shape=after.shape)}
     )
-    first = replace(pool, inputs=act.inputs, outputs=(between,))
-    second = replace(act, inputs=(between,), outputs=pool.outputs)
+    # The pooled map before the activation is no tensor of the source: it has no counterpart there.
+    first = replace(pool, inputs=act.inputs, outputs=(between,), origin=())
+    second = replace(act, inputs=(between,), outputs=pool.outputs, origin=merged_origin(act, pool))
     return graph.copy(
         nodes=tuple(
             changed
