@@ -262,7 +262,7 @@ def test_a_concat_along_height_or_width_copies_and_leaves_its_parts_free(axis):
         ("slice", SliceAttrs(begin=(0, 0, 3, 0), end=(1, 16, 9, 12), step=(1,) * 4),
          Form.COPY, "TP:TENSOR_COPY"),
         ("slice", SliceAttrs(begin=(0, 0, 0, 0), end=(1, 16, 12, 12), step=(1, 1, 2, 2)),
-         Form.COPY, "TP:TENSOR_COPY"),
+         Form.COPY, "TP:TENSOR_STRIDED_SLICE"),
         ("transpose", TransposeAttrs(perm=(0, 2, 1, 3)), Form.TRANSPOSITION, "TP:TENSOR_TRANS"),
         ("transpose", TransposeAttrs(perm=(0, 1, 2, 3)), Form.VIEW, ""),
     ],
