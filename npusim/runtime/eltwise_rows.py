@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Requant
@@ -19,8 +19,8 @@ from npusim.runtime.calls import Calls, KernelFunction
 from npusim.runtime.kernel_table import Work, choose
 from npusim.runtime.memory_order import CHANNELS_LAST, from_channels_last, inverse
 from npusim.runtime.tables import Array, scaling_of, unsigned
-from npusim.runtime.threads import SMALL_WORK
 
+_MOST_ROWS, _SHORT_ROW = 64, 4096
 _LARGEST_F32 = float(np.finfo(np.float32).max)
 
 
@@ -121,18 +121,29 @@ def _floats(*numbers: Any) -> tuple[float, ...]:
     return tuple(float(number) for number in numbers)
 
 
+def _even_rows(elements: int) -> NDArray[np.int64]:
+    """Return where rows of one length begin that all elements together are cut into.
+
+    They are few and long: as many as threads can share.
+    """
+    counts = range(1, min(_MOST_ROWS, elements // _SHORT_ROW) + 1)
+    count = max((n for n in counts if elements % n == 0), default=1)
+    return np.arange(count, dtype=np.int64) * (elements // count)
+
+
 def on_rows(rows: Rows, ofm: TensorSpec) -> KernelFunction:
     """Return the function of two operands that walks them as rows of contiguous memory."""
-    dtype, one_row = ofm.dtype.numpy, np.zeros(1, np.int64)
+    dtype, starts = ofm.dtype.numpy, _even_rows(ofm.elements)
 
     def lay(calls: Calls, left: Array, right: Array) -> Array:
-        if ofm.elements < SMALL_WORK and left.strides == right.strides and len(left.shape) == 4:
+        if left.strides == right.strides and left.shape == right.shape and len(left.shape) == 4:
             a, b = left.transpose(CHANNELS_LAST), right.transpose(CHANNELS_LAST)
-            if a.flags.c_contiguous and a.shape == b.shape:  # the usual case, without a plan
-                small = calls.empty(a.shape, dtype)
-                arguments = rows.arguments(a, one_row, b, one_row, small, small.size)
-                calls.add(rows.kernel, arguments, 1, small.size)
-                return from_channels_last(small)
+            if a.flags.c_contiguous:  # the usual case, without a plan
+                memory = calls.empty(a.shape, dtype)
+                length = memory.size // starts.size
+                arguments = rows.arguments(a, starts, b, starts, memory, length)
+                calls.add(rows.kernel, arguments, starts.size, memory.size)
+                return from_channels_last(memory)
         plan = row_plan(left, right, ofm.shape)
         memory = calls.empty([ofm.shape[axis] for axis in plan.order], dtype)
         a, b = (plan.memory(calls, i, value) for i, value in enumerate((left, right)))
