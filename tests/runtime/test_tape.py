@@ -92,6 +92,16 @@ def test_many_runs_give_the_same_bits(count):
         assert_same(program.run_stored({"x": codes(DType.U8)}), wanted)
 
 
+@pytest.mark.slow
+def test_ten_thousand_runs_give_the_same_bits(count):
+    program = compiled_network(DType.U8, count)
+    wanted = by_steps(program, codes(DType.U8))
+    value = codes(DType.U8)
+    for _ in range(10_000):
+        for name, result in program.run_stored({"x": value}).items():
+            assert np.array_equal(result, wanted[name])
+
+
 def test_results_are_not_overwritten_by_later_runs(count):
     program = compiled_network(DType.U8, count)
     first = program.run_stored({"x": codes(DType.U8)})
