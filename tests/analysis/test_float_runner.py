@@ -1,5 +1,6 @@
 """The source model in ONNX Runtime with all values exposed."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -187,3 +188,22 @@ def test_whole_numbers_go_into_integer_inputs(tmp_path):
     np.testing.assert_array_equal(found["y"], [[3, -1, 7]])
     with pytest.raises(InputError, match="float32 values that are not int64"):
         run_source_float(tmp_path / "m.onnx", {"x": np.float32([[3, 0.5, 7]])})
+
+
+def test_unnamed_outputs_of_old_normalisations_do_not_end_the_process(tmp_path):
+    """Opset 7 writes all five; run elsewhere, as ONNX Runtime ends its process on them."""
+    nodes = [helper.make_node("BatchNormalization", ["x", *"sbmv"], ["y", "", "", "", ""])]
+    constants = dict.fromkeys("sbmv", np.ones(2, np.float32))
+    onnx.save(onnx_model(nodes, {"x": (1, 2, 3, 3)}, ["y"], constants, opset=7, listed=True),
+              tmp_path / "net.onnx")  # fmt: skip
+    code = (
+        "import sys, numpy as np\n"
+        "from npusim.analysis.float_runner import run_source_float\n"
+        "found = run_source_float(sys.argv[1], {'x': np.full((1, 2, 3, 3), 3, np.float32)})\n"
+        "print(found['y'].round(3).max())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "net.onnx")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "3.0"), done.stderr[-500:]

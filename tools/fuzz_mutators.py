@@ -1,0 +1,338 @@
+"""Changes of files that know their format: what ``fuzz.py`` makes of its seeds.
+
+A mutator takes bytes and a random generator and returns bytes; it may fail with any exception when
+the bytes are of another format. Which ones fit is told by the name of the file.
+"""
+
+import io
+import json
+import random
+import re
+import struct
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+Mutator = Callable[[bytes, random.Random], bytes]
+WHOLE = (0, 1, -1, 2, 3, 7, 127, 128, 255, 256, 32767, 65535, 1 << 24, (1 << 31) - 1, 1 << 31,
+         -(1 << 31), (1 << 32) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63), 10**30)  # fmt: skip
+REAL = (0.0, -0.0, 1e-45, -1.0, 1e38, 1e300, float("inf"), float("-inf"), float("nan"))
+TEXT = ("", "x", "\0", "\n", "../x", "/etc/passwd", "é" * 40, "%s%n", "a" * 5000, "\x1b[2J", "-1",
+        "1e999", "nan", "[[[[", '"', "None", "0x10", "٣")  # fmt: skip
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+def _odd(random: random.Random, like: object = None) -> Any:
+    """Return a value that no writer of the format would write."""
+    if isinstance(like, int) and not isinstance(like, bool) and random.random() < 0.6:
+        return random.choice([*WHOLE, like + 1, like - 1, -like, like * 2])
+    if isinstance(like, str) and random.random() < 0.5:
+        return random.choice(TEXT)
+    odd = (*WHOLE, *REAL, *TEXT, None, True, [], {}, [[]], {"a": 1}, [1] * 40)
+    return random.choice(odd)
+
+
+# ---- bytes of any kind
+def flipped(data: bytes, random: random.Random) -> bytes:
+    """Flip bits."""
+    found = bytearray(data)
+    for _ in range(random.choice((1, 1, 2, 8))):
+        found[random.randrange(len(found))] ^= 1 << random.randrange(8)
+    return bytes(found)
+
+
+def numbered(data: bytes, random: random.Random) -> bytes:
+    """Write an odd number of 1 to 8 bytes somewhere."""
+    found = bytearray(data)
+    size = random.choice((1, 2, 4, 8))
+    place = random.randrange(len(found))
+    place -= place % random.choice((1, size))
+    value = random.choice(WHOLE[:-1]) & ((1 << 8 * size) - 1)
+    if size >= 4 and random.random() < 0.3:
+        packed = struct.pack("<f" if size == 4 else "<d", random.choice((*REAL[:5], *REAL[6:])))
+    else:
+        packed = value.to_bytes(size, "little")
+    found[place : place + size] = packed
+    return bytes(found)
+
+
+def cut(data: bytes, random: random.Random) -> bytes:
+    """Cut the end off."""
+    return data[: random.randrange(len(data))]
+
+
+def moved(data: bytes, random: random.Random) -> bytes:
+    """Remove a stretch, or put it somewhere again."""
+    begin = random.randrange(len(data))
+    stretch = data[begin : begin + random.choice((1, 4, 16, 100, 1000))]
+    if random.random() < 0.5:
+        return data[:begin] + data[begin + len(stretch) :]
+    place = random.randrange(len(data))
+    return data[:place] + stretch * random.choice((1, 2, 20)) + data[place:]
+
+
+ANY: tuple[Mutator, ...] = (flipped, numbered, cut, moved)
+
+
+# ---- JSON
+def _places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, inner in items:
+        found.append((*way, key))
+        if isinstance(inner, dict | list):
+            found += _places(inner, (*way, key))
+    return found
+
+
+def changed_json(content: Any, random: random.Random) -> Any:
+    """Replace, remove, repeat or exchange values of nested data."""
+    places = _places(content)
+    for _ in range(random.choice((1, 1, 1, 2, 4))):
+        *way, key = random.choice(places)
+        inner = content
+        try:
+            for step in way:
+                inner = inner[step]
+            kind = random.randrange(6)
+            if kind == 0:
+                del inner[key]
+            elif kind == 1 and isinstance(inner, list):
+                inner.insert(key, json.loads(json.dumps(inner[key])))
+            elif kind == 2:
+                *other, last = random.choice(places)
+                source = content
+                for step in other:
+                    source = source[step]
+                inner[key] = json.loads(json.dumps(source[last]))
+            else:
+                inner[key] = _odd(random, inner[key])
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change took the place away
+    return content
+
+
+def json_text(data: bytes, random: random.Random) -> bytes:
+    """Change the values of a JSON text."""
+    if random.random() < 0.03:
+        return random.choice((b"[", b'{"a":')) * random.choice((50, 2000, 100_000))
+    return json.dumps(changed_json(json.loads(data), random)).encode("utf-8", "surrogatepass")
+
+
+def json_lines(data: bytes, random: random.Random) -> bytes:
+    """Change the values of one line."""
+    lines = data.split(b"\n")
+    place = random.choice([i for i, line in enumerate(lines) if line])
+    lines[place] = json_text(lines[place], random)
+    return b"\n".join(lines)
+
+
+# ---- text
+_TOKEN = re.compile(r"-?\d+\.?\d*(?:[eE][-+]?\d+)?|\w+|[^\w\s]")
+
+
+def words(data: bytes, random: random.Random) -> bytes:
+    """Change numbers, words and lines of a text."""
+    text = data.decode()
+    for _ in range(random.choice((1, 1, 2, 4))):
+        tokens = list(_TOKEN.finditer(text))
+        kind = random.randrange(7)
+        if kind < 3 and tokens:
+            token = random.choice(tokens)
+            if token[0][0] in "-0123456789":
+                new = str(random.choice((*WHOLE, *REAL)))
+            else:
+                new = random.choice((*TEXT, random.choice(tokens)[0]))
+            text = text[: token.start()] + new + text[token.end() :]
+        elif kind == 3 and tokens:
+            token = random.choice(tokens)
+            text = text[: token.start()] + text[token.end() :]
+        else:
+            lines = text.split("\n")
+            place = random.randrange(len(lines))
+            if kind == 4:
+                del lines[place]
+            elif kind == 5:
+                lines.insert(random.randrange(len(lines) + 1), lines[place])
+            else:
+                other = random.randrange(len(lines))
+                lines[place], lines[other] = lines[other], lines[place]
+            text = "\n".join(lines)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def nested(data: bytes, random: random.Random) -> bytes:
+    """Put brackets into brackets without end."""
+    place, sign = random.randrange(len(data) + 1), random.choice((b"[", b"{", b"(", b"a {", b"<a>"))
+    return data[:place] + sign * random.choice((20, 1000, 100_000)) + data[place:]
+
+
+# ---- protocol buffers
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def _fields(data: bytes) -> list[list[Any]]:
+    """Return [number, wire type, value] of a message; ValueError when the bytes are none."""
+    found, place = [], 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            if place >= len(data) or shift > 63:
+                raise ValueError("no message")
+            byte = data[place]
+            place += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while place < len(data):
+        tag = varint()
+        number, kind = tag >> 3, tag & 7
+        if not number or number > 10_000 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
+            raise ValueError("no message")
+        if kind == VARINT:
+            found.append([number, kind, varint()])
+            continue
+        size = varint() if kind == BYTES else 8 if kind == FIXED64 else 4
+        if place + size > len(data):
+            raise ValueError("no message")
+        found.append([number, kind, data[place : place + size]])
+        place += size
+    return found
+
+
+def _message(fields: list[list[Any]]) -> bytes:
+    found = bytearray()
+    for number, kind, value in fields:
+        found += _varint(number << 3 | kind)
+        if kind == VARINT:
+            found += _varint(value)
+        else:
+            found += (_varint(len(value)) if kind == BYTES else b"") + value
+    return bytes(found)
+
+
+def protobuf(data: bytes, random: random.Random, depth: int = 0) -> bytes:
+    """Change a field of a message or of one inside of it."""
+    fields = _fields(data)
+    place = random.randrange(len(fields))
+    number, kind, value = fields[place]
+    if kind == BYTES and depth < 12 and value and random.random() < 0.85:
+        try:
+            fields[place][2] = protobuf(value, random, depth + 1)
+        except (ValueError, IndexError):
+            fields[place][2] = _changed_bytes(value, random)
+        return _message(fields)
+    choice = random.randrange(6)
+    if choice == 0:
+        del fields[place]
+    elif choice == 1:
+        fields.insert(random.randrange(len(fields) + 1), list(fields[place]))
+    elif choice == 2:
+        other = random.choice(fields)
+        fields[place] = [number, other[1], other[2]]
+    elif kind == VARINT:
+        fields[place][2] = random.choice((*WHOLE[:-1], value + 1, value - 1))
+    elif kind == BYTES:
+        fields[place][2] = _changed_bytes(value, random)
+    else:
+        form = "<f" if kind == FIXED32 else "<d"
+        fields[place][2] = struct.pack(form, random.choice((*REAL[:5], *REAL[6:])))
+    return _message(fields)
+
+
+def _changed_bytes(value: bytes, random: random.Random) -> bytes:
+    if not value or random.random() < 0.3:
+        return random.choice(TEXT).encode("utf-8", "surrogatepass")
+    return random.choice(ANY)(value, random)
+
+
+# ---- archives
+def archive(data: bytes, random: random.Random) -> bytes:
+    """Change a member of a zip archive, its name, or take it away."""
+    with zipfile.ZipFile(io.BytesIO(data)) as packed:
+        members = [[info.filename, packed.read(info)] for info in packed.infolist()]
+    place = random.randrange(len(members))
+    kind = random.randrange(8)
+    if kind == 0:
+        del members[place]
+    elif kind == 1:
+        members[place][0] = random.choice((*TEXT[1:5], members[random.randrange(len(members))][0]))
+    else:
+        name, content = members[place]
+        members[place][1] = mutated(str(name), bytes(content), random)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", random.choice((0, zipfile.ZIP_DEFLATED))) as packed:
+        for name, content in members:
+            packed.writestr(str(name) or "empty", content)
+    return stream.getvalue()
+
+
+def npy(data: bytes, random: random.Random) -> bytes:
+    """Change the header of an array."""
+    size = int.from_bytes(data[8:10], "little")
+    head = words(data[10 : 10 + size], random)
+    return data[:8] + len(head).to_bytes(2, "little") + head + data[10 + size :]
+
+
+# ---- npusim's container and the vendor's
+def container(data: bytes, random: random.Random) -> bytes:
+    """Change the description of a model file and make its checksums right again."""
+    magic, version, zero, count, size, _, _ = struct.unpack_from("<8sIIQQ32s32s", data)
+    text = json_text(data[96 : 96 + count], random)
+    block = data[len(data) - size :]
+    if random.random() < 0.2 and block:
+        block = numbered(block, random)
+    digests = sha256(text).digest(), sha256(block).digest()
+    head = struct.pack("<8sIIQQ32s32s", magic, version, zero, len(text), len(block), *digests)
+    return head + text + bytes(-(96 + len(text)) % 64) + block
+
+
+def vendor(data: bytes, random: random.Random) -> bytes:
+    """Change the description of a vendor's file."""
+    (size,) = struct.unpack_from("<Q", data, 16)
+    text = json_text(data[32 + size :], random)
+    return data[: 24 + size] + struct.pack("<Q", len(text)) + text
+
+
+KINDS: dict[str, tuple[Mutator, ...]] = {
+    ".onnx": (protobuf, protobuf, protobuf, flipped, cut),
+    ".pb": (protobuf, protobuf, protobuf, flipped, cut),
+    ".caffemodel": (protobuf, protobuf, protobuf, flipped, cut, moved),
+    ".tflite": (numbered, numbered, flipped, moved, cut),
+    ".prototxt": (words, words, words, nested, cut),
+    ".cfg": (words, words, words, nested, cut),
+    ".txt": (words, words, flipped, cut),
+    ".csv": (words, words, flipped, cut),
+    ".xml": (words, words, nested, cut),
+    ".toml": (words, words, words, nested, cut),
+    ".json": (json_text, json_text, json_text, words, nested, cut),
+    ".jsonl": (json_lines, json_lines, words, cut),
+    ".keras": (archive, archive, archive, flipped, cut),
+    ".npz": (archive, archive, flipped, cut),
+    ".data": (archive, archive, flipped, cut),
+    ".npy": (npy, npy, flipped, cut),
+    ".npusim": (container, container, container, flipped, cut),
+    ".rknn": (vendor, vendor, vendor, flipped, numbered, cut),
+}
+
+
+def mutated(name: str, data: bytes, random: random.Random) -> bytes:
+    """Return changed content of a file; which changes, its name tells."""
+    suffix = "." + name.rpartition(".")[2].lower()
+    kind = random.choice(KINDS.get(suffix, ANY))
+    try:
+        return kind(data, random)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError,
+            struct.error, zipfile.BadZipFile, NotImplementedError, RecursionError):  # fmt: skip
+        return random.choice(ANY)(data, random) if data else b"x"
