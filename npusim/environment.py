@@ -65,6 +65,11 @@ VENDOR_LOGNAME = Variable(
     "`1`",
     "the RKNN class gives its log of an error the name that the vendor's toolkit uses",
 )
+TRUST = Variable(
+    "NPUSIM_TRUST",
+    "`1`",
+    "TorchScript files that another user owns are loaded, which runs the code in them",
+)
 MODELS = Variable(
     "NPUSIM_MODELS",
     "a folder",
@@ -83,6 +88,7 @@ VARIABLES = (
     PRECOMPILE,
     TARGET,
     VENDOR_LOGNAME,
+    TRUST,
     MODELS,
     GOLDEN,
 )

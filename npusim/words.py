@@ -147,6 +147,7 @@ WORDS = {
     "mean_and_std": Words(
         "mean and std of load_model", "--mean and --std", "mean_values and std_values"
     ),
+    "trust": Words("give trust=True", "give --trust", "set NPUSIM_TRUST=1 in the environment"),
     "channel_order": Words("reorder of load_model", "--reorder", "reorder_channel"),
     # how sections of a report page are had
     "report_causes": Words(

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "plain": set(),
     "errors": {"plain"},
-    "reading": {"errors"},
+    "reading": {"environment", "errors"},
     "edge": {"errors", "plain"},
     "environment": {"errors"},
     "extras": {"errors"},

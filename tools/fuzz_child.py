@@ -29,7 +29,8 @@ LONGEST = 3000
 """Characters of a message that somebody reads."""
 
 # imported before the forks, which then begin at once
-AHEAD = ("onnxruntime", "ai_edge_litert.interpreter", "onnx.reference", "onnx.shape_inference", "npusim.reference.evaluate",
+AHEAD = ("onnxruntime", "ai_edge_litert.interpreter", "onnx.reference",
+         "onnx.shape_inference", "npusim.reference.evaluate",
          "npusim.importers.onnx.importer", "npusim.importers.tflite.importer",
          "npusim.importers.caffe.importer", "npusim.importers.keras.importer",
          "npusim.importers.tensorflow.importer", "npusim.importers.vendor.importer",

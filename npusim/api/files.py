@@ -23,6 +23,7 @@ def load_model(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     reorder: Sequence[int] | None = None,
+    trust: bool = False,
 ) -> Graph:
     """Load a model file: a float graph, a quantized one, or what ``save`` stored.
 
@@ -44,6 +45,8 @@ def load_model(
         channels or one each, for every input that is a picture (four axes).
     reorder : sequence of int, optional
         The source channel of each channel; (2, 1, 0) for networks that want B, G, R.
+    trust : bool
+        Also load a TorchScript file that another user owns: loading one runs the code in it.
 
     Raises
     ------
@@ -54,7 +57,14 @@ def load_model(
     ContainerError
         When a stored model is damaged, foreign or newer, or is to be cut.
     """
-    graph = load(path, weights=weights, inputs=inputs, input_shapes=input_shapes, outputs=outputs)
+    graph = load(
+        path,
+        weights=weights,
+        inputs=inputs,
+        input_shapes=input_shapes,
+        outputs=outputs,
+        trust=trust,
+    )
     given = {"mean": mean, "std": std, "reorder": reorder}
     known = {name: _numbers(value) for name, value in given.items() if value is not None}
     return _prepared(graph, known) if known else graph

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from npusim import edge
+from npusim.reading.trust import HELP, trust_files
 
 COMMANDS = {
     "demo": "Run the whole job on the bundled classifier and its images.",
@@ -67,7 +68,7 @@ class LateCommands(TyperGroup):
             module.command
         )
         found = typer.main.get_command(alone)
-        found.params.append(_debug_option())
+        found.params += [_debug_option(), _trust_option()]
         return name, found, rest
 
     def invoke(self, ctx: Any) -> Any:
@@ -83,6 +84,22 @@ def _debug_option() -> Any:
     def command(
         debug: bool = typer.Option(
             False, "--debug", help=edge.DEBUG_HELP, callback=edge.show_tracebacks, is_eager=True
+        ),
+    ) -> None: ...
+
+    option = typer.main.get_command(alone).params[0]
+    option.expose_value = False
+    return option
+
+
+def _trust_option() -> Any:
+    """Return ``--trust``, in the same way."""
+    alone = _application()
+
+    @alone.command()
+    def command(
+        trust: bool = typer.Option(
+            False, "--trust", help=HELP, callback=trust_files, is_eager=True
         ),
     ) -> None: ...
 
@@ -109,9 +126,11 @@ def version(
     context: typer.Context,
     show: bool = typer.Option(False, "--version", help="Print the version and exit."),
     debug: bool = typer.Option(False, "--debug", help=edge.DEBUG_HELP),
+    trust: bool = typer.Option(False, "--trust", help=HELP),
 ) -> None:
     """Handle options before the command."""
     edge.show_tracebacks(debug)
+    trust_files(trust)
     if show:
         from npusim import __version__
 

@@ -65,6 +65,8 @@ class Format:
         The loader of the RKNN class.
     advice : str
         What to do with such a file where it cannot be read; ``{load}`` stands for loading ONNX.
+    runs_code : bool
+        Reading a file runs code that is in it: the loader takes ``trust``.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Format:
     inputs: str = ""
     call: str = ""
     advice: str = ""
+    runs_code: bool = False
 
     def remedy(self) -> str:
         """Return ``advice`` in the words of the front end."""
@@ -118,6 +121,7 @@ FORMATS = (
         extra="torch",
         loader="npusim.importers.pytorch.importer:load_pytorch",
         call="load_pytorch",
+        runs_code=True,
         advice="export it with torch.onnx.export and {load}",
     ),
     Format(
@@ -222,13 +226,14 @@ def load(
     inputs: Sequence[str] | None = None,
     input_shapes: Shapes | None = None,
     outputs: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> Graph:
     """Read a model file of any format of the table.
 
     Parameters
     ----------
     path : str or Path
-    weights, inputs, input_shapes, outputs
+    weights, inputs, input_shapes, outputs, trust
         As in ``npusim.load_model``.
 
     Raises
@@ -256,6 +261,7 @@ def load(
         inputs=inputs,
         input_shapes=input_shapes,
         outputs=outputs,
+        **({"trust": trust} if form.runs_code else {}),
     )
 
 

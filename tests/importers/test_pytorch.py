@@ -6,8 +6,10 @@ from typing import Dict  # noqa: UP035
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import npusim
+from npusim.cli.app import app
 from npusim.errors import MissingExtraError, ModelImportError, UnsupportedOpError
 from npusim.importers import load
 from npusim.importers.pytorch.importer import load_pytorch
@@ -164,3 +166,34 @@ def test_an_exported_program_needs_its_exporter(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(MissingExtraError, match=r"onnxscript[\s\S]*npusim\[torch\]"):
         npusim.load_model(tmp_path / "n.pt2")
+
+
+def test_a_file_of_another_user_has_to_be_trusted(tmp_path, net, monkeypatch):
+    path = tmp_path / "net.pt"
+    torch.jit.trace(net, torch.zeros(1, 3, 16, 16)).save(str(path))
+    owner = path.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    shapes = [(1, 3, 16, 16)]
+
+    def never(*args, **kwargs):
+        raise AssertionError("the code in the file was run")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.jit, "load", never)
+        with pytest.raises(ModelImportError, match=r"another user(.|\n)*give trust=True"):
+            npusim.load_model(path, input_shapes=shapes)
+    assert npusim.load_model(path, input_shapes=shapes, trust=True).nodes
+    monkeypatch.setenv("NPUSIM_TRUST", "1")
+    assert npusim.load_model(path, input_shapes=shapes).nodes
+
+
+def test_the_command_line_trusts_on_request(tmp_path, net, monkeypatch):
+    path = tmp_path / "net.pt"
+    torch.jit.trace(net, torch.zeros(1, 3, 16, 16)).save(str(path))
+    owner = path.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    monkeypatch.setattr("npusim.reading.trust._trusted", False)
+    words = ["info", str(path), "--shape", "x=1,3,16,16"]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code != 0
+    assert CliRunner().invoke(app, [*words, "--trust"]).exit_code == 0

@@ -16,6 +16,7 @@ from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.onnx.importer import load_onnx
 from npusim.importers.pytorch.outputs import flattened
 from npusim.ir.graph import Graph
+from npusim.reading.trust import check_owner
 
 log = logging.getLogger("npusim")
 
@@ -37,6 +38,7 @@ def load_pytorch(
     input_shapes: Shapes = None,
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> Graph:
     """Read a TorchScript file (``torch.jit``, saved) or an exported program (``torch.export``).
 
@@ -52,14 +54,16 @@ def load_pytorch(
         them; an exported program has its own, and needs those that it leaves open.
     inputs, outputs : sequence of str, optional
         Tensors to begin and end at, by their names in the exported ONNX graph.
+    trust : bool
+        Load the file also when another user owns it.
 
     Raises
     ------
     MissingExtraError
         Without the extra ``torch``.
     ModelImportError
-        Without shapes, for files with weights only, and what the exporter or the ONNX importer
-        refuses.
+        Without shapes, for files with weights only, of another user, and what the exporter or the
+        ONNX importer refuses.
     """
     path = Path(path)
     where = str(path)
@@ -71,6 +75,8 @@ def load_pytorch(
             rule="a TorchScript file does not say them",
             remedy=f"give {words.shapes_given({'x': (1, 3, 224, 224)})}, one per input, in order",
         )
+    remedy = f"look where it comes from; then {words.say('trust')}"
+    check_owner(path, ModelImportError, remedy, trust=trust)
     torch = require("torch", extra="torch", purpose=PURPOSE)
     with tempfile.TemporaryDirectory(prefix="npusim-torch-") as folder:
         exported = Path(folder) / f"{path.stem}.onnx"
