@@ -12,7 +12,7 @@ ok        it loads, runs, and gives what the reference gives where there is one
 exception any other exception
 message   an error that nobody reads to its end
 differs   the reference (ONNX Runtime, LiteRT) gives other numbers
-hang      more than ``--seconds``
+hang      more than ``--seconds`` of processor time
 blow-up   more than ``--megabytes``
 crash     the process ended
 ========= ==========================================================================

@@ -25,6 +25,9 @@ from typing import Any
 from fuzz_seeds import LOADERS, ROOT, Loader, run
 
 WARMED = 12
+PATIENCE = 30
+"""Times the limit of processor time that an input may take on the clock."""
+
 LONGEST = 3000
 """Characters of a message that somebody reads."""
 
@@ -89,10 +92,13 @@ def _child(name: str, folder: Path, answer: int, hang: Path, limits: tuple[float
     limit = used + 2 * (megabytes << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 2, int(seconds) + 2))
     with hang.open("w") as file:
-        faulthandler.dump_traceback_later(seconds, file=file)
+        # processor time: other programs may stop this one
+        faulthandler.register(signal.SIGPROF, file=file)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         found = judged(LOADERS[name], folder)
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
     os.write(answer, json.dumps(found).encode())
     os._exit(0)
 
@@ -113,17 +119,18 @@ def run_one(name: str, folder: Path, seconds: float, megabytes: int) -> dict[str
         finally:
             os._exit(99)
     os.close(writing)
-    content, deadline = b"", begin + seconds + 1
+    content, deadline = b"", begin + PATIENCE * seconds
     while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
         part = os.read(reading, 1 << 16)
         if not part:
             break
         content += part
-    late = time.monotonic() >= deadline
-    if late:
+    asleep = time.monotonic() >= deadline
+    if asleep:
         os.kill(pid, signal.SIGKILL)
     os.close(reading)
     _, status, usage = os.wait4(pid, 0)
+    late = asleep or (not content and usage.ru_utime + usage.ru_stime >= seconds)
     found = json.loads(content) if content else {}
     if late:
         places = [line.strip() for line in hang.read_text().splitlines() if str(ROOT) in line]

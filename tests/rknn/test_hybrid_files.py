@@ -128,7 +128,7 @@ def test_damaged_json_and_data(new, convnet, images, work, capfd):
     (work / "toy.json").write_text(json.dumps(content))
     assert new().direct_build("toy.json", "toy.data", CFG) == 0
     assert new().direct_build("toy.json", "other.npz", CFG) == -1
-    assert "are missing" in capfd.readouterr().err
+    assert "the description says" in capfd.readouterr().err
     np.savez(work / "object.npz", c0=np.array([{}], object))
     assert new().direct_build("toy.json", "object.npz", CFG) == -1
     assert "weights cannot be read" in capfd.readouterr().err
