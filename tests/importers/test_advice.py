@@ -10,8 +10,8 @@ from npusim.importers.formats import FORMATS
 from npusim.importers.onnx import advice
 from npusim.importers.onnx.context import convertible_ops as onnx_ops
 from npusim.importers.onnx.quantized import EXPANSIONS
-from npusim.importers.tflite.importer import ADVICE as TFLITE_ADVICE
 from npusim.importers.tflite.table import convertible_ops as tflite_ops
+from npusim.importers.tflite.walk import ADVICE as TFLITE_ADVICE
 from npusim.rknn import RKNN
 from npusim.words import FrontEnd, speaking
 

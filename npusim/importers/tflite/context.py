@@ -9,7 +9,7 @@ An operator whose result has as many axes as its operand works in the graph's or
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -26,7 +26,7 @@ from npusim.importers.common.builder import (
 from npusim.importers.common.fold import known_results
 from npusim.importers.common.made import Values, check_made
 from npusim.importers.common.names import claim
-from npusim.importers.tflite.file import Operator, Subgraph, Tensor
+from npusim.importers.tflite.file import DTYPES, Operator, Subgraph, Tensor
 from npusim.importers.tflite.fused import NONE, fused_operator
 from npusim.importers.tflite.layout import (
     TO_NCHW,
@@ -35,26 +35,13 @@ from npusim.importers.tflite.layout import (
     same_memory,
     source_order,
 )
+from npusim.importers.tflite.whole import Whole
 from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs, TransposeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import Affine, Quant
 from npusim.ir.tensor import Shape
 from npusim.ops import infer_shapes
-
-_TYPES = {
-    "FLOAT32": DType.F32,
-    "FLOAT16": DType.F32,
-    "FLOAT64": DType.F32,
-    "INT8": DType.I8,
-    "UINT8": DType.U8,
-    "INT16": DType.I16,
-    "INT32": DType.I32,
-    "INT64": DType.I64,
-    "BOOL": DType.BOOL,
-}
-_FROM_CODES = 8
-
 
 _TANH_NOTE = (
     "a fused tanh is computed, as the file asks for; LiteRT's own processor kernels leave it out"
@@ -87,6 +74,8 @@ class TfliteContext:
         Tensor index -> its variable; variable -> the graph input it is read from, what it became.
     unassigned : mapping
         Variable that the model only reads -> its value, None where the file has none.
+    whole : Whole
+        What all functions of the file share.
     """
 
     builder: GraphBuilder
@@ -104,9 +93,17 @@ class TfliteContext:
     next_states: dict[str, str] = field(default_factory=dict)
     unassigned: Mapping[str, Array | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    whole: Whole = field(default_factory=Whole)
 
     def __post_init__(self) -> None:
         self.taken = set(self.labels)
+
+    def inside(self, graph: Subgraph, labels: tuple[str, ...]) -> "TfliteContext":
+        """Return a context for another function of the file, which goes on with this graph."""
+        inner = replace(self, graph=graph, labels=labels, ends=set(), named=set())
+        inner.names, inner.values, inner.handles, inner.stand_ins = {}, {}, {}, set()
+        inner.taken = self.taken
+        return inner
 
     # ---- what is known of a tensor
     def tensor(self, index: int) -> Tensor:
@@ -168,7 +165,7 @@ class TfliteContext:
             For types without a counterpart.
         """
         tensor = self.tensor(index)
-        dtype = _TYPES.get(tensor.type)
+        dtype = DTYPES.get(tensor.type)
         if dtype is None or tensor.problem:
             raise UnsupportedForm(
                 f"tensor {tensor.name!r} is {tensor.type}"

@@ -15,6 +15,7 @@ from npusim.extras import require
 from npusim.importers.common.builder import Array, check_elements, read_bytes, sha256_of
 from npusim.importers.formats import refuse_other
 from npusim.importers.tflite.sparse import dense
+from npusim.ir.dtypes import DType
 from npusim.ir.graph import Source
 from npusim.ir.quant import Affine, AffinePerChannel
 
@@ -34,6 +35,18 @@ _NUMPY: dict[str, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
     "BOOL": np.dtype("?"),
+}
+
+DTYPES = {
+    "FLOAT32": DType.F32,
+    "FLOAT16": DType.F32,
+    "FLOAT64": DType.F32,
+    "INT8": DType.I8,
+    "UINT8": DType.U8,
+    "INT16": DType.I16,
+    "INT32": DType.I32,
+    "INT64": DType.I64,
+    "BOOL": DType.BOOL,
 }
 
 

@@ -1,8 +1,6 @@
 """TensorFlow Lite file -> Graph with concrete shapes, quantized where the model is."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from difflib import get_close_matches
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -11,24 +9,19 @@ import numpy as np
 
 from npusim import words
 from npusim.errors import (
-    GraphError,
     ModelImportError,
-    NpusimError,
-    QuantizationError,
     UnsupportedOpError,
 )
 from npusim.importers.common.builder import (
-    FLOAT,
-    MISFITS,
     Array,
     GraphBuilder,
     UnsupportedForm,
-    misfit,
     suggestion,
 )
 from npusim.importers.common.quantized_types import through_u8
 from npusim.importers.tflite import (
     ops_conv,
+    ops_flow,
     ops_gather,
     ops_join,
     ops_known,
@@ -38,18 +31,18 @@ from npusim.importers.tflite import (
     ops_slice,
     state,
 )
-from npusim.importers.tflite.context import TfliteContext, Waiting
-from npusim.importers.tflite.file import Operator, Subgraph, read_tflite
+from npusim.importers.tflite.context import TfliteContext
+from npusim.importers.tflite.file import Subgraph, read_tflite
 from npusim.importers.tflite.layout import TO_NHWC, physical
 from npusim.importers.tflite.state import NEXT_STATE, STATE, initial_values, unassigned_variables
-from npusim.importers.tflite.table import converter_of, convertible_ops
-from npusim.ir.dtypes import DType
+from npusim.importers.tflite.walk import needed, refuse_findings, visit
+from npusim.importers.tflite.whole import Whole
 from npusim.ir.graph import Graph
 from npusim.ir.names import distinct
-from npusim.ir.quant import Quant
 
 FAMILIES = (
     ops_conv,
+    ops_flow,
     ops_gather,
     ops_join,
     ops_known,
@@ -60,22 +53,6 @@ FAMILIES = (
     state,
 )
 """Importing them registers the converters."""
-
-_WRONG = (GraphError, ModelImportError, QuantizationError, *MISFITS)
-"""What a converter raises for an operator that contradicts itself."""
-_REAL: Quant = FLOAT
-_CUT = "cut the model before it and run the rest on the CPU"
-ADVICE = {
-    **dict.fromkeys(
-        ("WHILE", "IF", "CALL"), "convert without control flow: unroll loops over fixed lengths"
-    ),
-    **dict.fromkeys(
-        ("UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF", "RNN"),
-        "of the recurrent layers only LSTM is there: convert with unroll=True, or " + _CUT,
-    ),
-    **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "TOPK_V2"), _CUT),
-    "CUSTOM TFLite_Detection_PostProcess": _CUT,
-}  # fmt: skip
 
 
 def load_tflite(
@@ -121,11 +98,12 @@ def load_tflite(
     graph = graphs[0]
     labels = distinct([tensor.name for tensor in graph.tensors], "tensor")
     ends = _ends(graph, labels, outputs, where)
-    context = TfliteContext(GraphBuilder(where=where), graph, labels)
+    context = TfliteContext(GraphBuilder(where=where), graph, labels, whole=Whole(graphs))
     _add_inputs(context, input_shapes, where)
     context.unassigned = unassigned_variables(graphs)
     context.ends.update(ends)
-    _walk(context, _needed(graph, ends), where)
+    visit(context, needed(graph, ends))
+    refuse_findings(context)
     names = [_finished(context, index) for index in ends]
     if outputs is None:
         names += _next_states(context)
@@ -236,92 +214,6 @@ def _by_name(names: list[str], shapes: Any, where: str) -> dict[str, Sequence[An
                 f"there is no input {name!r}", where=where, remedy=suggestion(name, names)
             )
     return {str(name): tuple(shape) for name, shape in shapes.items()}
-
-
-def _needed(graph: Subgraph, ends: Sequence[int]) -> list[Operator]:
-    """Return the operators that the ends or the variables need, in order."""
-    needed = set(ends)
-    kept = []
-    for op in reversed(graph.operators):
-        if op.type in ("ASSIGN_VARIABLE", "CALL_ONCE") or needed.intersection(op.outputs):
-            kept.append(op)
-            needed.update(op.inputs)
-    return kept[::-1]
-
-
-def _walk(context: TfliteContext, operators: Sequence[Operator], where: str) -> None:
-    findings: dict[str, list[str]] = {}
-    for op in operators:
-        name = context.labels[op.outputs[0]] if op.outputs else "no output"
-        waits = bool(context.stand_ins.intersection(op.inputs))
-        try:
-            convert = converter_of(op.type)
-            if convert is None:
-                raise UnsupportedForm("no counterpart")
-            convert(op, context)
-            if waits:
-                context.stand_ins.update(op.outputs)
-        except UnsupportedForm as form:
-            advice = form.advice or _advice(op.type)
-            line = f"{op.type} version {op.version}, {form.reason}; {advice}: "
-            findings.setdefault(line, []).append(repr(name))
-            _stand_in(context, op)
-        except Waiting:
-            _stand_in(context, op)
-        except _WRONG as error:
-            if not findings:
-                raise _located(error, f"{where}: layer {name!r} ({op.type})") from None
-            if not waits:
-                line = f"{op.type} is wrong in itself, {str(error).splitlines()[0]}: "
-                findings.setdefault(line, []).append(repr(name))
-            _stand_in(context, op)
-    if findings:
-        count = sum(map(len, findings.values()))
-        raise UnsupportedOpError(
-            f"{count} unsupported operator{'s' if count > 1 else ''}:"
-            + "".join(f"\n    {line}{', '.join(names)}" for line, names in findings.items()),
-            where=where,
-            rule="every operator needs a counterpart on the chip; npusim ops lists them",
-            remedy=f"rewrite them as advised, or end the model before them "
-            f"({words.say('cut_both')})",
-        )
-
-
-def _stand_in(context: TfliteContext, op: Operator) -> None:
-    """Let what an operator should give be an input, so that what reads it is looked at too."""
-    for index in op.outputs:
-        context.stand_ins.add(index)
-        shape = context.tensor(index).shape
-        if index in context.names or min(shape, default=1) < 1:
-            continue
-        name = context.unused(f"{context.labels[index]}/stand_in")
-        dtype, quant = DType.F32, _REAL
-        with suppress(UnsupportedForm):  # of a type that npusim does not have
-            dtype, quant = context.spec(index)
-        context.builder.add_input(name, physical(shape), dtype, quant)
-        context.names[index] = name
-
-
-def _located(error: Exception, place: str) -> ModelImportError:
-    """Return an error of one operator with its place."""
-    if isinstance(error, NpusimError):
-        return ModelImportError(error.what, where=place, rule=error.rule, remedy=error.remedy)
-    return ModelImportError(  # numpy on sizes that contradict each other
-        misfit(error),
-        where=place,
-        remedy="the file is damaged; convert the model again",
-    )
-
-
-def _advice(word: str) -> str:
-    if word in ADVICE:
-        return ADVICE[word]
-    if word.startswith("CUSTOM"):
-        return "custom operators are not part of the format; " + _CUT
-    if word in convertible_ops():
-        return "use the operator's common form, or " + _CUT
-    close = get_close_matches(word, convertible_ops(), n=1, cutoff=0.8)
-    return f"the nearest supported one is {close[0]}" if close else _CUT
 
 
 def _finished(context: TfliteContext, index: int) -> str:

@@ -8,6 +8,7 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
+from npusim.importers.tflite.joined import parts_between
 from npusim.importers.tflite.table import converter
 from npusim.ir.attrs import AxisAttrs, ReshapeAttrs, TransposeAttrs
 
@@ -29,6 +30,13 @@ def gather(op: Operator, context: TfliteContext) -> None:
         _gather_in_batch(op, context, axis, batch)
         return
     count = len(context.shape(places))
+    if value is not None and value.size == 1 and len(shape) != 4:
+        (place,) = (int(n) for n in value.reshape(-1))
+        found = parts_between(op, context, context.feature(data), axis, place, place + 1)
+        if len(found) == 1:
+            rest = (*shape[:axis], *value.shape, *shape[axis + 1 :])
+            context.emit_reshape(op, found[0], rest)
+            return
     name = context.in_source(places) if value is None else _indices(op, context, value)
     if count == 1:  # the number of axes stays
         attrs = AxisAttrs(axis=context.axis(data, axis))

@@ -5,6 +5,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
+from npusim.importers.tflite.joined import join
 from npusim.importers.tflite.layout import same_memory
 from npusim.importers.tflite.ops_slice import slice_attrs
 from npusim.importers.tflite.table import converter
@@ -16,9 +17,9 @@ def concatenation(op: Operator, context: TfliteContext) -> None:
     """Join along an axis; every part has its own quantization."""
     first = op.inputs[0]
     axis = context.axis(first, op.option("Axis", 0))
-    parts = [context.feature(index) for index in op.inputs]
-    activation = op.option("FusedActivationFunction", 0)
-    context.emit(op, "concat", parts, AxisAttrs(axis=axis), activation=activation)
+    filled = [index for index in op.inputs if 0 not in context.shape(index)]
+    parts = [context.feature(index) for index in filled]
+    join(op, context, parts, axis, op.option("FusedActivationFunction", 0))
 
 
 @converter("PACK")

@@ -33,6 +33,15 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "RANGE": lambda start, limit, step: np.arange(start, limit, step),
 }
 """Of known values only; what an operator of the chip stands for is not among them."""
+_WHOLE: dict[str, Callable[..., Any]] = {
+    "ABS": np.abs,
+    "FLOOR_DIV": np.floor_divide,
+    "FLOOR_MOD": np.mod,
+    "NEG": np.negative,
+    "POW": np.power,
+    "SQUARE": np.square,
+}
+"""Of known whole numbers; the chip's operators that stand for them compute with real ones."""
 _ADVICE = (
     "the chip has no such operator: use Maximum, Minimum or a product with a constant mask, or cut "
     "the model before it and run the rest on the CPU"
@@ -66,6 +75,20 @@ def known_function(op: Operator, context: TfliteContext) -> None:
     else:
         context.check_size(np.broadcast_shapes(*(value.shape for value in given)))
     _keep(op, context, _FUNCTIONS[op.type](*given))
+
+
+def folds_whole_numbers(op: Operator, context: TfliteContext) -> bool:
+    """Compute an operator of known whole numbers at once; False for all others."""
+    if op.type not in _WHOLE or any(map(context.is_quantized, op.inputs)):
+        return False
+    values = [context.value(index) for index in op.inputs]
+    given = [value for value in values if value is not None and value.dtype.kind in "iu"]
+    if len(given) != len(values):
+        return False
+    if op.type.startswith("FLOOR") and not np.all(given[1]):
+        raise ModelImportError("a whole number is divided by 0")
+    _keep(op, context, _WHOLE[op.type](*given))
+    return True
 
 
 def _keep(op: Operator, context: TfliteContext, value: Any) -> None:

@@ -7,6 +7,7 @@ from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.strided import MASKS, Strided, index_of
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
+from npusim.importers.tflite.joined import join, parts_between
 from npusim.importers.tflite.layout import TO_NCHW, same_memory
 from npusim.importers.tflite.table import converter
 from npusim.ir.attrs import AxisAttrs, PadAttrs, PadMode, SliceAttrs
@@ -36,9 +37,20 @@ def slice_(op: Operator, context: TfliteContext) -> None:
         i: (b, shape[i] if s == -1 else b + s, 1)
         for i, (b, s) in enumerate(zip(begin, size, strict=True))
     }
+    least = 0 if context.whole.depth else 1  # loops write the first item behind nothing
     for i, (b, e, _) in bounds.items():
-        if not 0 <= b < e <= shape[i]:
+        if not 0 <= b <= e - least <= shape[i] - least:
             raise ModelImportError(f"slice {b}:{e} of axis {i} with {shape[i]} elements")
+    sizes = [e - b for b, e, _ in bounds.values()]
+    if 0 in sizes:
+        context.values[op.outputs[0]] = np.zeros(sizes, context.spec(data)[0].numpy)
+        return
+    cut = [i for i, n in enumerate(sizes) if n != shape[i]]
+    if len(cut) == 1 and context.whole.depth:
+        axis, (b, e, _) = context.axis(data, cut[0]), bounds[cut[0]]
+        if parts := parts_between(op, context, context.feature(data), axis, b, e):
+            join(op, context, parts, axis)
+            return
     context.emit(op, "slice", (context.feature(data),), slice_attrs(context, data, bounds))
 
 

@@ -102,10 +102,20 @@ def unassigned_variables(graphs: tuple[Subgraph, ...]) -> dict[str, Array | None
     """Return variable that the model only reads -> its value, None where the file has none."""
     handles: dict[int, str] = {}
     assigned = set()
+    at_start = {op.option("InitSubgraphIndex", -1) for op in graphs[0].operators
+                if op.type == "CALL_ONCE"}  # fmt: skip
+    inside = any(
+        op.type == "ASSIGN_VARIABLE"
+        for number, graph in enumerate(graphs[1:], start=1)
+        if number not in at_start
+        for op in graph.operators
+    )
     for op in graphs[0].operators:
         if op.type == "VAR_HANDLE":
             handles[op.outputs[0]] = variable_name(op)
         elif op.type == "ASSIGN_VARIABLE":
             assigned.add(handles.get(op.inputs[0]))
+        elif op.type in ("WHILE", "IF", "CALL") and inside:
+            assigned.update(map(handles.get, op.inputs))
     starts = initial_values(graphs)
     return {name: starts.get(name) for name in handles.values() if name not in assigned}

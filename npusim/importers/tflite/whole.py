@@ -1,0 +1,44 @@
+"""What all functions of a TensorFlow Lite file have in common while it is read."""
+
+from dataclasses import dataclass, field
+
+from npusim.importers.common.unroll import Budget
+from npusim.importers.tflite.file import Subgraph
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a tensor of the graph joins.
+
+    Attributes
+    ----------
+    axis : int
+        As the graph counts it.
+    parts : tuple of str
+    """
+
+    axis: int
+    parts: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Whole:
+    """A file being read.
+
+    Attributes
+    ----------
+    graphs : tuple of Subgraph
+        The functions; the first is the network.
+    findings : dict
+        What is unsupported and why -> the operators, by their first outputs.
+    joined : dict
+        Tensor of the graph -> what it joins; kept inside of loops.
+    depth : int
+        How many functions are open; 0 in the network itself.
+    """
+
+    graphs: tuple[Subgraph, ...] = ()
+    findings: dict[str, list[str]] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    joined: dict[str, Joined] = field(default_factory=dict)
+    depth: int = 0
