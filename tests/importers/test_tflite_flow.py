@@ -8,7 +8,7 @@ from npusim.importers.common import unroll
 from npusim.importers.tflite.importer import load_tflite
 from npusim.reference.evaluate import evaluate
 from tests.importers.tflite_build import Model
-from tests.importers.tflite_run import litert
+from tests.importers.tflite_run import graph_order, litert
 
 X = np.array([1, -3], np.float32)
 VARIABLES = (("i", (), "int32"), ("v", (2,), "float32"), ("n", (), "int32"))
@@ -255,3 +255,23 @@ def test_whole_numbers_that_are_known_are_computed_at_once(tmp_path):
     main.proto.inputs, main.proto.outputs = [x], [y]
     _, (found,) = run(model, tmp_path, X)
     np.testing.assert_array_equal(found, X * 5)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (5, 2, 3, 2), (5, 2, 2, 1, 3)])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("place", [-3, 0, 1, 9])
+def test_updates_of_slices(shape, axis, place, tmp_path):
+    own = list(shape)
+    own[axis] -= 1
+    begin = np.zeros(len(shape), np.int32)
+    begin[axis] = place
+    model = Model()
+    main = model.function()
+    inputs = [main.tensor("x", shape), main.tensor("u", own)]
+    y = main.tensor("y", shape)
+    main.op("DYNAMIC_UPDATE_SLICE", [*inputs, main.constant("at", begin)], [y])
+    main.proto.inputs, main.proto.outputs = inputs, [y]
+    values = [np.arange(np.prod(n), dtype=np.float32).reshape(n) for n in (shape, own)]
+    (wanted,) = litert(model.bytes(), values)
+    _, (found,) = run(model, tmp_path, *map(graph_order, values))
+    np.testing.assert_array_equal(found, wanted)

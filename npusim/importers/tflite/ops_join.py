@@ -3,9 +3,10 @@
 import numpy as np
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
-from npusim.importers.tflite.joined import join
+from npusim.importers.tflite.joined import join, parts_between
 from npusim.importers.tflite.layout import same_memory
 from npusim.importers.tflite.ops_slice import slice_attrs
 from npusim.importers.tflite.table import converter
@@ -20,6 +21,44 @@ def concatenation(op: Operator, context: TfliteContext) -> None:
     filled = [index for index in op.inputs if 0 not in context.shape(index)]
     parts = [context.feature(index) for index in filled]
     join(op, context, parts, axis, op.option("FusedActivationFunction", 0))
+
+
+@converter("DYNAMIC_UPDATE_SLICE")
+def update_slice(op: Operator, context: TfliteContext) -> None:
+    """Put a tensor at a known place of one axis; the place is moved so that it fits."""
+    data, update = op.inputs[:2]
+    shape, own = context.shape(data), context.shape(update)
+    begin = context.fixed_ints(op, 2, "the place")
+    if not len(shape) == len(own) == len(begin) or any(
+        a > b for a, b in zip(own, shape, strict=False)
+    ):
+        raise ModelImportError(f"{own} at {begin} of {shape}", rule="a part of the tensor")
+    axes = [i for i, n in enumerate(own) if n != shape[i]]
+    if len(axes) > 1:
+        raise UnsupportedForm(f"{own} of {shape}", "write along one axis at a time")
+    if not axes:
+        context.alias(op, context.feature(update))
+        return
+    (axis,) = axes
+    place = min(max(begin[axis], 0), shape[axis] - own[axis])
+    parts = [
+        *_between(op, context, axis, 0, place, "front"),
+        context.feature(update),
+        *_between(op, context, axis, place + own[axis], shape[axis], "behind"),
+    ]
+    join(op, context, parts, context.axis(data, axis))
+
+
+def _between(
+    op: Operator, context: TfliteContext, axis: int, begin: int, end: int, word: str
+) -> list[str]:
+    """Return what fills a range of the first operand's axis."""
+    if begin >= end:
+        return []
+    data, name = op.inputs[0], context.feature(op.inputs[0])
+    parts = parts_between(op, context, name, context.axis(data, axis), begin, end)
+    attrs = slice_attrs(context, data, {axis: (begin, end, 1)})
+    return parts or [context.part(op, word, "slice", (name,), attrs)]
 
 
 @converter("PACK")
