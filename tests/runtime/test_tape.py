@@ -85,6 +85,20 @@ def test_bits_and_strides_are_those_of_the_steps(count, dtype):
             assert_same(program.run_stored({"x": value}), wanted)
 
 
+@pytest.mark.parametrize("dtype", [DType.U8, DType.F16])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_views_that_run_backwards(dtype, axis):
+    b = GraphBuilder(dtype)
+    x = b.input("x", 5, 3)
+    begin, end, step = [0, 0], [5, 3], [1, 1]
+    begin[axis], end[axis], step[axis] = end[axis] - 1, -1, -1
+    cut = SliceAttrs(begin=tuple(begin), end=tuple(end), step=tuple(step))
+    turned = b.node("slice", [b.node("sigmoid", [x])], attrs=cut)
+    program = npusim.compile(b.done(b.node("sigmoid", [b.node("tanh", [turned])])))
+    value = random_codes(np.random.default_rng(2), (5, 3), dtype)
+    assert_same(program.run_stored({"x": value}), by_steps(program, value))
+
+
 def test_many_runs_give_the_same_bits(count):
     program = compiled_network(DType.U8, count)
     wanted = by_steps(program, codes(DType.U8))

@@ -198,8 +198,9 @@ class _Builder:
         for kind, value in zip(arguments[:-2], call.arguments, strict=True):
             if isinstance(value, Scratch):
                 size = np.dtype(value.dtype).itemsize * value.size
+                itemsize = np.dtype(value.dtype).itemsize
                 scratches.append((len(leaves) + _DATA, used))
-                leaves += _array_words((value.size,), (np.dtype(value.dtype).itemsize,), 0)
+                leaves += _array_words((value.size,), (itemsize,), 0, itemsize)
                 used += -(-size // _LINE) * _LINE
             elif isinstance(kind, types.Array):
                 owner = owner_of(value)
@@ -210,7 +211,8 @@ class _Builder:
                     region.first = number if region.last < 0 else region.first
                     region.last = number
                     addresses.append((len(leaves) + _DATA, region, address(value) - region.start))
-                leaves += _array_words(value.shape, value.strides, address(value))
+                itemsize = value.dtype.itemsize
+                leaves += _array_words(value.shape, value.strides, address(value), itemsize)
             else:
                 leaves += _number_words(kind, value)
         self.scratch_size = max(self.scratch_size, used)
@@ -226,12 +228,13 @@ class _Builder:
 _DATA = 4  # of the words of an array: the address of its first element
 
 
-def _array_words(shape: Sequence[int], strides: Sequence[int], data: int) -> list[int]:
+def _array_words(
+    shape: Sequence[int], strides: Sequence[int], data: int, itemsize: int
+) -> list[int]:
     """Return an array as Numba passes it: owner (none), size, item size, data, shape, strides."""
     count = 1
     for n in shape:
         count *= n
-    itemsize = strides[-1] if strides else 1
     return [0, 0, count, itemsize, data, *shape, *(step % 2**64 for step in strides)]
 
 
