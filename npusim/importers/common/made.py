@@ -47,15 +47,25 @@ def check_made(shape: Sequence[int], what: str, where: str, given: int = 0) -> i
 
 
 class Values(dict[Name, NDArray[Any]]):
-    """Known values by tensor; what is put in counts, what a file holds goes in by ``store``."""
+    """Known values by tensor; what is put in counts, what a file holds goes in by ``store``.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    beside : Values, optional
+        Values that the same limit is for.
+    """
+
+    def __init__(self, beside: "Values[Name] | None" = None) -> None:
         super().__init__()
-        self._left = MOST_TOGETHER
+        self._left: list[int] = [MOST_TOGETHER] if beside is None else beside._left
 
     def store(self, name: Name, value: NDArray[Any]) -> None:
         """Add a value that the file holds."""
-        self._left += PER_STORED * value.size
+        self._left[0] += PER_STORED * value.size
+        super().__setitem__(name, value)
+
+    def share(self, name: Name, value: NDArray[Any]) -> None:
+        """Add a value that is there under another name."""
         super().__setitem__(name, value)
 
     def __setitem__(self, name: Name, value: NDArray[Any]) -> None:
@@ -66,8 +76,8 @@ class Values(dict[Name, NDArray[Any]]):
         ModelImportError
             When all of them are too many elements.
         """
-        self._left -= _held(np.asarray(value))
-        if self._left < 0:
+        self._left[0] -= _held(np.asarray(value))
+        if self._left[0] < 0:
             raise ModelImportError(
                 f"the values that are computed while importing, up to {name!r}, are too large",
                 rule=f"{MOST_TOGETHER} elements and {PER_STORED} for each one of the file",

@@ -220,7 +220,7 @@ class OrderedContext:
         """
         value = self.values.get(source)
         if value is not None:
-            self.values[output] = value if order is None else value.transpose(order)
+            self.values.share(output, value if order is None else value.transpose(order))
             if source in self.stored:
                 self.stored[output] = self.stored[source]
             return

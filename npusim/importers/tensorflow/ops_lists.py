@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import UnsupportedForm, check_elements
+from npusim.importers.common.builder import UnsupportedForm
+from npusim.importers.common.made import check_made
 from npusim.importers.common.ordered_moves import concat, split, stack, unstack
 from npusim.importers.tensorflow.context import TensorList, TfContext, TfNode, converter, needs
 from npusim.importers.tensorflow.file import TYPES
@@ -149,6 +150,7 @@ def stack_(node: TfNode, context: TfContext) -> None:
             raise UnsupportedForm("its result is empty", "remove it")
         context.values[node.outputs[0]] = np.zeros((0, *shape), TYPES.get(found.kind, np.float32))
     elif all(value is not None for value in values):
+        check_made((len(parts), *context.shape(parts[0])), "its result", node.where)
         context.values[node.outputs[0]] = np.stack([v for v in values if v is not None])
     else:
         _stacked(node, context, parts)
@@ -286,7 +288,7 @@ def _item(
         shape = others.pop() if len(others) == 1 else None
     if shape is None:
         raise UnsupportedForm(f"nothing has written item {place}", "write it, or give its shape")
-    check_elements(shape, "an item", node.where)
+    check_made(shape, "an item", node.where)
     zeros = np.zeros(shape, TYPES.get(of.kind, np.float32))
     return context.constant(f"{node.outputs[0]}/unwritten{place}", zeros)
 

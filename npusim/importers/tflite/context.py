@@ -101,7 +101,8 @@ class TfliteContext:
     def inside(self, graph: Subgraph, labels: tuple[str, ...]) -> "TfliteContext":
         """Return a context for another function of the file, which goes on with this graph."""
         inner = replace(self, graph=graph, labels=labels, ends=set(), named=set())
-        inner.names, inner.values, inner.handles, inner.stand_ins = {}, {}, {}, set()
+        inner.names, inner.handles, inner.stand_ins = {}, {}, set()
+        inner.values = Values(self.values)
         inner.taken = self.taken
         return inner
 

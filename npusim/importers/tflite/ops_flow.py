@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.names import claim
@@ -184,7 +182,7 @@ def _bind(inner: TfliteContext, own: int, outer: TfliteContext, index: int) -> N
         if outer.is_quantized(index):  # codes stand for numbers by what the tensor says
             inner.names[own] = outer.feature(index)
         else:
-            inner.values[own] = np.asarray(value)
+            inner.values.share(own, value)
 
 
 def _give(
