@@ -65,7 +65,11 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
     largest = abs(bias) + 255.0 * (abs(first) + abs(second))
     if largest >= 2**24 or not fits(np.array([scale]), np.array([largest])):
         return None
-    small = all(u8_sum_vnni.LOWEST <= w <= u8_sum_vnni.HIGHEST for w in (first, second))
+    # 255, which one of the weights of a sum usually is, fits as -255: the same product either way
+    sign = 1 if max(first, second) <= u8_sum_vnni.HIGHEST else -1
+    small = all(
+        u8_sum_vnni.LOWEST <= sign * weight <= u8_sum_vnni.HIGHEST for weight in (first, second)
+    )
     add = choose(
         Work.NN_SUM,
         DType.U8,
@@ -73,8 +77,8 @@ def sum_rows(zero_point: int, weights: AddWeights, requant: Requant, *, relu: bo
         fits=lambda kernel: small or kernel is not u8_sum_vnni.weighted_sum,
     )
     if add is u8_sum_vnni.weighted_sum:
-        packed = u8_sum_vnni.packed_weights(first, second)
-        return Rows(add, (packed, bias, scale, requant.zero_point, low))
+        packed = u8_sum_vnni.packed_weights(sign * first, sign * second)
+        return Rows(add, (packed, sign * bias, sign * scale, requant.zero_point, low))
     return Rows(add, (_floats(first, second, bias, scale, requant.zero_point, low),))
 
 

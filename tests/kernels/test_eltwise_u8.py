@@ -55,7 +55,11 @@ def test_weighted_sum_equals_its_definition(weights, zeros, bias, multiplier, sh
     numbers = tuple(map(float, (*weights, start, multiplier * 2.0**-shift, zeros[1], low)))
     actual = on_all_pairs(u8_binary.weighted_sum, numbers)
     np.testing.assert_array_equal(actual, np.maximum(wanted, low))
-    if u8_sum_vnni.weighted_sum.is_available and max(weights) <= u8_sum_vnni.HIGHEST:
-        store = u8_sum_vnni.packed_weights(*weights), start, multiplier * 2.0**-shift, zeros[1], low
+    for sign in (1, -1) if u8_sum_vnni.weighted_sum.is_available else ():
+        signed = [sign * weight for weight in weights]
+        if min(signed) < u8_sum_vnni.LOWEST or max(signed) > u8_sum_vnni.HIGHEST:
+            continue
+        scale = sign * multiplier * 2.0**-shift
+        store = u8_sum_vnni.packed_weights(*signed), sign * start, scale, zeros[1], low
         actual = on_all_pairs(u8_sum_vnni.weighted_sum, *store)
         np.testing.assert_array_equal(actual, np.maximum(wanted, low))

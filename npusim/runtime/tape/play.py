@@ -48,7 +48,7 @@ class Player:
     def run(self, values: Mapping[str, Array]) -> dict[str, Array] | None:
         """Return the wanted values, or None when a kernel refused (the steps then tell why)."""
         given = [values[name] for name in self.feeds]
-        key = (thread_count(), *[(value.strides, value.shape) for value in given])
+        key = (thread_count(), *[(v.strides, v.shape, v.dtype.str) for v in given])
         found = self._tapes.get(key)
         if found is None:
             feeds = dict(zip(self.feeds, given, strict=True))
