@@ -1,4 +1,4 @@
-"""NN_LAYER_DUMP: one text file per executed layer output. Format: docs/dump-format.md."""
+"""NN_LAYER_DUMP: one file per executed layer output. Format: docs/dump-format.md."""
 
 import csv
 import hashlib
@@ -32,6 +32,7 @@ INDEX_COLUMNS = (
     "fl", "multiplier", "shift", "rounding", "shape", "order", "batch", "file", "sha256",
 )  # fmt: skip
 LAYOUTS = ("NHWC", "NCHW")
+TEXT, NPY = FILE_TYPES = ("txt", "npy")
 HOST_FORM = "host layer"
 
 
@@ -46,10 +47,13 @@ class DumpOptions:
     number_format : str
         printf format of one value; empty: at least six decimals and as many more as the exact
         float32 value needs.
+    file_type : str
+        ``"txt"`` (default), as the toolkit has it, or ``"npy"``: float32 in the file's order.
     """
 
     layout: str = "NHWC"
     number_format: str = ""
+    file_type: str = TEXT
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
@@ -65,6 +69,16 @@ class DumpOptions:
                 f"number format {self.number_format!r}",
                 where="NN_LAYER_DUMP_FORMAT",
                 rule="one printf conversion of a floating point number, for example %f or %.9g",
+            )
+        if self.file_type not in FILE_TYPES:
+            raise ConfigError(
+                f"dump file type {self.file_type!r}", rule=f"one of {', '.join(FILE_TYPES)}"
+            )
+        if self.number_format and self.file_type == NPY:
+            raise ConfigError(
+                f"number format {self.number_format!r}",
+                rule="npy files hold the numbers themselves; a printf format is for text",
+                remedy="write txt files, or leave the format away",
             )
 
 
@@ -138,11 +152,15 @@ class LayerDump:
         batch = self._runs.get((node.uid, tensor), 0)
         self._runs[node.uid, tensor] = batch + 1
         position = node.outputs.index(tensor)
-        name = file_name(node, spec, batch=batch, output=position)
+        name = file_name(node, spec, batch=batch, output=position, suffix=self.options.file_type)
         order = self.options.layout if len(spec.shape) == 4 else "memory"
         if order == "NHWC":
             value = value.transpose(0, 2, 3, 1)
-        digest = self._write(name, values_text(value, spec, self.options.number_format).encode())
+        if self.options.file_type == NPY:
+            content = npy_bytes(dequantize(value, spec.quant))
+        else:
+            content = values_text(value, spec, self.options.number_format).encode()
+        digest = self._write(name, content)
         self._rows.append(
             {
                 "uid": node.uid,
@@ -173,9 +191,13 @@ class LayerDump:
     def _host_result(
         self, number: int, layer: HostLayer, position: int, value: NDArray[Any]
     ) -> None:
-        name = host_file_name(number, layer.op, position)
-        lines = [exact_text(v) for v in value.astype(np.float32).reshape(-1)]
-        digest = self._write(name, "".join(f"{line}\n" for line in lines).encode())
+        name = host_file_name(number, layer.op, position, suffix=self.options.file_type)
+        real = value.astype(np.float32)
+        if self.options.file_type == NPY:
+            content = npy_bytes(real)
+        else:
+            content = "".join(f"{exact_text(v)}\n" for v in real.reshape(-1)).encode()
+        digest = self._write(name, content)
         self._rows.append(
             dict.fromkeys(INDEX_COLUMNS, "")
             | {
@@ -217,12 +239,19 @@ class LayerDump:
         return path
 
 
-def host_file_name(number: int, op: str, output: int) -> str:
+def npy_bytes(value: NDArray[Any]) -> bytes:
+    """Return an array as the content of an npy file, in C order."""
+    content = io.BytesIO()
+    np.save(content, np.asarray(value, order="C"), allow_pickle=False)
+    return content.getvalue()
+
+
+def host_file_name(number: int, op: str, output: int, *, suffix: str = TEXT) -> str:
     """Return the name of the file of a host layer's result."""
-    return f"Host_{number}_{op}_out_{output}.txt"
+    return f"Host_{number}_{op}_out_{output}.{suffix}"
 
 
-def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int) -> str:
+def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int, suffix: str = TEXT) -> str:
     """Return the dump file's name; nothing of the model's own names gets into it.
 
     Source: name pattern of 1.7 era driver dumps (docs/rknn-compat.md section 12). Tensors of other
@@ -231,9 +260,8 @@ def file_name(node: Node, spec: TensorSpec, *, batch: int, output: int) -> str:
     layer = op_def(node.op).layer_class
     sizes = [*reversed(spec.shape[1:]), 1, 1, 1]
     width, height, depth = sizes[0], sizes[1], int(np.prod(sizes[2:], dtype=np.int64))
-    return (
-        f"NodeID_{node.uid}_{layer}_w_{width}_h_{height}_d_{depth}_batchID_{batch}_out_{output}.txt"
-    )
+    place = f"w_{width}_h_{height}_d_{depth}_batchID_{batch}_out_{output}"
+    return f"NodeID_{node.uid}_{layer}_{place}.{suffix}"
 
 
 def values_text(value: NDArray[Any], spec: TensorSpec, number_format: str = "") -> str:

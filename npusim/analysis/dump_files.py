@@ -3,7 +3,8 @@
 Names (docs/rknn-compat.md sections 11 and 12)
 ----------------------------------------------
 ``NodeID_<uid>_<Layer>_w_<W>_h_<H>_d_<C>_batchID_<b>_out_<k>.txt``
-    npusim and the 1.7 era driver; npusim adds ``nn_layer_dump_index.csv``.
+    npusim and the 1.7 era driver; npusim adds ``nn_layer_dump_index.csv``, and ends in ``.npy``
+    unless the driver's text is asked for.
 ``<Layer>_<counter>_<W>_<H>_<C>_<N>.txt``
     Older drivers.
 ``operation_<counter>_<Layer>.txt``, ``layerOut_<b>_uid_<uid>_NodeID_<n>_<Layer>.txt``
@@ -38,7 +39,7 @@ from npusim.reading.tables import read_table
 
 DRIVER = re.compile(
     r"NodeID_(?P<uid>\d+)_(?P<kind>.+)_w_(?P<w>\d+)_h_(?P<h>\d+)_d_(?P<d>\d+)"
-    r"_batchID_(?P<batch>\d+)_out_(?P<output>\d+)\.txt"
+    r"_batchID_(?P<batch>\d+)_out_(?P<output>\d+)\.(?:txt|npy)"
 )
 OLD_DRIVER = re.compile(
     r"(?P<kind>[A-Za-z].*)_(?P<uid>\d+)_(?P<w>\d+)_(?P<h>\d+)_(?P<d>\d+)_(?P<n>\d+)\.txt"
@@ -171,7 +172,7 @@ def dump_files(folder: Path) -> tuple[DumpFile, ...]:
             if binary
             else f"none of its {len(names)} files is a layer dump",
             where=str(folder),
-            rule="text dumps of NN_LAYER_DUMP (NodeID_..._out_k.txt) or a snapshot of "
+            rule="dumps of NN_LAYER_DUMP (NodeID_..._out_k.txt or .npy) or a snapshot of "
             "accuracy_analysis (..._nhwc_....tensor or .npy)",
             remedy="build without pre_compile and dump again"
             if binary

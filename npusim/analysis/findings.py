@@ -60,7 +60,8 @@ def raise_precision(view: LayerView) -> str:
 def own_db(view: LayerView) -> float:
     """Return the SQNR of the layer run alone; that of its worst part, where there are parts."""
     if view.parts is None:
-        return db_between(view.reference, view.real)
+        noise = view.error_energy
+        return sqnr_db(view.reference_energy, noise) if isfinite(noise) else -inf
     reference, real = view.parts.split(view.reference), view.parts.split(view.real)
     return min(db_between(reference[name], real[name]) for name in view.parts.names)
 

@@ -73,6 +73,11 @@ class LayerView:
         return representable(self.spec)
 
     @cached_property
+    def reference_energy(self) -> float:
+        """Return the energy of the reference."""
+        return energy(self.reference)
+
+    @cached_property
     def error_energy(self) -> float:
         """Return the energy of the layer's own error."""
         return energy(gap_between(self.real, self.reference))

@@ -61,9 +61,13 @@ def energy(value: NDArray[np.floating[Any]]) -> float:
 
 def gap_between(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     """Return one - other in float64; equal infinities have no gap."""
-    left, right = one.astype(np.float64), other.astype(np.float64)
+    left, right = one.astype(np.float64, copy=False), other.astype(np.float64, copy=False)
     with np.errstate(invalid="ignore"):
-        return np.where(left == right, 0.0, left - right)
+        gap = np.asarray(left - right)
+    strange = np.isnan(gap)
+    if strange.any():
+        gap[strange & (left == right)] = 0.0
+    return gap
 
 
 def difference(
@@ -78,7 +82,8 @@ def difference(
     step : float, optional
         Quantization step of ``actual``.
     """
-    left, right = actual.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
+    left = actual.astype(np.float64, copy=False).reshape(-1)
+    right = reference.astype(np.float64, copy=False).reshape(-1)
     gap = gap_between(left, right)
     noise = energy(gap)
     largest = float(np.abs(gap).max(initial=0.0))

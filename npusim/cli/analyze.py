@@ -38,7 +38,10 @@ WriteCfgOption = Annotated[
     ),
 ]
 FileTypeOption = Annotated[
-    str, typer.Option(metavar="tensor|npy", help="Text or numpy files in the dumps.")
+    str,
+    typer.Option(
+        metavar="npy|tensor", help="numpy files in the dumps, or text as accuracy_analysis writes."
+    ),
 ]
 BriefOption = Annotated[bool, typer.Option("--brief", help="Show only layers with a finding.")]
 
@@ -60,7 +63,7 @@ def command(
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
     fit: common.FitOption = None,
-    file_type: FileTypeOption = "tensor",
+    file_type: FileTypeOption = "npy",
     threshold: common.ThresholdOption = WRONG_BELOW,
     brief: BriefOption = False,
     everything: common.AllOption = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from npusim.analysis.dump import DumpOptions, LayerDump
+from npusim.analysis.dump import NPY, TEXT, DumpOptions, LayerDump
 from npusim.cli import common
 
 NAME = "dump"
@@ -27,16 +27,26 @@ def command(
     reorder: common.ReorderOption = None,
     fit: common.FitOption = None,
     layout: Annotated[str, typer.Option(help="NHWC, or NCHW as the driver writes.")] = "NHWC",
+    file_type: Annotated[
+        str | None,
+        typer.Option(
+            metavar="npy|txt", help="numpy files (the default), or text as NN_LAYER_DUMP writes."
+        ),
+    ] = None,
     number_format: Annotated[
-        str, typer.Option("--format", help="printf format; default: exact decimals.")
+        str, typer.Option("--format", help="printf format, for text; default: exact decimals.")
     ] = "",
     level: common.LevelOption = 3,
     driver_faults: common.DriverFaultsOption = "correct",
     as_json: common.JsonOption = False,
 ) -> None:
-    """Write one text file per layer output and an index, as NN_LAYER_DUMP does."""
+    """Write one file per layer output and an index; --file-type txt: as NN_LAYER_DUMP does."""
     shown = common.console(as_json)
-    options = DumpOptions(layout=layout.upper(), number_format=number_format)
+    options = DumpOptions(
+        layout=layout.upper(),
+        number_format=number_format,
+        file_type=file_type or (TEXT if number_format else NPY),
+    )
     file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     dataset = common.dataset_of(model, dataset)

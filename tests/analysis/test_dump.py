@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import npusim
 from npusim.analysis.dump import (
     INDEX_NAME,
     DumpOptions,
@@ -88,6 +89,24 @@ def test_case_2_2_file_reads_back_as_nhwc(tmp_path):
     assert row["layer"] == node.name
     assert (row["uid"], row["shape"], row["order"], row["file"]) == ("7", "1x2x3x2", "NHWC", name)
     assert row["origin"] == "a b"
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_arrays_hold_the_values_in_the_order_of_the_index(tmp_path, layout):
+    graph, node, spec = toy()
+    value = np.arange(12, dtype=np.uint8).reshape(spec.shape)
+    dump = LayerDump(Stub(graph), tmp_path, DumpOptions(layout=layout, file_type="npy"))
+    dump.observe(node, "t", value)
+    dump.close()
+    (file,) = tmp_path.glob("NodeID_*")
+    found, expected = np.load(file), dequantize(value, spec.quant)
+    assert file.suffix == ".npy"
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(
+        found, expected.transpose(0, 2, 3, 1) if layout == "NHWC" else expected
+    )
+    (row,) = npusim.read_dump(tmp_path).layers
+    np.testing.assert_array_equal(row.stored, expected)
 
 
 def test_driver_order_on_request(tmp_path):

@@ -62,7 +62,7 @@ def test_dump_folders_of_boards_and_each_other(run, small, tmp_path):
 
 
 def test_analyze_writes_the_tree_that_compare_reads(run, small, tmp_path):
-    code, out, _ = run("analyze", *small, "-o", "snap", "--file-type", "npy")
+    code, out, _ = run("analyze", *small, "-o", "snap")
     assert code == 0
     assert "No layer is below 0.98" in out
     assert (tmp_path / "snap" / "entire_qnt_error_analysis.txt").exists()
@@ -143,23 +143,23 @@ def test_evaluate_the_bundled_images(run, folders, tmp_path):
 
 
 def test_evaluate_goes_on_after_an_interruption(run, tmp_path, monkeypatch):
-    from npusim.evaluation import pools
+    from npusim.evaluation.worker import Worker
 
-    original, done = pools.run_items, []
+    original, done = Worker.run, []
 
-    def stop_at_six(job, items):
+    def stop_at_six(worker, item, feeds):
         if len(done) == 6:
             raise KeyboardInterrupt
-        done.extend(items)
-        return original(job, items)
+        done.append(item)
+        return original(worker, item, feeds)
 
-    monkeypatch.setattr(pools, "run_items", stop_at_six)
+    monkeypatch.setattr(Worker, "run", stop_at_six)
     code, out, _ = run("evaluate", "demo", "--jobs", 1)
     assert code == 130
     assert "6 of 16 samples measured" in out
     (state,) = tmp_path.glob("npusim-evaluate-*.jsonl")
     assert state.name in out.replace("\n", "")
-    monkeypatch.setattr(pools, "run_items", original)
+    monkeypatch.setattr(Worker, "run", original)
     code, out, err = run("evaluate", "demo", "--jobs", 1, "--json")
     assert code == 0
     assert json.loads(out)["measured"] == 16

@@ -210,6 +210,27 @@ def test_dump_into_a_folder(run, tmp_path):
     assert run("dump", "demo", "-o", "out2", "--layout", "WHCN")[0] == 2
 
 
+def test_dumps_are_arrays_unless_text_is_asked_for(run, tmp_path):
+    stored = ("dump", "demo", "--quantize", "u8")
+    for folder, more in (
+        ("npy", ()),
+        ("txt", ("--file-type", "txt")),
+        ("printed", ("--format", "%f")),
+    ):
+        assert run(*stored, "-o", folder, *more)[0] == 0
+        kinds = {path.suffix for path in (tmp_path / folder).glob("NodeID_*")}
+        assert kinds == {".npy" if folder == "npy" else ".txt"}
+    arrays, texts = (npusim.read_dump(tmp_path / name) for name in ("npy", "txt"))
+    assert len(arrays.layers) > 50
+    for one, other in zip(arrays.layers, texts.layers, strict=True):
+        assert (one.layer, one.tensor) == (other.layer, other.tensor)
+        np.testing.assert_array_equal(one.stored, other.stored)
+    code, _, err = run(*stored, "-o", "x", "--file-type", "npy", "--format", "%f")
+    assert code == 2
+    assert "printf format is for text" in err
+    assert run(*stored, "-o", "x", "--file-type", "tensor")[0] == 2
+
+
 def test_compare_finds_no_wrong_layer_and_a_swapped_mean_is_found(run):
     code, out, _ = run("compare", "demo", "--quantize", "u8", "--threshold", "0.9", "--json")
     report = json.loads(out)
