@@ -83,6 +83,7 @@ def start(words: tuple[str, ...], folder: Path, before: Callable[[], None] = lam
     code = 99
     try:
         os.chdir(folder)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # shells switch it off behind &
         said = os.open(os.environ["CHAOS_SAID"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1)
         os.dup2(said, 2)

@@ -46,6 +46,10 @@ def try_lock(file: IO[Any]) -> bool | None:
     return True
 
 
+def _made_when_missing(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
+
+
 class Held:
     """A file that this process alone has locked; ``free`` or the end of the process frees it.
 
@@ -69,7 +73,8 @@ class Held:
         self.path = Path(path)
         while True:
             # closed by free() or with this object, which may be long after this
-            file = open(self.path, "a+b")  # noqa: SIM115
+            # unbuffered: on a full disk closing would fail once more
+            file = open(self.path, "r+b", buffering=0, opener=_made_when_missing)  # noqa: SIM115
             if try_lock(file) is False:
                 file.close()
                 raise ConfigError(what, where=str(self.path), remedy=remedy)
@@ -120,9 +125,12 @@ class Unfinished:
             what=f"another run is writing a {what} into this folder",
             remedy="wait until it has ended, or give another folder",
         )
-        self._held.file.truncate(0)
-        self._held.file.write(f"The {what} of run {self.run} was not finished.\n".encode())
-        self._held.file.flush()
+        text = f"The {what} of run {self.run} was not finished.\n"
+        try:  # over what a run that stopped has left: at no moment the mark is empty again
+            self._held.file.truncate(self._held.file.write(text.encode()))
+        except OSError:
+            self._held.free(remove=not unfinished(folder))
+            raise
 
     def __enter__(self) -> "Unfinished":
         return self

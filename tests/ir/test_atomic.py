@@ -129,3 +129,22 @@ def test_a_killed_holder_holds_nothing(tmp_path):
     with Unfinished(tmp_path, "third"):
         pass
     assert not (tmp_path / UNFINISHED).exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+@pytest.mark.parametrize("before", [None, "The dump of run 0 was not finished.\n"])
+def test_a_full_disk_under_the_mark_is_one_error_and_an_older_mark_stays(tmp_path, before):
+    if before is not None:
+        (tmp_path / UNFINISHED).write_text(before)
+    program = (
+        "import resource; from npusim.ir.locks import Unfinished\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try: Unfinished('.', 'dump')\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    env = {**os.environ, "PYTHONPATH": os.getcwd()}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert (ended.stdout, ended.stderr) == ("File too large\n", "")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ([] if before is None else [before])
