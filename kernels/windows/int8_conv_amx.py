@@ -92,21 +92,12 @@ def sum_inputs(source, g, rows, runs, factor, places, fixes):
 
 
 @primitive
-def _turn(turn, blocks, panel_begin, pixels, panels, g):
-    """Return (panel, first pixel, whether one tile holds the pixels) of a block of sums."""
-    panel, block = panel_begin + turn // blocks, turn % blocks
-    _, _, width, _ = panel_of(panel, panels, g)
-    few = pixels - block * BLOCK <= ROWS and width == PANEL
-    size = ROWS if few else BLOCK
-    return panel, max(min(block * BLOCK, pixels - size), 0), few  # the last one may repeat some
+def _store(block, fixed, sums, places, scale, zero_out, low, flip, codes, out_starts):
+    """Store a block (width, sums, first place, fixes, pixels from .. to, lane, channel, valid).
 
-
-@primitive
-def _store(
-    width, fixed, sums, at, first, places, fixes_at, begin, end, scale, lane, zero_out, low, flip,
-    codes, out, out_starts, valid,
-):  # fmt: skip
-    """Store the pixels of a block with as many vectors as it has, see ``make_store``."""
+    With as many vectors as its width has, see ``make_store``.
+    """
+    width, at, first, fixes_at, begin, end, lane, out, valid = block
     if width == LANES:
         if fixed:
             _store_16_fixed(
@@ -131,13 +122,13 @@ def _store(
             )  # fmt: skip
     elif fixed:
         _store_64_fixed(
-            sums, at, first, places, fixes_at, begin, end, scale, lane, zero_out, low, flip, codes,
-            out, out_starts, valid,
+            sums, at, first, places, fixes_at, begin, end, scale, lane, zero_out, low, flip,
+            codes, out, out_starts, valid,
         )  # fmt: skip
     else:
         _store_64(
-            sums, at, first, places, fixes_at, begin, end, scale, lane, zero_out, low, flip, codes,
-            out, out_starts, valid,
+            sums, at, first, places, fixes_at, begin, end, scale, lane, zero_out, low, flip,
+            codes, out, out_starts, valid,
         )  # fmt: skip
 
 
@@ -243,16 +234,18 @@ def conv2d_8bit(
         out_row = image * g.ofm_h + first * g.out_h_step + g.out_h_start
         out = (out_row * g.ofm_w + g.out_w_start) * g.out_c
         blocks = (pixels + BLOCK - 1) // BLOCK
-        panel_begin = share * panels // g.shares
-        turns = ((share + 1) * panels // g.shares - panel_begin) * blocks
-        for turn in range(turns + 1):
-            if turn < turns:
-                panel, pixel, few = _turn(turn, blocks, panel_begin, pixels, panels, g)
-                _, _, width, shift = panel_of(panel, panels, g)
-                group = panel // per_group
-                tile = group * group_tiles + (panel - group * per_group) * (PANEL // LANES)
-                place, lane = source + shift + pixel * distance, panel * PANEL
-                at = turn % 2 * BLOCK * PANEL
+        at = 0
+        pending = (0, 0, 0, 0, 0, 0, 0, 0, 0)  # the block before, computed and not stored
+        for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
+            channel, valid, width, shift = panel_of(panel, panels, g)
+            group, lane = panel // per_group, panel * PANEL
+            tile = group * group_tiles + (panel - group * per_group) * (PANEL // LANES)
+            end = 0
+            for block in range(blocks):
+                few = pixels - block * BLOCK <= ROWS and width == PANEL
+                size = ROWS if few else BLOCK
+                first_place = max(min(block * BLOCK, pixels - size), 0)  # may repeat some
+                place = source + shift + first_place * distance
                 if few:
                     _block_1_4(
                         tiles, place, distance, is_signed, offsets, weights, tile * tile_size,
@@ -271,16 +264,20 @@ def conv2d_8bit(
                                 tiles, place, distance, is_signed, offsets, weights, weights_at,
                                 starts, lane + column, sums, at + column,
                             )  # fmt: skip
-            if turn > 0:
-                before = turn - 1
-                panel, pixel, _ = _turn(before, blocks, panel_begin, pixels, panels, g)
-                channel, valid, width, _ = panel_of(panel, panels, g)
-                block = before % blocks
-                begin = first_at(block * BLOCK, columns, g.out_w)
-                end = first_at(min((block + 1) * BLOCK, pixels), columns, g.out_w)
-                _store(
-                    width, factor != 0, sums, before % 2 * BLOCK * PANEL, pixel, places,
-                    SUMS_SIZE + panel // per_group * pixels, begin, end, scale, panel * PANEL,
-                    zero_out, low, flip_out, codes, out + channel, out_starts, valid,
+                if pending[0]:
+                    _store(
+                        pending, factor != 0, sums, places, scale, zero_out, low, flip_out, codes,
+                        out_starts,
+                    )  # fmt: skip
+                begin, end = end, first_at(min((block + 1) * BLOCK, pixels), columns, g.out_w)
+                fixes_at = SUMS_SIZE + group * pixels
+                pending = (
+                    width, at, first_place, fixes_at, begin, end, lane, out + channel, valid
                 )  # fmt: skip
+                at = BLOCK * PANEL - at
+        if pending[0]:
+            _store(
+                pending, factor != 0, sums, places, scale, zero_out, low, flip_out, codes,
+                out_starts,
+            )  # fmt: skip
     release(tiles)

@@ -6,6 +6,7 @@ included, and for forked children; a started program asks for itself.
 """
 
 import ctypes
+import errno
 import os
 import sys
 from functools import cache
@@ -43,7 +44,10 @@ def _ask_linux() -> str:
     call.restype = ctypes.c_long
     number = ctypes.c_long(_ARCH_PRCTL)
     if call(number, ctypes.c_long(_REQUEST), ctypes.c_long(_TILE_DATA)):
-        reason = os.strerror(ctypes.get_errno())
+        error = ctypes.get_errno()
+        reason = os.strerror(error)
+        if error == errno.ENOSPC:
+            reason = "a thread's stack for signals is too small for them"
         return f"the system does not grant the tile registers ({reason})"
     granted = ctypes.c_uint64(0)
     if call(number, ctypes.c_long(_GRANTED), ctypes.byref(granted)):

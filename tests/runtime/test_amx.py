@@ -369,7 +369,7 @@ def test_system_that_cannot_be_asked(unasked):
     ("answers", "reason"),
     [
         ({"request": errno.EPERM}, "does not grant the tile registers (Operation not permitted)"),
-        ({"request": errno.ENOSPC}, "does not grant the tile registers (No space left"),
+        ({"request": errno.ENOSPC}, "does not grant the tile registers (a thread's stack"),
         ({"state": errno.EINVAL}, "does not say whether"),
         ({"granted": 7}, "did not grant"),
     ],
