@@ -1,5 +1,6 @@
 """The benchmarks that time whole jobs run, each as small as it can be."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,18 @@ def run(name: str, *arguments: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.slow
+def test_throughput(tmp_path, monkeypatch):
+    for name in ("skimage", "onnxruntime"):
+        pytest.importorskip(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = json.loads(
+        run("bench_throughput.py", "--images", "4", "--networks", "mobilenet_v2", "--json")
+    )
+    assert [row["network"] for row in rows] == ["mobilenet_v2"]
+    assert all(rows[0][key] > 0 for key in ("npusim", "ort_u8s8", "ort_u8u8", "reading"))
 
 
 @pytest.mark.models
