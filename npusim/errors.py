@@ -27,6 +27,8 @@ _SYSTEM_REMEDIES = {
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
 }
 
+LONGEST_LINE, KEPT_BEGIN, KEPT_END = 2000, 1600, 100
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -51,7 +53,7 @@ class NpusimError(Exception):
     def __init__(self, what: str, *, where: str = "", rule: str = "", remedy: str = "") -> None:
         if not (rule or remedy):
             remedy = self.usual_remedy
-        what, rule, remedy = (printable(text, lines=True) for text in (what, rule, remedy))
+        what, rule, remedy = (_readable(text) for text in (what, rule, remedy))
         where = printable(where)
         self.what, self.where, self.rule, self.remedy = what, where, rule, remedy
         parts = [f"{where}: {what}" if where else what]
@@ -60,6 +62,18 @@ class NpusimError(Exception):
         if remedy:
             parts.append(f"Remedy: {remedy}")
         super().__init__("\n  ".join(parts))
+
+
+def _readable(text: str) -> str:
+    """Return a text without control characters and without lines that nobody reads to their end.
+
+    What a file holds may be a name of a megabyte.
+    """
+    lines = printable(text, lines=True).split("\n")
+    return "\n".join(
+        line if len(line) <= LONGEST_LINE else f"{line[:KEPT_BEGIN]} .. {line[-KEPT_END:]}"
+        for line in lines
+    )
 
 
 def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -28,3 +28,11 @@ def test_an_error_is_told_again_as_it_was():
     with pytest.raises(errors.GraphError) as raised:
         located("layer 'a'", wrong)
     assert str(raised.value) == "layer 'a': no\n  Rule: yes"
+
+
+def test_a_line_that_a_file_made_endless_is_shortened():
+    error = NpusimError(f"name {'a' * 100_000!r} is odd\nsecond line", rule="b" * 3000)
+    assert len(str(error)) < 4000
+    assert error.what.endswith("is odd\nsecond line")
+    assert error.what.startswith("name 'aaa")
+    assert NpusimError("c" * 2000).what == "c" * 2000

@@ -1,4 +1,4 @@
-"""Files of a project that ``fuzz.py`` starts from: lists, states, chips, dumps, recorded vectors."""
+"""Files of a project that ``fuzz.py`` starts from: lists, states, chips, dumps, vectors."""
 
 import json
 from collections.abc import Callable, Iterator
