@@ -218,7 +218,7 @@ class Context:
         """Make an output another name of a tensor, for a node that does nothing."""
         value = self.values.get(source)
         if value is not None:
-            self.values[output] = value
+            self.values.share(output, value)
         else:
             self.aliases[output] = self.resolve(source)
 

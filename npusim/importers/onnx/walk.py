@@ -1,6 +1,6 @@
 """Visits the nodes of an ONNX graph in order: folds, converts, and collects what is unsupported."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from onnx import NodeProto, checker
 from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import MISFITS, misfit
+from npusim.importers.common.unroll import Budget
 from npusim.importers.onnx.advice import advice_for
 from npusim.importers.onnx.context import (
     SEVERAL_OUTPUTS,
@@ -21,6 +22,7 @@ from npusim.importers.onnx.context import (
 from npusim.importers.onnx.cut import names_read, node_name
 from npusim.importers.onnx.fold import fold_constant, fold_shape
 from npusim.importers.onnx.functions import body_of, is_function
+from npusim.importers.onnx.loops import Turns
 from npusim.importers.onnx.quantized import (
     DOMAIN,
     DYNAMIC,
@@ -73,6 +75,7 @@ class Walk:
     behind: list[OnnxNode] = field(default_factory=list)
     cuts: dict[str, None] = field(default_factory=dict)
     layers: set[str] = field(default_factory=set)
+    budget: Budget = field(default_factory=Budget)
 
     def run(self, protos: Iterable[NodeProto], *, part_of: OnnxNode | None = None) -> None:
         """Visit nodes; raises ModelImportError for the first that is invalid.
@@ -231,8 +234,10 @@ class Walk:
             raise UnsupportedForm("its parameters depend on the data")
         foldable = not waits and all(n in self.context.values for n in node.inputs if n)
         if any(a.HasField("g") or a.graphs for a in node.attrs.values()):
-            if node.op_type == "If" and foldable:
+            if node.op_type in ("Loop", "Scan") or (node.op_type == "If" and foldable):
                 return
+            if node.op_type == "If" and not waits:
+                raise UnsupportedForm("it has sub-graphs, its condition depends on the data")
             raise UnsupportedForm("it has sub-graphs")
         if node.op_type in EXPANSIONS:
             return
@@ -251,6 +256,10 @@ class Walk:
     def _convert(self, node: OnnxNode) -> None:
         if node.op_type == "If":
             self._take_branch(node)
+            return
+        if node.op_type in ("Loop", "Scan"):
+            turns = Turns(self.context, self.budget, self._inside, self.path)
+            (turns.loop if node.op_type == "Loop" else turns.scan)(node)
             return
         if node.op_type in EXPANSIONS:
             self.run(spelled_out(node, self.context), part_of=node)
@@ -275,6 +284,17 @@ class Walk:
         finally:
             self.opsets = outside
 
+    def _inside(self, protos: Sequence[NodeProto]) -> None:
+        """Visit nodes of a loop, which is refused as a whole when one of them is."""
+        findings, refused, behind = len(self.findings), len(self.refused), len(self.behind)
+        self.run(protos)
+        if len(self.findings) > findings:
+            first = self.findings[findings]
+            del self.findings[findings:], self.refused[refused:], self.behind[behind:]
+            raise UnsupportedForm(f"inside of it {first}")
+        if any(name in self.lost for proto in protos for name in proto.output):
+            raise UnsupportedForm("what is inside of it cannot be computed")
+
     def _take_branch(self, node: OnnxNode) -> None:
         """Put the nodes of the branch that a known condition chooses in place of an If."""
         condition = self.context.values[node.inputs[0]]
@@ -295,9 +315,9 @@ class Walk:
 
 def _check_valid(node: OnnxNode, rules: Any) -> None:
     """Refuse wrong numbers of inputs and outputs and wrong attributes, by the onnx package."""
-    if node.op_type in ("Constant", "If", "QuantizeLinear", "DequantizeLinear"):
-        # read with checks of their own; If refers to names outside, and ONNX Runtime writes the
-        # last two with the attribute axis into models of older opsets
+    if node.op_type in ("Constant", "If", "Loop", "Scan", "QuantizeLinear", "DequantizeLinear"):
+        # read with checks of their own; branches and bodies refer to names outside, and ONNX
+        # Runtime writes the last two with the attribute axis into models of older opsets
         return
     if node.op_type in DEPRECATED_FORMS:
         return
