@@ -1,5 +1,5 @@
 """``python -m npusim``."""
 
-from npusim.cli import main
+from npusim.cli import start
 
-main()
+start()

@@ -6,6 +6,14 @@ Exit codes: 0 ok, 1 mismatch, 2 bad input, usage or system, 3 a fault of npusim,
 import sys
 
 
+def start() -> None:
+    """Run the command line in a process of its own and exit."""
+    from npusim.cli import collector
+
+    collector.pause()
+    main()
+
+
 def main() -> None:
     """Run the command line and exit."""
     from npusim.edge import guarded

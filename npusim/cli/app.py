@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from npusim import edge
+from npusim.cli import collector
 from npusim.reading.trust import HELP, trust_files
 
 COMMANDS = {
@@ -61,6 +62,7 @@ class LateCommands(TyperGroup):
         """Return name, command and remaining arguments."""
         name, _, rest = super().resolve_command(ctx, args)
         module = import_module(f"npusim.cli.{name}")
+        collector.resume()
         alone = _application()
         text, example = COMMANDS[str(name)], EXAMPLES[str(name)]
         settings = getattr(module, "CONTEXT", None)

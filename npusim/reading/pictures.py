@@ -53,6 +53,7 @@ def open_picture(
     one of ``DECODE_ERRORS``
         Also for other formats, and more than ``MOST_PIXELS``.
     """
+    Image.preinit()  # else a PNG as the first picture makes Pillow import all its formats
     with Image.open(source, formats=formats) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(
