@@ -49,10 +49,8 @@ def _copy(node: Node, ifm: TensorSpec, ofm: TensorSpec) -> Function:
 # ---- one tensor in, one out --------------------------------------------------------------------
 def reshape(attrs: ReshapeAttrs, calls: Calls, value: Array) -> Array:
     """Return the same elements in another shape; a view unless their order does not allow it."""
-    view = value.view()
-    try:
-        view.shape = attrs.shape
-    except AttributeError:  # numpy would copy
+    view = value.reshape(attrs.shape)
+    if value.size and not np.may_share_memory(view, value):  # numpy has copied
         return calls.in_order(value, range(value.ndim)).reshape(attrs.shape)
     return view
 
