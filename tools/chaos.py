@@ -7,7 +7,8 @@ command in it, and disturbs it: SIGKILL at a random moment or at a random call o
 SIGINT, a disk (tmpfs) that is full or read-only, a clock that jumps by years, or a second process
 with the same command. Then it must be true that
 
-- a set of files is the old one, the new one, or is refused: never half of it, never mixed;
+- a set of files is the old one, the new one, or is refused: never half of it, never mixed; after
+  SIGINT ``evaluate`` and ``tune`` may have written what they had found so far, and say so;
 - the command, when it ended at all, ended with an exit code of its own and no traceback;
 - the same command, given again undisturbed, writes the files that an undisturbed run writes, byte
   for byte, and leaves nothing else behind but the temporary files of what was killed.
@@ -21,6 +22,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import json
 import os
 import random
 import shutil
@@ -49,9 +51,11 @@ from npusim.cli.app import COMMANDS as APP
 from npusim.errors import InputError
 from npusim.ir.atomic import ENDING
 from npusim.ir.locks import UNFINISHED
+from npusim.quantization.hybrid.files import load_hybrid
 
 FAULTS = ("kill", "kill at a call", "interrupt", "full", "read-only", "clock", "pair")
-OWN_CODES = {0, 1, 2, 130}
+INTERRUPTED = 130
+OWN_CODES = {0, 1, 2, INTERRUPTED}
 CALLS = ("open", "replace", "fsync", "unlink", "mkdir")
 PATIENCE_S, LOOK_S = 120.0, 0.002
 
@@ -192,6 +196,15 @@ def _dump_state(folder: Path, found: dict[str, str], command: Command, known: Kn
 
 def _fits(name: str, pattern: str) -> bool:
     return Path(name).match(pattern) and name.count("/") == pattern.count("/")
+
+
+def is_so_far(name: str, folder: Path) -> bool:
+    """Tell whether the files are what an interrupted command had found, whole and saying so."""
+    if name == "evaluate":
+        text = (folder / "e.json").read_text(encoding="utf-8")
+        return bool(json.loads(text)["interrupted"])
+    load_hybrid(folder / "best.json", folder / "best.data")  # checks that they belong together
+    return "interrupted; the same command goes on" in said()
 
 
 # ---- disturbances
@@ -359,7 +372,8 @@ class Trials:
             if code >= 0:
                 assert code in OWN_CODES, f"exit code {code}: {text}"
                 assert "Traceback" not in text, text
-            state = state_of(folder, command, known)
+            so_far = code == INTERRUPTED and command.steps and is_so_far(name, folder)
+            state = "so far" if so_far else state_of(folder, command, known)
             if code == 0:
                 assert state == "new", f"exit code 0, and the files are {state}"
             self._must(command.words, folder)
@@ -378,11 +392,11 @@ def _differing(found: dict[str, str], wanted: dict[str, str]) -> str:
 def table(counts: Counter[tuple[str, str]], failed: Counter[str], faults: list[str]) -> str:
     """Return a Markdown table: a line per disturbance."""
     lines = [
-        "| disturbance | runs | old files | refused | new files | failed |",
-        "|---|---|---|---|---|---|",
+        "| disturbance | runs | old files | refused | so far | new files | failed |",
+        "|---|---|---|---|---|---|---|",
     ]
     for fault in faults:
-        cells = [counts[fault, state] for state in ("old", "refused", "new")]
+        cells = [counts[fault, state] for state in ("old", "refused", "so far", "new")]
         lines.append(
             f"| {fault} | {sum(cells) + failed[fault]} | "
             + " | ".join(map(str, [*cells, failed[fault]]))
