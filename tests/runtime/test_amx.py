@@ -10,6 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import npusim
+from npusim import assets
 from npusim.errors import ConfigError
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Quant, zero_point_of
@@ -281,6 +283,32 @@ def test_what_tiles_have_no_kernel_for_runs_on_vnni(tiles):
     )
     found = kernel_table.candidates(kernel_table.Work.DEPTHWISE, DType.U8, DType.U8)
     assert next(kernel.name for kernel in found) == "int8_depthwise_vnni.depthwise_8bit"
+
+
+@pytest.mark.slow
+@needs_avx512
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16"])
+def test_a_network_has_the_bits_of_the_other_paths(monkeypatch, request, scheme):
+    graph = npusim.load_model(assets.model_path(), input_shapes={"x": (1, 3, 48, 192)})
+    feeds = {"x": np.random.default_rng(0).normal(size=(1, 3, 48, 192)).astype(np.float32)}
+    ready = npusim.quantize(graph, [("random", feeds)], scheme=scheme, engine="npusim")
+
+    def layers():
+        seen = {}
+        npusim.compile(ready).run(
+            feeds,
+            preprocessed=True,
+            observe=lambda node, tensor, value: seen.setdefault(node.layer_id, value.copy()),
+        )
+        return seen
+
+    expected = layers()
+    request.getfixturevalue("tiles")
+    emulated_tiles.take_all(monkeypatch)
+    actual = layers()
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
 # ---- when it is offered --------------------------------------------------------------------------
