@@ -3,6 +3,7 @@
 The results are those of ``npusim.ir.codes``, which takes every other type.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,13 +39,20 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
     return codes.transpose(inverse(order))
 
 
+@lru_cache(maxsize=256)
+def _every_code(dtype: np.dtype[Any], quant: Quant) -> NDArray[np.float32]:
+    """Return what the codes of an 8-bit type mean, by bit pattern."""
+    table = plain_dequantize(np.arange(256, dtype=np.uint8).view(dtype), quant)
+    table.flags.writeable = False
+    return table
+
+
 def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
     """Return codes as float32; see ``ir.codes.dequantize``."""
     kernels = candidates(Work.DEQUANTIZE, DType.of(codes.dtype), DType.F32)
     if not kernels:
         return plain_dequantize(codes, quant)
-    every = np.arange(256, dtype=np.uint8).view(codes.dtype)
-    table = plain_dequantize(every, quant)
+    table = _every_code(codes.dtype, quant)
     order = memory_order(codes)
     memory = np.asarray(codes.transpose(order), order="C")
     real = np.empty(memory.shape, np.float32)
