@@ -160,9 +160,11 @@ class _Parts:
         self.shapes[name] = shape
         self.tensors[name] = TensorSpec(name=name, shape=shape)
 
-    def constant(self, name: str, shape: Shape, dtype: DType = DType.F32) -> str:
+    def constant(
+        self, name: str, shape: Shape, dtype: DType = DType.F32, value: float = 0.0
+    ) -> str:
         """Add a placeholder; return its name."""
-        self.constants[name] = np.broadcast_to(dtype.numpy.type(0), shape)
+        self.constants[name] = np.broadcast_to(dtype.numpy.type(value), shape)
         self.tensors[name] = TensorSpec(name=name, shape=shape, dtype=dtype)
         return name
 
@@ -235,7 +237,8 @@ def _operands(entry: Mapping[str, Any], name: str, parts: _Parts, spot: str) -> 
         if isinstance(given, dict):
             shape = _shape(given["constant"], f"{spot}, inputs")
             dtype = DType(given.get("type", "f32"))
-            operands.append(parts.constant(f"{name}:{position}", shape, dtype))
+            value = float(given.get("value", 0.0))
+            operands.append(parts.constant(f"{name}:{position}", shape, dtype, value))
         elif str(given) in parts.shapes:
             operands.append(str(given))
         else:

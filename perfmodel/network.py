@@ -168,8 +168,7 @@ def from_graph(
         Weight tensor -> share of zeros, instead of counting them.
     """
     placed = _placed(graph, dtype)
-    if zero_fractions is None:
-        zero_fractions = _zero_fractions(graph, dtype)
+    zero_fractions = _zero_fractions(graph, dtype) | dict(zero_fractions or {})
     shapes: dict[str, Shape] = {}
     dtypes: dict[str, DType] = {}
     for name, spec in placed.tensors.items():
@@ -226,6 +225,11 @@ def _layer(node: Node, graph: Graph, zero_fractions: Mapping[str, float]) -> Lay
         zero_fraction=zero_fractions[weights.name] if weights else 0.0,
         macs=node_macs(node, [s.shape for s in specs], graph.spec(node.outputs[0]).shape),
     )
+
+
+def weights_of(graph: Graph) -> dict[str, str]:
+    """Return layer -> its weights, of the layers that have any."""
+    return {node.name: node.inputs[1] for node in graph.nodes if op_def(node.op).weighted}
 
 
 def _weights_known(node: Node, graph: Graph) -> bool:

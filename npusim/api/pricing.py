@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from npusim import words
 from npusim.api.stages import is_complete, is_quantized
@@ -15,9 +15,10 @@ from npusim.ir.graph import Graph
 from npusim.passes.pipeline import lower, optimize
 from npusim.perfmodel.estimate import Estimate
 from npusim.perfmodel.estimate import estimate as estimated
-from npusim.perfmodel.layer_list import load_layer_list
+from npusim.perfmodel.layer_list import LayerList, read_layer_list
+from npusim.perfmodel.layer_writer import layer_list_of
 from npusim.perfmodel.machine import Machine
-from npusim.perfmodel.network import Network, from_graph
+from npusim.perfmodel.network import Network, from_graph, weights_of, zero_share
 from npusim.quantization.assumed import assume_quantized
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.schemes import Scheme, scheme_of
@@ -104,7 +105,7 @@ def _network(
     if isinstance(model, str | Path):
         path = Path(model)
         if is_layer_list(path):
-            return load_layer_list(path, (scheme or Scheme.U8).dtype)
+            return _listed(read_layer_list(path), scheme or Scheme.U8, level)
         # exporters call all their graphs the same
         return replace(_network(load(path), scheme, level), name=path.stem)
     if not isinstance(model, Graph):
@@ -114,6 +115,57 @@ def _network(
         # Engines were chosen for the stored type: what another type would get is chosen again.
         return from_graph(ready, scheme.dtype)
     return from_graph(lower(ready, level=level))
+
+
+def _listed(layers: LayerList, scheme: Scheme, level: int) -> Network:
+    """Return the network of a layer list, quantized as it says."""
+    if not layers.usual_ranges:
+        return from_graph(layers.graph, scheme.dtype, layers.zeros(scheme.dtype))
+    ready = assume_quantized(layers.graph, scheme)
+    said, names = layers.zeros(scheme.dtype), weights_of(ready)
+    zeros = {names[layer]: said[name] for layer, name in weights_of(layers.graph).items()}
+    return from_graph(lower(ready, level=level, warns=False), zero_fractions=zeros)
+
+
+def layer_list(
+    graph: Graph, *, scheme: Scheme | str = Scheme.U8, optimization_level: int = 3
+) -> dict[str, Any]:
+    """Return a float model as a layer list, which costs what the model costs.
+
+    Parameters
+    ----------
+    graph : Graph
+        Float, of any importer.
+    scheme : Scheme or str
+        Number format in which zero weights are counted.
+    optimization_level : int
+        0..3.
+
+    Returns
+    -------
+    dict
+        What ``json`` writes: docs/performance.md, layer lists.
+
+    Raises
+    ------
+    ConfigError
+        When the model came quantized: its own formats have no place in a list.
+    """
+    if is_quantized(graph):
+        raise ConfigError(
+            "a model that came quantized cannot be written as a layer list",
+            where=graph.name,
+            rule="a layer list is quantized when it is priced",
+            remedy="write the list from the float model",
+        )
+    ready = optimize(graph, level=optimization_level)
+    stored = assume_quantized(ready, scheme_of(scheme))
+    names = weights_of(stored)
+    zeros = {
+        name: zero_share(stored.constants[names[layer]], stored.spec(names[layer]))
+        for layer, name in weights_of(ready).items()
+    }
+    return layer_list_of(ready, zeros)
 
 
 def in_chip_types(graph: Graph, scheme: Scheme, level: int) -> Graph:

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from npusim.cli import common, paging
-from npusim.cli.pricing import Request, price
+from npusim.cli.pricing import Request, price, write_list
 from npusim.errors import ConfigError
 from npusim.perfmodel.estimate import Estimate
 from npusim.report import perf_compare, perf_data, perf_table
@@ -70,6 +70,9 @@ PlotOption = Annotated[
 TraceOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a timeline for Perfetto.")
 ]
+WriteLayersOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the model as a layer list.")
+]
 BudgetOption = Annotated[float | None, typer.Option(help="Exit with 1 when one run takes longer.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, a line per layer.")]
 
@@ -93,6 +96,7 @@ def command(
     memory: MemoryOption = False,
     plot: PlotOption = None,
     trace: TraceOption = None,
+    write_layers: WriteLayersOption = None,
     budget_ms: BudgetOption = None,
     as_json: common.JsonOption = False,
     as_csv: CsvOption = False,
@@ -126,6 +130,8 @@ def command(
         estimates.append(price(other))
     shown = common.console(as_json or as_csv)
     _write_files(estimates, plot, trace, shown)
+    if write_layers is not None:
+        shown.print(f"wrote {write_list(request, write_layers)}", soft_wrap=True, highlight=False)
     page.write(lambda: _contents(estimates, vs or model), shown)
     if as_json:
         common.print_json(common.finite(_json(estimates, buffers=memory)))

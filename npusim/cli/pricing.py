@@ -1,13 +1,15 @@
 """From what ``npusim perf`` was given to an estimate."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import npusim
 from npusim import assets
-from npusim.api.pricing import is_layer_list
+from npusim.api.pricing import is_layer_list, layer_list
 from npusim.cli import common
 from npusim.errors import ConfigError
+from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.perfmodel.estimate import Estimate
 
@@ -44,15 +46,8 @@ def price(request: Request) -> Estimate:
     if _is_list(request.model):
         bundled = request.model == BUNDLED_LIST
         source = assets.layer_list_path() if bundled else Path(request.model)
-    else:  # exporters call all their graphs the same
-        graph = common.load(
-            request.model,
-            weights=request.weights,
-            part=request.part,
-            shape=request.shape,
-            known=[BUNDLED_LIST],
-        )
-        source = graph.copy(name=Path(request.model).stem)  # of stored models as well
+    else:
+        source = _model(request)
     return npusim.estimate(
         source,
         target=request.target,
@@ -64,6 +59,43 @@ def price(request: Request) -> Estimate:
         sram=_switch(request.sram),
         optimization_level=request.level,
     )
+
+
+def _model(request: Request) -> Graph:
+    graph = common.load(
+        request.model,
+        weights=request.weights,
+        part=request.part,
+        shape=request.shape,
+        known=[BUNDLED_LIST],
+    )
+    # exporters call all their graphs the same; of stored models as well
+    return graph.copy(name=Path(request.model).stem)
+
+
+def write_list(request: Request, path: Path) -> Path:
+    """Write the model of a configuration as a layer list; return the path.
+
+    Raises
+    ------
+    ConfigError
+        When the model is a layer list already, came quantized, or the file cannot be written.
+    """
+    if _is_list(request.model):
+        raise ConfigError(
+            f"{request.model} is a layer list already", where="--write-layers", rule="a model"
+        )
+    listed = layer_list(
+        _model(request), scheme=request.dtype or "u8", optimization_level=request.level
+    )
+    try:
+        with atomic_write(path) as file:
+            file.write(json.dumps(listed, indent=1).encode())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be written: {error.strerror}", where=str(path), remedy="check the folder"
+        ) from error
+    return path
 
 
 def _switch(text: str) -> bool:

@@ -3,8 +3,9 @@
 While it plans, the driver
 
 - holds a tile's output against the write cache: below half of its lines every byte is written
-  once, below the whole a fifth more; beyond that the lines that miss cost more than once. Maps of
-  as many channels as the cache has lines never fit, and are taken as they are;
+  once, below the whole a fifth more; beyond that the lines that miss cost more than once, less so
+  where rows are whole lines, halves or quarters of one. Maps of as many channels as the cache has
+  lines never fit, and are taken as they are;
 - takes rows of a quarter or half a line to be fetched one by one;
 - takes tiles at the bottom of the map for full ones, and waits for the output of the last;
 - prefers few tiles.
@@ -87,7 +88,7 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
         else:
             if tile.columns > 1:
                 miss = nn.planned_column_miss_ratio
-            elif work.final_w * size % line == 0:
+            elif work.final_w * size % line == 0 or work.final_w * size in (line // 4, line // 2):
                 miss = nn.planned_line_miss_ratio
             else:
                 miss = nn.planned_miss_ratio
