@@ -241,6 +241,17 @@ def _fc_type(case: _Case) -> str:
     return f"fully connected layers run on TP in {case.dtype.value}; in u8 on the NN cores"
 
 
+def _groups(case: _Case) -> str:
+    work, attrs = case.nn, case.layer.attrs
+    grouped = isinstance(attrs, Conv2dAttrs) and attrs.group > 1
+    if work is None or not grouped or work.depthwise:
+        return ""
+    return (
+        f"{attrs.group} groups run one after the other; "  # type: ignore[attr-defined]
+        "a convolution without groups is one operation"
+    )
+
+
 def _launch(case: _Case) -> str:
     if case.cost.bound is not Bound.LAUNCH:
         return ""
@@ -267,7 +278,7 @@ def _depthwise(case: _Case) -> str:
         return ""
     native = case.estimate.setting.machine.nn.native_depthwise_count
     if not work.depthwise:
-        return f"{attrs.group} groups run as a dense convolution with zeros: one costs little more"
+        return ""
     if attrs.stride == (2, 2) and (case.dtype.bits != 8 or case.ifm[3] % 2):
         return "stride-2 depthwise needs a reshuffle on TP unless the width is even, in 8 bits"
     if native or case.cost.bound is Bound.DDR:
@@ -334,6 +345,10 @@ def _dilation(case: _Case) -> str:
     work = case.nn
     if work is None:
         return ""
+    if work.count > 1:
+        return (
+            f"dilation cuts it into {work.count} convolutions; up to 11 pixels are one"
+        )
     return f"dilation makes it a {work.kernel_h}x{work.kernel_w} kernel with zeros between the taps"
 
 
@@ -346,6 +361,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("pool-fusion", _pool),
     ("copy", _copies),
     ("fc-type", _fc_type),
+    ("groups", _groups),
     ("launch", _launch),
     ("dilation", _dilation),
     ("weights", _weights),

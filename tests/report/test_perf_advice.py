@@ -111,7 +111,7 @@ ODD = [1, 16, 33, 33]
         ),
         (
             [conv("c", [1, 64, 32, 32], group=4)],
-            {"size": (1, 64, 32, 32)}, "c", "depthwise", "4 groups run as a dense",
+            {"size": (1, 64, 32, 32)}, "c", "groups", "4 groups run one after the other",
         ),
         (
             [conv("c", [1, 16, 112, 112], stride=2)],
