@@ -346,9 +346,7 @@ def _dilation(case: _Case) -> str:
     if work is None:
         return ""
     if work.count > 1:
-        return (
-            f"dilation cuts it into {work.count} convolutions; up to 11 pixels are one"
-        )
+        return f"dilation cuts it into {work.count} convolutions; up to 11 pixels are one"
     return f"dilation makes it a {work.kernel_h}x{work.kernel_w} kernel with zeros between the taps"
 
 
