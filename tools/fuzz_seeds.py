@@ -4,6 +4,7 @@ A seed is a dictionary of file names and contents; a loader reads the folder the
 returns what it made. ``check`` compares that with a reference, or runs it.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 Files = dict[str, bytes]
+SHAPES = "shapes.bin"  # of inputs, where the network does not say them
 EVERY = 11  # of the models that tests sweep over
 MOST_WORK = 1 << 21
 """Elements and multiply-adds of a network that is still run."""
@@ -252,7 +254,9 @@ def recorded(name: str) -> Callable[[], Iterator[Files]]:
 
         (path,) = (ROOT / "tests/importers").glob(f"{name}_recorded.jsonl*")
         for case in read_cases(path):
-            yield {Path(key).name: content for key, content in case.files.items()}
+            shapes = {key: value.shape for key, value in case.inputs.items()}
+            own = {SHAPES: json.dumps(shapes).encode()} if name == "mxnet" else {}
+            yield own | {Path(key).name: content for key, content in case.files.items()}
 
     return seeds
 
@@ -311,7 +315,9 @@ def _model(*suffixes: str, weights: str = "") -> Callable[[Path], Any]:
         import npusim
 
         second = _first(folder, weights) if weights else None
-        return npusim.load_model(_first(folder, *suffixes), weights=second)
+        known = folder / SHAPES
+        shapes = json.loads(known.read_bytes()) if known.is_file() else None
+        return npusim.load_model(_first(folder, *suffixes), weights=second, input_shapes=shapes)
 
     return load
 

@@ -64,7 +64,18 @@ def test_past_failures_end_in_a_sentence(tools, case):
 
 @pytest.mark.parametrize(
     "name",
-    ["onnx", "caffe", "darknet", "npusim", "vendor", "dataset", "hybrid", "project", "golden"],
+    [
+        "onnx",
+        "caffe",
+        "darknet",
+        "mxnet",
+        "npusim",
+        "vendor",
+        "dataset",
+        "hybrid",
+        "project",
+        "golden",
+    ],
 )
 def test_seeds_are_sound(tools, name, tmp_path):
     loader = tools[2].LOADERS[name]
