@@ -70,8 +70,8 @@ def accuracy_analysis(
         raise ConfigError(
             "a model from load_rknn does not hold its float source",
             rule="accuracy_analysis needs a float source model",
-            remedy="load the source model and build it again, or lay the file beside its source: "
-            "npusim compare FILE.rknn SOURCE --dataset LIST",
+            remedy="load the source model and build it again, or lay the file beside its source "
+            "with 'npusim compare' on the command line, which takes both",
         )
     require_float_source(source)
     if not isinstance(output_dir, str | os.PathLike) or not str(output_dir):
