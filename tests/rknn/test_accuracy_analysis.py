@@ -289,7 +289,7 @@ def test_names_are_escaped(built, one, work):
         assert len(row["file"]) < 250
         assert "/" not in row["file"]
     bare = parsed(work / "inner" / "out" / "individual_qnt_error_analysis.txt", BARE_LINE)
-    assert bare[0]["layer"].startswith("Conv_../../层1%20%09:x_")
+    assert bare[0]["layer"].startswith(r"Conv_../../层1%20\t:x_")
 
 
 def test_case_2_1_a_bad_first_layer_gives_the_preprocessing_hint(built, one, work, capsys, images):
