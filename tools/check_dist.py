@@ -6,6 +6,8 @@ version that the package tells. Exit code 1: they do not. ``--to`` keeps archive
 """
 
 import argparse
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import tempfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from shutil import which
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to run in a bare checkout too
 
@@ -21,6 +24,10 @@ from npusim import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKS = {"npusim/kernels", "npusim/perfmodel"}  # of checkouts only
+MADE = re.compile(
+    r"__pycache__|build|dist|site|npusim-demo|.*\.egg-info|.*\.py[co]|.*\.nb[ci]|.*\.kernel|"
+    r"\.(git|venv|\w+_cache|hypothesis|ipynb_checkpoints|coverage)"
+)
 LEFT_OUT = (".ci/", ".github/", ".git", ".pre-commit", "findings/")
 
 
@@ -35,10 +42,24 @@ def build(source: Path, to: Path, kind: str) -> Path:
     return file
 
 
+def tracked() -> set[str]:
+    """Return the files that git has; in a copy without git, all that no tool has made."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    listed = subprocess.run(command, capture_output=True, check=False) if which("git") else None
+    if listed is not None and listed.returncode == 0:
+        return {name for name in listed.stdout.decode().split("\0") if name}
+    found = set()
+    for folder, folders, files in os.walk(ROOT):
+        place = Path(folder).relative_to(ROOT)
+        kept = (name for name in folders if not MADE.fullmatch(name))
+        folders[:] = [name for name in kept if not (ROOT / place / name).is_symlink()]
+        found |= {(place / name).as_posix() for name in files if not MADE.fullmatch(name)}
+    return found | LINKS
+
+
 def checkout(to: Path) -> set[str]:
-    """Copy what git has, without what builds have left in the folder; return the names."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
-    names = {name for name in listed.stdout.decode().split("\0") if name}
+    """Copy them, without what builds have left in the folder; return the names."""
+    names = tracked()
     for name in names:
         place = to / name
         place.parent.mkdir(parents=True, exist_ok=True)
