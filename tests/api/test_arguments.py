@@ -71,7 +71,7 @@ def test_a_stranger_is_refused_by_name_and_with_a_remedy(made, function, name, d
 def test_every_parameter_is_checked_but_those_that_take_anything():
     free = {
         "avoid_driver_faults",
-        "bias_correction", "sram", "preprocessed", "splits_deconv", "restart",  # truth values
+        "bias_correction", "sram", "preprocessed", "splits_deconv", "restart", "trust",  # yes or no
         "sample", "label", "labels", "label_offset", "scheduler",  # words of reports
         "clock_mhz", "ddr_gbps",  # checked with the machine's own rates
         "evaluate",  # samples

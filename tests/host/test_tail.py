@@ -89,7 +89,7 @@ def test_reports_say_what_the_cpu_does(tmp_path):
     with (tmp_path / "d" / "nn_layer_dump_index.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     assert (last["engine"], last["form"], last["op"]) == ("CPU", "host layer", "DetectionOutput")
-    assert len((tmp_path / "d" / last["file"]).read_text().split()) % 7 == 0
+    assert np.load(tmp_path / "d" / last["file"]).size % 7 == 0
     same = run.invoke(
         app,
         ["compare", str(path), "--folder", str(tmp_path / "d"), "--input", str(tmp_path / "x.npy")],

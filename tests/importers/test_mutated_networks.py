@@ -18,18 +18,18 @@ from tests.importers.mutations import changed
 from tests.importers.mxnet_build import Net
 from tests.importers.test_caffe_faq import DETECTION, HEAD
 
-SUFFIX = {"keras": ".jsonl.gz"}
+RECORDED = {"keras": "keras_recorded.jsonl.gz", "tflite": "loops_recorded.jsonl.gz"}
 
 
 def recorded(framework):
     """Return (files, input shapes) of valid models."""
     if framework == "caffe":
         return [({"net.prototxt": (HEAD + DETECTION).encode()}, None)]
-    name = f"{framework}_recorded{SUFFIX.get(framework, '.jsonl')}"
+    name = RECORDED.get(framework, f"{framework}_recorded.jsonl")
     return [
         (dict(c.files), {n: v.shape for n, v in c.inputs.items()} if c.inputs else None)
         for c in read_cases(Path(__file__).with_name(name))
-        if not c.error
+        if c.framework == framework and not c.error
     ]
 
 
