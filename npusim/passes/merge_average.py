@@ -145,7 +145,7 @@ def _bias_quant(graph: Graph, ifm: str, bias: str, weights: Quant) -> Quant:
 
 
 def _taps(value: NDArray[np.generic]) -> NDArray[np.generic]:
-    return np.ascontiguousarray(np.broadcast_to(value, (*value.shape[:2], 3, 3)))
+    return np.asarray(np.broadcast_to(value, (*value.shape[:2], 3, 3)), order="C")
 
 
 def _merged(graph: Graph, pool: Node, conv: Node) -> Graph:
