@@ -12,8 +12,6 @@ from npusim.importers.onnx.context import convertible_ops as onnx_ops
 from npusim.importers.onnx.quantized import EXPANSIONS
 from npusim.importers.tflite.table import convertible_ops as tflite_ops
 from npusim.importers.tflite.walk import ADVICE as TFLITE_ADVICE
-from npusim.rknn import RKNN
-from npusim.words import FrontEnd, speaking
 
 ONNX_ROUTES = {form.name: form.advice for form in FORMATS if form.advice and not form.loader}
 WORD = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][A-Za-z]*)*\b")
@@ -45,19 +43,3 @@ def test_no_tflite_advice_for_what_is_converted():
 def test_tflite_advice_names_operators_that_are_converted(op):
     named = {word.upper() for word in WORD.findall(TFLITE_ADVICE[op])} & tflite_operators()
     assert named <= {name.replace("_", "") for name in tflite_ops()}
-
-
-REFUSED = [form for form in FORMATS if form.call and not form.loader]
-
-
-@pytest.mark.parametrize("form", REFUSED, ids=lambda form: form.name)
-def test_a_way_over_onnx_is_told_for_frameworks_that_are_not_read(
-    form, capsys, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    load = getattr(RKNN(), form.call)
-    assert load("model") == -1
-    with speaking(FrontEnd.RKNN):
-        advice = form.remedy()
-    assert "call load_onnx" in advice
-    assert advice in capsys.readouterr().err
