@@ -99,6 +99,9 @@ def journey(case: RankCase, scheme: str, *, level: int = 3, whole: bool = True) 
     assert refusals(ready) == refusals(program.graph) == {}
     got = program.run(feeds, preprocessed=True)
     assert_near(case, scheme, got, want)
+    steps = program.run(feeds, preprocessed=True, observe=lambda *_: None)  # not as a tape
+    for name, value in steps.items():
+        np.testing.assert_array_equal(got[name], value, strict=True)
     if whole:
         reports(graph, program, ready, feeds, got, scheme)
 

@@ -62,12 +62,11 @@ def transpose(attrs: TransposeAttrs, calls: Calls, value: Array) -> Array:
 
 def slice_(attrs: SliceAttrs, calls: Calls, value: Array) -> Array:
     """Return a view of begin:end:step; with a negative step an end of -1 means through index 0."""
-    return value[
-        tuple(
-            slice(b, None if s < 0 and e < 0 else e, s)
-            for b, e, s in zip(attrs.begin, attrs.end, attrs.step, strict=True)
-        )
+    cuts = [
+        slice(b, None if s < 0 and e < 0 else e, s)
+        for b, e, s in zip(attrs.begin, attrs.end, attrs.step, strict=True)
     ]
+    return value[(*cuts, ...)]  # without axes, value[()] would be a copy of the number
 
 
 def tile(attrs: TileAttrs, value: Array) -> Array:

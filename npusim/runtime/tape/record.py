@@ -116,6 +116,9 @@ def record(layers: Sequence[Layer], feeds: Mapping[str, Array], wanted: Sequence
         step = layer.step
         assert isinstance(step, KernelStep)  # the caller sees to it
         results = step.lay(calls, *[values[name] for name in layer.feeds])
+        for name, result in zip(layer.outputs, results, strict=True):
+            if not isinstance(result, np.ndarray):  # numpy read an element that nobody has written
+                raise TypeError(f"the step of {name!r} lays out {type(result)}, which is no array")
         values.update(zip(layer.outputs, results, strict=True))
     made = {id(array): Region(array) for array in calls.made}
     given = {id(region.memory): region for region in inputs.values()}
