@@ -33,6 +33,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -169,7 +170,7 @@ def search(name: str, options: argparse.Namespace, tally: Tally, share: int, unt
                 answer = child.judge(files)
                 if tally.add(name, answer):
                     report(name, tally.keep(name, files, answer, f"seed file {index}"), answer)
-        while time.monotonic() < until:
+        while time.monotonic() < until and number < options.inputs:
             start, files = made(seeds, name, options.seed, number)
             answer = child.judge(files)
             if tally.add(name, answer):
@@ -193,6 +194,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("loaders", nargs="*", metavar="LOADER", help=", ".join(LOADERS))
     parser.add_argument("--minutes", type=float, default=2.0, help="for all loaders together")
+    parser.add_argument("--inputs", type=float, default=inf, help="of each loader, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes beside each other")
     parser.add_argument("--seconds", type=float, default=10.0, help="of one input")

@@ -304,7 +304,8 @@ def align(actual: Recording, reference: Recording) -> tuple[list[Pair], list[Lay
 
     A tensor of the same name is the counterpart; else the output of the layer that stands for the
     same last source node. Of several layers for one source node only the last gives what the node
-    gives; conversions between element types stand for none.
+    gives, and none does where a later layer goes on with it; conversions between element types
+    stand for none.
 
     Raises
     ------
@@ -314,6 +315,9 @@ def align(actual: Recording, reference: Recording) -> tuple[list[Pair], list[Lay
     named = {row.tensor: row for row in reference.layers if row.tensor}
     keyed = {row.key: row for row in reference.layers if row.key and row.op not in CONVERSIONS}
     last = {row.key: row for row in actual.layers if row.key and row.op not in CONVERSIONS}
+    for row in actual.layers:
+        for name in row.origin[:-1]:
+            last.pop((name, row.output), None)
     pairs: list[Pair] = []
     alone: list[LayerOutput] = []
     for row in actual.layers:

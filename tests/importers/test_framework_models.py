@@ -74,7 +74,8 @@ def test_float16_agrees_with_the_framework(model):
     assert compared.first_wrong is None
     # a name that stands for another value in the file would show here
     assert min(row.difference.cosine for row in compared.layers) > 0.999
-    assert len(compared.layers) > len(program.graph.nodes) / 2
+    # of convolution, pool and activation only the last has one where the pool moved forward
+    assert len(compared.layers) >= len(program.graph.nodes) / 2
 
 
 def test_u8_runs_and_every_report_is_made(model, tmp_path):

@@ -116,7 +116,7 @@ def read_net(sections: Sequence[Section]) -> Net:
         raise ModelImportError(
             f"channels, height and width are {sizes}",
             where=f"{head.where}: line {head.line}: [{head.type}] (layers of it: "
-            f"{', '.join(section.type for section in rest[:3])})",
+            f"{', '.join(section.type[:40] for section in rest[:3])})",
             rule="[net] gives channels, height and width",
             remedy="write them into [net]",
         )

@@ -6,6 +6,7 @@ attributes and groups. No code of a file is run.
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from npusim.reading.records import parse_json
 
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 _MOST_CONFIG, _MOST_WEIGHTS = 1 << 28, 1 << 33
+_DAMAGED = (
+    OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError
+)  # fmt: skip
 _RULE = "a whole model: model.save('net.keras') or model.save('net.h5')"
 
 
@@ -63,7 +67,7 @@ def read_keras(path: Path) -> KerasFile:
         if zipfile.is_zipfile(path):
             return _archive(path, h5py)
         return _hdf5(path, h5py)
-    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise ModelImportError(
             f"cannot be read: {error}",
             where=str(path),

@@ -41,7 +41,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
             rule="an ONNX file is one complete protobuf message",
             remedy="copy or export the model again",
         ) from None
-    if not model.HasField("graph") or not model.ir_version:
+    if not model.HasField("graph") or model.ir_version < 1:
         raise ModelImportError(
             "the file is a protobuf message but no ONNX model (a TensorFlow graph?)",
             where=where,
