@@ -314,10 +314,12 @@ def align(actual: Recording, reference: Recording) -> tuple[list[Pair], list[Lay
     """
     named = {row.tensor: row for row in reference.layers if row.tensor}
     keyed = {row.key: row for row in reference.layers if row.key and row.op not in CONVERSIONS}
-    last = {row.key: row for row in actual.layers if row.key and row.op not in CONVERSIONS}
+    last: dict[Key, LayerOutput] = {}
     for row in actual.layers:
         for name in row.origin[:-1]:
             last.pop((name, row.output), None)
+        if row.key and row.op not in CONVERSIONS:
+            last[row.key] = row
     pairs: list[Pair] = []
     alone: list[LayerOutput] = []
     for row in actual.layers:

@@ -13,7 +13,13 @@ from npusim.analysis.compare import compare
 from npusim.analysis.dump import INDEX_NAME, DumpOptions, LayerDump
 from npusim.analysis.dump_folder import read_dump
 from npusim.analysis.names import file_part, origin_from, origin_text
-from npusim.analysis.recording import align, record_float, record_program
+from npusim.analysis.recording import (
+    LayerOutput,
+    Recording,
+    align,
+    record_float,
+    record_program,
+)
 from npusim.analysis.snapshot import write_snapshot
 from npusim.errors import ConfigError, InputError
 from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, PoolKind, ReshapeAttrs
@@ -308,3 +314,20 @@ def test_a_snapshot_that_stopped_is_none(graph, programs, tmp_path, part):
         read_dump(tmp_path / part)
     write_snapshot(analysis, graph, tmp_path)
     assert len(read_dump(tmp_path / part).layers) == 7
+
+
+def test_a_layer_that_a_later_one_goes_on_with_has_no_counterpart():
+    """A pool moved in front of its activation: the sums are not what the source layer gives."""
+
+    def row(layer, *origin, size=4):
+        return LayerOutput(
+            layer=layer, op="conv2d", engine="NN", origin=origin, stored=np.ones(size, np.float32)
+        )
+
+    source = Recording(label="source", layers=(row("a", "conv"), row("b", "pool")))
+    moved = row("sums", "conv"), row("pooled", size=2), row("act", "conv", "pool")
+    pairs, alone = align(Recording(label="moved", layers=moved), source)
+    assert [(p.actual.layer, p.reference.layer) for p in pairs] == [("act", "b")]
+    assert [one.layer for one in alone] == ["sums", "pooled"]
+    pairs, _ = align(Recording(label="as it was", layers=(moved[0], row("b", "pool"))), source)
+    assert [(p.actual.layer, p.reference.layer) for p in pairs] == [("sums", "a"), ("b", "b")]
