@@ -28,6 +28,20 @@ FOLLOW = """hash => new Promise(done => {
   addEventListener("hashchange", () => done(), { once: true });
   location.hash = hash;
 })"""
+LAYER = """() => new Promise(done => {
+  // a followed link changes the address at once, and the page at the event that comes later
+  const begin = performance.now();
+  const look = () => {
+    if (window.shownHash !== location.hash && performance.now() < begin + 1000)
+      return setTimeout(look, 5);
+    done(document.getElementById("panel").hidden
+      ? null : new URLSearchParams(location.hash.slice(1)).get("layer"));
+  };
+  look();
+})"""
+FOLLOWED = """window.shownHash = location.hash;
+addEventListener("hashchange", () => setTimeout(() => { window.shownHash = location.hash; }));
+"""
 VIEWS = ("summary", "network", "layers", "time", "outputs", "whatif")
 
 
@@ -78,10 +92,7 @@ class Opened:
     @property
     def layer(self) -> str | None:
         """Id of the layer that is open."""
-        return self.page.evaluate(
-            "document.getElementById('panel').hidden ? null "
-            ": new URLSearchParams(location.hash.slice(1)).get('layer')"
-        )
+        return self.page.evaluate(LAYER)
 
     def ids(self, selector: str, attribute: str = "data-id") -> list[str]:
         """Return an attribute of all elements, in the order of the document."""
@@ -152,6 +163,7 @@ def open_page(context_of: Any, written: Any) -> Any:
                 else None
             ),
         )
+        page.add_init_script(FOLLOWED)
         page.add_init_script(
             "addEventListener('securitypolicyviolation', event => "
             "console.error('policy', event.violatedDirective, event.blockedURI))"
