@@ -8,6 +8,7 @@ that is there stays: what a release has stored does not change afterwards.
 import json
 import sys
 import tempfile
+from contextlib import chdir
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to run in a bare checkout too
@@ -31,10 +32,11 @@ def main() -> None:
     path = FOLDER / f"{npusim.__version__}.npusim"
     if path.exists():
         raise ConfigError("this release has its file", where=str(path), remedy="leave it as it is")
-    with tempfile.TemporaryDirectory() as folder:
-        make_inputs(Path(folder))
-        graph = npusim.load_model(Path(folder) / "net.onnx", mean=127.5, std=127.5)
-        made = npusim.quantize(graph, Path(folder) / "list.txt", scheme="u8")
+    # inside of it: the file keeps the model's path, which is none of this machine's then
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        make_inputs(Path())
+        graph = npusim.load_model("net.onnx", mean=127.5, std=127.5)
+        made = npusim.quantize(graph, "list.txt", scheme="u8")
         npusim.save(made, path)
     (name,) = made.inputs
     found = npusim.compile(made).run({name: picture(made.spec(name).shape)})
