@@ -311,3 +311,18 @@ def test_flipped_bytes_never_escape_as_other_errors(tmp_path, changes) -> None:
     except ModelImportError as error:
         message = str(error)
     assert not message or "flipped.onnx" in message
+
+
+@pytest.mark.parametrize("version", [-1, -(2**62), 2**31, 2**62])
+@pytest.mark.parametrize("domain", ["", "ai.onnx.ml", "own"])
+def test_versions_that_are_no_versions(refused, domain, version) -> None:
+    model = raw_model(RELU, [tensor_info("x", 2)], [tensor_info("y", 2)])
+    model.opset_import.add(domain=domain, version=version)
+    refused(model, f"version {version} of the operators of domain '{domain}'")
+
+
+@pytest.mark.parametrize("version", [-1, -(2**62), 2**31, 2**62])
+def test_format_versions_that_are_no_versions(refused, version) -> None:
+    model = raw_model(RELU, [tensor_info("x", 2)], [tensor_info("y", 2)])
+    model.ir_version = version
+    refused(model, "no ONNX model" if version < 0 else "is too new")

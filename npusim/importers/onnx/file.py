@@ -74,6 +74,14 @@ def inputs_of(path: Path) -> list[str]:
 
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:
+    for entry in model.opset_import:
+        if not 0 <= entry.version < 1 << 31:
+            raise ModelImportError(
+                f"version {entry.version} of the operators of domain {entry.domain!r}",
+                where=where,
+                rule="a version is a whole number of 31 bits, not negative",
+                remedy="the file is damaged; copy or export it again",
+            )
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
     if not versions and all(n.domain not in STANDARD_DOMAINS for n in model.graph.node):
         return 0  # every node is of another domain and will be reported
