@@ -1,6 +1,5 @@
 """Vendor files with damaged descriptions end in an error that says where, or load; nothing else."""
 
-import copy
 import json
 import struct
 
@@ -11,6 +10,7 @@ import npusim
 from npusim.errors import ContainerError, NpusimError, UnsupportedOpError
 from tests.importers.test_vendor_files import convolved, moved
 from tests.importers.vendor_build import File, fmt
+from tests.nested import changed, places, without
 
 ODD: tuple[object, ...] = (
     None,
@@ -44,27 +44,6 @@ def write(path, head, description):
     text = json.dumps(description).encode()
     path.write_bytes(head + struct.pack("<Q", len(text)) + text)
     return path
-
-
-def places(value, way=()):
-    """Yield the way to every value in nested data."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in items:
-        yield (*way, key)
-        if isinstance(inner, dict | list):
-            yield from places(inner, (*way, key))
-
-
-def changed(description, way, value):
-    made = copy.deepcopy(description)
-    inner = made
-    for key in way[:-1]:
-        inner = inner[key]
-    if value is parts:  # taken out
-        del inner[way[-1]]
-    else:
-        inner[way[-1]] = value
-    return made
 
 
 def rare(path):
@@ -107,13 +86,14 @@ def test_every_value_may_be_anything(tmp_path, name):
     rng = np.random.default_rng(7)
     loaded, silent = 0, []
     for number in rng.choice(len(ways), 120, replace=False):
-        for value in (parts, ODD[rng.integers(len(ODD))]):
-            path = write(tmp_path / "odd.rknn", head, changed(description, ways[number], value))
+        way, odd = ways[number], ODD[rng.integers(len(ODD))]
+        for made in (without(description, way), changed(description, way, odd)):
+            path = write(tmp_path / "odd.rknn", head, made)
             try:
                 npusim.load_model(path)
                 loaded += 1
             except NpusimError as error:
-                silent += [] if "odd.rknn" in str(error) else [(ways[number], value, str(error))]
+                silent += [] if "odd.rknn" in str(error) else [(way, odd, str(error))]
     assert not silent
     assert 0 < loaded < 120
 

@@ -1,6 +1,5 @@
 """Files that are handed in and were made to break: every reader refuses them in a sentence."""
 
-import copy
 import json
 import zipfile
 from pathlib import Path
@@ -26,6 +25,7 @@ from npusim.quantization.schemes import Scheme
 from npusim.testing import GraphBuilder
 from npusim.tuning.state import State
 from tests.memory import refused_within
+from tests.nested import changed, places, without
 from tests.onnx_models import onnx_model
 
 ODD: tuple[object, ...] = (
@@ -47,31 +47,11 @@ ODD: tuple[object, ...] = (
 LAYERS = Path(assets.__file__).with_name("example_layers.json")
 
 
-def places(value, way=()):
-    """Yield the way to every value in nested data."""
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in items:
-        yield (*way, key)
-        if isinstance(inner, dict | list):
-            yield from places(inner, (*way, key))
-
-
-def changed(content, way, value):
-    made = copy.deepcopy(content)
-    inner = made
-    for key in way[:-1]:
-        inner = inner[key]
-    if value is KeyError:
-        del inner[way[-1]]
-    else:
-        inner[way[-1]] = value
-    return made
-
-
 def mutants(content):
     """Yield the content with every value missing, and replaced by every odd one."""
     for way in places(content):
-        for value in (KeyError, *ODD):
+        yield without(content, way)
+        for value in ODD:
             yield changed(content, way, value)
 
 
