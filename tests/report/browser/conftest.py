@@ -28,14 +28,12 @@ FOLLOW = """hash => new Promise(done => {
   addEventListener("hashchange", () => done(), { once: true });
   location.hash = hash;
 })"""
-LAYER = """() => new Promise(done => {
+SETTLED = """() => new Promise(done => {
   // a followed link changes the address at once, and the page at the event that comes later
   const begin = performance.now();
   const look = () => {
-    if (window.shownHash !== location.hash && performance.now() < begin + 1000)
-      return setTimeout(look, 5);
-    done(document.getElementById("panel").hidden
-      ? null : new URLSearchParams(location.hash.slice(1)).get("layer"));
+    if (window.shownHash === location.hash || performance.now() > begin + 1000) return done();
+    setTimeout(look, 5);
   };
   look();
 })"""
@@ -92,7 +90,25 @@ class Opened:
     @property
     def layer(self) -> str | None:
         """Id of the layer that is open."""
-        return self.page.evaluate(LAYER)
+        self.settle()
+        return self.page.evaluate(
+            "document.getElementById('panel').hidden ? null "
+            ": new URLSearchParams(location.hash.slice(1)).get('layer')"
+        )
+
+    def settle(self) -> None:
+        """Wait until the page shows what the address says."""
+        self.page.evaluate(SETTLED)
+
+    def press(self, key: str) -> None:
+        """Press a key, and wait until the page has followed."""
+        self.page.keyboard.press(key)
+        self.settle()
+
+    def click(self, where: Any) -> None:
+        """Click on a locator or selector, and wait until the page has followed."""
+        (self.page.locator(where) if isinstance(where, str) else where).click()
+        self.settle()
 
     def ids(self, selector: str, attribute: str = "data-id") -> list[str]:
         """Return an attribute of all elements, in the order of the document."""

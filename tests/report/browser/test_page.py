@@ -25,7 +25,7 @@ def shown(name: str) -> str:
 def test_every_view_without_network_or_complaint(open_page):
     opened = open_page()
     for view in VIEWS:
-        opened.page.click(f"#tab-{view}")
+        opened.click(f"#tab-{view}")
         assert opened.page.is_visible(f"#view-{view}")
         assert len(opened.page.inner_text(f"#view-{view}")) > 100
         assert opened.page.evaluate("location.hash") == f"#view={view}"
@@ -43,16 +43,16 @@ def test_causes_are_those_of_the_data(open_page):
         assert block.inner_text().rstrip("\n") == paste["text"].rstrip("\n")
     inherited = first.locator("details a")
     assert not inherited.first.is_visible()
-    first.locator("summary").click()
+    opened.click(first.locator("summary"))
     assert inherited.all_inner_texts() == [shown(name) for name in causes[0]["inherited"]]
-    first.locator("h3 a").click()
+    opened.click(first.locator("h3 a"))
     assert opened.layer == causes[0]["layer"]
     assert causes[0]["title"].split(" in ")[0] in opened.page.inner_text("#panel")
 
 
 def test_copy_gives_the_text_of_the_data(open_page):
     opened = open_page(permissions=["clipboard-read", "clipboard-write"])
-    opened.page.locator(".cause .copy").first.click()
+    opened.click(opened.page.locator(".cause .copy").first)
     opened.page.wait_for_selector(".cause .copy:has-text('Copied')")
     text = opened.page.evaluate("navigator.clipboard.readText()")
     assert text == opened.data["causes"][0]["paste"][0]["text"]
@@ -113,20 +113,20 @@ def test_panel_shows_what_is_known_of_a_layer(open_page):
 def test_back_returns_to_the_layer_before(open_page):
     opened = open_page()
     names = [layer["id"] for layer in opened.data["layers"]]
-    opened.page.keyboard.press("]")
-    opened.page.keyboard.press("]")
+    opened.press("]")
+    opened.press("]")
     assert opened.layer == names[1]
     opened.page.go_back()
     assert opened.layer == names[0]
-    opened.page.keyboard.press("Escape")
+    opened.press("Escape")
     assert opened.layer is None
 
 
 def test_click_on_a_node(open_page):
     opened = open_page()
-    opened.page.keyboard.press("2")
+    opened.press("2")
     node = opened.page.locator(".node[data-id$='block7/conv']")
-    node.click()
+    opened.click(node)
     assert opened.layer == "backbone/stage0/block7/conv"
     assert opened.page.get_attribute(".edges.into", "d").count("M") == 1
 
@@ -155,7 +155,7 @@ def test_groups_fold_and_open_for_a_link(open_page):
     opened = open_page(hash="#view=network")
     members = opened.data["layout"]["groups"][0]["members"]
     before = opened.page.get_attribute(".edges", "d").count("M")
-    opened.page.click("button[aria-label='Fold all groups']")
+    opened.click("button[aria-label='Fold all groups']")
     inside = sum(
         1
         for a, b in opened.data["edges"]
@@ -168,16 +168,16 @@ def test_groups_fold_and_open_for_a_link(open_page):
     opened.go(layer=members[-1])
     assert node.is_visible()
     opened.page.focus("svg.network")
-    opened.page.keyboard.press("f")
+    opened.press("f")
     assert not node.is_visible()
 
 
 def test_search_finds_names_operators_and_source_nodes(open_page):
     opened = open_page(hash="#view=network")
-    opened.page.keyboard.press("/")
+    opened.press("/")
     opened.page.keyboard.type("/model/17/")
     assert opened.ids(".node.hit") in ([], [opened.data["layers"][17]["id"]])
-    opened.page.keyboard.press("Enter")
+    opened.press("Enter")
     assert opened.layer == opened.data["layers"][17]["id"]
     opened.page.fill("#search", "softmax")
     count = sum(layer["op"] == "Softmax" for layer in opened.data["layers"])
@@ -187,19 +187,19 @@ def test_search_finds_names_operators_and_source_nodes(open_page):
 def test_arrow_keys_go_along_edges(open_page):
     opened = open_page(hash="#view=network")
     opened.page.focus("svg.network")
-    opened.page.keyboard.press("Home")
+    opened.press("Home")
     names = [layer["id"] for layer in opened.data["layers"]]
     assert opened.layer == names[0]
     edges = {tuple(edge) for edge in opened.data["edges"]}
     visited = [names[0]]
     for _ in range(5):
-        opened.page.keyboard.press("ArrowDown")
+        opened.press("ArrowDown")
         visited.append(opened.layer)
     assert all(pair in edges for pair in pairwise(visited))
-    opened.page.keyboard.press("ArrowUp")
+    opened.press("ArrowUp")
     assert (opened.layer, visited[-1]) in edges
     zoom = opened.page.get_attribute("svg.network > g", "transform")
-    opened.page.keyboard.press("+")
+    opened.press("+")
     assert opened.page.get_attribute("svg.network > g", "transform") != zoom
 
 
@@ -241,7 +241,7 @@ def test_table_sorts_and_leaves_what_is_unmeasured_last(open_page):
     opened = open_page(hash="#view=layers")
     layers = opened.data["layers"]
     assert opened.ids("#layers tbody tr") == [layer["id"] for layer in layers]
-    opened.page.click("th[data-key=entire_sqnr_db] button")
+    opened.click("th[data-key=entire_sqnr_db] button")
     known = sorted(x["entire_sqnr_db"] for x in layers if x["entire_sqnr_db"] is not None)
     expected = [f"{value:.1f}" for value in known]
     got = [text.strip() for text in column(opened, "entire_sqnr_db")]
@@ -249,13 +249,13 @@ def test_table_sorts_and_leaves_what_is_unmeasured_last(open_page):
         [float(t) for t in expected], abs=0.1
     )
     assert got[-1] == MISSING
-    opened.page.click("th[data-key=entire_sqnr_db] button")
+    opened.click("th[data-key=entire_sqnr_db] button")
     assert opened.page.get_attribute("th[data-key=entire_sqnr_db]", "aria-sort") == "descending"
     got = [text.strip() for text in column(opened, "entire_sqnr_db")]
     assert got[0] == expected[-1]
     assert column(opened, "alone_sqnr_db")[0].strip() == "exact"
     assert got[-1] == MISSING
-    opened.page.click("th[data-key=time_us] button")
+    opened.click("th[data-key=time_us] button")
     by_time = sorted(layers, key=lambda x: -x["time_us"])
     assert opened.ids("#layers tbody tr") == [layer["id"] for layer in by_time]
 
@@ -270,7 +270,7 @@ def test_table_filters_and_saves_what_is_seen(open_page):
     opened.page.select_option("[data-filter=op]", "")
     opened.page.select_option("[data-filter=severity]", "bad")
     with opened.page.expect_download() as saving:
-        opened.page.click("#csv")
+        opened.click("#csv")
     text = saving.value.path().read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     bad = [layer for layer in layers if layer["severity"] == "bad"]
@@ -285,20 +285,20 @@ def test_table_by_keyboard(open_page):
     opened = open_page(hash="#view=layers")
     opened.page.focus("#layers tbody tr")
     for _ in range(3):
-        opened.page.keyboard.press("ArrowDown")
-    opened.page.keyboard.press("Enter")
+        opened.press("ArrowDown")
+    opened.press("Enter")
     assert opened.layer == opened.data["layers"][3]["id"]
-    opened.page.keyboard.press("Enter")
+    opened.press("Enter")
     assert opened.page.evaluate("document.activeElement.id") == "layer-title"
-    opened.page.keyboard.press("Escape")
+    opened.press("Escape")
     focused = opened.page.evaluate("document.activeElement.getAttribute('data-id')")
     assert (opened.layer, focused) == (None, opened.data["layers"][3]["id"])
     opened.page.focus("#tab-layers")
-    opened.page.keyboard.press("ArrowRight")
+    opened.press("ArrowRight")
     assert opened.page.is_visible("#view-time")
-    opened.page.keyboard.press("?")
+    opened.press("?")
     assert opened.page.is_visible("dialog#keys")
-    opened.page.keyboard.press("Escape")
+    opened.press("Escape")
     assert not opened.page.is_visible("dialog#keys")
 
 
@@ -310,7 +310,7 @@ def test_time_says_what_the_roofline_leaves_out(open_page):
     assert opened.page.locator(".roof circle").count() == len(drawn)
     assert opened.page.locator(".timeline .block").count() == len(opened.data["layers"])
     longest = max(opened.data["layers"], key=lambda layer: layer["time_us"])
-    opened.page.locator("table.bars a").first.click()
+    opened.click(opened.page.locator("table.bars a").first)
     assert opened.layer == longest["id"]
 
 
@@ -368,7 +368,7 @@ def test_two_thousand_layers_open_at_once(open_page):
     )
     assert opened.ids(".node.selected") == [last]
     assert spent < 2000
-    opened.page.click("button[aria-label='Fit the whole network']")
+    opened.click("button[aria-label='Fit the whole network']")
     assert opened.page.locator(".node[data-id]").count() == 2000
     opened.go("layers")
     assert 0 < opened.page.locator("#layers tbody tr").count() < 2000
