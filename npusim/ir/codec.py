@@ -73,6 +73,7 @@ def _hints(name: str) -> dict[str, Any]:
 
 
 def _decode(hint: Any, data: Json, where: str) -> Any:
+    hint = str if hint is graph.Awaited else hint
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return _decode_union(get_args(hint), data, where)

@@ -1,10 +1,11 @@
 """Nodes and the graph that holds them."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from math import isfinite
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,14 +162,42 @@ class Preprocess:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """A field of text that may be given as a function, which is called when the text is read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, record: None, owner: type) -> str: ...
+    @overload
+    def __get__(self, record: object, owner: type) -> str: ...
+    def __get__(self, record: object | None, owner: type) -> str:
+        """Return the text; of the class, the default."""
+        if record is None:
+            return ""
+        value = vars(record)[self._name]
+        if callable(value):
+            value = vars(record)[self._name] = value()
+        return str(value)
+
+    def __set__(self, record: object, value: str | Callable[[], str]) -> None:
+        """Take the text, or what makes it."""
+        vars(record)[self._name] = value
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Where a graph came from."""
 
     framework: str = ""
     path: str = ""
-    sha256: str = ""
+    sha256: Awaited = Awaited()
     detail: str = ""
+
+    def __getstate__(self) -> dict[str, str]:
+        """Return the fields; other processes cannot wait for this one's threads."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

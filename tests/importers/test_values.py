@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import pickle
 import tempfile
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +16,15 @@ from hypothesis import strategies as st
 import npusim
 from npusim.errors import ModelImportError, NpusimError
 from npusim.importers.caffe.weights_file import read_weights
+from npusim.importers.common import two_files
 from npusim.importers.common.stretch import FileBytes, read_numbers
 from npusim.importers.common.two_files import BlocksDigest, Fingerprint
 from npusim.importers.darknet.weights_file import open_weights
 from npusim.importers.mxnet.params import read_params
 from npusim.importers.tensorflow.file import read_graph
 from npusim.ir import archive
+from npusim.ir.codec import decode, encode
+from npusim.ir.graph import Source
 from npusim.testing import GraphBuilder
 from tests.importers.caffe_build import weights
 from tests.importers.mxnet_build import params
@@ -66,13 +72,13 @@ def test_every_bit_of_a_small_model_file_counts(tmp_path):
 def caffe(path):
     path.write_bytes(weights({"l": [LARGE]}))
     file = read_weights(path)
-    return lambda: file.read(file.layers["l"][0]), file.fingerprint
+    return lambda: file.read(file.layers["l"][0]), file.fingerprint.hexdigest
 
 
 def mxnet(path):
     path.write_bytes(params({"arg:l": LARGE}))
     file = read_params(path)
-    return lambda: file.value("l"), file.fingerprint
+    return lambda: file.value("l"), file.fingerprint.hexdigest
 
 
 def tensorflow(path):
@@ -80,7 +86,7 @@ def tensorflow(path):
     net.const("w", LARGE)
     net.save(path.parent, path.name)
     file = read_graph(path)
-    return lambda: file.nodes[0].tensor.value("w", "here"), file.fingerprint
+    return lambda: file.nodes[0].tensor.value("w", "here"), file.fingerprint.hexdigest
 
 
 def darknet(path):
@@ -91,23 +97,23 @@ def darknet(path):
         return numbers.take(LARGE.shape, "weights", "l", fill=0)
 
     numbers = open_weights(path)
-    return take, numbers.fingerprint
+    return take, lambda: numbers.fingerprint.finish()()
 
 
 @pytest.mark.parametrize("framework", [caffe, darknet, mxnet, tensorflow])
 def test_weights_that_are_written_while_they_are_read_are_refused(tmp_path, framework):
     path = tmp_path / "file"
-    value, fingerprint = framework(path)
+    value, _ = framework(path)
     assert np.array_equal(value(), LARGE)
-    again, fingerprint = framework(path)
-    assert len(fingerprint.hexdigest()) == 64
+    again, digest = framework(path)
+    assert len(digest()) == 64
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.truncate(size // 2)
     with pytest.raises(ModelImportError, match="changed while it was being read"):
         again()
     with pytest.raises(ModelImportError, match="changed while it was being read"):
-        fingerprint.hexdigest()
+        digest()
 
 
 @given(st.lists(st.tuples(st.integers(0, 70), st.integers(1, 40)), max_size=6))
@@ -121,7 +127,7 @@ def test_a_digest_of_blocks_does_not_depend_on_who_read_what(reads):
         for begin, count in reads:
             digest.add(begin, content[begin : begin + count].copy())
         blocks = [hashlib.sha256(content[i : i + 16].tobytes()).digest() for i in range(0, 75, 16)]
-        assert digest.hexdigest() == hashlib.sha256(b"".join(blocks)).hexdigest()
+        assert digest.finish()() == hashlib.sha256(b"".join(blocks)).hexdigest()
 
 
 def test_numbers_that_are_being_hashed_cannot_be_written(tmp_path):
@@ -140,7 +146,66 @@ def test_a_file_written_at_the_same_length_is_refused(tmp_path, kind):
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     with pytest.raises(ModelImportError, match="changed"):
-        fingerprint.hexdigest()
+        getattr(fingerprint, "finish" if kind is BlocksDigest else "hexdigest")()
+
+
+def darknet_model(folder, filters):
+    cfg, numbers = folder / "net.cfg", np.arange(filters * 10, dtype="<f4")
+    cfg.write_text(
+        f"[net]\nchannels=1\nheight=9\nwidth=9\n[convolutional]\nfilters={filters}\nsize=3\n"
+    )
+    (folder / "net.weights").write_bytes(
+        np.array([0, 1, 0, 0], "<i4").tobytes() + numbers.tobytes()
+    )
+    return cfg
+
+
+class Slow:
+    """A thread pool that does nothing before it is told to."""
+
+    def __init__(self, count):
+        self.tasks = []
+
+    def submit(self, *task):
+        self.tasks.append(task)
+        return Future()
+
+    def shutdown(self, *, wait):
+        assert not wait
+
+
+class Busy(Slow):
+    """A thread pool that has begun everything and ends nothing."""
+
+    def submit(self, *task):
+        future = super().submit(*task)
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_a_source_whose_hash_nobody_has_begun_is_the_same_source(tmp_path, monkeypatch):
+    cfg = darknet_model(tmp_path, 4)
+    whole = npusim.load_model(cfg).source
+    monkeypatch.setattr(two_files, "ThreadPoolExecutor", Slow)
+    loaded = [npusim.load_model(cfg).source for _ in range(4)]
+    assert all(callable(vars(source)["sha256"]) for source in loaded)
+    assert pickle.loads(pickle.dumps(loaded[0])) == whole
+    assert replace(loaded[1], detail="") == replace(whole, detail="")
+    assert decode(Source, encode(loaded[2])) == whole
+    assert loaded[3].sha256 == whole.sha256
+    assert len(whole.sha256) == 64
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent(tmp_path, monkeypatch):
+    cfg = darknet_model(tmp_path, 4)
+    expected = npusim.load_model(cfg).source.sha256
+    monkeypatch.setattr(two_files, "ThreadPoolExecutor", Busy)
+    source = npusim.load_model(cfg).source
+    child = os.fork()
+    if child == 0:
+        os._exit(source.sha256 != expected)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_stretches_are_the_bytes_of_the_file(tmp_path):

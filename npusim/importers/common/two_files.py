@@ -74,11 +74,11 @@ class Fingerprint:
 
 
 class BlocksDigest:
-    """One digest of a file whose bytes are read by others, hashed on all processors meanwhile.
+    """One digest of a file whose bytes are read by others, hashed by other threads meanwhile.
 
     It is the SHA-256 of the SHA-256 of every block of 1 MiB, so it does not depend on who read
-    what. Made before anything of the file is read; ``hexdigest`` comes last. Quicker than
-    ``Fingerprint`` for large files: nothing is read twice.
+    what. Made before anything of the file is read; ``finish`` comes last. Quicker than
+    ``Fingerprint`` for large files: nothing is read twice, and loading waits for no hash.
     """
 
     BLOCK = 1 << 20
@@ -87,8 +87,12 @@ class BlocksDigest:
         self._path = path
         self._unchanged = Unchanged(path)
         self._size = path.stat().st_size
-        self._pool = ThreadPoolExecutor(os.cpu_count())
-        self._digests: list[Future[bytes]] = []
+        # one processor reads: a thread more would only take its time away
+        self._pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1))
+        self._process = os.getpid()
+        self._futures: list[Future[None]] = []
+        self._blocks: list[list[memoryview]] = []  # emptied when its digest is there
+        self._digests: list[bytes] = []
         self._block: list[memoryview] = []
         self._block_bytes, self._end = 0, 0
 
@@ -111,17 +115,20 @@ class BlocksDigest:
                 self._submit()
 
     def _submit(self) -> None:
-        def digest(parts: list[memoryview]) -> bytes:
-            found = hashlib.sha256()
-            for part in parts:
-                found.update(part)
-            return found.digest()
-
-        self._digests.append(self._pool.submit(digest, self._block))
+        self._blocks.append(self._block)
+        self._digests.append(b"")
+        self._futures.append(self._pool.submit(self._hash, len(self._blocks) - 1))
         self._block, self._block_bytes = [], 0
 
-    def hexdigest(self) -> str:
-        """Return the digest as hexadecimal digits; reads what nobody read, and waits.
+    def _hash(self, index: int) -> None:
+        if not self._digests[index]:
+            found = hashlib.sha256()
+            for part in self._blocks[index]:
+                found.update(part)
+            self._digests[index], self._blocks[index] = found.digest(), []
+
+    def finish(self) -> Callable[[], str]:
+        """Read what nobody read; return a function that waits for the hexadecimal digits.
 
         Raises
         ------
@@ -133,10 +140,18 @@ class BlocksDigest:
             self.add(self._end, read_numbers(self._path, self._end, count, np.dtype(np.uint8)))
         if self._block:
             self._submit()
-        joined = b"".join(digest.result() for digest in self._digests)
-        self._pool.shutdown()
         self._unchanged.check()
-        return hashlib.sha256(joined).hexdigest()
+        self._pool.shutdown(wait=False)
+        return self._hexdigest
+
+    def _hexdigest(self) -> str:
+        forked = os.getpid() != self._process  # threads and their locks stayed in the parent
+        for index, future in enumerate(self._futures):
+            if forked or future.cancel():
+                self._hash(index)
+            else:
+                future.result()
+        return hashlib.sha256(b"".join(self._digests)).hexdigest()
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -138,10 +138,15 @@ def load_darknet(
 
 
 def _source(path: Path, numbers: Numbers, program: str) -> Source:
-    own = numbers.fingerprint.hexdigest() if numbers.fingerprint else ""
-    digest = hashlib.sha256(path.read_bytes() + own.encode()).hexdigest()
+    text = path.read_bytes()
+    own = numbers.fingerprint.finish() if numbers.fingerprint else str
     detail = f"{program}, {numbers.path.name if numbers.path else 'structure only'}"
-    return Source(framework="darknet", path=str(path), sha256=digest, detail=detail)
+    return Source(
+        framework="darknet",
+        path=str(path),
+        sha256=lambda: hashlib.sha256(text + own().encode()).hexdigest(),
+        detail=detail,
+    )
 
 
 def _weights(path: Path, weights: str | Path | bool | None) -> tuple[Numbers, str]:
