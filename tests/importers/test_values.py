@@ -4,9 +4,9 @@ import hashlib
 import os
 import pickle
 import tempfile
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from npusim.errors import ModelImportError, NpusimError
 from npusim.importers.caffe.weights_file import read_weights
 from npusim.importers.common import two_files
 from npusim.importers.common.stretch import FileBytes, read_numbers
-from npusim.importers.common.two_files import BlocksDigest, Fingerprint
+from npusim.importers.common.two_files import Fingerprint, LaterFingerprint
 from npusim.importers.darknet.weights_file import open_weights
 from npusim.importers.mxnet.params import read_params
 from npusim.importers.tensorflow.file import read_graph
@@ -117,17 +117,16 @@ def test_weights_that_are_written_while_they_are_read_are_refused(tmp_path, fram
 
 
 @given(st.lists(st.tuples(st.integers(0, 70), st.integers(1, 40)), max_size=6))
-def test_a_digest_of_blocks_does_not_depend_on_who_read_what(reads):
+def test_a_fingerprint_does_not_depend_on_who_read_what(reads):
     content = np.random.default_rng(1).integers(0, 256, 75, np.uint8)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BlocksDigest, "BLOCK", 16)
+        patch.setattr(two_files, "_WINDOW_BYTES", 16)
         path = Path(folder, "file")
         path.write_bytes(content.tobytes())
-        digest = BlocksDigest(path)
+        digest = LaterFingerprint(path)
         for begin, count in reads:
             digest.add(begin, content[begin : begin + count].copy())
-        blocks = [hashlib.sha256(content[i : i + 16].tobytes()).digest() for i in range(0, 75, 16)]
-        assert digest.finish()() == hashlib.sha256(b"".join(blocks)).hexdigest()
+        assert digest.finish()() == hashlib.sha256(content.tobytes()).hexdigest()
 
 
 def test_numbers_that_are_being_hashed_cannot_be_written(tmp_path):
@@ -136,7 +135,7 @@ def test_numbers_that_are_being_hashed_cannot_be_written(tmp_path):
         take()[0] = 1
 
 
-@pytest.mark.parametrize("kind", [Fingerprint, BlocksDigest])
+@pytest.mark.parametrize("kind", [Fingerprint, LaterFingerprint])
 def test_a_file_written_at_the_same_length_is_refused(tmp_path, kind):
     path = tmp_path / "file"
     path.write_bytes(bytes(100))
@@ -146,7 +145,7 @@ def test_a_file_written_at_the_same_length_is_refused(tmp_path, kind):
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     with pytest.raises(ModelImportError, match="changed"):
-        getattr(fingerprint, "finish" if kind is BlocksDigest else "hexdigest")()
+        getattr(fingerprint, "finish" if kind is LaterFingerprint else "hexdigest")()
 
 
 def darknet_model(folder, filters):
@@ -160,52 +159,37 @@ def darknet_model(folder, filters):
     return cfg
 
 
-class Slow:
-    """A thread pool that does nothing before it is told to."""
-
-    def __init__(self, count):
-        self.tasks = []
-
-    def submit(self, *task):
-        self.tasks.append(task)
-        return Future()
-
-    def shutdown(self, *, wait):
-        assert not wait
-
-
-class Busy(Slow):
-    """A thread pool that has begun everything and ends nothing."""
-
-    def submit(self, *task):
-        future = super().submit(*task)
-        future.set_running_or_notify_cancel()
-        return future
-
-
-def test_a_source_whose_hash_nobody_has_begun_is_the_same_source(tmp_path, monkeypatch):
+def test_a_source_whose_hash_is_not_there_yet_is_the_same_source(tmp_path):
     cfg = darknet_model(tmp_path, 4)
-    whole = npusim.load_model(cfg).source
-    monkeypatch.setattr(two_files, "ThreadPoolExecutor", Slow)
-    loaded = [npusim.load_model(cfg).source for _ in range(4)]
+    loaded = [npusim.load_model(cfg).source for _ in range(5)]
     assert all(callable(vars(source)["sha256"]) for source in loaded)
+    whole = loaded[4]
+    assert len(whole.sha256) == 64
     assert pickle.loads(pickle.dumps(loaded[0])) == whole
     assert replace(loaded[1], detail="") == replace(whole, detail="")
     assert decode(Source, encode(loaded[2])) == whole
     assert loaded[3].sha256 == whole.sha256
-    assert len(whole.sha256) == 64
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent(tmp_path, monkeypatch):
     cfg = darknet_model(tmp_path, 4)
     expected = npusim.load_model(cfg).source.sha256
-    monkeypatch.setattr(two_files, "ThreadPoolExecutor", Busy)
+    parent, go, compute = os.getpid(), Event(), LaterFingerprint._compute
+
+    def held(self):
+        if os.getpid() == parent:
+            go.wait()
+        compute(self)
+
+    monkeypatch.setattr(LaterFingerprint, "_compute", held)
     source = npusim.load_model(cfg).source
     child = os.fork()
     if child == 0:
         os._exit(source.sha256 != expected)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go.set()
+    assert source.sha256 == expected
 
 
 def test_stretches_are_the_bytes_of_the_file(tmp_path):

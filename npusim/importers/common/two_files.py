@@ -1,9 +1,7 @@
 """Models of two files: the weights beside the network, and the shapes of inputs."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,6 +16,7 @@ from npusim.ir.tensor import Shape
 
 WEIGHTS_FOUND, NO_WEIGHTS = "weights: ", "NO TRAINED WEIGHTS"
 """How notes begin that everybody should see."""
+_WINDOW_BYTES = 1 << 20
 
 
 class Unchanged:
@@ -73,28 +72,21 @@ class Fingerprint:
         return self._digest
 
 
-class BlocksDigest:
-    """One digest of a file whose bytes are read by others, hashed by other threads meanwhile.
+class LaterFingerprint:
+    """The SHA-256 of a file whose bytes others read, computed by a thread when all are read.
 
-    It is the SHA-256 of the SHA-256 of every block of 1 MiB, so it does not depend on who read
-    what. Made before anything of the file is read; ``finish`` comes last. Quicker than
-    ``Fingerprint`` for large files: nothing is read twice, and loading waits for no hash.
+    Made before anything of the file is read; ``finish`` comes last. Nothing is read twice, and
+    loading waits for no hash.
     """
-
-    BLOCK = 1 << 20
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unchanged = Unchanged(path)
         self._size = path.stat().st_size
-        # one processor reads: a thread more would only take its time away
-        self._pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1))
-        self._process = os.getpid()
-        self._futures: list[Future[None]] = []
-        self._blocks: list[list[memoryview]] = []  # emptied when its digest is there
-        self._digests: list[bytes] = []
-        self._block: list[memoryview] = []
-        self._block_bytes, self._end = 0, 0
+        self._parts: list[memoryview] = []
+        self._end = 0
+        self._digest = ""
+        self._thread = Thread(target=self._compute, daemon=True)
 
     def add(self, begin: int, numbers: Array) -> None:
         """Take numbers that stand at a place of the file; they cannot be written to any more.
@@ -102,30 +94,9 @@ class BlocksDigest:
         Bytes seen before are passed over, so are those in front of which some are missing.
         """
         numbers.flags.writeable = False
-        if not begin <= self._end < begin + numbers.nbytes:
-            return
-        left = numbers.data.cast("B")[self._end - begin :]
-        self._end += len(left)
-        while left:
-            room = self.BLOCK - self._block_bytes
-            part, left = left[:room], left[room:]
-            self._block.append(part)
-            self._block_bytes += len(part)
-            if self._block_bytes == self.BLOCK:
-                self._submit()
-
-    def _submit(self) -> None:
-        self._blocks.append(self._block)
-        self._digests.append(b"")
-        self._futures.append(self._pool.submit(self._hash, len(self._blocks) - 1))
-        self._block, self._block_bytes = [], 0
-
-    def _hash(self, index: int) -> None:
-        if not self._digests[index]:
-            found = hashlib.sha256()
-            for part in self._blocks[index]:
-                found.update(part)
-            self._digests[index], self._blocks[index] = found.digest(), []
+        if begin <= self._end < begin + numbers.nbytes:
+            self._parts.append(numbers.data.cast("B")[self._end - begin :])
+            self._end = begin + numbers.nbytes
 
     def finish(self) -> Callable[[], str]:
         """Read what nobody read; return a function that waits for the hexadecimal digits.
@@ -136,22 +107,24 @@ class BlocksDigest:
             When the file cannot be read to its end, or was written since.
         """
         while self._end < self._size:
-            count = min(self.BLOCK, self._size - self._end)
+            count = min(_WINDOW_BYTES, self._size - self._end)
             self.add(self._end, read_numbers(self._path, self._end, count, np.dtype(np.uint8)))
-        if self._block:
-            self._submit()
         self._unchanged.check()
-        self._pool.shutdown(wait=False)
+        self._thread.start()
         return self._hexdigest
 
+    def _compute(self) -> None:
+        found = hashlib.sha256()
+        for part in self._parts:
+            found.update(part)
+        self._digest = found.hexdigest()
+        self._parts = []
+
     def _hexdigest(self) -> str:
-        forked = os.getpid() != self._process  # threads and their locks stayed in the parent
-        for index, future in enumerate(self._futures):
-            if forked or future.cancel():
-                self._hash(index)
-            else:
-                future.result()
-        return hashlib.sha256(b"".join(self._digests)).hexdigest()
+        self._thread.join()
+        if not self._digest:  # a fork left the thread in the parent
+            self._compute()
+        return self._digest
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

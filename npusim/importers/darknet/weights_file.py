@@ -10,7 +10,7 @@ import numpy as np
 from npusim.errors import UNREADABLE, ModelImportError
 from npusim.importers.common.builder import Array, check_elements, refuse_absent
 from npusim.importers.common.stretch import read_numbers
-from npusim.importers.common.two_files import BlocksDigest
+from npusim.importers.common.two_files import LaterFingerprint
 
 TRANSPOSED_FROM = 1000
 """Versions above store fully connected weights as (inputs, outputs)."""
@@ -54,7 +54,7 @@ class Numbers:
     """
 
     path: Path | None
-    fingerprint: BlocksDigest | None = None
+    fingerprint: LaterFingerprint | None = None
     header: Header = Header(0, 2, 0)
     offset: int = 0
     bytes: int = 0
@@ -110,7 +110,7 @@ def open_weights(path: Path) -> Numbers:
     where = str(path)
     refuse_absent(path, "weights")
     try:
-        digest = BlocksDigest(path)
+        digest = LaterFingerprint(path)
         with path.open("rb") as file:
             head = file.read(20)
             size = file.seek(0, 2)
