@@ -380,12 +380,13 @@ class Program(Faced):
             if doubt := codes_in_doubt(self.graph, name, value, how):
                 self._warn_once(doubt)
             real = preprocess(value, how, where=f"input {name!r}")
-            if not np.isfinite(real).all():
+            if isinstance(spec.quant, Float) and not spec.dtype.is_float:  # indices
+                codes = real.astype(spec.dtype.numpy) if np.isfinite(real).all() else None
+            else:
+                codes = quantize(real, spec.dtype, spec.quant)
+            if codes is None:
                 raise InputError("the array holds NaN or infinity", where=f"input {name!r}")
-            indices = isinstance(spec.quant, Float) and not spec.dtype.is_float
-            value = (
-                real.astype(spec.dtype.numpy) if indices else quantize(real, spec.dtype, spec.quant)
-            )
+            value = codes
         if batch == 1 or not spec.shape:  # what has no axes is the same for all samples
             return [value] * batch
         return [part.reshape(spec.shape) for part in np.split(value, batch)]

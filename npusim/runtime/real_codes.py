@@ -21,22 +21,23 @@ from npusim.runtime.threads import run_rows
 Array = NDArray[Any]
 
 
-def quantize(real: Array, dtype: DType, quant: Quant) -> Array:
-    """Return finite real numbers as codes; see ``ir.codes.quantize``."""
+def quantize(real: Array, dtype: DType, quant: Quant) -> Array | None:
+    """Return real numbers as codes, None when one is not finite; see ``ir.codes.quantize``."""
     kernels = candidates(Work.QUANTIZE, DType.F32, dtype)
     if not kernels or real.dtype != np.float32:
-        return plain_quantize(real, dtype, quant)
+        return plain_quantize(real, dtype, quant) if np.isfinite(real).all() else None
     order = memory_order(real)
     memory = np.asarray(real.transpose(order), order="C")
     codes = np.empty(memory.shape, dtype.numpy)
     numbers, results = memory.reshape(-1), codes.reshape(-1)
     scalars = scale_of(quant), float(zero_point_of(quant)), float(dtype.min), float(dtype.max)
+    odd = np.zeros(1, np.int64)  # threads only ever write 1
     run_rows(
-        lambda first, last: kernels[0](numbers, *scalars, results, first, last),
+        lambda first, last: kernels[0](numbers, *scalars, results, odd, first, last),
         numbers.size,
         numbers.size,
     )
-    return codes.transpose(inverse(order))
+    return None if odd[0] else codes.transpose(inverse(order))
 
 
 @lru_cache(maxsize=256)

@@ -33,6 +33,31 @@ def test_quantize(dtype, seed, last):
     )
 
 
+@given(seed=SEEDS, exponent=st.integers(-140, 110))
+def test_numbers_around_the_middle_between_two_codes(seed, exponent):
+    """The inverse of a scale is rounded: what it cannot decide is divided."""
+    rng = np.random.default_rng(seed)
+    quant = Affine(scale=float(2.0 ** (exponent + rng.random())), zero_point=int(rng.integers(256)))
+    middles = (rng.integers(-300, 300, 500) + 0.5) * quant.scale
+    real = middles.astype(np.float32)
+    real = np.stack([real, np.nextafter(real, np.float32(0)), real * np.float32(1 + 2**-14)])
+    np.testing.assert_array_equal(
+        real_codes.quantize(real, DType.U8, quant), plain.quantize(real, DType.U8, quant)
+    )
+
+
+@pytest.mark.parametrize("dtype", [DType.U8, DType.I8, DType.I16], ids=lambda d: d.value)
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("place", [0, 15, 16, 17, 99])
+def test_numbers_that_are_not_finite_have_no_codes(dtype, odd, kind, place):
+    real = np.ones(100, kind)
+    quant = quant_of(dtype, np.random.default_rng(0))
+    assert real_codes.quantize(real, dtype, quant) is not None
+    real[place] = odd
+    assert real_codes.quantize(real, dtype, quant) is None
+
+
 @pytest.mark.parametrize("dtype", [DType.U8, DType.I8, DType.I16], ids=lambda d: d.value)
 @given(seed=SEEDS, last=st.booleans())
 def test_dequantize(dtype, seed, last):
