@@ -12,6 +12,9 @@ so sums are exact up to 48 bits; the low accumulator alone would hold them modul
 from llvmlite import ir
 from numba.core import cgutils
 
+from npusim.kernels._jit import target_has
+from npusim.kernels.features import AVX512_VNNI
+from npusim.kernels.tiles.avx512_emulated import dot_words
 from npusim.kernels.tiles.fma import PANEL
 from npusim.kernels.tiles.llvm_vectors import I8, I16, I32, vector_code
 
@@ -23,8 +26,10 @@ def add_pairs(v, lanes, acc, left, right):
     """Return acc + the sums of two products of 16-bit numbers in every 32-bit lane."""
     sums, pairs = ir.VectorType(I32, lanes), ir.VectorType(I16, 2 * lanes)
     if lanes == 16:
-        function = v.function(_NAMES[lanes], sums, [sums, sums, sums])
         left, right = v.builder.bitcast(left, sums), v.builder.bitcast(right, sums)
+        if not target_has(AVX512_VNNI):
+            return dot_words(v, acc, left, right)
+        function = v.function(_NAMES[lanes], sums, [sums, sums, sums])
         return v.builder.call(function, [acc, left, right])
     function = v.function(_NAMES[lanes], sums, [pairs, pairs])
     return v.builder.add(acc, v.builder.call(function, [left, right]))

@@ -19,7 +19,10 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from npusim.kernels._jit import target_has
+from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.rounding import ROUND_F32, ROUND_F32_BITS
+from npusim.kernels.tiles import avx512_emulated as emulated
 from npusim.kernels.tiles.llvm_vectors import F32, I8, I16, I32
 
 LANES = 16
@@ -38,8 +41,18 @@ def fits(scale: NDArray[np.float64], largest_acc: NDArray[np.float64]) -> bool:
 
 def dot(v, acc, unsigned, signed):
     """Return acc + the sums of four products of bytes, u8 x s8, in every 32-bit lane."""
+    if not target_has(AVX512_VNNI):
+        return emulated.dot_bytes(v, acc, unsigned, signed)
     function = v.function("llvm.x86.avx512.vpdpbusd.512", V16I32, [V16I32, V64I8, V64I8])
     return v.builder.call(function, [acc, unsigned, signed])
+
+
+def _pack(v, name, left, right, result):
+    """Return two vectors as one of numbers half as large, which saturate."""
+    if not target_has(AVX512_VNNI):
+        return emulated.PACKS[name](v, left, right)
+    function = v.function(f"llvm.x86.avx512.{name}.512", result, [left.type, right.type])
+    return v.builder.call(function, [left, right])
 
 
 def order(numbers):
@@ -72,10 +85,8 @@ class Store:
             total = builder.call(fma, [builder.sitofp(acc, V16F32), scale, magic])
             rounded.append(builder.add(builder.bitcast(total, V16I32), self._offset))
         rounded += [ir.Constant(V16I32, [0] * LANES)] * (4 - len(rounded))
-        to_words = v.function("llvm.x86.avx512.packssdw.512", V32I16, [V16I32, V16I32])
-        to_bytes = v.function("llvm.x86.avx512.packuswb.512", V64I8, [V32I16, V32I16])
-        words = [builder.call(to_words, list(pair)) for pair in (rounded[:2], rounded[2:])]
-        codes = builder.call(to_bytes, words)
+        words = [_pack(v, "packssdw", *pair, V32I16) for pair in (rounded[:2], rounded[2:])]
+        codes = _pack(v, "packuswb", *words, V64I8)
         if self._in_order:
             fours = order([4 * lane + vector for vector in range(4) for lane in range(4)])
             codes = builder.bitcast(codes, V16I32)

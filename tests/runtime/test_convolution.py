@@ -18,23 +18,26 @@ from npusim.runtime import isa, threads
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
 from npusim.runtime.memory_order import from_channels_last
-from tests.kernels import emulated_tiles
+from tests.kernels import emulated_avx512, emulated_tiles
 
 CHANNELS = (1, 2, 3, 4, 5, 16, 17, 40)
 OUT_CHANNELS = (1, 3, 15, 16, 17, 64, 65, 130)
 
 
-EMULATED_AMX = "emulated amx"
+EMULATED_AMX, EMULATED_AVX512 = "emulated amx", "emulated avx512vnni"
+EMULATED = [EMULATED_AVX512] * emulated_avx512.NEEDED + [EMULATED_AMX] * emulated_tiles.NEEDED
 
 
-@pytest.fixture(params=[*isa.available(), *[EMULATED_AMX] * emulated_tiles.NEEDED])
+@pytest.fixture(params=[*isa.available(), *EMULATED])
 def path(request, monkeypatch):
-    """Run on every kind of machine code that this processor has, and on emulated tiles."""
+    """Run on every kind of machine code that this processor has, and on emulated instructions."""
     with monkeypatch.context() as patch:
         patch.setenv("NPUSIM_ISA", request.param.removeprefix("emulated "))
         emulated_tiles.take_all(patch)
         if request.param == EMULATED_AMX:
             emulated_tiles.emulate(patch)
+        if request.param == EMULATED_AVX512:
+            emulated_avx512.emulate(patch)
         emulated_tiles.forget_choices()
         yield request.param
     emulated_tiles.forget_choices()
