@@ -7,7 +7,7 @@ Caffe and Darknet describe a network as a list of layers on N, C, H, W blobs. Th
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from npusim.importers.common.builder import (
     check_elements,
     misfit,
 )
+from npusim.importers.common.converters import ConverterTable
 from npusim.importers.common.known import folded
 from npusim.importers.common.made import Values
 from npusim.importers.common.names import claim
@@ -373,33 +374,12 @@ Layer = TypeVar("Layer", bound=SourceLayer)
 Context = TypeVar("Context", bound=LayerContext)
 
 
-class Converters(Generic[Layer, Context]):
-    """Layer type -> the function that emits it."""
-
-    def __init__(self) -> None:
-        self._table: dict[str, Callable[[Layer, Context], None]] = {}
-
-    def __call__(
-        self, *types: str
-    ) -> Callable[[Callable[[Layer, Context], None]], Callable[[Layer, Context], None]]:
-        """Register the decorated function for layer types; a duplicate raises."""
-
-        def add(convert: Callable[[Layer, Context], None]) -> Callable[[Layer, Context], None]:
-            for word in types:
-                if word in self._table:
-                    raise ModelImportError(f"{word} has two converters")
-                self._table[word] = convert
-            return convert
-
-        return add
+class Converters(ConverterTable[Layer, Context]):
+    """The converters of a framework whose networks are lists of layers."""
 
     def of(self, word: str) -> Callable[[Layer, Context], None]:
-        """Return the function of a layer type."""
+        """Return the converter of a layer type that has one."""
         return self._table[word]
-
-    def types(self) -> tuple[str, ...]:
-        """Return the layer types that have a converter."""
-        return tuple(sorted(self._table))
 
     def run(
         self,

@@ -1,6 +1,6 @@
 """What a converter of a Keras layer works with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
+from npusim.importers.common.converters import ConverterTable
 from npusim.importers.common.ordered import OrderedContext, SourceNode
 from npusim.importers.keras.config import Layer
 from npusim.importers.keras.weights import Weights
@@ -146,31 +147,8 @@ class KerasContext(OrderedContext):
         return node.text("data_format", "channels_last") != "channels_first"
 
 
-Converter = Callable[[KerasNode, KerasContext], None]
-_CONVERTERS: dict[str, Converter] = {}
-
-
-def converter(*types: str) -> Callable[[Converter], Converter]:
-    """Register the decorated function for layers; a duplicate raises."""
-
-    def add(convert: Converter) -> Converter:
-        for word in types:
-            if word in _CONVERTERS:
-                raise ModelImportError(f"{word} has two converters")
-            _CONVERTERS[word] = convert
-        return convert
-
-    return add
-
-
-def converter_of(word: str) -> Converter | None:
-    """Return the converter of a layer."""
-    return _CONVERTERS.get(word)
-
-
-def convertible_layers() -> tuple[str, ...]:
-    """Return the layers that have a converter."""
-    return tuple(sorted(_CONVERTERS))
+converter: ConverterTable[KerasNode, KerasContext] = ConverterTable()
+converter_of, convertible_layers = converter.find, converter.types
 
 
 def one_input(node: KerasNode) -> str:

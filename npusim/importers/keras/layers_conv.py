@@ -14,19 +14,9 @@ from npusim.importers.common.ordered_conv import (
     padding,
 )
 from npusim.importers.common.ordered_moves import gather
-from npusim.importers.common.orders import NCHW, NHWC, Order
 from npusim.importers.keras.activations import activate, is_linear
-from npusim.importers.keras.context import (
-    KerasContext,
-    KerasNode,
-    converter,
-    needs_rank,
-    one_input,
-)
-
-
-def _order(node: KerasNode) -> Order:
-    return NHWC if node.text("data_format", "channels_last") != "channels_first" else NCHW
+from npusim.importers.keras.context import KerasContext, KerasNode, converter, one_input
+from npusim.importers.keras.maps import FeatureMap
 
 
 def _pads(
@@ -44,54 +34,48 @@ def _pads(
     return padding(rule, sizes, kernel, stride, dilation)
 
 
-def _positive(node: KerasNode, *groups: Sequence[int]) -> None:
-    if any(n < 1 for group in groups for n in group):
-        raise ModelImportError(
-            f"kernel, strides or dilation {groups}", where=node.where, rule="1 up"
+class _Window(FeatureMap):
+    """The input of a convolution and its kernel, stride and dilation, down and across.
+
+    ``stored`` are the kernel's sizes in the file.
+    """
+
+    def __init__(self, node: KerasNode, context: KerasContext) -> None:
+        super().__init__(node, context)
+        self.kernel, self.stride, self.dilation = (
+            self.across(node.pair(word)) for word in ("kernel_size", "strides", "dilation_rate")
         )
+        if min(*self.kernel, *self.stride, *self.dilation) < 1:
+            raise ModelImportError(
+                f"kernel {self.kernel}, strides {self.stride}, dilation {self.dilation}",
+                where=node.where,
+                rule="1 up",
+            )
+        self.stored = self.kernel[self.one :]
 
+    def settings(self) -> dict[str, Any]:
+        """Return what a convolution with this kernel is called with."""
+        return {
+            "stride": self.stride,
+            "dilation": self.dilation,
+            "pads": _pads(self.node, self.sizes, self.kernel, self.stride, self.dilation),
+            "order": self.order,
+        }
 
-class _Row:
-    """A tensor with one spatial axis as a map of one row."""
+    def part(self) -> str:
+        """Return the name of a result that something follows."""
+        return "linear" if self.one else _part(self.node)
 
-    def __init__(self, node: KerasNode, context: KerasContext, source: str) -> None:
-        needs_rank(node, context, source, 3)
-        self.node, self.context = node, context
-        batch, steps, channels = context.shape(source)
-        self.first = node.text("data_format", "channels_last") == "channels_first"
-        wide = (batch, steps, 1, channels) if self.first else (batch, 1, steps, channels)
-        self.source = context.reshape(node, source, wide, part="row")
-
-    def back(self, made: str, *, part: str = "") -> str:
-        """Give a map of one row its three axes again."""
-        shape = self.context.shape(made)
-        flat = (*shape[:2], *shape[3:]) if self.first else (shape[0], *shape[2:])
-        return self.context.reshape(self.node, made, flat, part=part)
-
-
-def _settings(node: KerasNode, one: bool) -> tuple[tuple[int, int], ...]:
-    """Return kernel, stride and dilation, of one axis as of a row."""
-    words = ("kernel_size", "strides", "dilation_rate")
-    found = [node.pair(word) for word in words]
-    if one:
-        found = [(1, pair[1]) for pair in found]
-    _positive(node, *found)
-    return tuple(found)
+    def finish(self, made: str) -> None:
+        """Give the result the axes of the input, then activate."""
+        _activated(self.node, self.context, self.back(made, part="steps"))
 
 
 @converter("Conv2D", "Conv1D")
 def convolution(node: KerasNode, context: KerasContext) -> None:
     """Kernel (kh, kw, C / groups, O), bias and activation; one axis is a row."""
-    one = node.type == "Conv1D"
-    source = one_input(node)
-    row = _Row(node, context, source) if one else None
-    source = row.source if row else source
-    if not one:
-        needs_rank(node, context, source, 4)
-    order = _order(node)
-    kernel, stride, dilation = _settings(node, one)
-    shape = context.shape(source)
-    channels, group = shape[order[1]], node.whole("groups", 1)
+    image = _Window(node, context)
+    channels, group = image.channels, node.whole("groups", 1)
     filters = node.whole("filters")
     if group < 1 or channels % group or filters < 1:
         raise ModelImportError(
@@ -99,32 +83,27 @@ def convolution(node: KerasNode, context: KerasContext) -> None:
             where=node.where,
             rule="positive, and a divisor of the channels",
         )
-    stored = (kernel[1],) if one else kernel
-    shapes: dict[str, Sequence[int]] = {"kernel": (*stored, channels // group, filters)}
+    shapes: dict[str, Sequence[int]] = {"kernel": (*image.stored, channels // group, filters)}
     if node.flag("use_bias", True):
         shapes["bias"] = (filters,)
     weights, *bias = context.learned(node, shapes)
-    weights = weights.reshape(*kernel, channels // group, filters)
+    weights = weights.reshape(*image.kernel, channels // group, filters)
     made = conv2d(
         context,
         node,
-        source,
+        image.source,
         weights.transpose(3, 2, 0, 1),
         *bias,
-        stride=stride,
-        dilation=dilation,
-        pads=_pads(node, [shape[axis] for axis in order[2:]], kernel, stride, dilation),
         group=group,
-        order=order,
-        **_parts(node, row is not None),
+        part=image.part(),
+        **image.settings(),
     )
-    _activated(node, context, row.back(made, part="steps") if row else made)
+    image.finish(made)
 
 
-def _parts(node: KerasNode, more: bool) -> dict[str, Any]:
-    """Return the name of a result that something follows."""
-    follows = more or not is_linear(node.config.get("activation"))
-    return {"part": "linear"} if follows else {}
+def _part(node: KerasNode) -> str:
+    """Return the name of a result that an activation follows."""
+    return "" if is_linear(node.config.get("activation")) else "linear"
 
 
 def _activated(node: KerasNode, context: KerasContext, made: str) -> None:
@@ -135,55 +114,34 @@ def _activated(node: KerasNode, context: KerasContext, made: str) -> None:
 @converter("DepthwiseConv2D", "DepthwiseConv1D")
 def depthwise_convolution(node: KerasNode, context: KerasContext) -> None:
     """Kernel (kh, kw, C, multiplier), bias and activation."""
-    one = node.type == "DepthwiseConv1D"
-    source = one_input(node)
-    row = _Row(node, context, source) if one else None
-    source = row.source if row else source
-    if not one:
-        needs_rank(node, context, source, 4)
-    order = _order(node)
-    kernel, stride, dilation = _settings(node, one)
-    shape = context.shape(source)
-    channels, multiplier = shape[order[1]], node.whole("depth_multiplier", 1)
-    stored = (kernel[1],) if one else kernel
-    shapes: dict[str, Sequence[int]] = {"kernel": (*stored, channels, multiplier)}
+    image = _Window(node, context)
+    channels, multiplier = image.channels, node.whole("depth_multiplier", 1)
+    shapes: dict[str, Sequence[int]] = {"kernel": (*image.stored, channels, multiplier)}
     if node.flag("use_bias", True):
         shapes["bias"] = (channels * multiplier,)
     weights, *bias = context.learned(node, shapes)
     made = conv2d(
         context,
         node,
-        source,
-        depthwise(weights.reshape(*kernel, channels, multiplier)),
+        image.source,
+        depthwise(weights.reshape(*image.kernel, channels, multiplier)),
         *bias,
-        stride=stride,
-        dilation=dilation,
-        pads=_pads(node, [shape[axis] for axis in order[2:]], kernel, stride, dilation),
         group=channels,
-        order=order,
-        **_parts(node, row is not None),
+        part=image.part(),
+        **image.settings(),
     )
-    _activated(node, context, row.back(made, part="steps") if row else made)
+    image.finish(made)
 
 
 @converter("SeparableConv2D", "SeparableConv1D")
 def separable_convolution(node: KerasNode, context: KerasContext) -> None:
     """Convolve each channel, then the channels of a pixel, with bias and activation."""
-    one = node.type == "SeparableConv1D"
-    source = one_input(node)
-    row = _Row(node, context, source) if one else None
-    source = row.source if row else source
-    if not one:
-        needs_rank(node, context, source, 4)
-    order = _order(node)
-    kernel, stride, dilation = _settings(node, one)
-    shape = context.shape(source)
-    channels, multiplier = shape[order[1]], node.whole("depth_multiplier", 1)
+    image = _Window(node, context)
+    channels, multiplier = image.channels, node.whole("depth_multiplier", 1)
     filters, deep = node.whole("filters"), channels * multiplier
-    stored = (kernel[1],) if one else kernel
     shapes: dict[str, Sequence[int]] = {
-        "depthwise_kernel": (*stored, channels, multiplier),
-        "pointwise_kernel": (*(1,) * len(stored), deep, filters),
+        "depthwise_kernel": (*image.stored, channels, multiplier),
+        "pointwise_kernel": (*(1,) * len(image.stored), deep, filters),
     }
     if node.flag("use_bias", True):
         shapes["bias"] = (filters,)
@@ -191,14 +149,11 @@ def separable_convolution(node: KerasNode, context: KerasContext) -> None:
     inner = conv2d(
         context,
         node,
-        source,
-        depthwise(first.reshape(*kernel, channels, multiplier)),
-        stride=stride,
-        dilation=dilation,
-        pads=_pads(node, [shape[axis] for axis in order[2:]], kernel, stride, dilation),
+        image.source,
+        depthwise(first.reshape(*image.kernel, channels, multiplier)),
         group=channels,
-        order=order,
         part="depthwise",
+        **image.settings(),
     )
     made = conv2d(
         context,
@@ -206,29 +161,20 @@ def separable_convolution(node: KerasNode, context: KerasContext) -> None:
         inner,
         second.reshape(1, 1, deep, filters).transpose(3, 2, 0, 1),
         *bias,
-        order=order,
-        **_parts(node, row is not None),
+        order=image.order,
+        part=image.part(),
     )
-    _activated(node, context, row.back(made, part="steps") if row else made)
+    image.finish(made)
 
 
 @converter("Conv2DTranspose", "Conv1DTranspose")
 def transposed_convolution(node: KerasNode, context: KerasContext) -> None:
     """Kernel (kh, kw, O, C), bias and activation; ``output_padding`` makes the result larger."""
-    one = node.type == "Conv1DTranspose"
-    source = one_input(node)
-    row = _Row(node, context, source) if one else None
-    source = row.source if row else source
-    if not one:
-        needs_rank(node, context, source, 4)
-    order = _order(node)
-    kernel, stride, dilation = _settings(node, one)
-    shape = context.shape(source)
-    channels, filters, group = shape[order[1]], node.whole("filters"), node.whole("groups", 1)
+    image = _Window(node, context)
+    channels, filters, group = image.channels, node.whole("filters"), node.whole("groups", 1)
     if group != 1:
         raise UnsupportedForm(f"{group} groups", "split the channels in front")
-    stored = (kernel[1],) if one else kernel
-    shapes: dict[str, Sequence[int]] = {"kernel": (*stored, filters, channels)}
+    shapes: dict[str, Sequence[int]] = {"kernel": (*image.stored, filters, channels)}
     if node.flag("use_bias", True):
         shapes["bias"] = (filters,)
     weights, *bias = context.learned(node, shapes)
@@ -236,26 +182,31 @@ def transposed_convolution(node: KerasNode, context: KerasContext) -> None:
     same = node.text("padding", "valid").lower() == "same"
     size, crop = [], []
     for axis in range(2):
-        given = None if extra is None or (one and axis == 0) else extra[axis]
+        given = None if extra is None or (image.one and axis == 0) else extra[axis]
         out, front = _extent(
-            shape[order[2 + axis]], kernel[axis], stride[axis], dilation[axis], same, given
+            image.sizes[axis],
+            image.kernel[axis],
+            image.stride[axis],
+            image.dilation[axis],
+            same,
+            given,
         )
         size.append(out)
         crop.append(front)
     made = deconv2d(
         context,
         node,
-        source,
-        weights.reshape(*kernel, filters, channels).transpose(2, 3, 0, 1),
+        image.source,
+        weights.reshape(*image.kernel, filters, channels).transpose(2, 3, 0, 1),
         *bias,
-        stride=stride,
-        dilation=dilation,
+        stride=image.stride,
+        dilation=image.dilation,
         size=size,
         crop=crop,
-        order=order,
-        **_parts(node, row is not None),
+        order=image.order,
+        part=image.part(),
     )
-    _activated(node, context, row.back(made, part="steps") if row else made)
+    image.finish(made)
 
 
 def _extent(
@@ -283,7 +234,7 @@ def dense_layer(node: KerasNode, context: KerasContext) -> None:
     if node.flag("use_bias", True):
         shapes["bias"] = (units,)
     weights, *bias = context.learned(node, shapes)
-    made = dense(context, node, source, weights.T, *bias, **_parts(node, False))
+    made = dense(context, node, source, weights.T, *bias, part=_part(node))
     _activated(node, context, made)
 
 

@@ -8,7 +8,6 @@ from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.ordered_conv import linear, padding, pool2d, resize
 from npusim.importers.common.ordered_math import reduce
 from npusim.importers.common.ordered_moves import cut, pad
-from npusim.importers.common.orders import NCHW, NHWC
 from npusim.importers.common.resize_weights import area_matrix, cubic_matrix
 from npusim.importers.keras.context import (
     KerasContext,
@@ -17,33 +16,25 @@ from npusim.importers.keras.context import (
     needs_rank,
     one_input,
 )
-from npusim.importers.keras.layers_conv import _Row
+from npusim.importers.keras.maps import FeatureMap
 from npusim.ir.attrs import Coordinates, PoolKind, ResizeMode
 
 
 @converter("MaxPooling2D", "AveragePooling2D", "MaxPooling1D", "AveragePooling1D")
 def pool(node: KerasNode, context: KerasContext) -> None:
     """Window and stride; padding never wins and does not count."""
-    one = node.type.endswith("1D")
-    source = one_input(node)
-    row = _Row(node, context, source) if one else None
-    source = row.source if row else source
-    if not one:
-        needs_rank(node, context, source, 4)
-    order = NHWC if context.channels_last(node, source) else NCHW
-    kernel = node.pair("pool_size", (2, 2))
-    stride = kernel if node.config.get("strides") is None else node.pair("strides")
-    if one:
-        kernel, stride = (1, kernel[1]), (1, stride[1])
+    image = FeatureMap(node, context)
+    kernel = image.across(node.pair("pool_size", (2, 2)))
+    stride = kernel if node.config.get("strides") is None else image.across(node.pair("strides"))
     if min(*kernel, *stride) < 1:
         raise ModelImportError(f"window {kernel}, strides {stride}", where=node.where, rule="1 up")
-    sizes = [context.shape(source)[axis] for axis in order[2:]]
-    pads = padding(node.text("padding", "valid").upper(), sizes, kernel, stride)
+    pads = padding(node.text("padding", "valid").upper(), image.sizes, kernel, stride)
     kind = PoolKind.MAX if node.type.startswith("Max") else PoolKind.AVG
-    part = {"part": "row_pooled"} if row else {}
-    made = pool2d(context, node, source, kind, kernel, stride, pads, order=order, **part)
-    if row:
-        row.back(made)
+    part = {"part": "row_pooled"} if image.one else {}
+    made = pool2d(
+        context, node, image.source, kind, kernel, stride, pads, order=image.order, **part
+    )
+    image.back(made)
 
 
 @converter(

@@ -16,6 +16,7 @@ from npusim.importers.common.builder import (
     works_on_codes,
 )
 from npusim.importers.common.builder import UnsupportedForm as UnsupportedForm
+from npusim.importers.common.converters import ConverterTable
 from npusim.importers.common.made import Values
 from npusim.importers.common.names import claim
 from npusim.ir.attrs import NO_ATTRS, Attrs, EltwiseAttrs
@@ -283,34 +284,17 @@ class Context:
 
 
 Converter = Callable[[OnnxNode, Context], None]
-_CONVERTERS: dict[str, Converter] = {}
+_CONVERTERS: ConverterTable[OnnxNode, Context] = ConverterTable()
+converter_of, convertible_ops = _CONVERTERS.find, _CONVERTERS.types
 SEVERAL_OUTPUTS: set[str] = set()
 """Operators of which more than the first output may be used."""
 
 
 def converter(*op_types: str, several_outputs: bool = False) -> Callable[[Converter], Converter]:
     """Register the decorated function for ONNX operators; a duplicate raises."""
-
-    def add(convert: Converter) -> Converter:
-        for op_type in op_types:
-            if op_type in _CONVERTERS:
-                raise ModelImportError(f"{op_type} has two converters")
-            _CONVERTERS[op_type] = convert
-            if several_outputs:
-                SEVERAL_OUTPUTS.add(op_type)
-        return convert
-
-    return add
-
-
-def converter_of(op_type: str) -> Converter | None:
-    """Return the converter of an ONNX operator."""
-    return _CONVERTERS.get(op_type)
-
-
-def convertible_ops() -> tuple[str, ...]:
-    """Return the ONNX operators that have a converter."""
-    return tuple(sorted(_CONVERTERS))
+    if several_outputs:
+        SEVERAL_OUTPUTS.update(op_types)
+    return _CONVERTERS(*op_types)
 
 
 def checked_axis(node: OnnxNode, axis: int, rank: int) -> int:

@@ -1,6 +1,6 @@
 """What a converter of a TensorFlow operator works with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
+from npusim.importers.common.converters import ConverterTable
 from npusim.importers.common.ordered import Held, OrderedContext, SourceNode
 from npusim.importers.common.orders import NCHW, NHWC, Order
 from npusim.importers.common.unroll import Budget
@@ -181,31 +182,8 @@ class TfContext(OrderedContext):
         return numbers[order[2]], numbers[order[3]]
 
 
-Converter = Callable[[TfNode, TfContext], None]
-_CONVERTERS: dict[str, Converter] = {}
-
-
-def converter(*types: str) -> Callable[[Converter], Converter]:
-    """Register the decorated function for operators; a duplicate raises."""
-
-    def add(convert: Converter) -> Converter:
-        for word in types:
-            if word in _CONVERTERS:
-                raise ModelImportError(f"{word} has two converters")
-            _CONVERTERS[word] = convert
-        return convert
-
-    return add
-
-
-def converter_of(word: str) -> Converter | None:
-    """Return the converter of an operator."""
-    return _CONVERTERS.get(word)
-
-
-def convertible_ops() -> tuple[str, ...]:
-    """Return the operators that have a converter."""
-    return tuple(sorted(_CONVERTERS))
+converter: ConverterTable[TfNode, TfContext] = ConverterTable()
+converter_of, convertible_ops = converter.find, converter.types
 
 
 def needs(node: TfNode, least: int, most: int = 0) -> None:
