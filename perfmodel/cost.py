@@ -1,6 +1,6 @@
 """What an operation costs: cycles, traffic and the reason for the time."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -14,6 +14,12 @@ class Bound(Enum):
     DECODE = "coefficient decode"
     LAUNCH = "launch"
     FREE = "free"
+
+    # Members are one of a kind; Enum's own hash calls Python at every look-up in a dict.
+    __hash__ = object.__hash__
+
+
+_ORDER = {bound: i for i, bound in enumerate(Bound)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +51,11 @@ class Traffic:
 
     def __add__(self, other: "Traffic") -> "Traffic":
         return Traffic(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Traffic)}
+            **{name: getattr(self, name) + getattr(other, name) for name in Traffic.__slots__}
         )
 
     def __mul__(self, count: float) -> "Traffic":
-        return Traffic(**{f.name: getattr(self, f.name) * count for f in fields(Traffic)})
+        return Traffic(**{name: getattr(self, name) * count for name in Traffic.__slots__})
 
     __rmul__ = __mul__
 
@@ -103,13 +109,14 @@ class Cost:
 
 def ranked(by_bound: dict[Bound, float]) -> tuple[tuple[Bound, float], ...]:
     """Return the non-zero entries, largest first (ties in the order of ``Bound``)."""
-    order = {bound: i for i, bound in enumerate(Bound)}
     items = [(b, c) for b, c in by_bound.items() if c > 0]
-    return tuple(sorted(items, key=lambda item: (-item[1], order[item[0]])))
+    return tuple(sorted(items, key=lambda item: (-item[1], _ORDER[item[0]])))
 
 
 def total(costs: "list[Cost] | tuple[Cost, ...]") -> Cost:
     """Return the sum of costs that follow one another."""
+    if len(costs) == 1:
+        return costs[0]
     result = Cost()
     for cost in costs:
         result = result + cost

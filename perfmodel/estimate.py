@@ -6,6 +6,7 @@ This is the one place where costs become time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -365,7 +366,11 @@ def _layer_estimate(
         price(work, setting, kept)
         for work, kept in zip(lowered.works, residence.kept(lowered), strict=True)
     )
-    cost = total([operation.cost for operation in operations]) * images
+    if images > 1:
+        operations = tuple(
+            replace(o, cost=o.cost * images, cycle_count=o.cycle_count * images) for o in operations
+        )
+    cost = total([operation.cost for operation in operations])
     macs = layer.macs * network.batch
     peak = _peak_macs_per_cycle(network.dtypes[layer.outputs[0]], setting)
     return LayerEstimate(
@@ -377,9 +382,7 @@ def _layer_estimate(
         form=layer.form,
         macs=macs,
         cost=cost,
-        operations=tuple(
-            replace(o, cost=o.cost * images, cycle_count=o.cycle_count * images) for o in operations
-        ),
+        operations=operations,
         time_us=cost.cycles / setting.clock_hz * 1e6,
         share=0.0,
         utilisation=macs / (cost.cycles * peak) if cost.cycles else 0.0,
@@ -421,6 +424,7 @@ def _peak_macs_per_cycle(dtype: DType, setting: Setting) -> float:
     return cores * engine.lanes_count * engine.depth_products_count
 
 
+@lru_cache(maxsize=16384)
 def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationEstimate:
     """Return the cost of one engine operation for one image.
 

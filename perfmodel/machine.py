@@ -175,6 +175,9 @@ class Machine:
     vendor: Profile
     provenance: Mapping[str, Provenance] = field(hash=False, compare=False)
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # of all numbers it would cost more than what is looked up
+
     def profile(self, name: str) -> Profile:
         """Return the constants of ``"board"`` or ``"vendor"``."""
         if name not in PROFILES:

@@ -168,7 +168,7 @@ def from_graph(
         Weight tensor -> share of zeros, instead of counting them.
     """
     placed = _placed(graph, dtype)
-    zero_fractions = _zero_fractions(graph, dtype) | dict(zero_fractions or {})
+    zero_fractions = _zero_fractions(graph, dtype, zero_fractions or {})
     shapes: dict[str, Shape] = {}
     dtypes: dict[str, DType] = {}
     for name, spec in placed.tensors.items():
@@ -236,9 +236,15 @@ def _weights_known(node: Node, graph: Graph) -> bool:
     return op_def(node.op).weighted and node.inputs[1] in graph.constants
 
 
-def _zero_fractions(graph: Graph, dtype: DType | None) -> dict[str, float]:
+def _zero_fractions(
+    graph: Graph, dtype: DType | None, known: Mapping[str, float]
+) -> dict[str, float]:
     weights = dict.fromkeys(n.inputs[1] for n in graph.nodes if _weights_known(n, graph))
-    return {name: zero_share(graph.constants[name], graph.spec(name), dtype) for name in weights}
+    return dict(known) | {
+        name: zero_share(graph.constants[name], graph.spec(name), dtype)
+        for name in weights
+        if name not in known
+    }
 
 
 def zero_share(weights: NDArray[np.generic], spec: TensorSpec, dtype: DType | None = None) -> float:

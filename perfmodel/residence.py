@@ -100,8 +100,8 @@ def nn_cost(
     """
     stream = kernel_stream_bytes(work, tile, machine)
     moved = nn.tile_bytes(work, tile, machine, stream)
-    outside = replace(
-        moved, image=moved.image * (1 - kept.image), write=moved.write * (1 - kept.write)
+    outside = moved._replace(
+        image=moved.image * (1 - kept.image), write=moved.write * (1 - kept.write)
     )
     plain = nn.price_tile(work, tile, machine, rate, slowdown)
     _, clockwork = nn.time_tile(work, tile, outside, machine, rate, slowdown)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from npusim.ir.dtypes import DType
@@ -47,6 +48,7 @@ class Tile:
         return height * width / (work.out_h * work.out_w)
 
 
+@lru_cache(maxsize=8192)
 def interleave(width: int, kernel_w: int, dtype: DType) -> int:
     """Return the interleave mode of a tile width. Source: measured, exact on all table rows."""
     reach = width + kernel_w - 1
@@ -99,39 +101,60 @@ def legal_tiles(work: NnWork, machine: Machine) -> Iterator[Tile]:
     every interleave mode. Heights: equal splits, the smallest four and whole row groups. Source:
     measured; 98 % of the tiles in the tables are among them.
     """
-    splits = _equal_splits(work.out_h)
-    for width in _widths(work, machine.nn.tile_width_max_pixels // work.dtype.itemsize):
-        mode = interleave(width, work.kernel_w, work.dtype)
-        tallest = max(1, machine.nn.input_buffer_depth_count * mode - work.kernel_h + 1)
+    for width, height in _sizes(
+        *(work.out_w, work.out_h, work.kernel_w, work.kernel_h, work.pool, work.dtype),
+        *(machine.nn.tile_width_max_pixels, machine.nn.input_buffer_depth_count),
+    ):
+        tile = make_tile(work, machine, width, height)
+        if tile is not None:
+            yield tile
+
+
+@lru_cache(maxsize=4096)
+def _sizes(
+    out_w: int,
+    out_h: int,
+    kernel_w: int,
+    kernel_h: int,
+    pool: int,
+    dtype: DType,
+    width_max: int,
+    buffer_depth: int,
+) -> tuple[tuple[int, int], ...]:
+    """Return the widths and heights that are considered, whatever the number of channels."""
+    found = []
+    splits = _equal_splits(out_h)
+    for width in _widths(out_w, kernel_w, width_max // dtype.itemsize):
+        mode = interleave(width, kernel_w, dtype)
+        tallest = max(1, buffer_depth * mode - kernel_h + 1)
         heights = splits | {1, 2, 3, 4} | set(range(mode, tallest + 1, mode))
-        if work.pool == 2:
+        if pool == 2:
             heights |= {height + 1 for height in heights}
         for height in sorted(heights):
-            if height > min(tallest, max(work.out_h, 2)):
+            if height > min(tallest, max(out_h, 2)):
                 break
-            if work.pool == 2 and (height % 2 or (width % 2 and width < work.out_w)):
+            if pool == 2 and (height % 2 or (width % 2 and width < out_w)):
                 continue
-            tile = make_tile(work, machine, width, height)
-            if tile is not None:
-                yield tile
+            found.append((width, height))
+    return tuple(found)
 
 
 def _equal_splits(size: int) -> frozenset[int]:
     return frozenset(ceil(size / parts) for parts in range(1, size + 1))
 
 
-def _widths(work: NnWork, widest: int) -> list[int]:
-    first = ceil(work.out_w / widest)
+def _widths(out_w: int, kernel_w: int, widest: int) -> list[int]:
+    first = ceil(out_w / widest)
     widths = set()
-    halo = work.kernel_w - 1
+    halo = kernel_w - 1
     for columns in range(first, first + 5):
-        even = ceil(work.out_w / columns)
+        even = ceil(out_w / columns)
         widths.add(even)
         if columns == 1:
             continue
         grown = [ceil((even + halo) / 8) * 8 - halo]
         grown += [ceil(even / step) * step for step in (2, 8, 16)]
-        widths |= {w for w in grown if w <= widest and ceil(work.out_w / w) == columns}
+        widths |= {w for w in grown if w <= widest and ceil(out_w / w) == columns}
     for pixels, reach in ((16, 18), (32, 36), (widest, widest + halo)):
-        widths.add(min(pixels, reach - halo, widest, work.out_w))
+        widths.add(min(pixels, reach - halo, widest, out_w))
     return sorted(width for width in widths if width > 0)

@@ -6,6 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+_NUMPY: dict[str, type[np.generic]] = {
+    "u8": np.uint8,
+    "i8": np.int8,
+    "i16": np.int16,
+    "i32": np.int32,
+    "i64": np.int64,
+    "f16": np.float16,
+    "f32": np.float32,
+    "bool": np.bool_,
+}
+
 
 class DType(Enum):
     """An element type: knows its bits, limits and numpy type."""
@@ -19,25 +30,23 @@ class DType(Enum):
     F32 = "f32"
     BOOL = "bool"
 
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """Return the numpy type."""
-        return _NUMPY[self]
+    numpy: np.dtype[Any]
+    """The numpy type."""
+    itemsize: int
+    """Bytes of one element."""
+    bits: int
+    """Bits of one element."""
+    is_float: bool
+    """Whether this is a floating point type."""
 
-    @property
-    def bits(self) -> int:
-        """Return the width of one element in bits."""
-        return self.numpy.itemsize * 8
+    # Members are one of a kind; Enum's own hash calls Python at every look-up in a dict.
+    __hash__ = object.__hash__
 
-    @property
-    def itemsize(self) -> int:
-        """Return the width of one element in bytes."""
-        return self.numpy.itemsize
-
-    @property
-    def is_float(self) -> bool:
-        """Tell whether this is a floating point type."""
-        return self in (DType.F16, DType.F32)
+    def __init__(self, word: str) -> None:
+        self.numpy = np.dtype(_NUMPY[word])
+        self.itemsize = self.numpy.itemsize
+        self.bits = self.itemsize * 8
+        self.is_float = self.numpy.kind == "f"
 
     @property
     def min(self) -> int:
@@ -55,14 +64,4 @@ class DType(Enum):
         return _FROM_NUMPY[np.dtype(dtype)]
 
 
-_NUMPY: dict[DType, np.dtype[Any]] = {
-    DType.U8: np.dtype(np.uint8),
-    DType.I8: np.dtype(np.int8),
-    DType.I16: np.dtype(np.int16),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.F16: np.dtype(np.float16),
-    DType.F32: np.dtype(np.float32),
-    DType.BOOL: np.dtype(np.bool_),
-}
-_FROM_NUMPY: dict[np.dtype[Any], DType] = {v: k for k, v in _NUMPY.items()}
+_FROM_NUMPY: dict[np.dtype[Any], DType] = {dtype.numpy: dtype for dtype in DType}

@@ -33,7 +33,7 @@ def run_pipeline(
     stage: Stage | None = None,
     trace: Callable[[str, Graph], None] | None = None,
 ) -> Graph:
-    """Apply every step whose level is reached; verify the graph after each.
+    """Apply every step whose level is reached; verify the graph after each that changed it.
 
     Parameters
     ----------
@@ -53,14 +53,18 @@ def run_pipeline(
     """
     real = not graph.is_quantized and all(node.engine is None for node in graph.nodes)
     stage = stage or ("float" if real else "quantized")
+    checked = False
     for step in steps:
         if step.level > level:
             continue
-        graph = prune(step.run(graph))
-        try:
-            check(graph, stage)
-        except GraphError as error:
-            raise GraphError(f"after pass {step.name}: {error}") from error
+        result = step.run(graph)
+        if result is not graph or not checked:
+            graph = prune(result)
+            try:
+                check(graph, stage)
+            except GraphError as error:
+                raise GraphError(f"after pass {step.name}: {error}") from error
+            checked = True
         if trace:
             trace(step.name, graph)
     return graph

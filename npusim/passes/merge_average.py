@@ -39,12 +39,13 @@ def merge_average(graph: Graph) -> Graph:
     convolution of one pixel, stride 1 and no padding. An average that is an output is computed as
     well. Source: measured, docs/arithmetic/nn.md rule 3.3.
     """
+    view = GraphView(graph)
     for name in [node.name for node in graph.nodes if node.op == "conv2d"]:
-        view = GraphView(graph)
         conv = graph.node(name)
         pool = view.producer_of(conv.inputs[0], "pool2d")
         if pool is not None and _merges(pool, conv, view):
             graph = _merged(graph, pool, conv)
+            view = GraphView(graph)
     return graph
 
 

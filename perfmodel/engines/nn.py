@@ -5,8 +5,8 @@ the tile before and traffic on the bus overlap: the largest counts. Source: meas
 docs/performance.md; with the driver's own tile and bytes the median error is below 0.1 %.
 """
 
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from npusim.perfmodel.cost import Bound, Cost, Traffic, ranked
 from npusim.perfmodel.engines.nn_steps import channels_per_kernel, kernel_time, tile_sizes
@@ -17,8 +17,7 @@ from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileBytes:
+class TileBytes(NamedTuple):
     """What an operation moves with a given tile.
 
     ``stream`` is the coefficient stream read once, ``kernel`` with the parts that are read again;

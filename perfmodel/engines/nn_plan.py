@@ -7,7 +7,8 @@ While it plans, the driver
   where rows are whole lines, halves or quarters of one. Maps of as many channels as the cache has
   lines never fit, and are taken as they are;
 - takes rows of a quarter or half a line to be fetched one by one;
-- takes tiles at the bottom of the map for full ones, and waits for the output of the last;
+- takes tiles at the bottom of the map for full ones, and waits for the output of the last: no
+  operation is shorter than its bytes on the bus;
 - prefers few tiles.
 
 Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
@@ -15,7 +16,6 @@ agrees with seven tenths of them, and costs little more or less where it does no
 (docs/performance-model.md).
 """
 
-from dataclasses import replace
 from functools import lru_cache
 from math import gcd
 
@@ -40,8 +40,10 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     nn = machine.nn
     bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
     streams: dict[int, int] = {}
-    best: tuple[float, Tile] | None = None
-    for tile in legal_tiles(work, machine):
+    # Every byte is waited for, so the bus alone is a lower bound: taken in its order, few tiles
+    # have to be timed.
+    bounded: list[tuple[float, int, Tile, TileBytes, TileBytes]] = []
+    for index, tile in enumerate(legal_tiles(work, machine)):
         stream = streams.get(tile.kernels_per_core)
         if stream is None:
             stream = kernel_stream_bytes(work, tile, machine)
@@ -49,23 +51,27 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
         moved = tile_bytes(work, tile, machine, stream)
         planned = planned_bytes(work, tile, moved, machine)
         launches = nn.tile_launch_cycles * tile.count * tile.superblocks
-        if best is not None and planned.total / bus + launches >= best[0]:
-            continue
+        bounded.append((planned.total / bus + launches, index, tile, moved, planned))
+    bounded.sort(key=lambda entry: entry[0])
+    best: tuple[float, int, Tile] | None = None
+    for least, index, tile, moved, planned in bounded:
+        if best is not None and least > best[0]:
+            break
         score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=True)[0]
-        score += launches
-        if best is not None and score >= best[0]:
+        score = max(least, score + nn.tile_launch_cycles * tile.count * tile.superblocks)
+        if best is not None and score > best[0]:
             continue
         # What the operation really takes decides between tiles that look the same.
         score += nn.planned_true_ratio * time_tile(work, tile, moved, machine, bytes_per_cycle)[0]
-        if best is None or score < best[0]:
-            best = (score, tile)
+        if best is None or (score, index) < best[:2]:
+            best = (score, index, tile)
     if best is None:
         raise MachineError(
             f"no tile of a {work.out_w}x{work.out_h}x{work.out_c} map with kernel "
             f"{work.kernel_w}x{work.kernel_h} fits {machine.name}",
             rule=f"kernels reach {machine.nn.kernel_max_pixels} pixels on the NN engine",
         )
-    return best[1]
+    return best[2]
 
 
 def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) -> TileBytes:
@@ -95,7 +101,7 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
             hits = capacity / lines
             write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
     write *= max(1.0, tile.rows * tile.height / work.out_h)
-    return replace(moved, image=image, write=write)
+    return moved._replace(image=image, write=write)
 
 
 def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:

@@ -18,6 +18,7 @@ def round_up(value: float, step: int) -> int:
     return -(-int(-(-value // 1)) // step) * step
 
 
+@lru_cache(maxsize=16384)
 def aligned_bytes(size: int, step: int, line: int) -> int:
     """Return the bytes of the lines that a piece touches, averaged over starts that divide evenly.
 
@@ -38,14 +39,19 @@ def _exact_bytes(size: int, start: int, step: int, line: int) -> float:
 
 def input_rows(work: NnWork, height: int) -> int:
     """Return the input rows that all row tiles read, halo included, edges clipped."""
-    pad = max(0, (work.out_h - 1 + work.kernel_h - work.in_h) // 2)
-    halo = work.kernel_h - 1
-    tiles = -(-work.out_h // height)
-    total = work.out_h + tiles * halo
-    for top in range(0, min(pad, work.out_h), height):  # tiles that begin above the map
+    return _rows_read(work.in_h, work.out_h, work.kernel_h, height)
+
+
+@lru_cache(maxsize=8192)
+def _rows_read(in_h: int, out_h: int, kernel_h: int, height: int) -> int:
+    pad = max(0, (out_h - 1 + kernel_h - in_h) // 2)
+    halo = kernel_h - 1
+    tiles = -(-out_h // height)
+    total = out_h + tiles * halo
+    for top in range(0, min(pad, out_h), height):  # tiles that begin above the map
         total -= pad - top
     for index in range(tiles - 1, -1, -1):  # tiles that end below it
-        over = min(work.out_h, (index + 1) * height) - pad + halo - work.in_h
+        over = min(out_h, (index + 1) * height) - pad + halo - in_h
         if over <= 0:
             break
         total -= over

@@ -3,10 +3,14 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from npusim.ir.dtypes import DType
-from npusim.perfmodel.engines.nn_plan import output_lines, plan
+from npusim.perfmodel.engines.nn import tile_bytes, time_tile
+from npusim.perfmodel.engines.nn_plan import output_lines, plan, planned_bytes
 from npusim.perfmodel.engines.nn_steps import kernel_time, skip_ratio
+from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import load_machine
 from npusim.perfmodel.tiling import interleave, legal_tiles, make_tile
 from npusim.perfmodel.workload import NnWork
@@ -62,6 +66,27 @@ def test_legal_tiles_stay_in_the_map_and_fit():
 def test_the_drivers_choice(shape, expected):
     tile = plan(work(*shape), RK1808, 3.8)
     assert (tile.width, tile.height) == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(2, 40), st.integers(2, 40)),
+    st.sampled_from((1, 3, 5)), st.sampled_from((DType.U8, DType.I16, DType.F16)),
+    st.sampled_from((3.8, 8.0, 16.0)),
+)  # fmt: skip
+def test_no_legal_tile_is_cheaper_to_the_driver(shape, kernel, dtype, rate):
+    asked = work(*shape, kernel, dtype)
+
+    def driver_cycles(tile):
+        moved = tile_bytes(asked, tile, RK1808, kernel_stream_bytes(asked, tile, RK1808))
+        planned = planned_bytes(asked, tile, moved, RK1808)
+        launches = RK1808.nn.tile_launch_cycles * tile.count * tile.superblocks
+        own = time_tile(asked, tile, planned, RK1808, rate, last_write_waits=True)[0]
+        true = time_tile(asked, tile, moved, RK1808, rate)[0]
+        return max(own, planned.total / rate) + launches + RK1808.nn.planned_true_ratio * true
+
+    everything = [driver_cycles(tile) for tile in legal_tiles(asked, RK1808)]
+    assert driver_cycles(plan(asked, RK1808, rate)) == pytest.approx(min(everything), rel=1e-9)
 
 
 def test_lines_of_an_output_tile_grow_with_its_height():
