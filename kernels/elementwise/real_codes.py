@@ -18,7 +18,6 @@ from npusim.kernels._jit import kernel
 from npusim.kernels.rounding import ROUND_F32, ROUND_F32_BITS, ROUND_F64
 from npusim.kernels.tiles.llvm_vectors import F32, F64, I32, I64, vector_code
 
-_LANES = 16
 _LANES = 64
 _DOUBT = 2.0**-11
 _LARGEST_SCALE = 2.0**100  # it and its inverse are plain float32 numbers
