@@ -21,7 +21,7 @@ def memory_order(value: NDArray[Any]) -> tuple[int, ...]:
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:
     """Return the permutation that undoes ``order``."""
-    return tuple(int(axis) for axis in np.argsort(order))
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def channels_last(value: NDArray[Any]) -> NDArray[Any]:

@@ -54,21 +54,25 @@ class Part:
 
     layers: tuple[BoundNode, ...]
     player: Player | None
+    dead: tuple[str, ...] = ()  # values that may be forgotten after the player, if it has run
 
 
-def _in_parts(nodes: Sequence[BoundNode], kept: set[str]) -> list[Part]:
+def _in_parts(nodes: Sequence[BoundNode], inputs: Iterable[str], kept: set[str]) -> list[Part]:
     """Return the layers in parts: as many as possible that follow each other are one tape."""
-    parts = []
+    parts, known = [], set(inputs)
     for taped, group in groupby(nodes, key=lambda bound: isinstance(bound.step, KernelStep)):
         layers = tuple(group)
+        made = {name for bound in layers for name in bound.outputs}
         if not taped:
             parts.append(Part(layers, None))
+            known |= made
             continue
-        made = {name for bound in layers for name in bound.outputs}
         dead = {name for bound in layers for name in bound.dead}
         feeds = dict.fromkeys(n for bound in layers for n in bound.feeds if n not in made)
         wanted = tuple(name for name in made if name not in dead or name in kept)
-        parts.append(Part(layers, Player(layers, tuple(feeds), wanted)))
+        player = Player(layers, tuple(feeds), wanted)
+        known.update(wanted)
+        parts.append(Part(layers, player, tuple(dead & known)))
     return parts
 
 
@@ -137,7 +141,7 @@ class Program(Faced):
             fault = memory.layers.get(node.name)
             step = fault.step if fault else bind(node, graph)
             self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
-        self._parts = _in_parts(self._nodes, kept)
+        self._parts = _in_parts(self._nodes, graph.inputs, kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a copy, in another process too, bind the graph again."""
@@ -314,9 +318,8 @@ class Program(Faced):
                 self._run_step(bound, values, None)
             return
         values.update(results)
-        for bound in part.layers:
-            for name in bound.dead:
-                values.pop(name, None)
+        for name in part.dead:
+            values.pop(name, None)
 
     @staticmethod
     def _run_step(bound: BoundNode, values: dict[str, Array], observe: Observe | None) -> None:
@@ -329,9 +332,16 @@ class Program(Faced):
             values.pop(name, None)
 
     def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        inputs = self.graph.inputs
+        if not isinstance(feeds, Mapping) or feeds.keys() != set(inputs):
+            raise self._other_inputs(feeds)
+        return {name: np.asarray(feeds[name]) for name in inputs}
+
+    def _other_inputs(self, feeds: object) -> InputError:
+        """Return why feeds are not those of the inputs."""
         example = ", ".join(f"{name!r}: array" for name in self.graph.inputs)
         if not isinstance(feeds, Mapping):
-            raise InputError(
+            return InputError(
                 f"feeds is {type(feeds).__name__}",
                 where=self.graph.name,
                 rule="arrays by input name",
@@ -339,14 +349,12 @@ class Program(Faced):
             )
         unknown = sorted(set(feeds) - set(self.graph.inputs), key=str)
         missing = sorted(set(self.graph.inputs) - set(feeds))
-        if unknown or missing:
-            raise InputError(
-                f"inputs missing: {missing or 'none'}; not in the model: {unknown or 'none'}",
-                where=self.graph.name,
-                rule=f"the inputs are {', '.join(self.graph.inputs)}",
-                remedy=f"give {{{example}}}",
-            )
-        return {name: np.asarray(feeds[name]) for name in self.graph.inputs}
+        return InputError(
+            f"inputs missing: {missing or 'none'}; not in the model: {unknown or 'none'}",
+            where=self.graph.name,
+            rule=f"the inputs are {', '.join(self.graph.inputs)}",
+            remedy=f"give {{{example}}}",
+        )
 
     def _stored_input(
         self, name: str, value: Array, pass_through: bool, preprocessed: bool

@@ -3,6 +3,7 @@
 The results are those of ``npusim.ir.codes``, which takes every other type.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +20,19 @@ from npusim.runtime.tables import unsigned
 from npusim.runtime.threads import run_rows
 
 Array = NDArray[Any]
+_FEW = 1 << 12  # results that numpy has looked up before a kernel call is made ready
+
+
+def _in_memory(value: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Return all elements as they lie in memory, and what gives such a row the shape of ``value``.
+
+    Copies only when there are gaps.
+    """
+    if value.flags.c_contiguous:
+        return value.reshape(-1), lambda row: row.reshape(value.shape)
+    order = memory_order(value)
+    memory = np.asarray(value.transpose(order), order="C")
+    return memory.reshape(-1), lambda row: row.reshape(memory.shape).transpose(inverse(order))
 
 
 def quantize(real: Array, dtype: DType, quant: Quant) -> Array | None:
@@ -26,10 +40,8 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array | None:
     kernels = candidates(Work.QUANTIZE, DType.F32, dtype)
     if not kernels or real.dtype != np.float32:
         return plain_quantize(real, dtype, quant) if np.isfinite(real).all() else None
-    order = memory_order(real)
-    memory = np.asarray(real.transpose(order), order="C")
-    codes = np.empty(memory.shape, dtype.numpy)
-    numbers, results = memory.reshape(-1), codes.reshape(-1)
+    numbers, shaped = _in_memory(real)
+    results = np.empty(numbers.size, dtype.numpy)
     scalars = scale_of(quant), float(zero_point_of(quant)), float(dtype.min), float(dtype.max)
     odd = np.zeros(1, np.int64)  # threads only ever write 1
     run_rows(
@@ -37,7 +49,7 @@ def quantize(real: Array, dtype: DType, quant: Quant) -> Array | None:
         numbers.size,
         numbers.size,
     )
-    return None if odd[0] else codes.transpose(inverse(order))
+    return None if odd[0] else shaped(results)
 
 
 @lru_cache(maxsize=256)
@@ -50,17 +62,17 @@ def _every_code(dtype: np.dtype[Any], quant: Quant) -> NDArray[np.float32]:
 
 def dequantize(codes: Array, quant: Quant) -> NDArray[np.float32]:
     """Return codes as float32; see ``ir.codes.dequantize``."""
+    if codes.itemsize == 1 and codes.ndim > 0 and codes.size <= _FEW:
+        return np.asarray(_every_code(codes.dtype, quant)[codes.view(np.uint8)])
     kernels = candidates(Work.DEQUANTIZE, DType.of(codes.dtype), DType.F32)
     if not kernels:
         return plain_dequantize(codes, quant)
     table = _every_code(codes.dtype, quant)
-    order = memory_order(codes)
-    memory = np.asarray(codes.transpose(order), order="C")
-    real = np.empty(memory.shape, np.float32)
-    source, results = unsigned(memory), real.reshape(-1)
+    memory, shaped = _in_memory(codes)
+    source, results = unsigned(memory), np.empty(memory.size, np.float32)
     run_rows(
         lambda first, last: kernels[0](source, table, results, first, last),
         source.size,
         source.size,
     )
-    return real.transpose(inverse(order))
+    return shaped(results)

@@ -41,7 +41,7 @@ from npusim.passes.requant import nn_requant
 from npusim.runtime import isa
 from npusim.runtime.convolution.phases import Convolution, plain_phase
 from npusim.runtime.convolution.step import ConvolutionStep
-from tests.kernels import emulated_tiles
+from tests.kernels import emulated_avx512, emulated_tiles
 from tests.kernels import guarded_real_cases as guarded_real_cases  # adds its cases
 from tests.kernels import guarded_tape_cases as guarded_tape_cases
 from tests.kernels.guarded import Case
@@ -50,9 +50,10 @@ from tests.kernels.guarded_registry import LENGTHS, case, constant, drawn
 
 
 def prepare() -> None:
-    """Let tiles compute all convolutions, emulated where this processor has none."""
+    """Let tiles compute all convolutions; what this processor lacks is emulated."""
     patch = SimpleNamespace(setattr=setattr)
     emulated_tiles.take_all(patch)
+    emulated_avx512.emulate(patch)
     if emulated_tiles.NEEDED:
         emulated_tiles.emulate(patch)
 

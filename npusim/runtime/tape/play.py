@@ -24,6 +24,21 @@ class _Copy:
         self.words = np.tile(tape.words, (slots, 1))
         self.board = np.zeros(BOARD_SIZE, np.int64)
         self.base = 0  # what the board calls the first group of the next run
+        inside = tape.region == 0
+        self._inside = tape.where[inside], tape.offsets[inside]
+        self._outside = tape.where[~inside], tape.region[~inside] - 1, tape.offsets[~inside]
+        self._arena = -1  # address that the words hold
+        cuts = zip(tape.cuts, tape.cuts[1:], strict=False)
+        self.parts = [(a, b, min(slots, int(tape.groups[a:b, 2].max()))) for a, b in cuts]
+
+    def set_addresses(self, arena: int, others: list[int]) -> None:
+        """Put the addresses of the arena, and of inputs and new results, into the words."""
+        if arena != self._arena:  # a thread's arena seldom moves
+            where, offsets = self._inside
+            self.words[:, where] = arena + offsets
+            self._arena = arena
+        where, region, offsets = self._outside
+        self.words[:, where] = np.array(others, np.int64)[region] + offsets
 
 
 class Player:
@@ -69,16 +84,14 @@ def _play(
     """Run a tape once. When that ends early, nothing that other threads may still use is reused."""
     arena = threads.take_arena(tape.arena_size)
     made = [np.empty(size, np.uint8) for size in tape.new_sizes]
-    bases = np.array([address_of(array) for array in (arena, *given, *made)], np.int64)
-    copy.words[:, tape.where] = bases[tape.region] + tape.offsets
+    copy.set_addresses(address_of(arena), [address_of(array) for array in (*given, *made)])
     alive = arena, given, made
-    for begin, end in zip(tape.cuts, tape.cuts[1:], strict=False):
+    for begin, end, takers in copy.parts:
         copy.board[TICKET] = (copy.base + begin) << SHARE_BITS
-        helpers = min(len(copy.words), int(tape.groups[begin:end, 2].max())) - 1
         threads.ask_for_help(
             [
                 partial(_walk, tape, copy, slot, copy.base, begin, end, alive)
-                for slot in range(1, helpers + 1)
+                for slot in range(1, takers)
             ]
         )
         _walk(tape, copy, 0, copy.base, begin, end, alive)
