@@ -3,8 +3,8 @@
     python tools/fuzz.py [LOADER...] --minutes N --seed S [--jobs J] [--to FOLDER]
 
 Sound files (``fuzz_seeds.py``) are changed by mutators that know their format
-(``fuzz_mutators.py``) and read in a process of their own with limits of memory and time
-(``fuzz_child.py``). Verdicts:
+(``fuzz_mutators.py``) and read with limits of memory and time in processes that are forks of one
+that has loaded everything (``fuzz_child.py``). Verdicts:
 
 ========= ==========================================================================
 refused   an error of npusim: one sentence, file, place, rule, remedy
@@ -15,80 +15,33 @@ differs   the reference (ONNX Runtime, LiteRT) gives other numbers
 hang      more than ``--seconds`` of processor time
 blow-up   more than ``--megabytes``
 crash     the process ended
+unsteady  a finding behind other inputs, and none when the input runs alone
 ========= ==========================================================================
 
 Everything but the first two is a finding: found twice it counts once (by its innermost places in
 npusim), it is made smaller and kept in FOLDER/LOADER/, and the run ends with exit code 1. Input k
-of a loader follows from the seed and k alone. Findings that were mended belong into
+of a loader follows from the seed and k alone. The table says from how many places in npusim
+refusals came, and in how many sentences (without names and numbers): few of many inputs means that
+a first check keeps the others from being looked at. Findings that were mended belong into
 ``tests/corpus``, where the tests replay them.
 """
 
 import argparse
+import base64
 import json
-import random
 import subprocess
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
-from math import inf
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
-from fuzz_mutators import mutated
-from fuzz_seeds import LOADERS, SHAPES, Files
+from fuzz_seeds import LOADERS
 
-GOOD = ("ok", "refused")
-TRIES = 60
-"""Runs that making a finding smaller may take."""
-
-
-@dataclass
-class Child:
-    """A process that runs inputs of one loader."""
-
-    name: str
-    seconds: float
-    megabytes: int
-    folder: Path
-    process: Any = None
-    count: int = 0
-
-    def judge(self, files: Files) -> dict[str, Any]:
-        """Write an input to a folder of its own, run it and return the verdict."""
-        if self.process is None:
-            arguments = [self.name, str(self.seconds), str(self.megabytes)]
-            self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("fuzz_child.py")), *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        self.count += 1
-        place = self.folder / f"{self.name}-{self.count}"
-        place.mkdir()
-        for name, content in files.items():
-            (place / name).write_bytes(content)
-        self.process.stdin.write(f"{place}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        for path in place.iterdir():
-            path.unlink()
-        place.rmdir()
-        if not line:
-            raise RuntimeError(f"the child of {self.name} ended")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
+MOST = 1 << 60
 
 
 @dataclass
@@ -97,96 +50,60 @@ class Tally:
 
     to: Path
     verdicts: dict[str, Counter[str]] = field(default_factory=dict)
-    found: dict[tuple[str, str], str] = field(default_factory=dict)
+    places: dict[str, set[str]] = field(default_factory=dict)
+    rules: dict[str, set[str]] = field(default_factory=dict)
+    found: set[tuple[str, str]] = field(default_factory=set)
     lock: Any = field(default_factory=Lock)
 
-    def add(self, name: str, answer: dict[str, Any]) -> bool:
-        """Count a verdict; tell whether it is a finding that was not there before."""
+    def add(self, name: str, answer: dict[str, Any]) -> None:
+        """Take a line of a child: a finding, which is kept and printed once, or its tally."""
         with self.lock:
-            self.verdicts.setdefault(name, Counter())[answer["verdict"]] += 1
-            key = name, answer.get("key", "")
-            if answer["verdict"] in GOOD or key in self.found:
-                return False
-            self.found[key] = answer["verdict"]
-            return True
+            if "counts" in answer:
+                self.verdicts.setdefault(name, Counter()).update(answer["counts"])
+                self.places.setdefault(name, set()).update(answer["places"])
+                self.rules.setdefault(name, set()).update(answer["rules"])
+            elif (name, answer["key"]) not in self.found:
+                self.found.add((name, answer["key"]))
+                self._keep(name, answer)
 
-    def keep(self, name: str, files: Files, answer: dict[str, Any], source: str) -> Path:
-        """Write a finding to its folder."""
+    def _keep(self, name: str, answer: dict[str, Any]) -> None:
+        files = {label: base64.b64decode(data) for label, data in answer.pop("files").items()}
         digest = sha256(repr(sorted(files.items())).encode()).hexdigest()[:10]
         place = self.to / name / digest
         place.mkdir(parents=True, exist_ok=True)
         for label, content in files.items():
             (place / label).write_bytes(content)
-        (place / "finding.json").write_text(json.dumps(answer | {"input": source}, indent=1))
-        return place
+        (place / "finding.json").write_text(json.dumps(answer, indent=1))
+        last = (answer.get("text") or "").strip().splitlines()[-1:] or [""]
+        print(f"{name}: {answer['verdict']}: {answer['key']}: {last[0][:160]}\n  {place}", flush=True)
+
+    def row(self, name: str) -> str:
+        """Return a line of the table."""
+        counts = self.verdicts[name]
+        words = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
+        depth = f"{len(self.places[name])} places, {len(self.rules[name])} sentences"
+        return f"{name:<11} {sum(counts.values()):>7} inputs: {words}; {depth}"
 
 
-def made(seeds: list[Files], name: str, seed: int, number: int) -> tuple[Files, Files]:
-    """Return the seed and the input of a number."""
-    draw = random.Random(f"{name} {seed} {number}")
-    start = draw.choice(seeds)
-    files = dict(start)
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        label = draw.choice(sorted(files.keys() - {SHAPES}))
-        files[label] = mutated(label, files[label], draw)
-    return start, files
-
-
-def smaller(child: Child, start: Files, files: Files, key: str) -> Files:
-    """Return an input with the same finding and less that differs from the seed."""
-    left = TRIES
-
-    def same(tried: Files) -> bool:
-        nonlocal left
-        left -= 1
-        return left >= 0 and child.judge(tried).get("key") == key
-
-    for label in sorted(files):
-        if files[label] != start[label] and same(files | {label: start[label]}):
-            files = files | {label: start[label]}
-    for label in sorted(files):
-        whole = start[label]
-        step = max(1, len(whole) // 4)
-        while step and left > 0 and len(files[label]) == len(whole) and files[label] != whole:
-            for begin in range(0, len(whole), step):
-                own = files[label]
-                if own[begin : begin + step] == whole[begin : begin + step]:
-                    continue
-                tried = own[:begin] + whole[begin : begin + step] + own[begin + step :]
-                if same(files | {label: tried}):
-                    files = files | {label: tried}
-            step = 0 if step == 1 else step // 2
-    return files
-
-
-def search(name: str, options: argparse.Namespace, tally: Tally, share: int, until: float) -> None:
-    """Run inputs of one loader until the time is over; shares take turns."""
-    seeds = list(LOADERS[name].seeds())
-    with TemporaryDirectory(prefix="npusim-fuzz-") as folder:
-        child = Child(name, options.seconds, options.megabytes, Path(folder))
-        number = share
-        if share == 0:
-            for index, files in enumerate(seeds):
-                answer = child.judge(files)
-                if tally.add(name, answer):
-                    report(name, tally.keep(name, files, answer, f"seed file {index}"), answer)
-        while time.monotonic() < until and number < options.inputs:
-            start, files = made(seeds, name, options.seed, number)
-            answer = child.judge(files)
-            if tally.add(name, answer):
-                kept = smaller(child, start, files, answer["key"])
-                source = f"{name} --seed {options.seed}, input {number}"
-                report(name, tally.keep(name, kept, answer, source), answer)
-            number += options.jobs
-        child.close()
-
-
-def report(name: str, place: Path, answer: dict[str, Any]) -> None:
-    """Print a finding."""
-    last = (answer.get("text") or "").strip().splitlines()[-1:] or [""]
-    print(
-        f"{name}: {answer['verdict']}: {answer.get('key')}: {last[0][:160]}\n  {place}", flush=True
-    )
+def search(name: str, options: argparse.Namespace, tally: Tally, share: int, minutes: float) -> None:
+    """Run inputs of one loader in a child until the time is over; shares take turns."""
+    command = [name, options.seconds, options.megabytes, options.seed]
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("fuzz_child.py")), *map(str, command)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        wanted = [options.first + share, options.jobs, options.first + options.inputs, 60 * minutes]
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(f"{json.dumps(wanted)}\n")
+        child.stdin.close()
+        last: dict[str, Any] = {}
+        for line in child.stdout:
+            last = json.loads(line)
+            tally.add(name, last)
+    if "counts" not in last:
+        raise RuntimeError(f"the child of {name} ended with {child.returncode}")
 
 
 def main() -> int:
@@ -194,7 +111,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("loaders", nargs="*", metavar="LOADER", help=", ".join(LOADERS))
     parser.add_argument("--minutes", type=float, default=2.0, help="for all loaders together")
-    parser.add_argument("--inputs", type=float, default=inf, help="of each loader, at most")
+    parser.add_argument("--inputs", type=int, default=MOST, help="of each loader, at most")
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="processes beside each other")
     parser.add_argument("--seconds", type=float, default=10.0, help="of one input")
@@ -205,19 +123,16 @@ def main() -> int:
     if unknown := sorted(set(names) - set(LOADERS)):
         parser.error(f"no loader {', '.join(unknown)}; there are {', '.join(LOADERS)}")
     tally = Tally(options.to)
-    each = 60 * options.minutes / len(names)
     for name in names:
-        until = time.monotonic() + each
         with ThreadPoolExecutor(options.jobs) as shares:
             for done in [
-                shares.submit(search, name, options, tally, share, until)
+                shares.submit(search, name, options, tally, share, options.minutes / len(names))
                 for share in range(options.jobs)
             ]:
                 done.result()
-    for name, counts in tally.verdicts.items():
-        row = ", ".join(f"{verdict} {count}" for verdict, count in counts.most_common())
-        print(f"{name:<11} {sum(counts.values()):>6} inputs: {row}")
-    print(f"{len(tally.found)} findings" + (f" in {options.to}" if tally.found else ""))
+        print(tally.row(name), flush=True)
+    total = sum(sum(counts.values()) for counts in tally.verdicts.values())
+    print(f"{total} inputs, {len(tally.found)} findings" + (f" in {options.to}" if tally.found else ""))
     return 1 if tally.found else 0
 
 

@@ -10,17 +10,20 @@ import random
 import re
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
+import fuzz_protobuf
+import fuzz_structures
+
+TRIES = 3
 Mutator = Callable[[bytes, random.Random], bytes]
 WHOLE = (0, 1, -1, 2, 3, 7, 127, 128, 255, 256, 32767, 65535, 1 << 24, (1 << 31) - 1, 1 << 31,
          -(1 << 31), (1 << 32) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63), 10**30)  # fmt: skip
 REAL = (0.0, -0.0, 1e-45, -1.0, 1e38, 1e300, float("inf"), float("-inf"), float("nan"))
 TEXT = ("", "x", "\0", "\n", "../x", "/etc/passwd", "é" * 40, "%s%n", "a" * 5000, "\x1b[2J", "-1",
         "1e999", "nan", "[[[[", '"', "None", "0x10", "٣")  # fmt: skip
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 def _odd(random: random.Random, like: object = None) -> Any:
@@ -86,31 +89,58 @@ def _places(value: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
+def _near(value: Any, random: random.Random) -> Any:
+    """Return a value of the same type that a writer of the format might write."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return random.choice((0, 1, 2, 3, 8, -1, value + 1, value - 1, value * 2, value // 2))
+    if isinstance(value, float):
+        return random.choice((0.0, 1.0, -value, value / 2, 1e-8, 1e8))
+    if isinstance(value, list) and value:
+        place, kind = random.randrange(len(value)), random.randrange(4)
+        if kind == 0:
+            return value[:place] + value[place + 1 :]
+        if kind == 1:
+            return [*value, value[place]]
+        return value[::-1] if kind == 2 else [value[place]] * len(value)
+    return _odd(random, value)
+
+
 def changed_json(content: Any, random: random.Random) -> Any:
     """Replace, remove, repeat or exchange values of nested data."""
     places = _places(content)
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         *way, key = random.choice(places)
-        inner = content
         try:
-            for step in way:
-                inner = inner[step]
-            kind = random.randrange(6)
-            if kind == 0:
+            inner = _at(content, way)
+            kind = random.random()
+            if kind < 0.1:
                 del inner[key]
-            elif kind == 1 and isinstance(inner, list):
-                inner.insert(key, json.loads(json.dumps(inner[key])))
-            elif kind == 2:
-                *other, last = random.choice(places)
-                source = content
-                for step in other:
-                    source = source[step]
-                inner[key] = json.loads(json.dumps(source[last]))
+            elif kind < 0.15 and isinstance(inner, list):
+                inner.insert(key, _copied(inner[key]))
+            elif kind < 0.25:
+                inner[key] = _copied(_at(content, random.choice(places)))
+            elif kind < 0.5:  # what stands in another place of that name
+                alike = [place for place in places if place[-1] == key or isinstance(key, int)]
+                inner[key] = _copied(_at(content, random.choice(alike)))
+            elif kind < 0.75:
+                inner[key] = _near(inner[key], random)
             else:
                 inner[key] = _odd(random, inner[key])
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took the place away
     return content
+
+
+def _at(content: Any, way: Iterable[Any]) -> Any:
+    for step in way:
+        content = content[step]
+    return content
+
+
+def _copied(value: Any) -> Any:
+    return json.loads(json.dumps(value))
 
 
 def json_text(data: bytes, random: random.Random) -> bytes:
@@ -141,9 +171,10 @@ def words(data: bytes, random: random.Random) -> bytes:
         if kind < 3 and tokens:
             token = random.choice(tokens)
             if token[0][0] in "-0123456789":
-                new = str(random.choice((*WHOLE, *REAL)))
+                near = (*range(9), -1, 0.5, float(token[0]) + 1, f"{token[0]}0")
+                new = str(random.choice(near if random.random() < 0.5 else (*WHOLE, *REAL)))
             else:
-                new = random.choice((*TEXT, random.choice(tokens)[0]))
+                new = random.choice(tokens)[0] if random.random() < 0.6 else random.choice(TEXT)
             text = text[: token.start()] + new + text[token.end() :]
         elif kind == 3 and tokens:
             token = random.choice(tokens)
@@ -169,86 +200,9 @@ def nested(data: bytes, random: random.Random) -> bytes:
 
 
 # ---- protocol buffers
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    found = bytearray()
-    while value > 127:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
-
-
-def _fields(data: bytes) -> list[list[Any]]:
-    """Return [number, wire type, value] of a message; ValueError when the bytes are none."""
-    found, place = [], 0
-
-    def varint() -> int:
-        nonlocal place
-        value = shift = 0
-        while True:
-            if place >= len(data) or shift > 63:
-                raise ValueError("no message")
-            byte = data[place]
-            place += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while place < len(data):
-        tag = varint()
-        number, kind = tag >> 3, tag & 7
-        if not number or number > 10_000 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
-            raise ValueError("no message")
-        if kind == VARINT:
-            found.append([number, kind, varint()])
-            continue
-        size = varint() if kind == BYTES else 8 if kind == FIXED64 else 4
-        if place + size > len(data):
-            raise ValueError("no message")
-        found.append([number, kind, data[place : place + size]])
-        place += size
-    return found
-
-
-def _message(fields: list[list[Any]]) -> bytes:
-    found = bytearray()
-    for number, kind, value in fields:
-        found += _varint(number << 3 | kind)
-        if kind == VARINT:
-            found += _varint(value)
-        else:
-            found += (_varint(len(value)) if kind == BYTES else b"") + value
-    return bytes(found)
-
-
-def protobuf(data: bytes, random: random.Random, depth: int = 0) -> bytes:
+def protobuf(data: bytes, random: random.Random) -> bytes:
     """Change a field of a message or of one inside of it."""
-    fields = _fields(data)
-    place = random.randrange(len(fields))
-    number, kind, value = fields[place]
-    if kind == BYTES and depth < 12 and value and random.random() < 0.85:
-        try:
-            fields[place][2] = protobuf(value, random, depth + 1)
-        except (ValueError, IndexError):
-            fields[place][2] = _changed_bytes(value, random)
-        return _message(fields)
-    choice = random.randrange(6)
-    if choice == 0:
-        del fields[place]
-    elif choice == 1:
-        fields.insert(random.randrange(len(fields) + 1), list(fields[place]))
-    elif choice == 2:
-        other = random.choice(fields)
-        fields[place] = [number, other[1], other[2]]
-    elif kind == VARINT:
-        fields[place][2] = random.choice((*WHOLE[:-1], value + 1, value - 1))
-    elif kind == BYTES:
-        fields[place][2] = _changed_bytes(value, random)
-    else:
-        form = "<f" if kind == FIXED32 else "<d"
-        fields[place][2] = struct.pack(form, random.choice((*REAL[:5], *REAL[6:])))
-    return _message(fields)
+    return fuzz_protobuf.changed(data, random, _changed_bytes)
 
 
 def _changed_bytes(value: bytes, random: random.Random) -> bytes:
@@ -278,11 +232,21 @@ def archive(data: bytes, random: random.Random) -> bytes:
     return stream.getvalue()
 
 
-def npy(data: bytes, random: random.Random) -> bytes:
+def npy_header(data: bytes, random: random.Random) -> bytes:
     """Change the header of an array."""
     size = int.from_bytes(data[8:10], "little")
     head = words(data[10 : 10 + size], random)
     return data[:8] + len(head).to_bytes(2, "little") + head + data[10 + size :]
+
+
+def npy(data: bytes, random: random.Random) -> bytes:
+    """Change what an array holds."""
+    return fuzz_structures.npy(data, random, json_text)
+
+
+def hdf5(data: bytes, random: random.Random) -> bytes:
+    """Change a value of an HDF5 file."""
+    return fuzz_structures.hdf5(data, random, json_text)
 
 
 # ---- npusim's container and the vendor's
@@ -300,39 +264,43 @@ def container(data: bytes, random: random.Random) -> bytes:
 
 def vendor(data: bytes, random: random.Random) -> bytes:
     """Change the description of a vendor's file."""
-    (size,) = struct.unpack_from("<Q", data, 16)
-    text = json_text(data[32 + size :], random)
-    return data[: 24 + size] + struct.pack("<Q", len(text)) + text
+    version, size = struct.unpack_from("<QQ", data, 8)
+    begin = 24 + size + (40 if version > 1 and size else 0)
+    text = json_text(data[begin + 8 :], random)
+    if size and random.random() < 0.1:
+        data = data[: begin - size] + numbered(data[begin - size : begin], random)
+    return data[:begin] + struct.pack("<Q", len(text)) + text
 
 
 KINDS: dict[str, tuple[Mutator, ...]] = {
-    ".onnx": (protobuf, protobuf, protobuf, flipped, cut),
-    ".pb": (protobuf, protobuf, protobuf, flipped, cut),
-    ".caffemodel": (protobuf, protobuf, protobuf, flipped, cut, moved),
-    ".tflite": (numbered, numbered, flipped, moved, cut),
-    ".prototxt": (words, words, words, nested, cut),
-    ".cfg": (words, words, words, nested, cut),
-    ".txt": (words, words, flipped, cut),
-    ".csv": (words, words, flipped, cut),
-    ".xml": (words, words, nested, cut),
-    ".toml": (words, words, words, nested, cut),
-    ".json": (json_text, json_text, json_text, words, nested, cut),
-    ".jsonl": (json_lines, json_lines, words, cut),
-    ".keras": (archive, archive, archive, flipped, cut),
-    ".npz": (archive, archive, flipped, cut),
-    ".data": (archive, archive, flipped, cut),
-    ".npy": (npy, npy, flipped, cut),
-    ".npusim": (container, container, container, flipped, cut),
-    ".rknn": (vendor, vendor, vendor, flipped, numbered, cut),
+    ".onnx": (*(protobuf,) * 8, flipped, cut),
+    ".pb": (*(protobuf,) * 8, flipped, cut),
+    ".caffemodel": (*(protobuf,) * 5, flipped, cut, moved),
+    ".tflite": (fuzz_structures.tflite,) * 6 + (numbered, flipped, moved, cut),
+    ".prototxt": (*(words,) * 12, nested, cut),
+    ".cfg": (*(words,) * 12, nested, cut),
+    ".txt": (*(words,) * 5, flipped, cut),
+    ".csv": (*(words,) * 5, flipped, cut),
+    ".xml": (*(words,) * 6, nested, cut),
+    ".toml": (*(words,) * 8, nested, cut),
+    ".json": (*(json_text,) * 12, words, nested, cut),
+    ".jsonl": (*(json_lines,) * 6, words, cut),
+    ".h5": (*(hdf5,) * 8, flipped, cut),
+    ".keras": (*(archive,) * 8, flipped, cut),
+    ".npz": (*(archive,) * 8, flipped, cut),
+    ".data": (*(archive,) * 8, flipped, cut),
+    ".npy": (*(npy,) * 4, npy_header, npy_header, flipped, cut),
+    ".npusim": (*(container,) * 10, flipped, cut),
+    ".rknn": (*(vendor,) * 9, flipped, numbered, cut),
 }
 
 
 def mutated(name: str, data: bytes, random: random.Random) -> bytes:
     """Return changed content of a file; which changes, its name tells."""
     suffix = "." + name.rpartition(".")[2].lower()
-    kind = random.choice(KINDS.get(suffix, ANY))
-    try:
-        return kind(data, random)
-    except Exception:
-        # an earlier change made something else of the bytes: no format is kept
-        return random.choice(ANY)(data, random) if data else b"x"
+    for _ in range(TRIES):
+        try:
+            return random.choice(KINDS.get(suffix, ANY))(data, random)
+        except Exception:
+            continue  # an earlier change made something else of the bytes, or no file can hold this
+    return random.choice(ANY)(data, random) if data else b"x"

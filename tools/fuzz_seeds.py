@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import fuzz_operators
 import fuzz_project
 import numpy as np
 
@@ -75,12 +76,17 @@ def small(graph: Any) -> bool:
 
 
 def run(folder: Path, graph: Any) -> str:
-    """Run a network in npusim's float evaluator; it must not fail."""
+    """Run a network, on codes or in the float evaluator; it must not fail."""
+    import npusim
     from npusim.reference.evaluate import Evaluator
 
-    if graph.is_quantized or not small(graph):
+    if not small(graph):
         return ""
-    results = Evaluator(graph, threads=1).run(feeds_of(graph))
+    feeds = feeds_of(graph)
+    if graph.is_quantized:
+        npusim.compile(graph).run(feeds, pass_through=graph.inputs)
+        return ""
+    results = Evaluator(graph, threads=1).run(feeds)
     for name in graph.outputs:
         if results[name].shape != graph.spec(name).shape:
             return f"output {name!r} is {results[name].shape}, not {graph.spec(name).shape}"
@@ -94,7 +100,9 @@ def against_onnxruntime(folder: Path, graph: Any) -> str:
     from npusim.reference.evaluate import Evaluator
 
     floats = all(graph.spec(n).dtype.value == "f32" for n in (*graph.inputs, *graph.outputs))
-    if graph.is_quantized or not floats or not small(graph) or graph.tail is not None:
+    if graph.is_quantized:
+        return run(folder, graph)
+    if not floats or not small(graph) or graph.tail is not None:
         return ""
     feeds = feeds_of(graph)
     found = Evaluator(graph, threads=1).run(feeds)
@@ -117,7 +125,9 @@ def against_litert(folder: Path, graph: Any) -> str:
     from npusim.reference.litert import run_litert
 
     floats = all(spec.dtype.value == "f32" for spec in graph.tensors.values())
-    if graph.is_quantized or not floats or not small(graph):
+    if graph.is_quantized:
+        return run(folder, graph)
+    if not floats or not small(graph):
         return ""
     feeds = feeds_of(graph)
     found = Evaluator(graph, threads=1).run(feeds)
@@ -145,7 +155,7 @@ def _gap(wanted: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def onnx_seeds() -> Iterator[Files]:
-    """Yield small ONNX networks: layers, arithmetic on shapes, quantized ones, a loop-free if."""
+    """Yield small ONNX networks: layers, arithmetic on shapes, quantized ones; then operators."""
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
@@ -234,6 +244,7 @@ def onnx_seeds() -> Iterator[Files]:
         {"w": real(1, 12, 2), "r": real(1, 12, 3), "a": np.array([1]), "two": np.float32(2),
          "c": np.array([True, False, True]), "sh": np.array([4, 2, 3])},
     )  # fmt: skip
+    yield from fuzz_operators.onnx_operators()
 
 
 def tflite_seeds() -> Iterator[Files]:
@@ -298,13 +309,17 @@ def stored_seeds() -> Iterator[Files]:
             path = Path(folder) / "net.npusim"
             npusim.save(made, path)
             yield {"net.npusim": path.read_bytes()}
+    yield from fuzz_operators.stored_operators()
 
 
 def vendor_seeds() -> Iterator[Files]:
     """Yield files in the vendor's container, written by the tests."""
     from tests.importers.test_vendor_files import convolved
+    from tests.importers.vendor_sources import FORMATS, built, numbers
 
     with TemporaryDirectory() as folder:
+        for kind in FORMATS:
+            yield {"net.rknn": built(Path(folder) / "net.rknn", *numbers(), kind).read_bytes()}
         for version in (1, 2, 3):
             path = convolved(Path(folder) / "net.rknn", version)
             yield {"net.rknn": path.read_bytes()}
@@ -331,10 +346,10 @@ LOADERS = {
     "mxnet": Loader(recorded("mxnet"), _model("-symbol.json"), run),
     "tensorflow": Loader(recorded("tensorflow"), _model(".pb"), run),
     "npusim": Loader(stored_seeds, _model(".npusim"), run),
-    "vendor": Loader(vendor_seeds, _model(".rknn")),
+    "vendor": Loader(vendor_seeds, _model(".rknn"), run),
     "dataset": Loader(fuzz_project.dataset_seeds, fuzz_project.load_dataset),
     "hybrid": Loader(fuzz_project.hybrid_seeds, fuzz_project.load_hybrid_files),
     "project": Loader(fuzz_project.project_seeds, fuzz_project.load_project),
     "dump": Loader(fuzz_project.dump_seeds, fuzz_project.load_dump),
-    "golden": Loader(fuzz_project.golden_seeds, fuzz_project.load_golden),
+    "golden": Loader(fuzz_operators.golden_operators, fuzz_project.load_golden, fuzz_project.replayed),
 }
