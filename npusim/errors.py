@@ -27,7 +27,9 @@ _SYSTEM_REMEDIES = {
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
 }
 
-LONGEST_LINE, KEPT_BEGIN, KEPT_END = 2000, 1600, 100
+LONGEST_MESSAGE = 2500
+LONGEST_LINE, SHORTER_LINE = 2000, 400  # of a message; of one that would be longer than that
+KEPT_END = 100
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,8 +55,10 @@ class NpusimError(Exception):
     def __init__(self, what: str, *, where: str = "", rule: str = "", remedy: str = "") -> None:
         if not (rule or remedy):
             remedy = self.usual_remedy
-        what, rule, remedy = (_readable(text) for text in (what, rule, remedy))
-        where = printable(where)
+        length = len(where) + len(what) + len(rule) + len(remedy)
+        longest = LONGEST_LINE if length <= LONGEST_MESSAGE else SHORTER_LINE
+        what, rule, remedy = (_readable(text, longest) for text in (what, rule, remedy))
+        where = _shortened(printable(where), longest)
         self.what, self.where, self.rule, self.remedy = what, where, rule, remedy
         parts = [f"{where}: {what}" if where else what]
         if rule:
@@ -64,16 +68,18 @@ class NpusimError(Exception):
         super().__init__("\n  ".join(parts))
 
 
-def _readable(text: str) -> str:
+def _readable(text: str, longest: int) -> str:
     """Return a text without control characters and without lines that nobody reads to their end.
 
     What a file holds may be a name of a megabyte.
     """
     lines = printable(text, lines=True).split("\n")
-    return "\n".join(
-        line if len(line) <= LONGEST_LINE else f"{line[:KEPT_BEGIN]} .. {line[-KEPT_END:]}"
-        for line in lines
-    )
+    return "\n".join(_shortened(line, longest) for line in lines)
+
+
+def _shortened(line: str, longest: int) -> str:
+    kept = longest - KEPT_END - len(" .. ")
+    return line if len(line) <= longest else f"{line[:kept]} .. {line[-KEPT_END:]}"
 
 
 def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

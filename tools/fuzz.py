@@ -75,7 +75,9 @@ class Tally:
             (place / label).write_bytes(content)
         (place / "finding.json").write_text(json.dumps(answer, indent=1))
         last = (answer.get("text") or "").strip().splitlines()[-1:] or [""]
-        print(f"{name}: {answer['verdict']}: {answer['key']}: {last[0][:160]}\n  {place}", flush=True)
+        print(
+            f"{name}: {answer['verdict']}: {answer['key']}: {last[0][:160]}\n  {place}", flush=True
+        )
 
     def row(self, name: str) -> str:
         """Return a line of the table."""
@@ -85,7 +87,9 @@ class Tally:
         return f"{name:<11} {sum(counts.values()):>7} inputs: {words}; {depth}"
 
 
-def search(name: str, options: argparse.Namespace, tally: Tally, share: int, minutes: float) -> None:
+def search(
+    name: str, options: argparse.Namespace, tally: Tally, share: int, minutes: float
+) -> None:
     """Run inputs of one loader in a child until the time is over; shares take turns."""
     command = [name, options.seconds, options.megabytes, options.seed]
     with subprocess.Popen(
@@ -95,7 +99,8 @@ def search(name: str, options: argparse.Namespace, tally: Tally, share: int, min
         text=True,
     ) as child:
         wanted = [options.first + share, options.jobs, options.first + options.inputs, 60 * minutes]
-        assert child.stdin is not None and child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout is not None
         child.stdin.write(f"{json.dumps(wanted)}\n")
         child.stdin.close()
         last: dict[str, Any] = {}
@@ -132,7 +137,10 @@ def main() -> int:
                 done.result()
         print(tally.row(name), flush=True)
     total = sum(sum(counts.values()) for counts in tally.verdicts.values())
-    print(f"{total} inputs, {len(tally.found)} findings" + (f" in {options.to}" if tally.found else ""))
+    print(
+        f"{total} inputs, {len(tally.found)} findings"
+        + (f" in {options.to}" if tally.found else "")
+    )
     return 1 if tally.found else 0
 
 

@@ -136,18 +136,23 @@ class Limits:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def peak_kib() -> int:
+    """Return the most memory that this process has held since it was forked."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 # ---- one input in a fork of its own
 def run_one(loader: Loader, folder: Path, limits: Limits) -> dict[str, Any]:
     """Fork, run and judge one input."""
     begin, seconds = time.monotonic(), limits.seconds
     hang = folder.with_name(folder.name + ".hang")
     reading, writing = os.pipe()
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     pid = os.fork()
     if pid == 0:
         os.close(reading)
         try:
             limits.begin()
+            base = peak_kib()
             resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 2, int(seconds) + 2))
             with hang.open("w") as file:
                 # processor time: other programs may stop this one
@@ -155,6 +160,7 @@ def run_one(loader: Loader, folder: Path, limits: Limits) -> dict[str, Any]:
                 signal.setitimer(signal.ITIMER_PROF, seconds)
                 found = judged(loader, folder)
                 signal.setitimer(signal.ITIMER_PROF, 0)
+            found["megabytes"] = (peak_kib() - base) >> 10
             os.write(writing, json.dumps(found).encode())
             os._exit(0)
         finally:
@@ -182,11 +188,10 @@ def run_one(loader: Loader, folder: Path, limits: Limits) -> dict[str, Any]:
         code = os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         places = hang.read_text().splitlines()[:20]
         found = {"verdict": "crash", "key": f"crash {code}", "text": "\n".join(places)}
-    elif (usage.ru_maxrss - base) >> 10 > limits.megabytes and found["verdict"] in GOOD:
+    elif found["megabytes"] > limits.megabytes and found["verdict"] in GOOD:
         found |= {"verdict": "blow-up", "key": f"blow-up {found.get('text', '')[-80:]}"}
     hang.unlink(missing_ok=True)
-    megabytes_used = max(0, usage.ru_maxrss - base) >> 10
-    return found | {"seconds": round(time.monotonic() - begin, 3), "megabytes": megabytes_used}
+    return found | {"seconds": round(time.monotonic() - begin, 3)}
 
 
 # ---- many inputs in one fork
@@ -296,7 +301,7 @@ class Search:
             content = {"places": [*places], "rules": [*rules], "suspect": suspect}
             os.write(writing, json.dumps(content).encode() + b"\n")
 
-        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        base = peak_kib()
         signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends the worker
         for number in numbers:
             shared[:] = STATE.pack(number, *counts.values())
@@ -307,7 +312,7 @@ class Search:
             signal.setitimer(signal.ITIMER_PROF, self.limits.seconds)
             answer = judged(loader, place)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) >> 10
+            used = (peak_kib() - base) >> 10
             if answer["verdict"] not in GOOD or used > self.limits.megabytes:
                 tell("memory" if answer["verdict"] in GOOD else answer["verdict"])
                 return

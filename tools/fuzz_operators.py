@@ -55,7 +55,10 @@ def stored_operators() -> Iterator[Files]:
         for number, path in enumerate(sorted((ROOT / "tests/golden").rglob("*.npz"))):
             kinds = set()
             for case in read_golden(path):
-                kind = tuple(op.kind for op in case.ops), case.tensors[case.ops[0].outputs[0]]["dtype"]
+                kind = (
+                    tuple(op.kind for op in case.ops),
+                    case.tensors[case.ops[0].outputs[0]]["dtype"],
+                )
                 if kind in kinds or sum(a.size for a in case.arrays.values()) > MOST_VALUES:
                     continue
                 kinds.add(kind)

@@ -11,6 +11,15 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 Files = dict[str, bytes]
+READ_TOGETHER = (
+    ("tune.json",),
+    ("state.jsonl",),
+    ("coco.json", "a.png"),
+    ("pairs.txt", "a.xml", "yolo.txt", "a.png"),
+    ("labels.txt",),
+    ("chip.toml", "layers.json"),
+    ("table.csv", "layers.json"),
+)
 
 
 def _graph() -> Any:
@@ -80,7 +89,7 @@ def load_hybrid_files(folder: Path) -> Any:
 
 
 def project_seeds() -> Iterator[Files]:
-    """Yield states, layer lists, chips, annotations, tables and labels."""
+    """Yield states, layer lists, chips, annotations, tables and labels, each with what it needs."""
     point = {"scheme": "i16", "layers": ["l"], "metric": 1.0, "time_us": 2.0, "parts": {"p": 1.0}}
     tune = {"kind": "npusim tune", "version": 1, "job": {"model": "a"}, "points": [point]}
     head = {"format": "npusim evaluate 1", "fingerprint": "f"}
@@ -95,7 +104,7 @@ def project_seeds() -> Iterator[Files]:
     voc = b"<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin>"
     voc += b"<xmax>5</xmax><ymax>6</ymax></bndbox></object></annotation>"
     chip = (ROOT / "perfmodel/machines/rk1808.toml").read_bytes()
-    yield {
+    files = {
         "tune.json": json.dumps(tune).encode(),
         "state.jsonl": b"\n".join(json.dumps(line).encode() for line in (head, record)) + b"\n",
         "coco.json": json.dumps(coco).encode(),
@@ -108,10 +117,12 @@ def project_seeds() -> Iterator[Files]:
         "pairs.txt": b"a.png a.xml\n",
         "table.csv": b"network,target,dtype,clock_mhz,ms\nlayers.json,rk1808,u8,800,12.5\n",
     }
+    for group in READ_TOGETHER:
+        yield {name: files[name] for name in group}
 
 
 def load_project(folder: Path) -> Any:
-    """Read everything; the first fault of each file counts."""
+    """Read what is there; the last fault counts."""
     from npusim.errors import NpusimError
     from npusim.evaluation import annotations, labelled, state, stored_records
     from npusim.perfmodel.agreement import table_errors
@@ -130,21 +141,22 @@ def load_project(folder: Path) -> Any:
         machine = load_machine(folder / "chip.toml")
         estimate(load_layer_list(folder / "layers.json"), machine)
 
-    readers: tuple[Callable[[], Any], ...] = (
-        lambda: State(folder / "tune.json", {"model": "a"}).load(),
-        evaluated,
-        lambda: annotations.open_boxes(folder / "coco.json"),
-        lambda: annotations.open_boxes(folder / "pairs.txt", labels=("cat",)),
-        lambda: labelled.read_labels(folder / "labels.txt"),
-        priced,
-        lambda: table_errors(folder / "table.csv"),
-    )
+    readers: dict[str, Callable[[], Any]] = {
+        "tune.json": lambda: State(folder / "tune.json", {"model": "a"}).load(),
+        "state.jsonl": evaluated,
+        "coco.json": lambda: annotations.open_boxes(folder / "coco.json"),
+        "pairs.txt": lambda: annotations.open_boxes(folder / "pairs.txt", labels=("cat",)),
+        "labels.txt": lambda: labelled.read_labels(folder / "labels.txt"),
+        "chip.toml": priced,
+        "table.csv": lambda: table_errors(folder / "table.csv"),
+    }
     refused: NpusimError | None = None
-    for read in readers:
-        try:
-            read()
-        except NpusimError as error:
-            refused = error
+    for name, read in readers.items():
+        if (folder / name).exists():
+            try:
+                read()
+            except NpusimError as error:
+                refused = error
     if refused is not None:
         raise refused
 

@@ -351,5 +351,7 @@ LOADERS = {
     "hybrid": Loader(fuzz_project.hybrid_seeds, fuzz_project.load_hybrid_files),
     "project": Loader(fuzz_project.project_seeds, fuzz_project.load_project),
     "dump": Loader(fuzz_project.dump_seeds, fuzz_project.load_dump),
-    "golden": Loader(fuzz_operators.golden_operators, fuzz_project.load_golden, fuzz_project.replayed),
+    "golden": Loader(
+        fuzz_operators.golden_operators, fuzz_project.load_golden, fuzz_project.replayed
+    ),
 }

@@ -83,6 +83,11 @@ def read_golden(path: str | Path) -> Iterator[GoldenCase]:
 
 def _case(file: str, index: int, record: Mapping[str, Any], stored: Npz) -> GoldenCase:
     tensors = record["tensors"]
+    for op in record["ops"]:
+        if not isinstance(op["kind"], str) or not op["inputs"] or not op["outputs"]:
+            raise ValueError(f"case {index} has an operation without kind, inputs or outputs")
+        if lost := [name for name in (*op["inputs"], *op["outputs"]) if name not in tensors]:
+            raise ValueError(f"case {index} has no tensors {lost}")
     arrays = {
         name: stored.read(f"{index}.{name}")
         for name, tensor in tensors.items()

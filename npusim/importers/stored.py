@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from npusim import words
-from npusim.errors import ContainerError
+from npusim.errors import ContainerError, GraphError
 from npusim.importers.formats import OWN, head_of, refuse_other
 from npusim.ir import archive
 from npusim.ir.graph import Graph
 from npusim.ir.vendor_file import is_vendor_file, read_vendor_file
+from npusim.passes.driver import check
 from npusim.passes.pipeline import upgraded
 
 
@@ -46,4 +47,12 @@ def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
         graph = load_vendor(path)
         return graph, {"target_platform": list(read_vendor_file(path).targets)}
     graph, meta = archive.load_with_meta(path)
-    return upgraded(graph), meta
+    try:
+        graph = upgraded(graph)
+        check(graph, "lowered" if graph.nodes and graph.is_lowered else None)
+    except GraphError as error:
+        place = f"{path}: {error.where}" if error.where else str(path)
+        raise ContainerError(
+            f"the stored graph is not valid: {error.what}", where=place, rule=error.rule
+        ) from error
+    return graph, meta

@@ -48,6 +48,7 @@ SUMMING_FORMS = frozenset(
 LARGEST_MULTIPLIER = 1 << 16
 ENDLESS = (ClipAttrs, PadAttrs)
 """Their numbers may be infinite: no bound, and a pad that never wins."""
+OPERANDS = 3  # of a layer with weights
 CARRIERS = (Form.CONVOLUTION, Form.SUM)
 
 
@@ -215,6 +216,12 @@ def _verify_bias(node: Node, graph: Graph) -> None:
     """Check a layer's weights and bias: one value a result, in steps of the sums."""
     if not isinstance(node.attrs, Conv2dAttrs | Deconv2dAttrs | FcAttrs):
         return
+    if len(node.inputs) != OPERANDS:
+        raise GraphError(
+            f"{node.op} has {len(node.inputs)} inputs",
+            where=node.name,
+            rule=f"{OPERANDS} inputs: map, weights, bias",
+        )
     ifm, weights, bias = (graph.spec(name) for name in node.inputs)
     for spec in (ifm, weights):
         if not spec.dtype.is_float and isinstance(spec.quant, Float):

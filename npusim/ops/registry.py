@@ -121,8 +121,8 @@ def infer_shapes(node: Node, specs: Sequence[TensorSpec]) -> tuple[Shape, ...]:
     Raises
     ------
     GraphError
-        When the number or the shapes of the inputs do not fit, or a setting is absurd; it names
-        the layer.
+        When the number or the shapes of the inputs do not fit, the settings are another operator's
+        or absurd; it names the layer.
     """
     definition = op_def(node.op)
     low, high = definition.inputs
@@ -131,6 +131,12 @@ def infer_shapes(node: Node, specs: Sequence[TensorSpec]) -> tuple[Shape, ...]:
             f"{node.op} has {len(specs)} inputs",
             where=f"layer {node.name!r}",
             rule=f"{low} to {high} inputs",
+        )
+    if type(node.attrs) is not definition.attrs:
+        raise GraphError(
+            f"{node.op} has the settings {type(node.attrs).__name__}",
+            where=f"layer {node.name!r}",
+            rule=definition.attrs.__name__,
         )
     try:
         require_settings(node.attrs)

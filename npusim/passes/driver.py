@@ -84,6 +84,12 @@ def check(graph: Graph, stage: Stage | None = None) -> None:
     verify(graph, stage)
     for node in graph.nodes:
         shapes = infer_shapes(node, [graph.spec(name) for name in node.inputs])
+        if len(shapes) != len(node.outputs):
+            raise GraphError(
+                f"{len(node.outputs)} outputs",
+                where=f"layer {node.name!r} ({node.op})",
+                rule=f"its operator gives {len(shapes)}",
+            )
         for name, shape in zip(node.outputs, shapes, strict=True):
             if graph.spec(name).shape != shape:
                 raise GraphError(

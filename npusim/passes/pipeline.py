@@ -5,9 +5,8 @@ that keep every float value, 3 everything.
 """
 
 from npusim.ir.graph import Graph
-from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine, check_placement
-from npusim.passes.driver import Step, run_pipeline
+from npusim.passes.driver import Step, check, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
 from npusim.passes.fold_max_pad import fold_max_pad
 from npusim.passes.fold_sum import fold_sum
@@ -75,12 +74,12 @@ def lower(graph: Graph, *, level: int = 3, warns: bool = True) -> Graph:
         When a layer fits no engine, or a lowered graph is not consistent; it names the layer.
     """
     if graph.is_lowered:
-        verify(graph, "lowered")
+        check(graph, "lowered")
         check_placement(graph)
         return graph
     steps = [step for step in QUANTIZED_PASSES if warns or step.run is not warn_unmodelled]
     lowered = run_pipeline(graph, steps, level=level, stage="quantized")
-    verify(lowered, "lowered")
+    check(lowered, "lowered")
     return lowered
 
 

@@ -296,7 +296,22 @@ class Program(Faced):
     def run_stored(
         self, feeds: Mapping[str, Array], *, observe: Observe | None = None
     ) -> dict[str, Array]:
-        """Run one sample on stored (quantized) inputs and return stored outputs."""
+        """Run one sample on stored (quantized) inputs and return stored outputs.
+
+        Raises
+        ------
+        InputError
+            When an input is missing, or not of its shape and stored type: kernels do not look.
+        """
+        for name in self.graph.inputs:
+            spec, value = self.graph.tensors[name], feeds.get(name)
+            if value is None or value.shape != spec.shape or value.dtype != spec.dtype.numpy:
+                given = "missing" if value is None else f"{value.dtype}{value.shape}"
+                raise InputError(
+                    f"it is {given}",
+                    where=f"input {name!r}",
+                    rule=f"{spec.dtype.numpy}{spec.shape}, as stored",
+                )
         values: dict[str, Array] = dict(feeds)
         for name in self.graph.outputs:
             if self.graph.is_constant(name):

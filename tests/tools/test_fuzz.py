@@ -1,13 +1,17 @@
 """Past failures are replayed; the fuzzer's own parts do what they say."""
 
 import json
+import os
 import random
 import resource
 import signal
 import sys
+import time
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,14 +19,15 @@ from npusim.errors import NpusimError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CASES = sorted(path for path in (ROOT / "tests/corpus").iterdir() if path.is_dir())
-LONGEST_MESSAGE = 5000
+LONGEST_MESSAGE = 3000
 
 
 @pytest.fixture(scope="module")
 def tools():
     sys.path.insert(0, str(ROOT / "tools"))
     try:
-        return tuple(map(import_module, ("fuzz", "fuzz_mutators", "fuzz_seeds", "fuzz_child")))
+        names = ("fuzz_inputs", "fuzz_mutators", "fuzz_seeds", "fuzz_child", "fuzz_protobuf")
+        return SimpleNamespace(**{n.removeprefix("fuzz_"): import_module(n) for n in names})
     finally:
         sys.path.remove(str(ROOT / "tools"))
 
@@ -50,7 +55,7 @@ def limits(*, gigabytes=2, seconds=20):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_past_failures_end_in_a_sentence(tools, case):
-    loader = tools[2].LOADERS[case.name.partition("-")[0]]
+    loader = tools.seeds.LOADERS[case.name.partition("-")[0]]
     words = (case / "expected.txt").read_text().strip()
     said = ""
     with limits():
@@ -78,7 +83,7 @@ def test_past_failures_end_in_a_sentence(tools, case):
     ],
 )
 def test_seeds_are_sound(tools, name, tmp_path):
-    loader = tools[2].LOADERS[name]
+    loader = tools.seeds.LOADERS[name]
     for label, content in next(loader.seeds()).items():
         (tmp_path / label).write_bytes(content)
     result = loader.load(tmp_path)
@@ -86,21 +91,19 @@ def test_seeds_are_sound(tools, name, tmp_path):
 
 
 def test_an_input_follows_from_seed_and_number_alone(tools):
-    fuzz, _, seeds, _ = tools
-    files = list(seeds.LOADERS["darknet"].seeds())[:4]
-    made = [fuzz.made(files, "darknet", 7, number)[1] for number in range(20)]
-    assert made == [fuzz.made(files, "darknet", 7, number)[1] for number in range(20)]
+    files = list(tools.seeds.LOADERS["darknet"].seeds())[:4]
+    made = [tools.inputs.made(files, "darknet", 7, number)[1] for number in range(20)]
+    assert made == [tools.inputs.made(files, "darknet", 7, number)[1] for number in range(20)]
     assert len({repr(item) for item in made}) > 15
     assert sum(item not in files for item in made) > 15
 
 
 def test_mutators_keep_the_format(tools):
-    _, mutators, seeds, _ = tools
-    (files, *_) = seeds.LOADERS["npusim"].seeds()
+    (files, *_) = tools.seeds.LOADERS["npusim"].seeds()
     data, draw = files["net.npusim"], random.Random(0)
     sound = 0
     for _ in range(40):
-        made = mutators.container(data, draw)
+        made = tools.mutators.container(data, draw)
         size = int.from_bytes(made[16:24], "little")
         try:
             json.loads(made[96 : 96 + size])
@@ -108,14 +111,85 @@ def test_mutators_keep_the_format(tools):
         except (ValueError, RecursionError):
             continue
     assert sound > 30
-    message = next(seeds.LOADERS["onnx"].seeds())["net.onnx"]
-    assert mutators._message(mutators._fields(message)) == message
-    text = next(seeds.LOADERS["darknet"].seeds())["net.cfg"]
-    assert mutators.words(text, draw) != text
+    text = next(tools.seeds.LOADERS["darknet"].seeds())["net.cfg"]
+    assert tools.mutators.words(text, draw) != text
+
+
+def test_protocol_buffers_are_taken_apart_and_put_together(tools):
+    onnx = pytest.importorskip("onnx")
+    message, draw = next(tools.seeds.LOADERS["onnx"].seeds())["net.onnx"], random.Random(0)
+    assert tools.protobuf.message(tools.protobuf.opened(message)) == message
+    made = [tools.mutators.protobuf(message, draw) for _ in range(60)]
+    assert sum(one != message for one in made) > 50
+    assert all(onnx.ModelProto.FromString(one) for one in made[:20])
+
+
+def test_what_names_a_digest_names_the_new_one(tools):
+    def digest(data):
+        return sha256(data).hexdigest().encode()
+
+    start = {"a.txt": b"old", "index.csv": b"a.txt," + digest(b"old")}
+    made = tools.inputs.repaired(start, start | {"a.txt": b"new"})
+    assert made == {"a.txt": b"new", "index.csv": b"a.txt," + digest(b"new")}
+    assert tools.inputs.repaired(start, start) == start
+
+
+def test_a_smaller_input_has_the_same_finding(tools):
+    start = {"a": bytes(range(64)), "b": b"xyz"}
+    files = {"a": bytes(63 - n for n in range(64)), "b": b"abc"}
+
+    def key_of(tried):
+        return "found" if tried["a"][5] == files["a"][5] else ""
+
+    made = tools.inputs.smaller(key_of, start, files, "found")
+    assert made["b"] == start["b"]
+    changed = [n for n in range(64) if made["a"][n] != start["a"][n]]
+    assert 5 in changed
+    assert len(changed) <= 4
+
+
+@pytest.mark.parametrize("word", ["exception", "crash", "hang", "blow-up"])
+def test_a_worker_goes_on_behind_what_it_finds(tools, tmp_path, monkeypatch, capsys, word):
+    child = tools.child
+
+    def load(folder):
+        if (folder / "a.txt").read_bytes()[:1] not in b"a":
+            return 1
+        if word == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if word == "blow-up":
+            return b"x" * (60 << 20)
+        while word == "hang":
+            pass
+        raise KeyError("x")
+
+    monkeypatch.setitem(child.LOADERS, "toy", tools.seeds.Loader(iter, load))
+    monkeypatch.setattr(child, "made", lambda seeds, name, seed, n: (seeds[0], seeds[n % 8 == 5]))
+    limits = child.Limits(0.2, 40)
+    search = child.Search("toy", 1, limits, tmp_path, [{"a.txt": b"sound"}, {"a.txt": b"a"}])
+    assert search.stretch(0, 1, 16, time.monotonic() + 100) == 16
+    assert search.counts == {"ok": 14, word: 2}
+    (found,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (found["verdict"], found["input"]) == (word, "toy --seed 1, input 5")
+
+
+def test_a_finding_that_needs_other_inputs_is_told(tools, tmp_path, monkeypatch, capsys):
+    child, seen = tools.child, []
+
+    def load(folder):
+        seen.append(1)
+        return {}["x"] if len(seen) == 3 else 1
+
+    monkeypatch.setitem(child.LOADERS, "toy", tools.seeds.Loader(iter, load))
+    monkeypatch.setattr(child, "made", lambda seeds, name, seed, n: (seeds[0], seeds[0]))
+    search = child.Search("toy", 1, child.Limits(5, 100), tmp_path, [{"a.txt": b"sound"}])
+    search.stretch(0, 1, 4, time.monotonic() + 100)
+    assert search.counts == {"ok": 3, "unsteady": 1}
+    assert json.loads(capsys.readouterr().out)["key"] == "alone it is ok: exception"
 
 
 def test_verdicts_tell_faults_apart(tools, tmp_path):
-    _, _, seeds, child = tools
+    seeds, child = tools.seeds, tools.child
 
     def broken(folder):
         raise NpusimError("no", where="here")

@@ -144,7 +144,14 @@ def _outputs(network: VendorNetwork, context: VendorContext, path: Path) -> list
     names = []
     for tensor, end in network.outputs:
         source = context.operand(tensor)
-        spec = context.builder.tensors[source]
+        spec = context.builder.tensors.get(source)
+        if spec is None:  # renamed below
+            raise ContainerError(
+                f"output {end.name!r} is another output too",
+                where=str(path),
+                rule="every output is a tensor of its own",
+                remedy="the file is damaged: copy or build it again",
+            )
         if spec.shape != end.shape:
             raise ContainerError(
                 f"output {end.name!r} comes out as {spec.shape}",

@@ -18,7 +18,7 @@ from npusim.errors import ContainerError, GraphError, NpusimError
 from npusim.ir.archive import BROKEN, graph_from_json, graph_json
 from npusim.ir.atomic import atomic_set
 from npusim.ir.graph import Graph
-from npusim.ir.verify import verify
+from npusim.passes.driver import check
 from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Range, Scheme
 from npusim.reading import arrays
@@ -150,7 +150,7 @@ def load_hybrid(json_path: str | Path, data_path: str | Path) -> HybridModel:
         _arrays(Path(data_path), Path(json_path), content.get("data_sha256"), names, graph)
     )
     try:
-        verify(graph)
+        check(graph)
     except GraphError as error:
         raise ContainerError(
             f"json and data do not fit: {error}",
