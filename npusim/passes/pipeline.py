@@ -5,6 +5,7 @@ that keep every float value, 3 everything.
 """
 
 from npusim.ir.graph import Graph
+from npusim.ir.verify import verify
 from npusim.passes.assign_engine import assign_engine, check_placement
 from npusim.passes.driver import Step, check, run_pipeline
 from npusim.passes.fold_affine import affine_to_conv, fold_affine, fold_pad
@@ -79,7 +80,7 @@ def lower(graph: Graph, *, level: int = 3, warns: bool = True) -> Graph:
         return graph
     steps = [step for step in QUANTIZED_PASSES if warns or step.run is not warn_unmodelled]
     lowered = run_pipeline(graph, steps, level=level, stage="quantized")
-    check(lowered, "lowered")
+    verify(lowered, "lowered")  # the pipeline has checked the shapes
     return lowered
 
 

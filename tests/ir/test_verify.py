@@ -11,6 +11,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Preprocess
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant
 from npusim.ir.verify import verify
+from npusim.passes.driver import check
 from npusim.passes.pipeline import lower, optimize
 from npusim.testing import GraphBuilder
 from tests.passes.engine_net import Net
@@ -168,6 +169,23 @@ def test_a_lowered_graph_is_checked_and_not_lowered_again():
         broken(with_node(graph, 0, requant=replace(requant, **wrong)), "lowered", words)
     with pytest.raises(GraphError, match="as view on TP"):
         lower(with_node(graph, 2, form=Form.VIEW))
+
+
+def test_layers_have_the_operands_settings_and_results_of_their_operator():
+    graph = quantized()
+    node = graph.nodes[0]
+    for changes, words in (
+        ({"inputs": (*node.inputs, node.inputs[0])}, "has 4 inputs"),
+        ({"attrs": AlphaAttrs(alpha=0.1)}, "has the settings AlphaAttrs"),
+    ):
+        with pytest.raises(GraphError, match=words):
+            check(with_node(graph, 0, **changes))
+    double = graph.copy()
+    double.tensors["twice"] = replace(graph.spec(node.outputs[0]), name="twice")
+    with pytest.raises(GraphError, match="2 outputs"):
+        check(with_node(double, 0, outputs=(*node.outputs, "twice")))
+    with pytest.raises(GraphError, match="its operator gives"):
+        lower(with_spec(lower(graph), node.outputs[0], shape=(1, 1, 1, 1)))
 
 
 def test_a_fused_layer_alone_reads_its_carrier():

@@ -80,6 +80,9 @@ def test_pass_through_takes_stored_values_only():
     assert program().run({"x": stored}, pass_through=["x"])
     with pytest.raises(InputError, match="uint8"):
         program().run({"x": stored.astype(np.float32)}, pass_through=["x"])
+    for wrong in ({}, {"x": stored[..., :9]}, {"x": stored.astype(np.int8)}):
+        with pytest.raises(InputError, match=r"uint8\(1, 3, 48, 192\), as stored"):
+            program().run_stored(wrong)
 
 
 @pytest.mark.parametrize(
