@@ -4,6 +4,7 @@ docs/environment.md lists them for users.
 """
 
 import os
+import threading
 from functools import cache
 from typing import NamedTuple
 
@@ -70,6 +71,16 @@ TRUST = Variable(
     "`1`",
     "TorchScript files that another user owns are loaded, which runs the code in them",
 )
+ENGINE = Variable(
+    "NPUSIM_ENGINE",
+    "`npusim`, `onnxruntime`",
+    "what runs a float network where no option says so; by default ONNX Runtime where it does",
+)
+RUNTIME_SECONDS = Variable(
+    "NPUSIM_RUNTIME_SECONDS",
+    "above 0",
+    "how long another runtime (ONNX Runtime, LiteRT, ..) may take for one run; by default 3600",
+)
 MODELS = Variable(
     "NPUSIM_MODELS",
     "a folder",
@@ -89,6 +100,8 @@ VARIABLES = (
     TARGET,
     VENDOR_LOGNAME,
     TRUST,
+    ENGINE,
+    RUNTIME_SECONDS,
     MODELS,
     GOLDEN,
 )
@@ -115,3 +128,25 @@ def thread_count() -> int:
             remedy="unset it to use every processor",
         )
     return int(text)
+
+
+def runtime_seconds() -> float:
+    """Return how long another project's runtime may take for one run.
+
+    Raises
+    ------
+    ConfigError
+        When ``NPUSIM_RUNTIME_SECONDS`` is not a number above 0.
+    """
+    text = RUNTIME_SECONDS.read() or "3600"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= threading.TIMEOUT_MAX:
+        raise ConfigError(
+            f"{RUNTIME_SECONDS.name} is {text!r}",
+            rule="a number of seconds above 0",
+            remedy="unset it to allow an hour",
+        )
+    return seconds

@@ -28,7 +28,12 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise MissingExtraError(
-            f"{purpose} needs the package {module!r}, which is not installed",
-            remedy=f"python -m pip install 'npusim[{extra}]'",
-        ) from error
+        raise missing(module, extra=extra, purpose=purpose) from error
+
+
+def missing(module: str, *, extra: str, purpose: str) -> MissingExtraError:
+    """Return the error that says which extra brings a module; see ``require``."""
+    return MissingExtraError(
+        f"{purpose} needs the package {module!r}, which is not installed",
+        remedy=f"python -m pip install 'npusim[{extra}]'",
+    )

@@ -80,7 +80,12 @@ WORDS = {
         "avoid_driver_faults=True", "--avoid-driver-faults", "config(avoid_driver_faults=True)"
     ),
     "own_engine": Words(
-        "engine='npusim'", "--engine npusim (npusim quantize)", "the typed functions' engine"
+        "engine='npusim', or NPUSIM_ENGINE=npusim in the environment",
+        "--engine npusim (npusim quantize), or NPUSIM_ENGINE=npusim in the environment",
+        "NPUSIM_ENGINE=npusim in the environment",
+    ),
+    "own_reference": Words(
+        "give reference='npusim'", "give --reference npusim", "set NPUSIM_ENGINE=npusim"
     ),
     "batch_is": Words("batch {value}", "batch {value}", "rknn_batch_size {value}"),
     "one_image": Words(

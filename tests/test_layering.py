@@ -15,6 +15,7 @@ ALLOWED = {
     "edge": {"errors", "plain"},
     "environment": {"errors"},
     "extras": {"errors"},
+    "foreign": {"environment", "errors", "extras"},
     "faces": {"errors", "extras", "plain"},
     "explain": {"errors"},
     "host": {"errors", "ir"},
@@ -48,7 +49,7 @@ ALLOWED = {
         "ir",
         "environment",
         "errors",
-        "extras",
+        "foreign",
     },
     "runtime": {
         "faces",
@@ -100,6 +101,7 @@ ALLOWED = {
         "ir",
         "errors",
         "extras",
+        "foreign",
     },
     "evaluation": {
         "reading",

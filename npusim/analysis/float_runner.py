@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from npusim import words
 from npusim.analysis.unsigned_weights import use_unsigned_weights
 from npusim.errors import UNREADABLE, InputError, ModelImportError
-from npusim.extras import require
+from npusim.foreign.child import running
+from npusim.foreign.runtimes import ONNX_RUNTIME
+from npusim.foreign.side import Refused
 
 Array = NDArray[Any]
 
@@ -49,12 +51,14 @@ def run_source_float(
     ------
     ModelImportError
         When the file cannot be read or ONNX Runtime refuses or fails to run it.
+    NpusimError
+        When ONNX Runtime's process dies.
     InputError
         When feeds are missing, unknown, or do not fit the declared shapes and types.
     MissingExtraError
         When ONNX Runtime is not installed.
     """
-    runtime = require("onnxruntime", extra="onnxruntime", purpose="running the source model")
+    child = running(ONNX_RUNTIME)
     where = str(path)
     model = _read(Path(path))
     constants = {item.name for item in model.graph.initializer}
@@ -68,23 +72,21 @@ def run_source_float(
     wanted = _expose(model, tensors)
     use_unsigned_weights(model)
     del model.graph.value_info[:]  # shapes written for other inputs may contradict the feeds
-    options = runtime.SessionOptions()
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
     try:
-        session = runtime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        results = session.run(wanted, values)
+        content = model.SerializeToString()
     except (EncodeError, ValueError) as error:
         raise ModelImportError(
             f"the model cannot be handed to ONNX Runtime: {error}",
             where=where,
             rule="a model with its weights is at most 2 GiB",
         ) from error
-    except _runtime_errors(runtime) as error:
+    try:
+        results = child.ask(
+            "ran_once", content, wanted, values, where=where, remedy=words.say("own_reference")
+        )
+    except Refused as error:
         raise ModelImportError(
-            f"ONNX Runtime: {str(error).strip()}",
+            f"ONNX Runtime: {error}",
             where=where,
             rule="the source model must run in ONNX Runtime to be compared with",
             remedy="python -m pip install -U onnxruntime, or export the model again",
@@ -92,7 +94,7 @@ def run_source_float(
     found = dict(zip(wanted, results, strict=True))
     if tensors is not None:
         found.update({name: np.asarray(feeds[name]) for name in tensors if name in values})
-    return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _drop_unnamed(graph: onnx.GraphProto) -> None:
@@ -122,16 +124,6 @@ def file_inputs(path: str | Path) -> tuple[str, ...]:
 def _input_names(model: onnx.ModelProto) -> tuple[str, ...]:
     constants = {item.name for item in model.graph.initializer}
     return tuple(item.name for item in model.graph.input if item.name not in constants)
-
-
-def _runtime_errors(runtime: Any) -> tuple[type[Exception], ...]:
-    """Return the exception classes of ONNX Runtime, which have no common base of their own."""
-    state = runtime.capi.onnxruntime_pybind11_state
-    return tuple(
-        value
-        for value in vars(state).values()
-        if isinstance(value, type) and issubclass(value, Exception)
-    )
 
 
 def _read(path: Path) -> onnx.ModelProto:

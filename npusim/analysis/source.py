@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from npusim.analysis.float_runner import file_inputs, run_source_float
 from npusim.analysis.recording import LayerOutput, Recording, record_float, record_values
 from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
-from npusim.extras import require
+from npusim.foreign.child import version_of
+from npusim.foreign.runtimes import ONNX_RUNTIME
 from npusim.ir.attrs import TransposeAttrs
 from npusim.ir.graph import Graph
 from npusim.reference.litert import litert_version, run_litert
@@ -43,8 +44,7 @@ class Runtime:
 
 
 def _onnx_version() -> str:
-    found = require("onnxruntime", extra="onnxruntime", purpose="running the source model")
-    return f"ONNX Runtime {found.__version__}"
+    return f"ONNX Runtime {version_of(ONNX_RUNTIME)}"
 
 
 def _run_onnx(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:

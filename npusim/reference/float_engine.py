@@ -6,16 +6,19 @@ stores the engine's ``name`` beside it. Either gives the same bits for any numbe
 """
 
 import logging
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from npusim import words
-from npusim.environment import thread_count
+from npusim.environment import ENGINE, thread_count
 from npusim.errors import ConfigError, InputError, MissingExtraError, NpusimError
 from npusim.explain import see
-from npusim.extras import require
+from npusim.foreign.child import Child, running, version_of
+from npusim.foreign.runtimes import ONNX_RUNTIME
+from npusim.foreign.side import Refused
 from npusim.ir.graph import Graph
 from npusim.reference.evaluate import Evaluator, checked_feeds
 
@@ -78,52 +81,64 @@ class OnnxRuntimeEngine:
     """
 
     def __init__(self, graph: Graph, *, observed: bool = True) -> None:
-        runtime = require("onnxruntime", extra="onnxruntime", purpose="running the float model")
-        from npusim.exporters.onnx import to_onnx
-
-        self.name = f"onnxruntime {runtime.__version__}"
-        self.jobs = thread_count()
-        self._inputs = graph.inputs
-        self._given = tuple(name for name in graph.outputs if graph.is_constant(name))
         self._graph = graph
+        self.jobs = thread_count()
         computed = [out for node in graph.nodes for out in node.outputs]
         self._wanted = [name for name in computed if observed or name in graph.outputs]
-        model = to_onnx(graph, expose=self._wanted)
-        options = runtime.SessionOptions()
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        options.enable_cpu_mem_arena = False  # else it keeps the peak of every sample size
-        try:
-            self._session = runtime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            raise NpusimError(
-                f"ONNX Runtime does not take the graph: {str(error).strip()}",
-                where=f"graph {graph.name!r}",
-            ) from error
+        self._how = {
+            "where": graph.source.path or f"graph {graph.name!r}",
+            "remedy": f"use npusim's own evaluator: {words.say('own_engine')}",
+        }
+        self._session = self._opened(running(ONNX_RUNTIME))
+        self.name = f"onnxruntime {version_of(ONNX_RUNTIME)}"
 
     def run(
         self, feeds: Mapping[str, Array], *, observe: Observer | None = None
     ) -> dict[str, Array]:
         """Return the graph outputs."""
         feeds = checked_feeds(self._graph, feeds)
+        session = self._session_of(running(ONNX_RUNTIME))
         try:
-            # of no name ONNX Runtime computes every output
-            results = self._session.run(self._wanted, dict(feeds)) if self._wanted else []
-        except Exception as error:  # of the runtime's own kinds, for example an index out of range
+            results = session.child.ask("ran", session.number, self._wanted, feeds, **self._how)
+        except Refused as error:
             raise InputError(
-                f"ONNX Runtime stops: {str(error).strip()}",
+                f"ONNX Runtime stops: {error}",
                 where=f"graph {self._graph.name!r}",
                 rule="the float model must run on every sample",
             ) from error
         values: dict[str, Array] = dict(zip(self._wanted, results, strict=True))
         if observe:
-            for name in (*self._inputs, *self._wanted):
+            for name in (*self._graph.inputs, *self._wanted):
                 observe(name, feeds[name] if name in feeds else values[name])
         known = {**self._graph.constants, **feeds, **values}
         return {name: known[name] for name in self._graph.outputs}
+
+    def _session_of(self, child: Child) -> "_Session":
+        """Return the session; opened again when its process has ended or is a fork's parent's."""
+        session = self._session
+        if session.child is not child:  # by two threads at once: one session is freed again
+            session = self._session = self._opened(child)
+        return session
+
+    def _opened(self, child: Child) -> "_Session":
+        from npusim.exporters.onnx import to_onnx
+
+        model = to_onnx(self._graph, expose=self._wanted).SerializeToString()
+        try:
+            return _Session(child, child.ask("opened", model, True, **self._how))
+        except Refused as error:
+            raise NpusimError(
+                f"ONNX Runtime does not take the graph: {error}",
+                where=f"graph {self._graph.name!r}",
+            ) from error
+
+
+class _Session:
+    """A session in ONNX Runtime's process; freed with this object."""
+
+    def __init__(self, child: Child, number: int) -> None:
+        self.child, self.number = child, number
+        weakref.finalize(self, child.tell, "closed", number).atexit = False
 
 
 def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -> FloatEngine:
@@ -146,6 +161,7 @@ def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -
     MissingExtraError
         When ONNX Runtime is asked for and not installed.
     """
+    engine = (ENGINE.read() or engine) if engine == "auto" else engine
     if engine not in ENGINES:
         raise ConfigError(f"float engine {engine!r}", rule=f"one of {', '.join(ENGINES)}")
     if engine == "npusim":

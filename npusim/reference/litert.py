@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npusim.errors import InputError, ModelImportError
-from npusim.extras import require
+from npusim import words
+from npusim.errors import InputError, ModelImportError, NpusimError
+from npusim.foreign.child import running, version_of
+from npusim.foreign.runtimes import LITERT
+from npusim.foreign.side import Refused
 from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
@@ -29,8 +32,7 @@ def litert_version() -> str:
     MissingExtraError
         When it is not installed.
     """
-    found = require("ai_edge_litert", extra="litert", purpose="running TensorFlow Lite models")
-    return f"LiteRT {getattr(found, '__version__', '')}".strip()
+    return f"LiteRT {version_of(LITERT)}".strip()
 
 
 def run_litert(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -55,44 +57,39 @@ def run_litert(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     ------
     MissingExtraError
         When LiteRT is not installed.
+    NpusimError
+        When LiteRT's process dies.
     ModelImportError
         When LiteRT does not take the file.
     InputError
         When feeds are missing, or the state of a streaming model is not that of its first step.
     """
-    litert_version()
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
     where = graph.source.path
     _refuse_later_steps(graph, feeds)
+    how = {"where": where, "remedy": words.say("own_reference")}
+    child = running(LITERT)
     try:
-        found = Interpreter(
-            model_content=Path(where).read_bytes(),
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        )
-        names = [entry["name"] for entry in found.get_tensor_details()]
+        number, names, inputs = child.ask("opened", Path(where).read_bytes(), **how)
         labels = distinct(names, "tensor")
-        values = _given(graph, feeds, {entry["index"]: labels[entry["index"]]
-                                       for entry in found.get_input_details()})  # fmt: skip
-        for index, value in values.items():
-            found.resize_tensor_input(index, value.shape)
-        found.allocate_tensors()
-        for index, value in values.items():
-            found.set_tensor(index, value)
-        found.invoke()
+        try:
+            given = _given(graph, feeds, {index: labels[index] for index in inputs})
+            wanted = dict(_wanted(graph, labels))
+        except NpusimError:
+            child.tell("closed", number)
+            raise
+        values = child.ask("ran", number, list(given.items()), list(wanted.values()), **how)
     except OSError as error:
         raise ModelImportError(
             f"cannot be read: {error.strerror}", where=where, rule="LiteRT runs the model file"
         ) from error
-    except (RuntimeError, ValueError) as error:
+    except Refused as error:
         raise ModelImportError(
-            f"LiteRT: {' '.join(str(error).split())}",
+            f"LiteRT: {error}",
             where=where,
             rule="the model must run in LiteRT to be compared with it",
             remedy="python -m pip install -U ai-edge-litert, or compare with npusim's evaluator",
         ) from error
-    return dict(_matched(graph, labels, found))
+    return dict(_matched(graph, dict(zip(wanted, values, strict=True))))
 
 
 def _refuse_later_steps(graph: Graph, feeds: Mapping[str, Array]) -> None:
@@ -127,23 +124,27 @@ def _given(graph: Graph, feeds: Mapping[str, Array], inputs: Mapping[int, str]) 
     return given
 
 
-def _matched(graph: Graph, labels: tuple[str, ...], found: Any) -> Iterator[tuple[str, Array]]:
-    """Yield the graph's tensors that are tensors of the file, with LiteRT's values."""
+def _wanted(graph: Graph, labels: tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """Yield the graph's tensors that are tensors of the file, and their numbers."""
     numbers = {label: index for index, label in enumerate(labels)}
     for node in graph.nodes:
         for name in node.outputs:
             label = next((n for n in _labels_of(name, node.origin) if n in numbers), None)
-            if label is None:
-                continue
-            try:
-                value = found.get_tensor(numbers[label])
-            except ValueError:  # a tensor without memory of its own
-                continue
-            if name not in graph.outputs and value.ndim == 4:
-                value = value.transpose(TO_NCHW)
-            stored = _stored(value, graph.spec(name))
-            if stored is not None:
-                yield name, stored
+            if label is not None:
+                yield name, numbers[label]
+
+
+def _matched(graph: Graph, values: Mapping[str, Array | None]) -> Iterator[tuple[str, Array]]:
+    """Yield tensors of the graph with LiteRT's values; those without memory are left out."""
+    for name, value in values.items():
+        if value is None:
+            continue
+        turned = (
+            value.transpose(TO_NCHW) if value.ndim == 4 and name not in graph.outputs else value
+        )
+        stored = _stored(turned, graph.spec(name))
+        if stored is not None:
+            yield name, stored
 
 
 def _labels_of(name: str, origin: tuple[str, ...]) -> Iterator[str]:

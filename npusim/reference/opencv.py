@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ModelImportError
-from npusim.extras import require
+from npusim.foreign.child import running, version_of
+from npusim.foreign.runtimes import OPENCV
+from npusim.foreign.side import Refused
 from npusim.ir.attrs import Conv2dAttrs, LrnAttrs
 from npusim.ir.graph import Graph, Node
 
 Array = NDArray[Any]
-_ACTIVATIONS = ("ReLU", "ReLU6", "ELU", "Sigmoid", "TanH", "Swish", "Mish", "HardSwish")
 
 
 def opencv_version() -> str:
@@ -24,8 +26,7 @@ def opencv_version() -> str:
     MissingExtraError
         When it is not installed.
     """
-    found = require("cv2", extra="opencv", purpose="running Caffe and Darknet models")
-    return f"OpenCV {found.__version__} dnn"
+    return f"OpenCV {version_of(OPENCV)} dnn"
 
 
 def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -47,11 +48,13 @@ def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     ------
     MissingExtraError
         When OpenCV is not installed.
+    NpusimError
+        When OpenCV's process dies.
     ModelImportError
         When OpenCV cannot read or run the model, or is known to compute one of its layers
         otherwise.
     """
-    cv2 = require("cv2", extra="opencv", purpose="running Caffe and Darknet models")
+    child = running(OPENCV)
     where = graph.source.path
     otherwise = sorted({n.name for n in graph.nodes if _differs(n, graph)})
     if otherwise:
@@ -64,24 +67,23 @@ def run_opencv(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
             "the model's weights do not lie beside it", where=where, rule="OpenCV reads both files"
         )
     darknet = graph.source.framework == "darknet"
+    # Darknet's layers are called by the numbers of their sections
+    keys = {o: o.partition("_")[0] if darknet else o for o in _origins(graph)}
+    given = {name: np.ascontiguousarray(value, np.float32) for name, value in feeds.items()}
+    files = [str(path.absolute()) for path in (Path(where), weights)]
+    wanted = list(dict.fromkeys(keys.values()))
     try:
-        read = cv2.dnn.readNetFromDarknet if darknet else cv2.dnn.readNetFromCaffe
-        net = read(where, str(weights))
-        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-        net.enableFusion(False)
-        for name, value in feeds.items():
-            net.setInput(np.ascontiguousarray(value, np.float32), "" if darknet else name)
-        wanted = dict(_counterparts(graph, net, darknet=darknet))
-        found = net.forwardAndRetrieve(list(wanted.values())) if wanted else []
-    except (cv2.error, AttributeError) as error:  # OpenCV 5 has no reader of these formats
-        text = " ".join(str(error).split())
+        found = child.ask(
+            "ran", *files, given, wanted, darknet, where=where, remedy=words.say("own_reference")
+        )
+    except Refused as error:
         raise ModelImportError(
-            f"OpenCV {cv2.__version__}: {text}",
+            f"{opencv_version()}: {error}",
             where=where,
             rule="the model must run in OpenCV's dnn module to be compared with it",
             remedy="python -m pip install 'npusim[opencv]', or compare with npusim's evaluator",
         ) from error
-    return dict(_matched(graph, dict(zip(wanted, found, strict=True))))
+    return dict(_matched(graph, {o: found[key] for o, key in keys.items() if key in found}))
 
 
 def _differs(node: Node, graph: Graph) -> bool:
@@ -109,31 +111,12 @@ def reads_beside(node: Node, graph: Graph) -> bool:
     return min(size) == 1 or (max(attrs.dilation) > 1 and attrs.stride[1] == 1)
 
 
-def _counterparts(graph: Graph, net: Any, *, darknet: bool) -> Iterator[tuple[str, str]]:
-    """Yield (source layer, OpenCV's layer that gives its result)."""
-    names = net.getLayerNames()
-    results = _sections(net) if darknet else {name: name for name in names}
-    for origin in dict.fromkeys(node.origin[-1] for node in graph.nodes if node.origin):
-        key = origin.partition("_")[0] if darknet else origin
-        if key in results:
-            yield origin, results[key]
+def _origins(graph: Graph) -> list[str]:
+    """Return the source layers whose results the graph has."""
+    return list(dict.fromkeys(node.origin[-1] for node in graph.nodes if node.origin))
 
 
-def _sections(net: Any) -> dict[str, str]:
-    """Return section of a cfg -> OpenCV's last layer for it.
-
-    Section 7 becomes ``conv_7``, ``bn_7`` and, counted one further, ``leaky_8``.
-    """
-    found: dict[str, str] = {}
-    section = ""
-    for name in net.getLayerNames():
-        if net.getLayer(name).type not in _ACTIVATIONS:
-            section = name.rpartition("_")[2]
-        found[section] = name
-    return found
-
-
-def _matched(graph: Graph, found: Mapping[str, tuple[Array, ...]]) -> Iterator[tuple[str, Array]]:
+def _matched(graph: Graph, found: Mapping[str, list[Array]]) -> Iterator[tuple[str, Array]]:
     last: dict[str, Node] = {node.origin[-1]: node for node in graph.nodes if node.origin}
     for origin, values in found.items():
         node = last[origin]

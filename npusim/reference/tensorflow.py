@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npusim import words
 from npusim.errors import ModelImportError
-from npusim.extras import require
+from npusim.foreign.child import asked, version_of
+from npusim.foreign.runtimes import TENSORFLOW
+from npusim.foreign.side import Refused
 from npusim.ir.graph import Graph
 
 Array = NDArray[Any]
-TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+TO_NCHW = (0, 3, 1, 2)
 
 
 def tensorflow_version() -> str:
@@ -23,8 +26,7 @@ def tensorflow_version() -> str:
     MissingExtraError
         When it is not installed.
     """
-    found = require("tensorflow", extra="tensorflow", purpose="running TensorFlow graphs")
-    return f"TensorFlow {found.__version__}"
+    return f"TensorFlow {version_of(TENSORFLOW)}"
 
 
 def run_tensorflow(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -47,55 +49,34 @@ def run_tensorflow(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]
     ------
     MissingExtraError
         When TensorFlow is not installed.
+    NpusimError
+        When its process dies.
     ModelImportError
         When it does not take the file or stops.
     """
-    tf = require("tensorflow", extra="tensorflow", purpose="running TensorFlow graphs")
     where = graph.source.path
     tensors = [name for node in graph.nodes for name in node.outputs]
+    given = {name: np.asarray(feeds[name]) for name in graph.inputs}
     try:
-        record = tf.compat.v1.GraphDef.FromString(Path(where).read_bytes())
-        with tf.Graph().as_default() as known:
-            tf.import_graph_def(record, name="")
-            wanted = {
-                name: found for name in tensors if (found := _tensor(known, name)) is not None
-            }
-            given = {}
-            for name in graph.inputs:
-                place = _tensor(known, name)
-                if place is not None:
-                    value = _in_file_order(np.asarray(feeds[name]), place.shape)
-                    given[place] = value.astype(place.dtype.as_numpy_dtype)
-            with tf.compat.v1.Session(graph=known) as session:
-                results = session.run(wanted, given)
+        content = Path(where).read_bytes()
     except OSError as error:
         raise ModelImportError(
             f"cannot be read: {error.strerror}", where=where, rule="TensorFlow runs the model file"
         ) from error
-    except Exception as error:  # protobuf's and TensorFlow's own kinds have no common base
-        text = " ".join(str(error).split())
+    try:
+        results = asked(
+            TENSORFLOW, "ran", content, given, tensors,
+            where=where, remedy=words.say("own_reference"),
+        )  # fmt: skip
+    except Refused as error:
         raise ModelImportError(
-            f"TensorFlow: {text}",
+            f"TensorFlow: {error}",
             where=where,
             rule="the model must run in TensorFlow to be compared with it",
             remedy="compare with npusim's evaluator",
         ) from error
     shown = ((name, _in_graph_order(graph, name, value)) for name, value in results.items())
     return {name: value for name, value in shown if value is not None}
-
-
-def _tensor(known: Any, name: str) -> Any:
-    """Return a tensor of a TensorFlow graph; None when it has none of the name."""
-    try:
-        return known.get_tensor_by_name(name if ":" in name else f"{name}:0")
-    except (KeyError, ValueError):
-        return None
-
-
-def _in_file_order(value: Array, shape: Any) -> Array:
-    """Return an input as the placeholder takes it: N, H, W, C unless its sizes say otherwise."""
-    turned = value.transpose(TO_NHWC) if value.ndim == 4 else value
-    return turned if shape.is_compatible_with(turned.shape) else value
 
 
 def _in_graph_order(graph: Graph, name: str, value: Array) -> Array | None:
