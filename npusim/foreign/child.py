@@ -6,6 +6,7 @@ how; the next question starts a new one.
 """
 
 import atexit
+import io
 import os
 import signal
 import subprocess
@@ -21,7 +22,16 @@ from npusim.errors import NpusimError
 from npusim.foreign.runtimes import Foreign
 from npusim.foreign.shelves import Shelves
 from npusim.foreign.side import Refused
-from npusim.foreign.wire import BrokenWire, Message, laid_out, packed, receive, send, unpacked
+from npusim.foreign.wire import (
+    SMALL,
+    BrokenWire,
+    Message,
+    laid_out,
+    packed,
+    receive,
+    send,
+    unpacked,
+)
 
 _INSTALL_AGAIN = "install it again"
 RULE = "other projects' runtimes compute in processes of their own"
@@ -176,9 +186,10 @@ class Child:
                 self._sending.release()
 
     def _take_answers(self) -> None:
+        answers = io.BufferedReader(cast(io.RawIOBase, self._answers), SMALL)
         try:
             while True:
-                message = receive(self._answers.readinto)  # type: ignore[attr-defined]
+                message = receive(answers.readinto)
                 with self._lock:
                     future, shelf = self._pending.pop(message.number)
                 if message.shelf not in (-1, shelf):

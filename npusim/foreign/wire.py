@@ -18,6 +18,7 @@ Buffer = memoryview | bytes | bytearray
 _SIZES = struct.Struct(
     "<QqQQQ"
 )  # message, shelf, bytes: text, arrays behind it, arrays on the shelf
+SMALL = 1 << 16
 LONGEST_TEXT = 1 << 28
 LONGEST_ARRAYS = 1 << 36
 _ALIGN = 64
@@ -100,7 +101,7 @@ def _plain(item: Any, arrays: list[Array]) -> Any:
 
 
 def unpacked(text: Buffer, content: Buffer) -> Any:
-    """Return the value of a message; its arrays lie in ``content`` and keep it alive.
+    """Return the value of a message; its arrays lie in ``content``, read-only, and keep it alive.
 
     Raises
     ------
@@ -123,7 +124,7 @@ class _Contents:
         part = self._content[self._place : self._place + size]
         if len(part) != size:
             raise BrokenWire("arrays without their contents")
-        self._place += size + -size % _ALIGN
+        self._place += rounded(size)
         return part
 
 
@@ -142,24 +143,44 @@ def _made(item: Any, contents: _Contents) -> Any:
     if dtype.hasobject:
         raise BrokenWire("an array of objects")
     part = contents.next(dtype.itemsize * prod(shape))
-    return (np.frombuffer(part, dtype) if part else np.empty(0, dtype)).reshape(shape)
+    flat = np.frombuffer(part.toreadonly(), dtype) if part else np.empty(0, dtype)
+    return flat.reshape(shape)
 
 
 def size_of(arrays: Sequence[Array]) -> int:
     """Return the bytes of all arrays one behind the other, each at a cache line."""
-    return sum(array.nbytes + -array.nbytes % _ALIGN for array in arrays)
+    return sum(rounded(array.nbytes) for array in arrays)
+
+
+def rounded(size: int) -> int:
+    """Return the bytes that an array takes with what lies behind it."""
+    return size + -size % _ALIGN
+
+
+def rooms(
+    forms: Sequence[tuple[np.dtype[Any], tuple[int, ...]]], within: memoryview
+) -> list[Array]:
+    """Return arrays of these element types and shapes, where ``lay_out`` would copy them to."""
+    made: list[Array] = []
+    for dtype, shape in forms:
+        made.append(np.ndarray(shape, dtype, within, size_of(made)))
+    return made
 
 
 def lay_out(arrays: list[Array], into: memoryview) -> None:
-    """Copy arrays to where ``unpacked`` looks for them; the list is emptied on the way."""
+    """Copy arrays to where ``unpacked`` looks for them; the list is emptied on the way.
+
+    What lies there already, as ``rooms`` gave it, is not copied.
+    """
     place = 0
     arrays.reverse()
     while arrays:
         array = arrays.pop()  # what is copied may be freed
         if array.nbytes:
             part = np.frombuffer(into[place : place + array.nbytes], np.uint8)
-            part[:] = array.reshape(-1).view(np.uint8)
-        place += array.nbytes + -array.nbytes % _ALIGN
+            if array.ctypes.data != part.ctypes.data:
+                part[:] = array.reshape(-1).view(np.uint8)
+        place += rounded(array.nbytes)
 
 
 def laid_out(arrays: list[Array]) -> bytearray:
@@ -172,7 +193,9 @@ def laid_out(arrays: list[Array]) -> bytearray:
 def send(write: Callable[[Buffer], int | None], message: Message) -> None:
     """Write a message."""
     number, text, content, shelf, shelved = message
-    for part in (_SIZES.pack(number, shelf, len(text), len(content), shelved), text, content):
+    sizes = _SIZES.pack(number, shelf, len(text), len(content), shelved)
+    # few calls: after each one a thread waits for the interpreter, up to 5 ms
+    for part in (sizes + text + content,) if len(content) < SMALL else (sizes + text, content):
         left = memoryview(part)
         while left:
             left = left[write(left) or 0 :]

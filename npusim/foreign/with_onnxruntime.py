@@ -1,12 +1,22 @@
 """ONNX Runtime, without graph rewrites and on the processor; runs in a process of its own."""
 
 from itertools import count
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from npusim.foreign.side import Refused, imported
-from npusim.foreign.wire import Array, holds
+from npusim.foreign.side import Refused, Room, imported, takes_room
+from npusim.foreign.wire import Array, holds, rooms, rounded
+
+TYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(int64)": np.dtype(np.int64),
+    "tensor(int32)": np.dtype(np.int32),
+    "tensor(int8)": np.dtype(np.int8),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(bool)": np.dtype(np.bool_),
+}
 
 _sessions: dict[int, Any] = {}
 _numbers = count(1)
@@ -48,7 +58,10 @@ def opened(model: bytes, alone: bool) -> int:
     return number
 
 
-def ran(session: int, wanted: list[str], feeds: dict[str, Array]) -> list[Array | None]:
+@takes_room
+def ran(
+    session: int, wanted: list[str], feeds: dict[str, Array], room: Room | None = None
+) -> list[Array | None]:
     """Return the values of outputs; None for one that is no tensor.
 
     Raises
@@ -56,12 +69,40 @@ def ran(session: int, wanted: list[str], feeds: dict[str, Array]) -> list[Array 
     Refused
         When ONNX Runtime stops.
     """
+    known = _sessions[session]
     try:
-        # of no name ONNX Runtime computes every output
-        found = _sessions[session].run(wanted, feeds) if wanted else []
+        found = _into(known, wanted, feeds, room) if room and wanted else None
+    except Exception:  # what is wrong, the plain call says; or it knows better about a shape
+        found = None
+    try:
+        if found is None:
+            # of no name ONNX Runtime computes every output
+            found = known.run(wanted, feeds) if wanted else []
     except Exception as error:  # of the runtime's own kinds, for example an index out of range
         raise Refused(str(error).strip()) from error
     return [value if isinstance(value, np.ndarray) and holds(value) else None for value in found]
+
+
+def _into(session: Any, wanted: list[str], feeds: dict[str, Array], room: Room) -> Any:
+    """Return the outputs, computed where the answer lies; None unless all have known sizes."""
+    declared = {item.name: item for item in session.get_outputs()}
+    forms = []
+    for name in wanted:
+        dtype, shape = TYPES.get(declared[name].type), tuple(declared[name].shape)
+        if dtype is None or not all(isinstance(size, int) and size > 0 for size in shape):
+            return None
+        forms.append((dtype, shape))
+    memory = room(sum(rounded(dtype.itemsize * prod(shape)) for dtype, shape in forms))
+    if memory is None:
+        return None
+    made = rooms(forms, memory)
+    binding = session.io_binding()
+    for name, value in feeds.items():
+        binding.bind_cpu_input(name, value)
+    for name, value in zip(wanted, made, strict=True):
+        binding.bind_output(name, "cpu", 0, value.dtype.type, value.shape, value.ctypes.data)
+    session.run_with_iobinding(binding)
+    return made
 
 
 def closed(session: int) -> None:

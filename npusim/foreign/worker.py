@@ -3,6 +3,7 @@
 It imports no more of npusim than it needs, and ends with the process that asks.
 """
 
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO
 from npusim.foreign.shelves import Filled
 from npusim.foreign.side import Refused
 from npusim.foreign.wire import (
+    SMALL,
     BrokenWire,
     Message,
     laid_out,
@@ -41,7 +43,8 @@ def serve(code: str, *shelves: str) -> None:
         Descriptors of shared memory for answers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
-    questions, answers = _kept(0), _kept(1)
+    questions = io.BufferedReader(io.FileIO(os.dup(0)), SMALL)
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
     os.dup2(2, 1)  # what a runtime prints is no answer
@@ -49,14 +52,14 @@ def serve(code: str, *shelves: str) -> None:
     with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
         while True:
             try:
-                message = receive(questions.readinto)  # type: ignore[attr-defined]
+                message = receive(questions.readinto)
             except BrokenWire:
                 os._exit(0)  # whatever still computes
             pool.submit(worker.answer, message)
 
 
-def _kept(descriptor: int) -> BinaryIO:
-    return os.fdopen(os.dup(descriptor), "rb" if descriptor == 0 else "wb", buffering=0)
+def _no_room(size: int) -> None:
+    """Stand for a shelf where there is none."""
 
 
 class _Worker:
@@ -81,11 +84,15 @@ class _Worker:
                 send(self._answers.write, reply)
 
     def _called(self, message: Message) -> Any:
-        function, *arguments = unpacked(message.text, message.content)
+        name, *arguments = unpacked(message.text, message.content)
         with self._lock:
             if self._module is None:
                 self._module = import_module(self._code)
-        return getattr(self._module, function)(*arguments)
+        function = getattr(self._module, name)
+        if getattr(function, "takes_room", False):
+            shelf = self._shelves[message.shelf].room if message.shelf >= 0 else _no_room
+            return function(*arguments, room=shelf)
+        return function(*arguments)
 
     def _placed(self, message: Message, value: Any) -> Message:
         """Return the reply; its arrays lie on the shelf where that has room."""

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from npusim import words
@@ -111,7 +112,8 @@ class OnnxRuntimeEngine:
             for name in (*self._graph.inputs, *self._wanted):
                 observe(name, feeds[name] if name in feeds else values[name])
         known = {**self._graph.constants, **feeds, **values}
-        return {name: known[name] for name in self._graph.outputs}
+        # copies: what a caller keeps is to keep no more than itself
+        return {name: np.array(known[name], order="C") for name in self._graph.outputs}
 
     def _session_of(self, child: Child) -> "_Session":
         """Return the session; opened again when its process has ended or is a fork's parent's."""

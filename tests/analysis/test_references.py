@@ -269,26 +269,3 @@ def test_a_softmax_at_darknets_end_has_a_counterpart_in_opencv(tmp_path):
     assert found.reference.startswith("float (OpenCV 4")
     assert graph.outputs[0] in {row.tensor for row in found.layers}
     assert found.worst.difference.cosine > 0.9999
-
-
-def dying(monkeypatch, code="tests.foreign.fake_runtime", call="aborted"):
-    """Let every runtime end its process with the first question that it is asked."""
-    ask = Child.ask
-
-    def asked(self, function, *arguments, **how):
-        return ask(self, function if function == "version" else call, **how)
-
-    monkeypatch.setattr(Child, "ask", asked)
-    for name in ("ONNX_RUNTIME", "LITERT", "OPENCV"):
-        fake = getattr(runtimes, name)._replace(code=code)
-        for module in (float_engine, float_runner, source, litert_reference, opencv_reference):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, fake)
-    stop_all()
-
-
-@pytest.fixture
-def _fresh_processes():
-    stop_all()
-    yield
-    stop_all()

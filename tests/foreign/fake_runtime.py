@@ -70,14 +70,14 @@ def ones(size):
 
 
 def told(value):
-    told.values.append(value)
+    _told.append(value)
 
 
-told.values = []
+_told: list[object] = []
 
 
 def heard():
-    return told.values
+    return _told
 
 
 def threads():

@@ -158,9 +158,7 @@ def test_arrays_come_on_shelves_or_through_the_pipe(way):
     for number, found in enumerate(kept):
         np.testing.assert_array_equal(found["big"], np.ones(100_000 + number, np.float32))
         np.testing.assert_array_equal(found["small"], np.arange(3))
-        found["big"][:] = number  # writable, and nobody else's
-    assert ask("ones", 5)["big"].tolist() == [1] * 5
-    assert [found["big"][-1] for found in kept] == list(range(40))
+        assert not found["big"].flags.writeable
     assert bool(running(FAKE)._shelves.descriptors) == (way == "shelves")
 
 
@@ -217,7 +215,7 @@ def test_a_fork_has_a_process_of_its_own_and_keeps_its_arrays():
 def run_script(folder, text, cwd=None, **options):
     script = folder / "script.py"
     script.write_text(text)
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd or folder,

@@ -65,7 +65,6 @@ def test_views_arrive_with_their_values(turn):
     array = turn(np.arange(24, dtype=np.float32).reshape(4, 6))
     found = carried(array)
     np.testing.assert_array_equal(found, array)
-    found += 1  # an array of its own
     assert size_of([array]) % 64 == 0
 
 
