@@ -59,27 +59,36 @@ def _rows_read(in_h: int, out_h: int, kernel_h: int, height: int) -> int:
 
 
 def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
-    """Return the bytes of one pass over the input image.
+    """Return the bytes of one pass over the input image, each tile's rounded up to lines.
 
-    Maps that fit one tile are one contiguous read; tiles of full width read their rows at once;
-    pointwise kernels and column tiles fetch every row by itself.
+    Maps that fit one tile are one contiguous read; tiles that need the full width read their rows
+    at once; pointwise kernels and other column tiles fetch every row by itself.
     """
+    line = machine.memory.line_bytes
+    total = _unrounded_image_bytes(work, tile, machine)
+    reach = min(tile.height + work.kernel_h - 1, work.in_h)
+    inner = total / tile.columns * reach / input_rows(work, tile.height)
+    return round_up(total + tile.count * (round_up(inner, line) - inner), line)
+
+
+def _unrounded_image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
     line, size = machine.memory.line_bytes, work.dtype.itemsize
     row = work.in_w * size
     plane = row * work.in_h
     rows = input_rows(work, tile.height)
     reach = min(tile.height + work.kernel_h - 1, work.in_h)
     apart = work.pointwise and machine.memory.rows_fetched_apart_count
-    if tile.columns == 1 and not apart:
+    whole_rows = tile.columns == 1 or tile.width + work.kernel_w - 1 >= work.in_w
+    if whole_rows and not apart:
         if reach >= work.in_h:
             whole = plane * work.in_c
-            return round_up(aligned_bytes(whole, whole, line), line) * rows / work.in_h
+            per_tile = round_up(aligned_bytes(whole, whole, line), line)
+            return tile.columns * per_tile * rows / work.in_h
         part = row * reach
-        return round_up(
-            aligned_bytes(part, gcd(part, plane), line) * rows / reach * work.in_c, line
-        )
+        per_tile = aligned_bytes(part, gcd(part, plane), line) * work.in_c
+        return tile.columns * per_tile * rows / reach
     together = row in (line // 4, line // 2) and plane % line == 0
-    if tile.columns == 1 and together and row * tile.height % line == 0:
+    if tile.columns == 1 and together and work.in_w * tile.height % line == 0:
         return row * rows * work.in_c  # rows that fill lines together are fetched together
     if tile.columns == 1:
         per_row: float = aligned_bytes(row, row, line)
@@ -97,7 +106,7 @@ def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
             for left in range(0, work.out_w, tile.width)
             if left < work.in_w
         )
-    return round_up(per_row * rows * work.in_c, line)
+    return per_row * rows * work.in_c
 
 
 def tile_image_bytes(work: NnWork, tile: Tile) -> int:
@@ -115,11 +124,24 @@ def output_pitch_bytes(work: NnWork, machine: Machine) -> int:
     return size if work.final_w * size % machine.memory.line_bytes == 0 else size * size
 
 
+def _cached_bytes(work: NnWork, line: int) -> int:
+    """Return the bytes of a whole output whose tiles fit the write cache.
+
+    16-bit rows take twice their size, or the lines they touch where that is less.
+    """
+    row = work.final_w * work.dtype.itemsize
+    if work.dtype.itemsize > 1:
+        row = min(2 * row, aligned_bytes(row, row, line))
+    dense = row * work.final_h * work.out_c
+    return aligned_bytes(dense, dense, line)
+
+
 def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool]:
     """Return the bytes written and whether a tile's output fits the write cache.
 
     A tile that takes less than half of the write cache is written once; up to the whole cache it
-    costs a fifth more; beyond it every tile writes the lines that it touches.
+    costs a fifth more; beyond it every tile writes the lines that it touches: in column tiles each
+    row of it by itself.
     """
     line, size = machine.memory.line_bytes, work.dtype.itemsize
     half = 2 if work.pool > 1 else 1
@@ -128,23 +150,18 @@ def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool
     pitch = output_pitch_bytes(work, machine)
     row, part, plane = work.final_w * pitch, width * size, work.final_w * work.final_h * pitch
     columns = -(-work.final_w // width)
-    edge = (work.final_w - (columns - 1) * width) * size
     full_rows = part >= row
     together = full_rows or row - part < line  # gaps below a line are written through
     if together:
         span = row * (height - 1) + part
         step = gcd(row * height, plane)
-        per_tile = aligned_bytes(span, step if full_rows else gcd(step, edge), line)
+        per_tile = aligned_bytes(span, step if full_rows else gcd(step, part), line)
     else:
         span = 0
-        step = gcd(row, plane)
-        per_tile = aligned_bytes(part, gcd(step, edge) if size == 1 else step, line) * height
+        per_tile = aligned_bytes(part, gcd(row, part), line) * height
     cached_lines = per_tile / line * work.out_c
     capacity = machine.memory.write_cache_bytes / line
-    dense = work.final_w * work.final_h * work.out_c * pitch
-    rounded = dense if pitch > 1 else aligned_bytes(dense, dense, line)
-    if size > 1 and columns > 1:  # a row of a column takes a line at least
-        rounded = columns * max(part, line) * work.final_h * work.out_c
+    rounded = _cached_bytes(work, line)
     if cached_lines < capacity / 2:
         return rounded, True
     if cached_lines < capacity:
