@@ -1,8 +1,8 @@
 """Bytes of an NN operation: image and output, with their line alignment.
 
 Memory is moved in lines; a piece of ``size`` bytes whose start is any multiple of ``step`` touches
-``aligned_bytes(size, step, line)`` on average. Source: measured; with the estimator's own tile image
-and written bytes agree within 1 % in 98 % of the rows of the performance tables.
+``aligned_bytes(size, step, line)`` on average. Source: measured; with the estimator's own tile
+image and written bytes agree within 1 % in 98 % of the rows of the performance tables.
 """
 
 from functools import lru_cache
