@@ -327,6 +327,24 @@ def estimate(
     )
 
 
+def at_clock(priced: Estimate, clock_mhz: float) -> Estimate:
+    """Return an estimate at another NPU clock; the memory keeps its own.
+
+    Cycles of the engines scale, bytes a second do not: 600 MHz is not three quarters of 800.
+    Source: the same die at 934 (RV1126) and 594 MHz (RV1109), published times of five networks:
+    1.45 to 1.51 times as long, not 1.57.
+    """
+    setting = priced.setting
+    return estimate(
+        priced.source,
+        setting.machine,
+        profile=priced.profile,
+        clock_mhz=clock_mhz,
+        ddr_gbps=setting.ddr_bytes_per_s / 1e9,
+        sram=setting.sram,
+    )
+
+
 def _rate(value: float | None, unit: float, default: float, name: str) -> float:
     if value is None:
         return default

@@ -24,7 +24,7 @@ def layer_list_of(graph: Graph, zero_fractions: Mapping[str, float]) -> dict[str
     ----------
     graph : Graph
     zero_fractions : mapping
-        Weight tensor -> share of zeros when quantized.
+        Weight tensor -> share of zeros when quantized; where none is known none is written.
     """
     names = {name: name for name in graph.inputs}
     taken = set(graph.inputs)
@@ -62,7 +62,9 @@ def _entry(
     inputs = node.inputs
     if (short := _WEIGHTED.get(type(node.attrs))) is not None:
         weights = inputs[1]
-        entry |= {"op": short, "zero_fraction": zero_fractions[weights]}
+        entry["op"] = short
+        if weights in zero_fractions:
+            entry["zero_fraction"] = zero_fractions[weights]
         if short != "fc":
             entry["kernel"] = list(graph.spec(weights).shape[2:])
         if settings.pop("activation", Activation.NONE.value) != Activation.NONE.value:

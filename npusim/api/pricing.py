@@ -105,7 +105,7 @@ def _network(
     if isinstance(model, str | Path):
         path = Path(model)
         if is_layer_list(path):
-            return _listed(read_layer_list(path), scheme or Scheme.U8, level)
+            return listed_network(read_layer_list(path), scheme or Scheme.U8, level)
         # exporters call all their graphs the same
         return replace(_network(load(path), scheme, level), name=path.stem)
     if not isinstance(model, Graph):
@@ -117,7 +117,7 @@ def _network(
     return from_graph(lower(ready, level=level))
 
 
-def _listed(layers: LayerList, scheme: Scheme, level: int) -> Network:
+def listed_network(layers: LayerList, scheme: Scheme, level: int) -> Network:
     """Return the network of a layer list, quantized as it says."""
     if not layers.usual_ranges:
         return from_graph(layers.graph, scheme.dtype, layers.zeros(scheme.dtype))

@@ -11,6 +11,7 @@ from npusim.cli import common, paging
 from npusim.cli.pricing import Request, price, write_list
 from npusim.errors import ConfigError
 from npusim.perfmodel.estimate import Estimate
+from npusim.perfmodel.transport import Transfer, transfer
 from npusim.report import perf_compare, perf_data, perf_table
 
 if TYPE_CHECKING:
@@ -73,6 +74,20 @@ TraceOption = Annotated[
 WriteLayersOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write the model as a layer list.")
 ]
+TransportOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(("onboard", "usb", "ntb", "adb")),
+        help="Also price what a call costs beside the chip's time.",
+    ),
+]
+InputTypeOption = Annotated[
+    str, typer.Option(metavar="u8|f32", help="What the caller hands over, with --transport.")
+]
+SweepOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="width|input=..", help="Price variants, print the front. Repeatable."),
+]
 BudgetOption = Annotated[float | None, typer.Option(help="Exit with 1 when one run takes longer.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, a line per layer.")]
 
@@ -97,6 +112,9 @@ def command(
     plot: PlotOption = None,
     trace: TraceOption = None,
     write_layers: WriteLayersOption = None,
+    transport: TransportOption = None,
+    input_type: InputTypeOption = "u8",
+    sweep: SweepOption = None,
     budget_ms: BudgetOption = None,
     as_json: common.JsonOption = False,
     as_csv: CsvOption = False,
@@ -124,21 +142,38 @@ def command(
         level=level,
         part=common.cuts(cut_inputs, cut_outputs),
     )
+    if sweep:
+        from npusim.cli import perf_sweep
+
+        seconds = {f"--vs-{name}".replace("_", "-"): given[f"vs_{name}"] for name in COMPARED[1:]}
+        perf_sweep.run(
+            request,
+            sweep,
+            budget_ms=budget_ms,
+            as_json=as_json,
+            as_csv=as_csv,
+            write_layers=write_layers,
+            refused={"--vs": vs, "--html": html, "--plot": plot, "--trace": trace, "--top": top}
+            | {"--bytes": traffic, "--memory": memory, "--transport": transport}
+            | seconds,
+        )
+        return
     changes = {name: given["vs" if name == "model" else f"vs_{name}"] for name in COMPARED}
     estimates = [price(request)]
     if other := _other(request, changes):
         estimates.append(price(other))
+    through = _through(estimates, transport, input_type)
     shown = common.console(as_json or as_csv)
     _write_files(estimates, plot, trace, shown)
     if write_layers is not None:
         shown.print(f"wrote {write_list(request, write_layers)}", soft_wrap=True, highlight=False)
     page.write(lambda: _contents(estimates, vs or model), shown)
     if as_json:
-        common.print_json(common.finite(_json(estimates, buffers=memory)))
+        common.print_json(common.finite(_json(estimates, buffers=memory, through=through)))
     elif as_csv:
         typer.echo(_csv(estimates), nl=False)
     else:
-        shown.print(_text(estimates, top=top, traffic=traffic, memory=memory))
+        shown.print(_text(estimates, through, top=top, traffic=traffic, memory=memory))
     if budget_ms is not None and estimates[0].total_time_us > budget_ms * 1e3:
         spent = estimates[0].total_time_us / 1e3
         common.console(True).print(f"{spent:.3f} ms exceed the budget of {budget_ms} ms")
@@ -181,10 +216,19 @@ def _other(request: Request, changes: dict[str, Any]) -> Request | None:
     return replace(request, **given) if given else None
 
 
-def _json(estimates: list[Estimate], *, buffers: bool) -> dict[str, Any]:
+def _through(estimates: list[Estimate], name: str | None, input_type: str) -> Transfer | None:
+    """Return what a call costs beside the run; None when nobody asked."""
+    if name is None:
+        return None
+    if len(estimates) > 1:
+        raise ConfigError("--transport cannot go with --vs", remedy="leave one of them out")
+    return transfer(estimates[0], name, input_type=input_type)
+
+
+def _json(estimates: list[Estimate], *, buffers: bool, through: Transfer | None) -> dict[str, Any]:
     if len(estimates) == 2:
         return perf_compare.to_json(perf_compare.compare(*estimates))
-    return perf_data.to_json(estimates[0], buffers=buffers)
+    return perf_data.to_json(estimates[0], buffers=buffers, through=through)
 
 
 def _csv(estimates: list[Estimate]) -> str:
@@ -193,7 +237,16 @@ def _csv(estimates: list[Estimate]) -> str:
     return perf_data.to_csv(estimates[0])
 
 
-def _text(estimates: list[Estimate], *, top: int | None, traffic: bool, memory: bool) -> Any:
+def _text(
+    estimates: list[Estimate],
+    through: Transfer | None,
+    *,
+    top: int | None,
+    traffic: bool,
+    memory: bool,
+) -> Any:
     if len(estimates) == 2:
         return perf_compare.comparison_report(perf_compare.compare(*estimates), top=top)
-    return perf_table.full_report(estimates[0], top=top, traffic=traffic, memory=memory)
+    return perf_table.full_report(
+        estimates[0], top=top, traffic=traffic, memory=memory, through=through
+    )

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import npusim
 from npusim import assets
@@ -43,11 +44,11 @@ def price(request: Request) -> Estimate:
         When the model cannot be read or an option does not fit it.
     """
     source: Graph | Path
-    if _is_list(request.model):
+    if is_list(request.model):
         bundled = request.model == BUNDLED_LIST
         source = assets.layer_list_path() if bundled else Path(request.model)
     else:
-        source = _model(request)
+        source = model_of(request)
     return npusim.estimate(
         source,
         target=request.target,
@@ -56,12 +57,13 @@ def price(request: Request) -> Estimate:
         clock_mhz=request.clock_mhz,
         ddr_gbps=request.ddr_gbps,
         batch=request.batch,
-        sram=_switch(request.sram),
+        sram=switch(request.sram),
         optimization_level=request.level,
     )
 
 
-def _model(request: Request) -> Graph:
+def model_of(request: Request) -> Graph:
+    """Return the loaded model of a configuration, called as its file."""
     graph = common.load(
         request.model,
         weights=request.weights,
@@ -81,13 +83,19 @@ def write_list(request: Request, path: Path) -> Path:
     ConfigError
         When the model is a layer list already, came quantized, or the file cannot be written.
     """
-    if _is_list(request.model):
+    if is_list(request.model):
         raise ConfigError(
             f"{request.model} is a layer list already", where="--write-layers", rule="a model"
         )
     listed = layer_list(
-        _model(request), scheme=request.dtype or "u8", optimization_level=request.level
+        model_of(request), scheme=request.dtype or "u8", optimization_level=request.level
     )
+    write_json(listed, path)
+    return path
+
+
+def write_json(listed: dict[str, Any], path: Path) -> None:
+    """Write a layer list; ConfigError when the file cannot be written."""
     try:
         with atomic_write(path) as file:
             file.write(json.dumps(listed, indent=1).encode())
@@ -95,14 +103,15 @@ def write_list(request: Request, path: Path) -> Path:
         raise ConfigError(
             f"cannot be written: {error.strerror}", where=str(path), remedy="check the folder"
         ) from error
-    return path
 
 
-def _switch(text: str) -> bool:
+def switch(text: str) -> bool:
+    """Return what on and off mean; ConfigError for another word."""
     if text not in ("on", "off"):
         raise ConfigError(f"value {text!r}", where="--sram", rule="on or off")
     return text == "on"
 
 
-def _is_list(model: str) -> bool:
+def is_list(model: str) -> bool:
+    """Tell whether a model argument names a layer list."""
     return model == BUNDLED_LIST or is_layer_list(Path(model))

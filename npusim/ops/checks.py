@@ -1,7 +1,6 @@
 """What shape rules have in common: axes that exist, maps of four axes, settings within reason."""
 
 from collections.abc import Iterable
-from dataclasses import fields
 from math import prod
 
 from npusim.errors import GraphError
@@ -20,16 +19,16 @@ def require_settings(attrs: Attrs) -> None:
 
     Sizes, steps and counts are positive; all settings fit 32 bits, as the chip's registers do.
     """
-    for field in fields(attrs):
-        value = getattr(attrs, field.name)
+    for name in attrs.__dataclass_fields__:
+        value = getattr(attrs, name)
         given = value if isinstance(value, tuple) else (value,)
         wholes = [n for n in given if isinstance(n, int)]
-        low = _AT_LEAST.get(field.name, -_LARGEST_SETTING)
-        if field.name == "step" and 0 in wholes:
+        low = _AT_LEAST.get(name, -_LARGEST_SETTING)
+        if name == "step" and 0 in wholes:
             raise GraphError(f"step is {value}", rule="no step is 0", remedy=_SETTING)
         if any(not low <= n <= _LARGEST_SETTING for n in wholes):
             raise GraphError(
-                f"{field.name} is {value}",
+                f"{name} is {value}",
                 rule=f"{low} to {_LARGEST_SETTING}",
                 remedy=_SETTING,
             )

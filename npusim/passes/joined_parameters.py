@@ -14,7 +14,7 @@ def store_as_joined(graph: Graph) -> Graph:
     Source: measured, docs/arithmetic/whole-networks.md rule 4.1.
     """
     view = GraphView(graph)
-    changed = dict(graph.tensors)
+    changed = {}
     for node in graph.nodes:
         if node.op != "concat" or not joined_in_place(node, view):
             continue
@@ -22,4 +22,4 @@ def store_as_joined(graph: Graph) -> Graph:
         for name in node.inputs:
             if graph.spec(name).quant != quant and view.is_private(name):
                 changed[name] = replace(graph.spec(name), quant=quant)
-    return graph.copy(tensors=changed)
+    return graph.copy(tensors={**graph.tensors, **changed}) if changed else graph

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
+from npusim.perfmodel.transport import Transfer
 from npusim.plain import cell
 from npusim.report.eval_perf import executed
 from npusim.report.perf_advice import advise, advise_network
@@ -84,7 +85,9 @@ def _sums(estimate: Estimate, rows: Sequence[tuple[float, float, float, int]]) -
     }
 
 
-def to_json(estimate: Estimate, *, buffers: bool = False) -> dict[str, Any]:
+def to_json(
+    estimate: Estimate, *, buffers: bool = False, through: Transfer | None = None
+) -> dict[str, Any]:
     """Return everything as plain values.
 
     Parameters
@@ -92,6 +95,8 @@ def to_json(estimate: Estimate, *, buffers: bool = False) -> dict[str, Any]:
     estimate : Estimate
     buffers : bool
         Add the planned buffers to ``memory``.
+    through : Transfer, optional
+        What a call costs beside the run; null in ``transport`` without.
     """
     data = estimate.to_dict()
     advice = advise(estimate)
@@ -108,6 +113,7 @@ def to_json(estimate: Estimate, *, buffers: bool = False) -> dict[str, Any]:
     data["by_op"] = [_plain(row) for row in op_totals(estimate)]
     data["advice"] = [advice.to_dict() for advice in advise_network(estimate)]
     data["memory"] = estimate.memory.to_dict(buffers=buffers)
+    data["transport"] = through.to_dict() if through else None
     return data
 
 

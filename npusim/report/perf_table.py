@@ -6,11 +6,13 @@ from rich.text import Text
 from npusim import words
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.memory import MemoryUse
+from npusim.perfmodel.transport import Transfer
 from npusim.report.eval_memory import mebi
 from npusim.report.eval_perf import executed
 from npusim.report.names import shorten
 from npusim.report.perf_advice import Advice, advise, advise_network
 from npusim.report.perf_data import EngineTotal, OpTotal, engine_totals, op_totals
+from npusim.report.perf_transport import transfer_lines
 from npusim.report.table import Sheet, legend_of, names, numbers, prose
 from npusim.report.table import words as plain
 
@@ -208,8 +210,9 @@ def full_report(
     top: int | None = None,
     traffic: bool = False,
     memory: bool = False,
+    through: Transfer | None = None,
 ) -> Group:
-    """Return everything ``npusim perf`` prints about one estimate."""
+    """Return everything ``npusim perf`` prints about one estimate, and of a call ``through``."""
     parts: list[RenderableType] = [layer_table(estimate, top=top)]
     if traffic:
         parts.append(traffic_table(estimate, top=top))
@@ -220,6 +223,8 @@ def full_report(
     if advice is not None:
         parts.append(advice)
     parts.append(Text(summary(estimate)))
+    if through is not None:
+        parts.append(Text("\n".join(transfer_lines(through))))
     spaced: list[RenderableType] = []
     for part in parts:
         spaced += [part, Text("")]

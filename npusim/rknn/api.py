@@ -21,7 +21,7 @@ from npusim.rknn.boundary import boundary
 from npusim.rknn.frameworks import OtherFrameworks
 from npusim.rknn.hybrid import HybridQuantization
 from npusim.rknn.options import options_of
-from npusim.rknn.platforms import check_runtime_target
+from npusim.rknn.platforms import check_runtime_target, transport_to
 from npusim.rknn.printed import all_platforms, devices, sdk_version, support
 from npusim.rknn.state import OK, as_path, failed, nothing
 from npusim.rknn.user_inputs import fill_destinations
@@ -236,7 +236,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
         if said:
             self._log.once(said)
         if device_id is not None:
-            self._log.debug(f"device_id {device_id!r} is not used by the simulator")
+            self._log.debug(f"device_id {device_id!r}: no device is used by the simulator")
         if perf_debug and not target:
             self._log.warning("perf_debug has no effect: the simulator always lists all layers")
         if rknn2precompile:
@@ -250,6 +250,7 @@ class RKNN(OtherFrameworks, HybridQuantization, BoardOnly):
             async_mode=bool(async_mode),
             board=bool(target),
             perf_debug=perf_debug,
+            transport=transport_to(target, device_id),
         )
         return OK
 

@@ -48,6 +48,20 @@ def simulated_chip(targets: Sequence[str]) -> str:
     return next((name for name in targets if name in SIMULATED + OTHER_FAMILY), "rk1808")
 
 
+def transport_to(target: str | Sequence[str] | None, device_id: str | None) -> str:
+    """Return how a program reaches the board that ``init_runtime`` was asked for.
+
+    A device id names a board that hangs on a PC, which the toolkit reaches through adb; without one
+    the RK3399Pro's NPU hangs on the USB link of its own host. Empty where nothing says.
+    """
+    if not target:
+        return ""
+    if device_id is not None:
+        return "adb"
+    name = target if isinstance(target, str) else target[0]
+    return "usb" if chip_named(name) == "rk3399pro" else ""
+
+
 def check_runtime_target(target: str | Sequence[str] | None, model_target: str) -> str | None:
     """Check ``init_runtime``'s target against the model's; return a line to say, if any.
 

@@ -41,6 +41,8 @@ class Simulation:
         A board was asked for: reports take the board's layout.
     perf_debug : bool
         List all layers in the board's layout.
+    transport : str
+        How the caller reaches the board (``npusim.perfmodel.transport``); empty: nobody said.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Simulation:
         async_mode: bool = False,
         board: bool = False,
         perf_debug: bool = False,
+        transport: str = "",
     ) -> None:
         begin = time.perf_counter()
         self.graph = graph
@@ -58,6 +61,7 @@ class Simulation:
         self._async_mode = async_mode
         self._board = board
         self._perf_debug = perf_debug
+        self._transport = transport
         self._last: tuple[int, list[NDArray[np.float32]]] | None = None
         self._calls = 0
         self.program = Program(graph)
@@ -98,10 +102,19 @@ class Simulation:
             debug = self._perf_debug
             result = eval_perf.board_result(self.estimate, perf_debug=debug)
             text = eval_perf.board_text(self.estimate, perf_debug=debug, statistics=statistics)
-            return result, text
+            return result, "\n".join((text, *self._beside()))
         era = _era()
         text = eval_perf.simulator_text(self.estimate, era, statistics=statistics)
         return eval_perf.simulator_result(self.estimate, era), text
+
+    def _beside(self) -> list[str]:
+        """Return the lines about what a call costs beside the chip's time."""
+        if not self._transport:
+            return []
+        from npusim.perfmodel.transport import transfer
+        from npusim.report.perf_transport import transfer_lines
+
+        return transfer_lines(transfer(self.estimate, self._transport))
 
     def write_page(self, path: Any) -> None:
         """Write a page of the estimate, when a path is given."""

@@ -40,29 +40,37 @@ class TileBytes(NamedTuple):
 
 
 def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
-    """Return the bytes of an operation with a given tile and coefficient stream.
+    """Return the bytes of an operation with a given tile and coefficient stream."""
+    kernel, image, cached = read_bytes(work, tile, machine, stream)
+    write, fits = write_bytes(work, tile, machine)
+    return TileBytes(
+        stream=stream,
+        kernel=kernel,
+        image=image,
+        write=write,
+        command=2.0 * machine.memory.line_bytes,
+        image_cached=cached,
+        write_cached=fits,
+    )
+
+
+def read_bytes(
+    work: NnWork, tile: Tile, machine: Machine, stream: int
+) -> tuple[float, float, bool]:
+    """Return the bytes of coefficients and image that are read, and whether the image is kept.
 
     The tile's image has a place in on-chip memory if it fits, and with several superblocks it is
     read only once; the coefficients take what is left, and the part that does not fit is read
     again for every tile.
     """
     sram = machine.memory.vip_sram_bytes
-    blocks = tile.superblocks
     held = tile_image_bytes(work, tile)
     cached = held <= sram
     taken = held * work.dtype.itemsize  # 16-bit images are given twice the place they need
     room = sram - (taken if taken <= sram else 0)
     kept = min(1.0, room / planned_stream_bytes(work, stream, machine))
-    write, fits = write_bytes(work, tile, machine)
-    return TileBytes(
-        stream=stream,
-        kernel=stream * (kept + (1 - kept) * tile.count),
-        image=image_bytes(work, tile, machine) * (1 if cached else blocks),
-        write=write,
-        command=2.0 * machine.memory.line_bytes,
-        image_cached=cached,
-        write_cached=fits,
-    )
+    image = image_bytes(work, tile, machine) * (1 if cached else tile.superblocks)
+    return stream * (kept + (1 - kept) * tile.count), image, cached
 
 
 class _Clockwork:

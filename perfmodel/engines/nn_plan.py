@@ -20,7 +20,7 @@ from functools import lru_cache
 from math import gcd
 
 from npusim.errors import MachineError
-from npusim.perfmodel.engines.nn import TileBytes, tile_bytes, time_tile
+from npusim.perfmodel.engines.nn import TileBytes, read_bytes, tile_bytes, time_tile
 from npusim.perfmodel.engines.nn_traffic import aligned_bytes, input_rows, output_pitch_bytes
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
@@ -40,25 +40,31 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     nn = machine.nn
     bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
     streams: dict[int, int] = {}
-    # Every byte is waited for, so the bus alone is a lower bound: taken in its order, few tiles
-    # have to be timed.
-    bounded: list[tuple[float, int, Tile, TileBytes, TileBytes]] = []
+    # Every byte is waited for, so the bus alone is a lower bound: taken in the order of what they
+    # read, few tiles have to be looked at closely.
+    written = _least_written_bytes(work, machine)
+    bounded: list[tuple[float, int, Tile, int]] = []
     for index, tile in enumerate(legal_tiles(work, machine)):
         stream = streams.get(tile.kernels_per_core)
         if stream is None:
             stream = kernel_stream_bytes(work, tile, machine)
             streams[tile.kernels_per_core] = stream
+        kernel, image, _ = read_bytes(work, tile, machine, stream)
+        launches = nn.tile_launch_cycles * tile.count * tile.superblocks
+        bounded.append(((kernel + image + written) / bus + launches, index, tile, stream))
+    bounded.sort()
+    best: tuple[float, int, Tile] | None = None
+    for bound, index, tile, stream in bounded:
+        if best is not None and bound > best[0]:
+            break
         moved = tile_bytes(work, tile, machine, stream)
         planned = planned_bytes(work, tile, moved, machine)
         launches = nn.tile_launch_cycles * tile.count * tile.superblocks
-        bounded.append((planned.total / bus + launches, index, tile, moved, planned))
-    bounded.sort(key=lambda entry: entry[0])
-    best: tuple[float, int, Tile] | None = None
-    for least, index, tile, moved, planned in bounded:
+        least = planned.total / bus + launches
         if best is not None and least > best[0]:
-            break
+            continue
         score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=True)[0]
-        score = max(least, score + nn.tile_launch_cycles * tile.count * tile.superblocks)
+        score = max(least, score + launches)
         if best is not None and score > best[0]:
             continue
         # What the operation really takes decides between tiles that look the same.
@@ -72,6 +78,17 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             rule=f"kernels reach {machine.nn.kernel_max_pixels} pixels on the NN engine",
         )
     return best[2]
+
+
+def _least_written_bytes(work: NnWork, machine: Machine) -> float:
+    """Return what no tile writes less than, as the driver sees it."""
+    nn = machine.nn
+    ratios = (
+        *(nn.planned_hit_ratio, nn.planned_miss_ratio),
+        *(nn.planned_line_miss_ratio, nn.planned_column_miss_ratio),
+    )
+    dense = work.final_w * work.final_h * work.out_c * work.dtype.itemsize
+    return dense * min(1.0, *ratios)
 
 
 def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) -> TileBytes:

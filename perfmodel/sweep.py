@@ -1,0 +1,67 @@
+"""Variants of one design beside each other, and which of them no other beats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from npusim.errors import NpusimError
+from npusim.perfmodel.estimate import Estimate
+from npusim.perfmodel.layer_list import LayerList
+from npusim.perfmodel.scaling import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One variant: ``width``, ``size`` (height, width; None: the list's own) and its price.
+
+    ``layers`` is the variant itself. On the front no other point has as many products and is as
+    fast and as small, and better in one of the three.
+    """
+
+    width: float
+    size: Size | None
+    layers: LayerList
+    estimate: Estimate
+    on_front: bool = False
+
+    @property
+    def figures(self) -> tuple[int, float, int]:
+        """Return products, microseconds and bytes of NPU memory of one run."""
+        return self.estimate.macs, self.estimate.total_time_us, self.estimate.memory.npu_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A variant whose layers do not fit, and the error that says why."""
+
+    width: float
+    size: Size | None
+    error: NpusimError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """All points in the order asked for, and what could not be made."""
+
+    points: tuple[Point, ...]
+    refused: tuple[Refused, ...]
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """Return the points on the front, the fastest first."""
+        return tuple(sorted((p for p in self.points if p.on_front), key=lambda p: p.figures[1]))
+
+
+def with_front(points: Sequence[Point], budget_us: float | None) -> tuple[Point, ...]:
+    """Mark the points that none beats: more products, less time, less memory."""
+    inside = [p for p in points if budget_us is None or p.figures[1] <= budget_us]
+    return tuple(
+        replace(point, on_front=point in inside and not any(_beats(p, point) for p in inside))
+        for point in points
+    )
+
+
+def _beats(one: Point, other: Point) -> bool:
+    macs, time_us, size = one.figures
+    others_macs, others_time_us, others_size = other.figures
+    no_worse = macs >= others_macs and time_us <= others_time_us and size <= others_size
+    return no_worse and one.figures != other.figures
