@@ -2,202 +2,101 @@
 
     python -m npusim.perfmodel.calibration boards.csv [--target rk1808]
 
-Three numbers of ``[board]`` come from the table: the effective memory rate, the cycles every
-operation costs beyond its work, and the time ratio of the tensor processor. The point of a grid
-with the least sum of squared relative errors wins; rows of medium trust count half. The machine
-files hold what is printed.
-
-The same is done with each family of networks left out, and its error predicted. Chips that share
-an NPU (rv1126 and rv1109) are fitted together, at both clocks.
+The constants named in ``DIES`` come from the table; ``npusim.perfmodel.fit`` has the method. The
+machine files hold what is printed, rounded within its uncertainty. Chips that share a design
+(rv1126 and rv1109) are fitted together, at both clocks. Every time is also predicted with its
+family of networks left out, and the errors are summed up by family and by chip.
 """
 
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
 from math import sqrt
 from pathlib import Path
 
+import numpy as np
+
 from npusim.errors import ModelImportError, NpusimError
-from npusim.ir.dtypes import DType
-from npusim.ir.graph import Engine
-from npusim.perfmodel.agreement import read_rows
-from npusim.perfmodel.estimate import estimate
-from npusim.perfmodel.layer_list import load_layer_list
-from npusim.perfmodel.machine import Machine, load_machine
-from npusim.perfmodel.network import Network
+from npusim.perfmodel.fit import FITTED, Fit, fit
+from npusim.perfmodel.machine import load_machine
+from npusim.perfmodel.samples import Sample, load_samples
 
-SHARED_DIES = (("rk1808",), ("rv1126", "rv1109"))
-# Effective rates, 1e9 bytes per second: beyond the memory's own where tensors stay on the chip.
-BUS_GBPS = (6.0, 6.5, 7.0, 7.5, 8.0, 8.5, 9.0, 9.5, 10.0, 11.0, 12.0, 14.0, 16.0, 20.0)
-OPERATION_CYCLES = tuple(2000.0 * n for n in range(13))
-TP_RATIOS = tuple(0.1 * n for n in range(5, 36))
-WEIGHTS = {"high": 1.0, "medium": 0.5}
+DIES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("rk1808", "rk3399pro", "rk1806"), FITTED),
+    # The shader core is the RK1808's, and products per cycle are known.
+    (("rv1126", "rv1109"), ("ddr_bytes_per_s", "operation_cycles", "tp_time_ratio")),
+)
+"""Chips that share a design, and what is fitted to their times."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One published time."""
-
-    network: Network
-    family: str
-    target: str
-    clock_mhz: float
-    time_ms: float
-    weight: float
-
-    @property
-    def name(self) -> str:
-        """Return what the time is of."""
-        return f"{self.network.name}@{self.target}"
-
-    @property
-    def cycles(self) -> float:
-        """Return the published time in cycles of the NPU."""
-        return self.time_ms * self.clock_mhz * 1e3
+OPEN_SIGMA = 1.0
+"""How far constants may move from the machine files', as logarithms: as far as the times say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Predicted cycles of a network at a memory rate, apart: what each constant multiplies."""
-
-    fixed: float
-    tensor_processor: float
-    operations: int
-
-    def total(self, point: "Point") -> float:
-        """Return all cycles."""
-        return (
-            self.fixed
-            + self.tensor_processor * point.tp_ratio
-            + self.operations * point.operation_cycles
-        )
+def abs_mean(values: Iterable[float]) -> float:
+    """Return the mean of absolute values."""
+    sizes = [abs(v) for v in values]
+    return sum(sizes) / len(sizes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One choice of the constants; the rate is in 1e9 bytes per second."""
-
-    rate_gbps: float
-    operation_cycles: float
-    tp_ratio: float
+def rms(values: Iterable[float]) -> float:
+    """Return the root of the mean square."""
+    squares = [v * v for v in values]
+    return sqrt(sum(squares) / len(squares))
 
 
-def load_samples(path: str | Path, targets: Iterable[str]) -> list[Sample]:
-    """Read the rows of some targets; a family is a network's name up to its first digit or ``_``.
+def worst(values: Iterable[float]) -> float:
+    """Return the largest absolute value."""
+    return max(abs(v) for v in values)
 
-    Layer lists are found from the folder of the table.
-    """
-    base = Path(path).parent
-    targets = tuple(targets)
-    return [
-        Sample(
-            network=load_layer_list(base / row["network"], DType(row["dtype"])),
-            family=Path(row["network"]).stem.split("_")[0].rstrip("snmlx0123456789"),
-            target=row["target"],
-            clock_mhz=float(row["clock_mhz"]),
-            time_ms=float(row["ms"]),
-            weight=WEIGHTS.get(row.get("trust", ""), 1.0),
-        )
-        for row in read_rows(path)
-        if row["target"] in targets
+
+def die_of(target: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the chips that share a chip's design and the constants that are fitted."""
+    return next((die for die in DIES if target in die[0]), ((target,), FITTED))
+
+
+def calibrate(samples: Sequence[Sample], names: Sequence[str]) -> Fit:
+    """Fit constants to samples with nothing but them to go by."""
+    return fit(samples, names, np.full(len(names), OPEN_SIGMA))
+
+
+def report(samples: Sequence[Sample], found: Fit) -> str:
+    """Return constants, errors of every time and of groups, and the same with families left out."""
+    board = found.applied(samples[0].machine.board)
+    now = samples[0].machine.board
+    lines = [f"# least squares over {len(samples)} times, scale of the errors {found.noise:.1%}"]
+    lines.append(f"{'[board]':<28}{'fitted':>14}{'+-':>12}{'machine file':>16}")
+    lines += [
+        f"{name:<28}{getattr(board, name):>14.4g}{found.sigma(name):>12.2g}"
+        f"{getattr(now, name):>16.4g}"
+        for name in found.names
     ]
-
-
-def parts_of(sample: Sample, machine: Machine, rate_gbps: float) -> Parts:
-    """Price a network at a memory rate, in 1e9 bytes per second; everything else is linear."""
-    board = replace(
-        machine.board,
-        clock_hz=sample.clock_mhz * 1e6,
-        ddr_bytes_per_s=rate_gbps * 1e9,
-        operation_cycles=0.0,
-        tp_time_ratio=1.0,
-    )
-    result = estimate(sample.network, replace(machine, board=board))
-    done = [operation for layer in result.layers for operation in layer.operations]
-    tensor_processor = sum(o.cost.cycles for o in done if o.engine is Engine.TP)
-    return Parts(
-        fixed=sum(o.cost.cycles for o in done) - tensor_processor,
-        tensor_processor=tensor_processor,
-        operations=len(done),
-    )
-
-
-Table = dict[float, list[Parts]]
-
-
-def fit(samples: Sequence[Sample], table: Table, chosen: Sequence[int]) -> Point:
-    """Return the best point of the grid for the chosen samples."""
-
-    def error(point: Point) -> float:
-        return sum(
-            samples[i].weight
-            * (table[point.rate_gbps][i].total(point) / samples[i].cycles - 1) ** 2
-            for i in chosen
-        )
-
-    points = (
-        Point(rate_gbps=rate, operation_cycles=operation, tp_ratio=ratio)
-        for rate, operation, ratio in product(table, OPERATION_CYCLES, TP_RATIOS)
-    )
-    return min(points, key=error)
-
-
-def report(samples: Sequence[Sample]) -> str:
-    """Return the fit, its residuals and the errors with each family left out."""
-    table: Table = {
-        rate: [parts_of(s, load_machine(s.target), rate) for s in samples] for rate in BUS_GBPS
-    }
-
-    def errors(point: Point) -> list[float]:
-        return [
-            parts.total(point) / sample.cycles - 1
-            for sample, parts in zip(samples, table[point.rate_gbps], strict=True)
-        ]
-
-    everything = range(len(samples))
-    point = fit(samples, table, everything)
-    found = errors(point)
-    left_out = list(found)
-    for family in dict.fromkeys(s.family for s in samples):
-        others = [i for i in everything if samples[i].family != family]
-        if others:
-            predicted = errors(fit(samples, table, others))
-            left_out = [
-                predicted[i] if samples[i].family == family else left_out[i] for i in everything
-            ]
-    lines = [f"# least squares over {len(samples)} published times"]
-    for target in dict.fromkeys(s.target for s in samples):
-        lines += [
-            f"[{target} board]",
-            f"ddr_bytes_per_s = {point.rate_gbps}e9",
-            f"operation_cycles = {point.operation_cycles:.0f}",
-            f"tp_time_ratio = {point.tp_ratio:.2f}",
-        ]
-    lines.append(f"{'time':<34}{'published ms':>14}{'error':>9}{'left out':>10}")
-    for i, sample in enumerate(samples):
+    lines += ["", f"{'time':<34}{'trust':>8}{'measured ms':>13}{'error':>9}{'left out':>10}"]
+    rows = list(zip(samples, found.residuals, found.left_out, strict=True))
+    for sample, error, left in rows:
         lines.append(
-            f"{sample.name:<34}{sample.time_ms:>14.3f}{found[i]:>+9.1%}{left_out[i]:>+10.1%}"
+            f"{sample.label:<34}{sample.trust:>8}{sample.time_ms:>13.3f}{error:>+9.1%}{left:>+10.1%}"
         )
-    for label, value in (("mean of absolute errors", abs_mean), ("rms", rms), ("worst", worst)):
-        lines.append(f"{label:<48}{value(found):>9.1%}{value(left_out):>10.1%}")
+    lines += ["", *groups(rows)]
     return "\n".join(lines)
 
 
-def abs_mean(values: Sequence[float]) -> float:
-    """Return the mean of absolute values."""
-    return sum(map(abs, values)) / len(values)
-
-
-def rms(values: Sequence[float]) -> float:
-    """Return the root of the mean square."""
-    return sqrt(sum(v * v for v in values) / len(values))
-
-
-def worst(values: Sequence[float]) -> float:
-    """Return the largest absolute value."""
-    return max(map(abs, values))
+def groups(rows: Sequence[tuple[Sample, float, float]]) -> list[str]:
+    """Return the errors of families and chips: fitted, and with the row's family left out."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for sample, error, left in rows:
+        for group in (f"family {sample.family}@{sample.machine.name}", sample.machine.name, "all"):
+            found.setdefault(group, []).append((error, left))
+    lines = [f"{'':<34}{'fitted':>31}{'family left out':>20}"]
+    heads = f"{'rows':>6}{'mean':>8}{'worst':>8}{'bias':>9}{'mean':>12}{'worst':>8}"
+    lines.append(f"{'group':<34}{heads}")
+    for group in sorted(found, key=lambda g: (not g.startswith("family"), g == "all", g)):
+        fitted = [error for error, _ in found[group]]
+        apart = [left for _, left in found[group]]
+        lines.append(
+            f"{group:<34}{len(fitted):>6}{abs_mean(fitted):>8.1%}{worst(fitted):>8.1%}"
+            f"{sum(fitted) / len(fitted):>+9.1%}{abs_mean(apart):>12.1%}{worst(apart):>8.1%}"
+        )
+    return lines
 
 
 def main() -> int:
@@ -208,13 +107,13 @@ def main() -> int:
     options = parser.parse_args()
     try:
         load_machine(options.target)
-        targets = next((d for d in SHARED_DIES if options.target in d), (options.target,))
-        samples = load_samples(options.boards, targets)
+        chips, names = die_of(options.target)
+        samples = load_samples(options.boards, chips)
         if not samples:
             raise ModelImportError(
-                f"has no rows of {' or '.join(targets)}", where=str(options.boards)
+                f"has no rows of {' or '.join(chips)}", where=str(options.boards)
             )
-        print(report(samples))
+        print(report(samples, calibrate(samples, names)))
     except NpusimError as error:
         print(error, file=sys.stderr)
         return 2

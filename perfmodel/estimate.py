@@ -15,7 +15,7 @@ from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Graph, layer_id
 from npusim.perfmodel.cost import Bound, Cost, total
-from npusim.perfmodel.engines import nn, sh, tp, tp_fc
+from npusim.perfmodel.engines import nn, sh, silicon, tp, tp_fc
 from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.lowering import LoweredLayer, lower
@@ -461,7 +461,10 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
         slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
         slow *= setting.profile.nn_time_ratio
         cost = nn.price_tile(work, tile, machine, rate, slow)
-        if kept.anything:
+        if silicon.streams(work, setting.profile):
+            cost = silicon.streamed(work, cost, machine, rate)
+            cost = pass_cost(cost, machine, rate, kept) if kept.anything else cost
+        elif kept.anything:
             cost = nn_cost(work, tile, machine, rate, slow, kept)
         count = cost.cycles
         cost, count = cost * work.count, count * work.count
@@ -473,12 +476,14 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
             cost, count = tp_fc.cost(work, machine, rate), tp_fc.cycle_count(work, machine, rate)
         if kept.anything:
             cost = pass_cost(cost, machine, rate, kept)
-        cost = replace(cost * setting.profile.tp_time_ratio, traffic=cost.traffic)
+        cost = replace(cost * silicon.pass_ratio(work, setting.profile), traffic=cost.traffic)
     else:
         cost = sh.cost(work, machine, setting.profile, rate)
         if kept.anything:
             cost = pass_cost(cost, machine, rate, kept)
         count = cost.cycles
+    if program := silicon.program_instead(work, setting.profile):
+        cost = replace(sh.cost(program, machine, setting.profile, rate), traffic=cost.traffic)
     fixed = setting.profile.operation_cycles
     if fixed:
         cost = cost + Cost(cycles=fixed, bound_cycles=((Bound.LAUNCH, fixed),))

@@ -12,6 +12,7 @@ from npusim.perfmodel.network import Layer, Network, attrs_of
 from npusim.perfmodel.workload import ShaderWork, TpWork, Work
 
 STRIDED_SLICE = "TENSOR_STRIDED_SLICE"
+LEAKY_OPS = ("leaky_relu", "prelu")
 
 
 def nothing(layer: Layer, network: Network) -> Sequence[Work]:
@@ -31,6 +32,7 @@ def one_pass(operation: str) -> Callable[[Layer, Network], Sequence[Work]]:
                 out_bytes=network.image_bytes(layer.outputs[0]),
                 channels=channels,
                 pixels=height * width,
+                leaky=layer.op in LEAKY_OPS,
             )
         ]
 
@@ -113,7 +115,7 @@ def program(layer: Layer, network: Network) -> Sequence[Work]:
             operation=layer.op.upper(),
             in_bytes=network.image_bytes(layer.inputs[0]),
             out_bytes=network.image_bytes(*layer.outputs),
-            in_values=prod(network.maps(layer.inputs[0])[1:]),
+            in_values=sum(prod(network.maps(name)[1:]) for name in layer.inputs),
             out_values=out_values,
             taps=taps,
             macs=layer.macs,

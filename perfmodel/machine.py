@@ -42,7 +42,9 @@ MAY_BE_ZERO = frozenset(
         "link_bytes_per_s",
         "native_depthwise_count",
         "planned_true_ratio",
+        "reshuffle_time_ratio",
         "rows_fetched_apart_count",
+        "sums_streamed_count",
     )
 )
 """What a chip may lack, beside what costs nothing (``COSTS``); all other entries divide."""
@@ -148,14 +150,22 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a prediction stands for: the vendor's estimator or a board."""
+    """What a prediction stands for: the vendor's estimator or a board.
+
+    ``sums_streamed_count`` is 1 where sums wait for memory only, ``reshuffle_time_ratio`` the share
+    of a rearrangement that the convolution behind it waits for, ``leaky_time_ratio`` the time of a
+    leaky activation over that of a table. See ``npusim.perfmodel.engines.silicon``.
+    """
 
     clock_hz: float
     ddr_bytes_per_s: float
     cores_16bit_count: int
     operation_cycles: float
     nn_time_ratio: float
+    sums_streamed_count: int
     tp_time_ratio: float
+    reshuffle_time_ratio: float
+    leaky_time_ratio: float
     shader_cycles_per_value: float
     large_pool_cycles_per_tap: float
 

@@ -69,7 +69,7 @@ class TpWork:
     """A pass over a tensor on the tensor processor.
 
     ``in_bytes`` and ``out_bytes`` are dense tensor sizes; ``channels`` and ``pixels`` of the input
-    decide over how many cores the pass is spread.
+    decide over how many cores the pass is spread. ``leaky``: an activation with a slope below zero.
     """
 
     operation: str
@@ -77,6 +77,7 @@ class TpWork:
     out_bytes: int
     channels: int
     pixels: int
+    leaky: bool = False
     macs: int = 0
 
     engine = Engine.TP
@@ -122,8 +123,8 @@ class FullyConnectedWork:
 class ShaderWork:
     """An operation on the programmable core.
 
-    ``in_bytes`` and ``in_values`` are of the first operand, as the estimator counts them; ``taps``
-    is the work of a window operator.
+    ``in_bytes`` is of the first operand, as the estimator counts them, ``in_values`` of all;
+    ``taps`` is the work of a window operator.
     """
 
     operation: str

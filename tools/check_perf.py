@@ -29,11 +29,13 @@ def main() -> int:
     if options.json:
         print(json.dumps([error.to_dict() for error in found], indent=1))
         return int(not all(e.ok for e in found))
-    print(f"{'table':<10}{'group':<28}{'rows':>6}{'median':>9}{'p95':>9}{'bias':>9}")
+    heads = "".join(f"{head:>9}" for head in ("median", "p95", "mean", "worst", "bias"))
+    print(f"{'table':<10}{'group':<32}{'rows':>6}{heads}")
     for error in found:
         print(
-            f"{error.table:<10}{error.group:<28}{error.rows:>6}{error.median_error:>9.2%}"
-            f"{error.p95_error:>9.2%}{error.bias:>+9.2%}"
+            f"{error.table:<10}{error.group:<32}{error.rows:>6}{error.median_error:>9.2%}"
+            f"{error.p95_error:>9.2%}{error.mean_error:>9.2%}{error.worst_error:>9.2%}"
+            f"{error.bias:>+9.2%}"
             f"{'' if error.ok else '  beyond its target'}"
         )
     return int(not all(e.ok for e in found))

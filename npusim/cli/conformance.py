@@ -110,7 +110,7 @@ def _golden_table(results: Sequence[Result]) -> Sheet:
 
 
 def _error_table(errors: Sequence[GroupError]) -> Sheet:
-    columns = [*names("table", "group"), *numbers("rows", "median error", "p95 error", "bias")]
+    columns = [*names("table", "group"), *numbers("rows", "median", "p95", "mean", "worst", "bias")]
     table = Sheet([*columns, *words("target")], "performance model: predicted against tables")
     for e in errors:
         table.add(
@@ -119,6 +119,8 @@ def _error_table(errors: Sequence[GroupError]) -> Sheet:
             str(e.rows),
             f"{e.median_error:.2%}",
             f"{e.p95_error:.2%}",
+            f"{e.mean_error:.2%}",
+            f"{e.worst_error:.2%}",
             f"{e.bias:+.2%}",
             "-" if e.limits is None else "met" if e.ok else "missed",
             style="" if e.ok else "red",

@@ -1,0 +1,158 @@
+"""Measured times of networks, and what the model says of them for any board constants.
+
+A table of times is a csv file with the columns network (a layer list's path from the table's
+folder), target, dtype, clock_mhz and ms; trust and source are optional.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from npusim.errors import ModelImportError, NpusimError
+from npusim.ir.dtypes import DType
+from npusim.perfmodel.estimate import Setting, price
+from npusim.perfmodel.layer_list import load_layer_list
+from npusim.perfmodel.lowering import lower
+from npusim.perfmodel.machine import Machine, Profile, load_machine
+from npusim.perfmodel.network import Network, images_of
+from npusim.perfmodel.workload import Work
+from npusim.reading.tables import read_table
+
+WEIGHTS = {"high": 1.0, "medium": 0.5, "low": 0.1}
+FAMILY = re.compile(r"[A-Za-z]+v\d+|[A-Za-z]+")
+COLUMNS = ("network", "target", "dtype", "clock_mhz", "ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One measured time. ``works`` counts the network's operations, every image of the batch."""
+
+    name: str
+    family: str
+    machine: Machine = field(repr=False)
+    clock_hz: float
+    time_ms: float
+    trust: str = "high"
+    source: str = ""
+    works: Counter[Work] = field(repr=False)
+
+    @property
+    def weight(self) -> float:
+        """Return how much the time counts."""
+        return WEIGHTS[self.trust]
+
+    @property
+    def label(self) -> str:
+        """Return what the time is of, and where it was measured."""
+        return f"{self.name}@{self.machine.name}"
+
+    def predicted_ms(self, board: Profile) -> float:
+        """Return the time with other board constants; the clock is the sample's."""
+        setting = Setting(
+            machine=self.machine,
+            profile=board,
+            vendor=False,
+            clock_hz=self.clock_hz,
+            ddr_bytes_per_s=board.ddr_bytes_per_s,
+        )
+        cycles = sum(price(work, setting).cost.cycles * n for work, n in self.works.items())
+        return cycles / self.clock_hz * 1e3
+
+
+def works_of(network: Network) -> Counter[Work]:
+    """Return how often each engine operation runs."""
+    found: Counter[Work] = Counter()
+    for lowered in lower(network):
+        if lowered.works:
+            images = network.batch * images_of(network.shapes[lowered.layer.outputs[0]])
+            for work in lowered.works:
+                found[work] += images
+    return found
+
+
+def family_of(name: str) -> str:
+    """Return a network's family: its name up to sizes; versions ("v5") are families of their own.
+
+    Members of a family err alike, so that they are left out together.
+    """
+    found = FAMILY.match(name)
+    return found[0] if found else name
+
+
+def load_samples(path: str | Path, targets: Iterable[str] = ()) -> list[Sample]:
+    """Read a table of times; with ``targets`` the rows of these chips only.
+
+    Raises
+    ------
+    ModelImportError
+        When the table, a row or a layer list cannot be read; it names file and line.
+    """
+    base, wanted = Path(path).parent, tuple(targets)
+    works: dict[tuple[str, str], Counter[Work]] = {}
+    samples = []
+    for line, row in read_table(path, ModelImportError):
+        spot = f"{path}, line {line}"
+        if missing := [key for key in COLUMNS if not row.get(key)]:
+            raise ModelImportError(
+                f"lacks {', '.join(missing)}",
+                where=spot,
+                rule=f"columns {', '.join(COLUMNS)}; trust and source are optional",
+            )
+        if wanted and row["target"] not in wanted:
+            continue
+        key = (row["network"], row["dtype"])
+        try:
+            if key not in works:
+                works[key] = works_of(load_layer_list(base / key[0], _dtype(key[1], spot)))
+            machine = load_machine(row["target"])
+        except NpusimError as error:
+            raise ModelImportError(str(error), where=spot) from error
+        samples.append(
+            Sample(
+                name=Path(key[0]).stem,
+                family=family_of(Path(key[0]).stem),
+                machine=machine,
+                clock_hz=positive(row, "clock_mhz", spot) * 1e6,
+                time_ms=positive(row, "ms", spot),
+                trust=_trust(row.get("trust") or "high", spot),
+                source=row.get("source") or "",
+                works=works[key],
+            )
+        )
+    return samples
+
+
+def positive(row: dict[str, str], key: str, spot: str) -> float:
+    """Return a number of a row that must be above zero."""
+    try:
+        value = float(row[key])
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise ModelImportError(
+            f"{key} = {row[key][:40]!r}", where=spot, rule="a number above 0 and below 1e9"
+        )
+    return value
+
+
+def _dtype(text: str, spot: str) -> DType:
+    try:
+        return DType(text)
+    except ValueError:
+        raise ModelImportError(f"dtype {text!r}", where=spot, rule="u8, i8, i16 or f16") from None
+
+
+def _trust(text: str, spot: str) -> str:
+    if text not in WEIGHTS:
+        raise ModelImportError(f"trust {text!r}", where=spot, rule=f"one of {', '.join(WEIGHTS)}")
+    return text
+
+
+def errors(samples: Sequence[Sample], boards: Sequence[Profile]) -> list[float]:
+    """Return predicted over measured times, less one."""
+    return [
+        sample.predicted_ms(board) / sample.time_ms - 1
+        for sample, board in zip(samples, boards, strict=True)
+    ]
