@@ -115,7 +115,8 @@ ODD = [1, 16, 33, 33]
         ),
         (
             [conv("c", [1, 16, 112, 112], stride=2)],
-            {"size": (1, 3, 224, 224), "profile": "vendor"}, "c", "reshuffle", "stride needs a reshuffle",
+            {"size": (1, 3, 224, 224), "profile": "vendor"}, "c", "reshuffle",
+            "stride needs a reshuffle",
         ),
         (
             [conv("c", [1, 66, 64, 64])],
