@@ -7,6 +7,7 @@ from npusim.kernels._jit import kernel
 from npusim.kernels.tiles.llvm_vectors import I8, vector_code
 
 _BLOCK = 32
+_SHORT = 8  # elements of lines that would be loops of almost nothing
 
 
 @vector_code
@@ -71,12 +72,21 @@ def copy_elements(source, target, first, last):
 
     Rows are the lines of the innermost axis; first <= row < last.
     """
-    count = source.shape[5]
-    for row in range(first, last):
-        rest, e = row // source.shape[4], row % source.shape[4]
+    lines, count = source.shape[4], source.shape[5]
+    row = first
+    while row < last:
+        rest, begin = row // lines, row % lines
+        end = min(lines, begin + last - row)
+        row += end - begin
         rest, d = rest // source.shape[3], rest % source.shape[3]
         rest, c = rest // source.shape[2], rest % source.shape[2]
         a, b = rest // source.shape[1], rest % source.shape[1]
-        read, written = source[a, b, c, d, e], target[a, b, c, d, e]
-        for i in range(count):
-            written[i] = read[i]
+        read, written = source[a, b, c, d, begin:end], target[a, b, c, d, begin:end]
+        if count <= _SHORT:  # one element of each line after the other
+            for i in range(count):
+                for e in range(end - begin):
+                    written[e, i] = read[e, i]
+        else:
+            for e in range(end - begin):
+                for i in range(count):
+                    written[e, i] = read[e, i]
