@@ -184,10 +184,9 @@ def movers() -> Iterator[tuple[str, Callable[[], object], int]]:
         lambda: fc.fc_tp_8bit(values, weights, 120.0, acc, 0, 16),
         weights.size,
     )
-    odd = np.zeros(1, np.int64)
     yield (
         "quantize",
-        lambda: real_codes.quantize_f32(numbers, 0.02, 3.0, 0.0, 255.0, u8, odd, 0, size),
+        lambda: real_codes.quantize_f32(numbers, 0.02, 3.0, 0.0, 255.0, u8, 0, size),
         5 * size,
     )
     yield (

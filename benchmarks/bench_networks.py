@@ -184,7 +184,7 @@ def show_layers(name: str, dtype: str, repetitions: int) -> None:
     from layers import layer_times, print_layers
     from peaks import fma_peak, vnni_peak
 
-    from npusim.runtime.program import quantize
+    from npusim.runtime.real_codes import quantize
 
     path = float_model(name)
     feeds = sample(path)

@@ -91,16 +91,21 @@ def _any(v, mask):
     return v.builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))
 
 
-_SIGNATURE = "void(Array(f4, 1, 'C', readonly=True), f8, f8, f8, f8, {}[::1], i8[::1], i8, i8)"
+_SIGNATURE = "void(Array(f4, 1, 'C', readonly=True), f8, f8, f8, f8, {}[::1], i8, i8)"
 
 
 @kernel(*(_SIGNATURE.format(code) for code in ("u1", "i1", "i2")))
-def quantize_f32(real, scale, zero_point, low, high, codes, odd, first, last):
+def quantize_f32(real, scale, zero_point, low, high, codes, first, last):
     """Set codes to ``clip(rint(real / scale + zero_point), low, high)``, in float64, ties to even.
 
-    For first <= i < last. ``odd[0]`` becomes 1 if a number is not finite; its code means nothing.
+    For first <= i < last.
+
+    Raises
+    ------
+    ValueError
+        When a number is not finite.
     """
-    doubts = np.zeros(1, np.int64)
+    doubts, odd = np.zeros(1, np.int64), np.zeros(1, np.int64)
     small = -128 <= low <= zero_point <= high <= 255
     plain = 1 / _LARGEST_SCALE <= scale <= _LARGEST_SCALE
     blocks = (last - first) // _LANES if small and plain else 0
@@ -112,6 +117,8 @@ def quantize_f32(real, scale, zero_point, low, high, codes, odd, first, last):
             _divide(real, scale, zero_point, low, high, codes, odd, at, at + _LANES)
     done = first + blocks * _LANES
     _divide(real, scale, zero_point, low, high, codes, odd, done, last)
+    if odd[0]:
+        raise ValueError("a number is not finite")
 
 
 @kernel("void(Array(u1, 1, 'C', readonly=True), Array(f4, 1, 'C', readonly=True), f4[::1], i8, i8)")

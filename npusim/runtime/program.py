@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,9 @@ from npusim.errors import ConfigError, InputError
 from npusim.faces import Face, Faced
 from npusim.host.runner import network_results
 from npusim.ir.graph import Graph, Node, Preprocess
-from npusim.ir.quant import Float, Quant
-from npusim.runtime.binding import Step, bind
+from npusim.ir.quant import Quant
+from npusim.runtime.binding import bind
 from npusim.runtime.bindings import load_bindings
-from npusim.runtime.calls import KernelStep
 from npusim.runtime.driver_memory import (
     CORRECT,
     REPRODUCE,
@@ -26,8 +23,17 @@ from npusim.runtime.driver_memory import (
     driver_memory,
 )
 from npusim.runtime.ends import codes_from, codes_in_doubt
-from npusim.runtime.real_codes import dequantize, quantize
-from npusim.runtime.tape.play import Player
+from npusim.runtime.parts import (
+    BoundNode,
+    Ends,
+    Part,
+    forget,
+    in_parts,
+    real_name,
+    run_part,
+    run_step,
+)
+from npusim.runtime.real_codes import dequantize, stored
 from npusim.runtime.threads import own_processors
 
 log = logging.getLogger("npusim")
@@ -35,45 +41,6 @@ log = logging.getLogger("npusim")
 Array = NDArray[Any]
 # (node, output tensor name, stored value) for every executed layer output, in execution order
 Observe = Callable[[Node, str, Array], None]
-
-
-@dataclass(frozen=True, slots=True)
-class BoundNode:
-    """A node with its step and the values that may be forgotten after it."""
-
-    node: Node
-    step: Step
-    feeds: tuple[str, ...]
-    outputs: tuple[str, ...]
-    dead: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Consecutive layers, and what runs them as one compiled call if their steps allow it."""
-
-    layers: tuple[BoundNode, ...]
-    player: Player | None
-    dead: tuple[str, ...] = ()  # values that may be forgotten after the player, if it has run
-
-
-def _in_parts(nodes: Sequence[BoundNode], inputs: Iterable[str], kept: set[str]) -> list[Part]:
-    """Return the layers in parts: as many as possible that follow each other are one tape."""
-    parts, known = [], set(inputs)
-    for taped, group in groupby(nodes, key=lambda bound: isinstance(bound.step, KernelStep)):
-        layers = tuple(group)
-        made = {name for bound in layers for name in bound.outputs}
-        if not taped:
-            parts.append(Part(layers, None))
-            known |= made
-            continue
-        dead = {name for bound in layers for name in bound.dead}
-        feeds = dict.fromkeys(n for bound in layers for n in bound.feeds if n not in made)
-        wanted = tuple(name for name in made if name not in dead or name in kept)
-        player = Player(layers, tuple(feeds), wanted)
-        known.update(wanted)
-        parts.append(Part(layers, player, tuple(dead & known)))
-    return parts
 
 
 class Program(Faced):
@@ -141,7 +108,8 @@ class Program(Faced):
             fault = memory.layers.get(node.name)
             step = fault.step if fault else bind(node, graph)
             self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
-        self._parts = _in_parts(self._nodes, graph.inputs, kept)
+        self._parts = in_parts(self._nodes, graph.inputs, kept)
+        self._ends: Ends | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a copy, in another process too, bind the graph again."""
@@ -204,16 +172,46 @@ class Program(Faced):
                 remedy=f"for example {list(self.graph.inputs)!r}",
             )
         direct = set(pass_through)
+        checked = self._checked(feeds)
+        if not direct and observe is None and self.graph.tail is None:
+            return self._run_reals(
+                {name: self._real_input(name, v, preprocessed) for name, v in checked.items()}
+            )
         results = self._run_batch(
             {
-                name: self._stored_input(name, value, name in direct, preprocessed)
-                for name, value in self._checked(feeds).items()
+                name: self._by_sample(
+                    name,
+                    self._passed(name, value)
+                    if name in direct
+                    else stored(self._real_input(name, value, preprocessed), self.graph.spec(name)),
+                )
+                for name, value in checked.items()
             },
             observe,
         )
         if self.graph.tail is not None:
             return self._with_tail(results, feeds)
         return {name: self._joined(name, parts, dequantize) for name, parts in results.items()}
+
+    def _run_reals(self, reals: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
+        """Run on real inputs, of which kernels make codes in the tapes where there are any."""
+        ends = self._ends = self._ends or Ends(self.graph, self._nodes)
+        feeds = {
+            real_name(name) if name in ends.inputs else name: self._by_sample(
+                name, value if name in ends.inputs else stored(value, self.graph.spec(name))
+            )
+            for name, value in reals.items()
+        }
+        batches = [
+            self._run_parts(ends.parts, {name: parts[i] for name, parts in feeds.items()})
+            for i in range(self.graph.batch)
+        ]
+        return {
+            name: self._joined(name, [batch[real_name(name)] for batch in batches], _as_it_is)
+            if name in ends.outputs
+            else self._joined(name, [batch[name] for batch in batches], dequantize)
+            for name in self.graph.outputs
+        }
 
     def run_codes(
         self, feeds: Mapping[str, Array], *, observe: Observe | None = None
@@ -241,17 +239,21 @@ class Program(Faced):
         InputError
             When an input is missing, unknown, of a wrong shape, or no codes of its type.
         """
-        stored = {}
+        taken = {}
         for name, value in self._checked(feeds).items():
             spec = self.graph.spec(name)
             coded = not spec.dtype.is_float
-            given = codes_from(value, spec) if coded else value
-            stored[name] = self._stored_input(name, given, coded, preprocessed=True)
-        results = self._run_batch(stored, observe)
+            taken[name] = self._by_sample(
+                name,
+                self._passed(name, codes_from(value, spec))
+                if coded
+                else stored(self._real_input(name, value, preprocessed=True), spec),
+            )
+        results = self._run_batch(taken, observe)
         if self.graph.tail is not None:
             return {**self._with_tail(results, feeds)}
         return {
-            name: self._joined(name, parts, lambda codes, _: codes)
+            name: self._joined(name, parts, _as_it_is)
             if not self.graph.spec(name).dtype.is_float
             else self._joined(name, parts, dequantize)
             for name, parts in results.items()
@@ -312,39 +314,29 @@ class Program(Faced):
                     where=f"input {name!r}",
                     rule=f"{spec.dtype.numpy}{spec.shape}, as stored",
                 )
-        values: dict[str, Array] = dict(feeds)
-        for name in self.graph.outputs:
-            if self.graph.is_constant(name):
-                values[name] = self.graph.constants[name]
         if observe is None:
-            with own_processors():
-                for part in self._parts:
-                    self._run_part(part, values)
+            values = self._run_parts(self._parts, feeds)
         else:
+            values = self._with_constants(feeds)
             for bound in self._nodes:
-                self._run_step(bound, values, observe)
+                run_step(bound, values)
+                for name in bound.outputs:
+                    observe(bound.node, name, values[name])
+                forget(bound.dead, values)
         return {name: values[name] for name in self.graph.outputs}
 
-    def _run_part(self, part: Part, values: dict[str, Array]) -> None:
-        """Run layers as one tape, or step by step where they have none."""
-        results = part.player.run(values) if part.player else None
-        if results is None:
-            for bound in part.layers:
-                self._run_step(bound, values, None)
-            return
-        values.update(results)
-        for name in part.dead:
-            values.pop(name, None)
+    def _with_constants(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Return feeds, and outputs that are constants."""
+        constants = self.graph.constants
+        return {**feeds, **{n: constants[n] for n in self.graph.outputs if n in constants}}
 
-    @staticmethod
-    def _run_step(bound: BoundNode, values: dict[str, Array], observe: Observe | None) -> None:
-        results = bound.step(*[values[name] for name in bound.feeds])
-        for name, value in zip(bound.outputs, results, strict=True):
-            values[name] = value
-            if observe:
-                observe(bound.node, name, value)
-        for name in bound.dead:
-            values.pop(name, None)
+    def _run_parts(self, parts: Sequence[Part], feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what is left when all layers have run."""
+        values = self._with_constants(feeds)
+        with own_processors():
+            for part in parts:
+                run_part(part, values)
+        return values
 
     def _checked(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         inputs = self.graph.inputs
@@ -371,12 +363,9 @@ class Program(Faced):
             remedy=f"give {{{example}}}",
         )
 
-    def _stored_input(
-        self, name: str, value: Array, pass_through: bool, preprocessed: bool
-    ) -> list[Array]:
-        """Return one stored array per sample of the batch."""
+    def _fitting(self, name: str, value: Array) -> Array:
+        """Return an array for an input, checked for kind and shape."""
         spec, batch = self.graph.spec(name), self.graph.batch
-        how = None if preprocessed else self.graph.preprocess.get(name)
         shape = (spec.shape[0] * batch, *spec.shape[1:]) if spec.shape else spec.shape
         if value.dtype.kind not in "buif":
             raise InputError(
@@ -392,27 +381,36 @@ class Program(Faced):
                 rule=f"shape {shape}" + (f" (batch {batch} x {spec.shape})" if batch > 1 else ""),
                 remedy="N, C, H, W for images: transpose or resize the data",
             )
-        if pass_through:
-            if value.dtype != spec.dtype.numpy:
-                raise InputError(
-                    f"pass-through array of type {value.dtype}",
-                    where=f"input {name!r}",
-                    rule=f"a pass-through input must already be {spec.dtype.numpy}",
-                )
-        else:
-            if doubt := codes_in_doubt(self.graph, name, value, how):
-                self._warn_once(doubt)
-            real = preprocess(value, how, where=f"input {name!r}")
-            if isinstance(spec.quant, Float) and not spec.dtype.is_float:  # indices
-                codes = real.astype(spec.dtype.numpy) if np.isfinite(real).all() else None
-            else:
-                codes = quantize(real, spec.dtype, spec.quant)
-            if codes is None:
-                raise InputError("the array holds NaN or infinity", where=f"input {name!r}")
-            value = codes
+        return value
+
+    def _passed(self, name: str, value: Array) -> Array:
+        """Return an array that holds the stored type of an input."""
+        spec = self.graph.spec(name)
+        if self._fitting(name, value).dtype != spec.dtype.numpy:
+            raise InputError(
+                f"pass-through array of type {value.dtype}",
+                where=f"input {name!r}",
+                rule=f"a pass-through input must already be {spec.dtype.numpy}",
+            )
+        return value
+
+    def _real_input(self, name: str, value: Array, preprocessed: bool) -> NDArray[np.float32]:
+        """Return an array for an input as real numbers after reorder, mean and std."""
+        how = None if preprocessed else self.graph.preprocess.get(name)
+        if doubt := codes_in_doubt(self.graph, name, self._fitting(name, value), how):
+            self._warn_once(doubt)
+        return preprocess(value, how, where=f"input {name!r}")
+
+    def _by_sample(self, name: str, value: Array) -> list[Array]:
+        """Return one array per sample of the batch."""
+        spec, batch = self.graph.spec(name), self.graph.batch
         if batch == 1 or not spec.shape:  # what has no axes is the same for all samples
             return [value] * batch
         return [part.reshape(spec.shape) for part in np.split(value, batch)]
+
+
+def _as_it_is(value: Array, _: Quant) -> Array:
+    return value
 
 
 def preprocess(

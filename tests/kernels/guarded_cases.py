@@ -94,8 +94,8 @@ def real_to_codes() -> list[np.ndarray]:
     limits = {np.uint8: (0.0, 255.0), np.int8: (-128.0, 127.0), np.int16: (-32768.0, 32767.0)}
     results = [np.zeros(length, dtype) for dtype in limits for length in LENGTHS]
     for codes in results:
-        scalars, odd = (0.01, 3.0, *limits[codes.dtype.type]), np.zeros(1, np.int64)
-        real_codes.quantize_f32(drawn(np.float32, codes.size), *scalars, codes, odd, 0, codes.size)
+        scalars = 0.01, 3.0, *limits[codes.dtype.type]
+        real_codes.quantize_f32(drawn(np.float32, codes.size), *scalars, codes, 0, codes.size)
     return results
 
 

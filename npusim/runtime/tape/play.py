@@ -22,11 +22,13 @@ class _Copy:
 
     def __init__(self, tape: Tape, slots: int) -> None:
         self.words = np.tile(tape.words, (slots, 1))
+        self._rows = [memoryview(row) for row in self.words]  # the quickest way to set a word
         self.board = np.zeros(BOARD_SIZE, np.int64)
         self.base = 0  # what the board calls the first group of the next run
         inside = tape.region == 0
         self._inside = tape.where[inside], tape.offsets[inside]
-        self._outside = tape.where[~inside], tape.region[~inside] - 1, tape.offsets[~inside]
+        outside = tape.where[~inside], tape.region[~inside] - 1, tape.offsets[~inside]
+        self._outside = [*zip(*[numbers.tolist() for numbers in outside], strict=True)]
         self._arena = -1  # address that the words hold
         cuts = zip(tape.cuts, tape.cuts[1:], strict=False)
         self.parts = [(a, b, min(slots, int(tape.groups[a:b, 2].max()))) for a, b in cuts]
@@ -37,8 +39,9 @@ class _Copy:
             where, offsets = self._inside
             self.words[:, where] = arena + offsets
             self._arena = arena
-        where, region, offsets = self._outside
-        self.words[:, where] = np.array(others, np.int64)[region] + offsets
+        for where, region, offset in self._outside:
+            for row in self._rows:
+                row[where] = others[region] + offset
 
 
 class Player:
@@ -63,7 +66,7 @@ class Player:
     def run(self, values: Mapping[str, Array]) -> dict[str, Array] | None:
         """Return the wanted values, or None when a kernel refused (the steps then tell why)."""
         given = [values[name] for name in self.feeds]
-        key = (thread_count(), *[(v.strides, v.shape, v.dtype.str) for v in given])
+        key = (thread_count(), *[(v.strides, v.shape, v.dtype) for v in given])
         found = self._tapes.get(key)
         if found is None:
             feeds = dict(zip(self.feeds, given, strict=True))
