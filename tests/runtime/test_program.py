@@ -66,6 +66,36 @@ def test_observed_values_are_the_stored_ones_and_runs_repeat_exactly():
     assert len(seen) == sum(len(node.outputs) for node in program().graph.nodes)
 
 
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16", "f16"])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (3, 0, 2, 1)])
+@pytest.mark.parametrize("gap", [1, 2])
+def test_ends_of_a_tape_are_those_of_observed_steps(scheme, order, gap):
+    """Real numbers become codes inside of the tape, wherever they lie in memory."""
+    given = image().astype(np.float32)
+    memory = np.zeros([given.shape[axis] * gap for axis in order], np.float32)
+    value = memory[(slice(None, None, gap),) * 4].transpose(np.argsort(order))
+    value[...] = given
+    expected = program(scheme).run({"x": given}, observe=lambda *_: None)
+    actual = program(scheme).run({"x": value}, preprocessed=False)
+    prepared = program(scheme).run({"x": (value[:, ::-1] - 127.5) / 127.5}, preprocessed=True)
+    for name in expected:
+        assert actual[name].dtype == np.float32
+        np.testing.assert_array_equal(actual[name], expected[name])
+        np.testing.assert_array_equal(prepared[name], expected[name])
+
+
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16"])
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_the_last_number_may_not_be_infinite_either(scheme, odd):
+    value = image().astype(np.float32)
+    value[0, -1, -1, -1] = odd
+    with pytest.raises(InputError, match="input 'x': the array holds NaN or infinity"):
+        program(scheme).run({"x": value}, preprocessed=True)
+    expected = program(scheme).run({"x": image()}, observe=lambda *_: None)  # all is as before
+    for name, result in program(scheme).run({"x": image()}).items():
+        np.testing.assert_array_equal(result, expected[name])
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16, np.float32, np.float64])
 def test_case_B33_input_types_give_equal_results(dtype):
     expected = program().run({"x": image()})
