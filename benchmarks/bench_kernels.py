@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 import numpy as np
-from peaks import copy_rate, fma_peak, seconds, vnni_peak
+from peaks import copy_rate, fma_peak, pairs_peak, seconds, vnni_peak
 
 from npusim.ir.dtypes import DType
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
@@ -199,7 +199,7 @@ def movers() -> Iterator[tuple[str, Callable[[], object], int]]:
 def measure() -> list[dict[str, Any]]:
     """Return one row per kernel: name, rate, unit, bound and share of it."""
     vnni, fma = vnni_peak(), fma_peak()
-    peaks = {DType.U8: vnni or fma, DType.I16: vnni / 2 or fma, DType.F16: fma}
+    peaks = {DType.U8: vnni or pairs_peak() or fma, DType.I16: vnni / 2 or fma, DType.F16: fma}
     rows: list[dict[str, Any]] = []
 
     def add(name: str, rate: float, unit: str, bound: float) -> None:

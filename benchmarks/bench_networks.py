@@ -182,7 +182,7 @@ def in_own_process(arguments: list[str], threads: int) -> str:
 
 def show_layers(name: str, dtype: str, repetitions: int) -> None:
     from layers import layer_times, print_layers
-    from peaks import fma_peak, vnni_peak
+    from peaks import fma_peak, pairs_peak, vnni_peak
 
     from npusim.runtime.real_codes import quantize
 
@@ -191,7 +191,9 @@ def show_layers(name: str, dtype: str, repetitions: int) -> None:
     program, _ = npusim_program(path, dtype, feeds)
     spec = program.graph.spec(program.graph.inputs[0])
     stored = {spec.name: quantize(feeds[spec.name], spec.dtype, spec.quant)}
-    print_layers(layer_times(program, stored, repetitions), (vnni_peak() or fma_peak()) / 1e9)
+    print_layers(
+        layer_times(program, stored, repetitions), (vnni_peak() or pairs_peak() or fma_peak()) / 1e9
+    )
 
 
 def main() -> int:
