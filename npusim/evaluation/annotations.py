@@ -239,7 +239,7 @@ def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tu
         unknown = [category for category, *_ in own if numbers.get(category) is None]
         if file is None:
             yield item, f"not in {' or '.join(map(str, tried))}; give {words.say('images')}"
-        elif unknown:
+        if unknown:
             yield item, f"category {unknown[0]} is not in {words.say('labels')}"
             continue
         try:

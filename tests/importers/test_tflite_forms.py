@@ -362,3 +362,49 @@ def test_an_output_that_is_an_input_or_a_constant(tmp_path, rank):
     found = list(evaluate(graph, {"x": turned}).values())
     for got, want in zip(found, litert(model.bytes(), [value]), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+# ---- settings that contradict each other
+@pytest.mark.parametrize(
+    ("offset", "bounds"),
+    [
+        (False, ((-1, -2, 1), (2, 2, 3))),
+        (False, ((1, 1, 0), (2, 2, 4))),
+        (True, ((-1, -2, 1), (1, 1, 3))),
+        (True, ((0, 1, 0), (1, 2, 4))),
+    ],
+)
+def test_masks_of_a_strided_slice_are_litert_s_or_refused(offset, bounds):
+    found = []
+    for masks in range(64):
+        begin, end, removed = masks & 3, masks >> 2 & 3, masks >> 4
+        model = Model()
+        main = model.function()
+        x, y = main.tensor("x", (2, 3, 4)), main.tensor("y", (1,))
+        places = [main.constant(n, ints(*v)) for n, v in zip("be", bounds, strict=True)]
+        places.append(main.constant("s", ints(1, 1, 1)))
+        fields = {"beginMask": begin, "endMask": end, "shrinkAxisMask": removed, "offset": offset}
+        main.op("STRIDED_SLICE", [x, *places], [y], "StridedSliceOptions", **fields)
+        main.proto.inputs, main.proto.outputs = [x], [y]
+        found.append(check(model).partition(":")[0])
+    assert set(found) <= {"ok", "refused", "litert"}, found
+    assert found.count("ok") >= (1 if offset else 8)
+
+
+def test_what_a_file_leaves_out_or_contradicts_is_refused(tmp_path):
+    def refused(model, words):
+        with pytest.raises(ModelImportError, match=words):
+            load_tflite(model.save(tmp_path / "net.tflite"))
+
+    refused(one_op("SOFTMAX", (2, 3), (2, 3)), "no option Beta")
+    sizes = [(ints(1, 1), None), (np.array(0, np.float32), None)]
+    refused(one_op("SPLIT_V", (2, 4), (1, 4), constants=sizes, outputs=2), "is of type float32")
+    model = one_op("RESHAPE", (2, 3), (3, 2), constants=[(ints(3, 2), None)])
+    (main,) = model.proto.subgraphs
+    main.tensors[main.outputs[0]].type = schema.TensorType.FLOAT16
+    refused(model, "its result is float16")
+    places = [(ints(*v), None) for v in ((1, 0), (2, 3), (1, 1))]
+    masks = {"beginMask": 0, "endMask": 0, "offset": True}
+    kind, options = "STRIDED_SLICE", "StridedSliceOptions"
+    model = one_op(kind, (2, 3), (1, 3), constants=places, options=options, **masks)
+    refused(model, "2 elements from 1 on")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from npusim.errors import ModelImportError
 from npusim.ir.tensor import Shape
 
-MASKS = ("Begin", "End", "Ellipsis", "NewAxis", "ShrinkAxis")
+SHAPING = ("Ellipsis", "NewAxis", "ShrinkAxis")
+MASKS = ("Begin", "End", *SHAPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def index_of(shape: Shape, entries: Strided, masks: Mapping[str, int]) -> Index:
     """Return what a strided slice takes from an operand of a shape.
 
     An ellipsis beats a new axis, which beats a removed one; the begin mask of a removed axis has no
-    effect. Source: run on TensorFlow and LiteRT.
+    effect. Source: run on TensorFlow.
 
     Parameters
     ----------
@@ -55,6 +56,11 @@ def index_of(shape: Shape, entries: Strided, masks: Mapping[str, int]) -> Index:
     begin, end, step = entries.begin, entries.end, entries.step
     if not len(begin) == len(end) == len(step):
         raise ModelImportError(f"begin {begin}, end {end} and step {step} differ in length")
+    if lost := [word for word in SHAPING if masks[word] >> len(begin)]:
+        # TensorFlow does not look at these bits, LiteRT takes them for axes
+        raise ModelImportError(
+            f"mask {lost[0]} is {masks[lost[0]]:#b}", rule=f"a bit for each of {len(begin)} entries"
+        )
     flags = [{word: bool(masks[word] >> i & 1) for word in MASKS} for i in range(len(begin))]
     if sum(flag["Ellipsis"] for flag in flags) > 1:
         raise ModelImportError("more than one ellipsis")
@@ -73,7 +79,9 @@ def index_of(shape: Shape, entries: Strided, masks: Mapping[str, int]) -> Index:
             result.append(1)
         else:
             size = shape[len(bounds)]
-            one = (begin[i], end[i] + begin[i] * entries.offset, step[i])
+            one = (begin[i], end[i], step[i])
+            if entries.offset:
+                one = _counted(one, size)
             bounds.append(_bounds(one, size, flag))
             if not flag["ShrinkAxis"]:
                 result.append(len(range(*bounds[-1])))
@@ -81,6 +89,18 @@ def index_of(shape: Shape, entries: Strided, masks: Mapping[str, int]) -> Index:
     bounds += [(0, n, 1) for n in tail]
     result += tail
     return Index(tuple(bounds), tuple(len(range(*b)) for b in bounds), tuple(result))
+
+
+def _counted(entry: tuple[int, int, int], size: int) -> tuple[int, int, int]:
+    """Return begin, end and step where the end was told from the begin."""
+    begin, count, step = entry
+    start = begin + size if begin < 0 else begin
+    if not 0 <= start <= start + count <= size:
+        # LiteRT does not cut such an end off: it reads beside the tensor
+        raise ModelImportError(
+            f"{count} elements from {begin} on", rule=f"a part of the {size} of the axis"
+        )
+    return start, start + count, step
 
 
 def _bounds(

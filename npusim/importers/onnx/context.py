@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from onnx import AttributeProto, NodeProto, helper
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import (
@@ -99,6 +99,16 @@ class OnnxNode:
         """Return a float list attribute, None when absent."""
         value = self._get(key, AttributeProto.FLOATS, None)
         return None if value is None else tuple(map(float, value))
+
+    def tensor(self, key: str) -> TensorProto:
+        """Return a tensor attribute."""
+        found: TensorProto = self._get(key, AttributeProto.TENSOR, _REQUIRED)
+        return found
+
+    def graph(self, key: str) -> GraphProto:
+        """Return a graph attribute: a branch, a loop's body."""
+        found: GraphProto = self._get(key, AttributeProto.GRAPH, _REQUIRED)
+        return found
 
     def input(self, index: int) -> str:
         """Return the name of an input, empty when it is left out."""

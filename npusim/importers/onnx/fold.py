@@ -109,8 +109,14 @@ def fold_constant(node: OnnxNode, context: Context, model_path: Path) -> bool:
 
 
 def _constant(node: OnnxNode, model_path: Path) -> Array:
+    if len(node.attrs) > 1:
+        raise ModelImportError(
+            f"it holds {', '.join(sorted(node.attrs))}",
+            where=node.where,
+            rule="a Constant has one value",
+        )
     if "value" in node.attrs:
-        return tensor_value(node.attrs["value"].t, node.outputs[0], model_path)
+        return tensor_value(node.tensor("value"), node.outputs[0], model_path)
     if "value_float" in node.attrs:
         return np.array(node.real("value_float"), np.float32)
     if "value_floats" in node.attrs:
@@ -130,7 +136,7 @@ def _constant_of_shape(node: OnnxNode, context: Context, model_path: Path) -> Ar
     check_elements(shape, f"{node.where}: output", str(model_path))
     value = np.zeros(1, np.float32)
     if "value" in node.attrs:
-        value = tensor_value(node.attrs["value"].t, node.outputs[0], model_path)
+        value = tensor_value(node.tensor("value"), node.outputs[0], model_path)
     # one stored element: the graphs of the onnx package hold half a gigabyte of equal weights
     return np.broadcast_to(value.reshape(()), shape)
 

@@ -41,7 +41,7 @@ class Turns:
 
     def loop(self, node: OnnxNode) -> None:
         """Write a Loop out: up to its trip count, as long as its condition is true."""
-        body = node.attrs["body"].g
+        body = node.graph("body")
         most, goes_on = self._count(node), self._truth(node.input(1))
         variables = list(node.inputs[2:])
         if len(body.input) != 2 + len(variables) or len(body.output) < 1 + len(variables):
@@ -67,7 +67,7 @@ class Turns:
         """Write a Scan out: a turn for every index of what it goes over."""
         if node.version < _FIRST_SCAN:
             raise UnsupportedForm(f"Scan of opset {node.version}", "export with opset 9 or newer")
-        body, count = node.attrs["body"].g, int(node.integer("num_scan_inputs", 0))
+        body, count = node.graph("body"), int(node.integer("num_scan_inputs", 0))
         states = len(node.inputs) - count
         if not 0 < count <= len(node.inputs) or len(body.input) != len(node.inputs):
             raise ModelImportError(

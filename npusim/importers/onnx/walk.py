@@ -298,7 +298,7 @@ class Walk:
     def _take_branch(self, node: OnnxNode) -> None:
         """Put the nodes of the branch that a known condition chooses in place of an If."""
         condition = self.context.values[node.inputs[0]]
-        branch = node.attrs["then_branch" if condition.reshape(-1)[0] else "else_branch"].g
+        branch = node.graph("then_branch" if condition.reshape(-1)[0] else "else_branch")
         if len(branch.output) != len(node.outputs):
             raise ModelImportError("the branch has another number of outputs", where=node.where)
         for proto in branch.initializer:

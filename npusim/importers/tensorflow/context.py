@@ -12,6 +12,7 @@ from npusim.importers.common.converters import ConverterTable
 from npusim.importers.common.ordered import Held, OrderedContext, SourceNode
 from npusim.importers.common.orders import NCHW, NHWC, Order
 from npusim.importers.common.unroll import Budget
+from npusim.importers.common.whole import whole_numbers
 from npusim.importers.tensorflow.file import TYPE_NAMES, TYPES, StoredTensor, shape_of
 
 
@@ -161,7 +162,7 @@ class TfContext(OrderedContext):
 
     def ints(self, node: TfNode, position: int, what: str) -> tuple[int, ...]:
         """Return an input that must be known, as integers."""
-        return tuple(int(n) for n in self.fixed(node, position, what).reshape(-1))
+        return whole_numbers(self.fixed(node, position, what), what)
 
     def map_order(self, node: TfNode, source: str) -> Order:
         """Return which axes of a feature map are N, C, H, W, by the node's data format."""

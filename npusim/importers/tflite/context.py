@@ -26,6 +26,7 @@ from npusim.importers.common.builder import (
 from npusim.importers.common.fold import known_results
 from npusim.importers.common.made import Values, check_made
 from npusim.importers.common.names import claim
+from npusim.importers.common.whole import whole_numbers
 from npusim.importers.tflite.file import DTYPES, Operator, Subgraph, Tensor
 from npusim.importers.tflite.fused import NONE, fused_operator
 from npusim.importers.tflite.layout import (
@@ -35,13 +36,14 @@ from npusim.importers.tflite.layout import (
     same_memory,
     source_order,
 )
+from npusim.importers.tflite.types import check_reals, conversion
 from npusim.importers.tflite.whole import Whole
 from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs, TransposeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import Affine, Quant
 from npusim.ir.tensor import Shape
-from npusim.ops import infer_shapes
+from npusim.ops import infer_shapes, op_def
 
 _TANH_NOTE = (
     "a fused tanh is computed, as the file asks for; LiteRT's own processor kernels leave it out"
@@ -147,7 +149,7 @@ class TfliteContext:
 
     def fixed_ints(self, op: Operator, position: int, what: str) -> tuple[int, ...]:
         """Return an input that must be known, as integers."""
-        return tuple(int(n) for n in self.fixed(op, position, what).reshape(-1))
+        return whole_numbers(self.fixed(op, position, what), what)
 
     def shape(self, index: int) -> Shape:
         """Return the shape in source order."""
@@ -370,6 +372,9 @@ class TfliteContext:
         index = op.outputs[output]
         dtype, quant = self.spec(index)
         self._check_operands(kind, attrs, inputs, quant)
+        if op_def(kind).keeps_codes(attrs) and self.builder.tensors[inputs[0]].dtype is not dtype:
+            raise conversion(op, self.builder.tensors[inputs[0]].dtype.value, dtype.value)
+        check_reals(op, [self.tensor(i) for i in op.inputs if i in self.names], self.tensor(index))
         rank = len(self._shape_of(kind, inputs, attrs))
         label, target = self.labels[index], self.output_name(index, rank)
         clamp = fused_operator(activation, dtype, quant)

@@ -89,6 +89,17 @@ class Operator:
     options: Any = field(repr=False)
     custom: bytes = b""
 
+    def needed(self, name: str) -> Any:
+        """Return a field of the operator's options; without options LiteRT reads zeros."""
+        value = self.option(name, None)
+        if value is None:
+            raise ModelImportError(
+                f"it has no option {name}",
+                rule=f"{self.type} has options of its own",
+                remedy="the file is damaged: copy or convert it again",
+            )
+        return value
+
     def option(self, name: str, default: Any) -> Any:
         """Return a field of the operator's options, the default when it has none.
 

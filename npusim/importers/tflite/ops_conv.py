@@ -49,14 +49,14 @@ def _padding(
 
 
 def _stride(op: Operator) -> tuple[int, int]:
-    stride = op.option("StrideH", 1), op.option("StrideW", 1)
+    stride = op.needed("StrideH"), op.needed("StrideW")
     if min(stride) < 1:
         raise ModelImportError(f"strides {stride}", rule="at least 1")
     return stride
 
 
 def _dilation(op: Operator) -> tuple[int, int]:
-    dilation = op.option("DilationHFactor", 1), op.option("DilationWFactor", 1)
+    dilation = op.needed("DilationHFactor"), op.needed("DilationWFactor")
     if min(dilation) < 1:
         raise ModelImportError(f"dilations {dilation}", rule="at least 1")
     return dilation
@@ -335,7 +335,7 @@ def _folded(op: Operator, context: TfliteContext, position: int, lead: tuple[int
 def pool(op: Operator, context: TfliteContext) -> None:
     """Pool with padding that never wins and does not count; L2 is the root of the mean square."""
     shape = context.shape(op.inputs[0])
-    kernel = (op.option("FilterHeight", 1), op.option("FilterWidth", 1))
+    kernel = (op.needed("FilterHeight"), op.needed("FilterWidth"))
     stride = _stride(op)
     attrs = Pool2dAttrs(
         kind=PoolKind.MAX if op.type == "MAX_POOL_2D" else PoolKind.AVG,

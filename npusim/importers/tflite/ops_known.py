@@ -125,7 +125,7 @@ def one_hot(op: Operator, context: TfliteContext) -> None:
     (depth,) = context.fixed_ints(op, 1, "the depth")
     on, off = (context.fixed(op, i, "its value").reshape(()) for i in (2, 3))
     context.check_size((*indices.shape, depth))
-    axis = op.option("Axis", -1)
+    axis = op.needed("Axis")
     hits = indices[..., None] == np.arange(depth)
     _keep(op, context, np.where(np.moveaxis(hits, -1, axis), on, off))
 

@@ -112,7 +112,7 @@ def _cell(op: Operator, context: TfliteContext, begin: int, side: str) -> _Cell:
         value = context.fixed(op, position, what)
         return dequantized(value, context.tensor(op.inputs[position]).quant, 0)
 
-    word = op.option("FusedActivationFunction", TANH)
+    word = op.needed("FusedActivationFunction")
     if word not in _ACTIVATIONS:
         raise UnsupportedForm("its activation", "use tanh")
     first = 0 if real(_WEIGHTS, "the weights", needed=False) is not None else 1

@@ -114,7 +114,8 @@ def unary(op: Operator, context: TfliteContext) -> None:
 @converter("LEAKY_RELU", "ELU")
 def with_alpha(op: Operator, context: TfliteContext) -> None:
     """Slope or scale of the negative side."""
-    attrs = AlphaAttrs(alpha=float(op.option("Alpha", 1.0)))
+    alpha = 1.0 if op.type == "ELU" else float(op.needed("Alpha"))
+    attrs = AlphaAttrs(alpha=alpha)
     context.emit(op, op.type.lower(), (context.feature(op.inputs[0]),), attrs)
 
 
@@ -153,7 +154,7 @@ def softmax(op: Operator, context: TfliteContext) -> None:
     """Over the last axis, of the input times beta."""
     data = op.inputs[0]
     attrs, name = AxisAttrs(axis=context.axis(data, -1)), context.feature(data)
-    beta = float(op.option("Beta", 1.0)) if op.type == "SOFTMAX" else 1.0
+    beta = float(op.needed("Beta")) if op.type == "SOFTMAX" else 1.0
     if beta != 1.0:
         if context.is_quantized(data):
             raise UnsupportedForm(f"it is quantized with beta {beta:g}", "convert it with beta 1")
@@ -207,12 +208,12 @@ def l2_normalization(op: Operator, context: TfliteContext) -> None:
 @converter("LOCAL_RESPONSE_NORMALIZATION")
 def local_response_normalization(op: Operator, context: TfliteContext) -> None:
     """X / (bias + alpha * sum) ** beta over 2 * radius + 1 channels; ONNX divides alpha by them."""
-    size = 2 * op.option("Radius", 0) + 1
+    size = 2 * op.needed("Radius") + 1
     attrs = LrnAttrs(
         size=size,
-        alpha=float(op.option("Alpha", 1.0)) * size,
-        beta=float(op.option("Beta", 0.5)),
-        bias=float(op.option("Bias", 1.0)),
+        alpha=float(op.needed("Alpha")) * size,
+        beta=float(op.needed("Beta")),
+        bias=float(op.needed("Bias")),
     )
     context.emit(op, "lrn", (context.feature(op.inputs[0]),), attrs)
 

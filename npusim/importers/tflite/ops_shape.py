@@ -132,7 +132,7 @@ def broadcast_to(op: Operator, context: TfliteContext) -> None:
 @converter("DEPTH_TO_SPACE", "SPACE_TO_DEPTH")
 def blocks(op: Operator, context: TfliteContext) -> None:
     """Channels to pixels and back, block positions outermost in the channels."""
-    attrs = BlockAttrs(block=op.option("BlockSize", 1))
+    attrs = BlockAttrs(block=op.needed("BlockSize"))
     kind = "depth2space" if op.type == "DEPTH_TO_SPACE" else "space2depth"
     context.emit(op, kind, (context.feature(op.inputs[0]),), attrs)
 

@@ -1,5 +1,7 @@
 """Cuts, reversals and pads."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from npusim.errors import ModelImportError
@@ -62,11 +64,9 @@ def strided_slice(op: Operator, context: TfliteContext) -> None:
     begin, end, step = (
         context.fixed_ints(op, i, what) for i, what in ((1, "begin"), (2, "end"), (3, "step"))
     )
-    cut = index_of(
-        shape,
-        Strided(begin, end, step, offset=bool(op.option("Offset", False))),
-        {word: op.option(f"{word}Mask", 0) for word in MASKS},
-    )
+    offset, masks = bool(op.option("Offset", False)), {w: op.option(f"{w}Mask", 0) for w in MASKS}
+    _check_masks(masks, offset, len(begin))
+    cut = index_of(shape, Strided(begin, end, step, offset=offset), masks)
     if min(cut.shape, default=1) < 1:
         value = context.value(data)
         if value is None:
@@ -82,6 +82,23 @@ def strided_slice(op: Operator, context: TfliteContext) -> None:
     if not same_memory(context.builder.tensors[piece].shape):
         piece = context.turned(piece, context.origin(op))
     context.emit_reshape(op, piece, cut.shape)
+
+
+def _check_masks(masks: Mapping[str, int], offset: bool, count: int) -> None:
+    """Refuse entries of which two settings say different things.
+
+    TensorFlow takes a masked begin of a removed axis as it is written (``index_of``), LiteRT takes
+    0; with an offset and masks LiteRT gives shapes that its values do not fill. Source: run on
+    LiteRT.
+    """
+    entries = ~(masks["Ellipsis"] | masks["NewAxis"]) & ((1 << count) - 1)
+    begin, end, removed = (masks[word] & entries for word in ("Begin", "End", "ShrinkAxis"))
+    if begin & removed or (offset and begin | end | removed):
+        raise UnsupportedForm(
+            f"masks of begins {begin:#b}, ends {end:#b} and removed axes {removed:#b}"
+            + (" with an offset" if offset else ""),
+            "write begins and ends as numbers: runtimes read it differently",
+        )
 
 
 @converter("REVERSE_V2")
