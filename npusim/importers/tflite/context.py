@@ -36,14 +36,14 @@ from npusim.importers.tflite.layout import (
     same_memory,
     source_order,
 )
-from npusim.importers.tflite.types import check_reals, conversion
+from npusim.importers.tflite.types import check_types
 from npusim.importers.tflite.whole import Whole
 from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs, TransposeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Node
 from npusim.ir.quant import Affine, Quant
 from npusim.ir.tensor import Shape
-from npusim.ops import infer_shapes, op_def
+from npusim.ops import infer_shapes
 
 _TANH_NOTE = (
     "a fused tanh is computed, as the file asks for; LiteRT's own processor kernels leave it out"
@@ -372,9 +372,7 @@ class TfliteContext:
         index = op.outputs[output]
         dtype, quant = self.spec(index)
         self._check_operands(kind, attrs, inputs, quant)
-        if op_def(kind).keeps_codes(attrs) and self.builder.tensors[inputs[0]].dtype is not dtype:
-            raise conversion(op, self.builder.tensors[inputs[0]].dtype.value, dtype.value)
-        check_reals(op, [self.tensor(i) for i in op.inputs if i in self.names], self.tensor(index))
+        check_types(op, [self.tensor(i) for i in op.inputs if i in self.names], self.tensor(index))
         rank = len(self._shape_of(kind, inputs, attrs))
         label, target = self.labels[index], self.output_name(index, rank)
         clamp = fused_operator(activation, dtype, quant)

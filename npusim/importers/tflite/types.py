@@ -9,20 +9,15 @@ CONVERTING = ("CAST", "DEQUANTIZE", "QUANTIZE")
 REAL = ("FLOAT16", "FLOAT32", "FLOAT64")
 
 
-def check_reals(op: Operator, operands: Sequence[Tensor], result: Tensor) -> None:
+def check_types(op: Operator, operands: Sequence[Tensor], result: Tensor) -> None:
     """Refuse a result of other real numbers than its computed operands: both are float32 here.
 
     LiteRT takes the bytes of one for the other.
     """
-    for operand in operands:
-        both = operand.type in REAL and result.type in REAL
-        if both and operand.type != result.type and op.type not in CONVERTING:
-            raise conversion(op, operand.type, result.type)
-
-
-def conversion(op: Operator, given: str, result: str) -> ModelImportError:
-    """Return the error for an operator whose result is of another type than its input."""
-    return ModelImportError(
-        f"its result is {result.lower()}, its input {given.lower()}",
-        rule=f"{op.type} does not convert values",
-    )
+    for given in operands:
+        both = given.type in REAL and result.type in REAL
+        if both and given.type != result.type and op.type not in CONVERTING:
+            raise ModelImportError(
+                f"its result is {result.type.lower()}, its input {given.type.lower()}",
+                rule=f"{op.type} does not convert values",
+            )
