@@ -6,7 +6,6 @@ This is the one place where costs become time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,15 @@ from npusim.faces import Face, Faced
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Graph, layer_id
 from npusim.perfmodel.cost import Bound, Cost, total
-from npusim.perfmodel.engines import nn, sh, silicon, tp, tp_fc
-from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
+from npusim.perfmodel.guesses import Guess, guesses_of
 from npusim.perfmodel.lowering import LoweredLayer, lower
-from npusim.perfmodel.machine import Machine, Profile, load_machine
+from npusim.perfmodel.machine import Machine, load_machine
 from npusim.perfmodel.memory import MemoryUse, memory_use
 from npusim.perfmodel.network import Network, from_graph, images_of
-from npusim.perfmodel.residence import NOTHING_KEPT, Kept, Residence, nn_cost, pass_cost
-from npusim.perfmodel.tiling import Tile
-from npusim.perfmodel.workload import FullyConnectedWork, NnWork, TpWork, Work
-
-DRIVER_PLAN_BYTES_PER_CYCLE = 3.8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperationEstimate:
-    """One engine operation. ``cycle_count`` is what the vendor's estimator prints for it.
-
-    The printed count of a TP operation adds up cores that share the work; ``cost.cycles`` is the
-    time. ``tile`` is None outside the NN engine.
-    """
-
-    operation: str
-    engine: Engine
-    cost: Cost
-    cycle_count: float
-    tile: Tile | None = None
-    work: Work
+from npusim.perfmodel.pricing import OperationEstimate, Setting, falls_back, price
+from npusim.perfmodel.residence import Residence
+from npusim.perfmodel.workload import NnWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +130,7 @@ class Estimate(Faced):
     memory: MemoryUse
     copy_time_us: float
     source: Network = field(repr=False)
-    setting: "Setting" = field(repr=False)
+    setting: Setting = field(repr=False)
 
     @property
     def total_time_us(self) -> float:
@@ -181,6 +161,7 @@ class Estimate(Faced):
                 "batch": self.batch,
                 "by engine": by_engine or "-",
                 "NPU memory": f"{self.memory.npu_bytes} bytes",
+                **({"guessed": len(self.guesses)} if self.guesses else {}),
             },
             (layer.to_dict() for layer in self.layers),
             ("name", "op", "engine", "macs", "time_us", "share", "utilisation", "bound"),
@@ -202,6 +183,11 @@ class Estimate(Faced):
         for layer in self.layers:
             times[layer.op] = times.get(layer.op, 0.0) + layer.time_us
         return times
+
+    @property
+    def guesses(self) -> tuple[Guess, ...]:
+        """Return the constants that nobody has found on this chip."""
+        return guesses_of(self.setting.machine, self.profile, self.source.dtypes.values())
 
     @property
     def note(self) -> str:
@@ -236,28 +222,12 @@ class Estimate(Faced):
             "copy_time_us": round(self.copy_time_us, 3),
             "frames_per_s": round(self.frames_per_s, 3),
             "host_layers": list(self.source.host_layers),
+            "guesses": [guess.to_dict() for guess in self.guesses],
             "by_engine_us": {k: round(v, 3) for k, v in self.by_engine().items()},
             "by_op_us": {k: round(v, 3) for k, v in self.by_op().items()},
             "memory": self.memory.to_dict(),
             "layers": [layer.to_dict() for layer in self.layers],
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """A machine as one estimate uses it."""
-
-    machine: Machine = field(repr=False)
-    profile: Profile = field(repr=False)
-    vendor: bool
-    clock_hz: float
-    ddr_bytes_per_s: float
-    sram: bool = False
-
-    @property
-    def ddr_bytes_per_cycle(self) -> float:
-        """Return the DDR rate in the NPU's own cycles."""
-        return self.ddr_bytes_per_s / self.clock_hz
 
 
 def estimate(
@@ -408,90 +378,7 @@ def _layer_estimate(
     )
 
 
-def falls_back(work: Work, machine: Machine) -> bool:
-    """Tell whether an operation needs float16 cores that the chip does not have."""
-    needed = isinstance(work, NnWork) and work.dtype.is_float
-    return needed and bool(machine.nn.float_fallback_ratio)
-
-
-def _without_float_cores(work: Work, setting: Setting) -> OperationEstimate:
-    """Return what an operation costs without float16 cores: a multiple of the RK1808's cycles."""
-    known = load_machine("rk1808")
-    constants = known.profile("vendor" if setting.vendor else "board")
-    found = price(
-        work,
-        Setting(
-            machine=known,
-            profile=constants,
-            vendor=setting.vendor,
-            clock_hz=constants.clock_hz,
-            ddr_bytes_per_s=constants.ddr_bytes_per_s,
-        ),
-    )
-    ratio, traffic = setting.machine.nn.float_fallback_ratio, found.cost.traffic
-    return replace(
-        found,
-        cost=replace(found.cost * ratio, traffic=traffic),
-        cycle_count=found.cycle_count * ratio,
-    )
-
-
 def _peak_macs_per_cycle(dtype: DType, setting: Setting) -> float:
     engine = setting.machine.nn
     cores = engine.cores_count if dtype.bits == 8 else setting.profile.cores_16bit_count
     return cores * engine.lanes_count * engine.depth_products_count
-
-
-@lru_cache(maxsize=16384)
-def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationEstimate:
-    """Return the cost of one engine operation for one image.
-
-    ``kept`` is what it finds and leaves in the AXI SRAM.
-    """
-    machine, rate = setting.machine, setting.ddr_bytes_per_cycle
-    count: float
-    tile = None
-    if falls_back(work, machine):
-        return _without_float_cores(work, setting)
-    if isinstance(work, NnWork):
-        # The driver plans with its own rate, whatever the board's memory does.
-        plan_rate = rate if setting.vendor else DRIVER_PLAN_BYTES_PER_CYCLE
-        tile = plan(work, machine, plan_rate)
-        cores = machine.nn.cores_count
-        slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
-        slow *= setting.profile.nn_time_ratio
-        cost = nn.price_tile(work, tile, machine, rate, slow)
-        if silicon.streams(work, setting.profile):
-            cost = silicon.streamed(work, cost, machine, rate)
-            cost = pass_cost(cost, machine, rate, kept) if kept.anything else cost
-        elif kept.anything:
-            cost = nn_cost(work, tile, machine, rate, slow, kept)
-        count = cost.cycles
-        cost, count = cost * work.count, count * work.count
-    elif isinstance(work, TpWork | FullyConnectedWork):
-        if isinstance(work, TpWork):
-            cost = tp.cost(work, machine, rate)
-            count = cost.cycles * tp.printed_cores(work, machine)
-        else:
-            cost, count = tp_fc.cost(work, machine, rate), tp_fc.cycle_count(work, machine, rate)
-        if kept.anything:
-            cost = pass_cost(cost, machine, rate, kept)
-        cost = replace(cost * silicon.pass_ratio(work, setting.profile), traffic=cost.traffic)
-    else:
-        cost = sh.cost(work, machine, setting.profile, rate)
-        if kept.anything:
-            cost = pass_cost(cost, machine, rate, kept)
-        count = cost.cycles
-    if program := silicon.program_instead(work, setting.profile):
-        cost = replace(sh.cost(program, machine, setting.profile, rate), traffic=cost.traffic)
-    fixed = setting.profile.operation_cycles
-    if fixed:
-        cost = cost + Cost(cycles=fixed, bound_cycles=((Bound.LAUNCH, fixed),))
-    return OperationEstimate(
-        operation=work.operation,
-        engine=work.engine,
-        cost=cost,
-        cycle_count=count,
-        tile=tile,
-        work=work,
-    )

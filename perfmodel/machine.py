@@ -2,7 +2,8 @@
 
 A description is a TOML file of sections; every entry is a table with ``value``, ``source`` and
 ``confidence``. Units are part of the key. ``extends`` names a base description whose entries hold
-unless they are given again.
+unless they are given again. ``assumes`` lists the sections whose entries were found on the base's
+chip and are taken over on trust: their confidence is "guess".
 """
 
 from collections.abc import Mapping
@@ -55,10 +56,14 @@ MOST_BASES = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a number comes from and how far to trust it (one of ``CONFIDENCES``)."""
+    """Where a number comes from and how far to trust it (one of ``CONFIDENCES``).
+
+    ``taken_from`` is the chip it was found on when that is another one.
+    """
 
     source: str
     confidence: str
+    taken_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +211,8 @@ _SECTIONS: dict[str, type] = {
     "board": Profile,
     "vendor": Profile,
 }
-_HEAD = ("name", "title", "extends")
+_HEAD = ("name", "title", "extends", "assumes")
+_TAKEN = "taken"  # of merged sections: "section.key" -> chip
 
 
 def machine_names() -> tuple[str, ...]:
@@ -270,12 +276,23 @@ def _sections(text: bytes, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
                 f"unknown section {key!r}", where=where, rule=f"one of {', '.join(_SECTIONS)}"
             )
     merged = base | {k: data[k] for k in _HEAD if k in data}
+    assumed = data.get("assumes", [])
+    if not isinstance(assumed, list) or not set(map(str, assumed)) <= set(_SECTIONS):
+        raise MachineError(
+            f"assumes = {assumed!r}", where=where, rule=f"a list of {', '.join(_SECTIONS)}"
+        )
+    taken: dict[str, str] = dict(base.get(_TAKEN, {}))
     for section in _SECTIONS:
         own = data.get(section, {})
         if not isinstance(own, dict):
             raise MachineError(f"{section!r} must be a table", where=where)
-        merged[section] = base.get(section, {}) | own
-    return merged
+        before = base.get(section, {})
+        merged[section] = before | own
+        if section in assumed:
+            taken = {f"{section}.{key}": base["name"] for key in before} | taken
+        for key in own:
+            taken.pop(f"{section}.{key}", None)
+    return merged | {_TAKEN: taken}
 
 
 def _build(data: dict[str, Any], where: str) -> Machine:
@@ -287,6 +304,12 @@ def _build(data: dict[str, Any], where: str) -> Machine:
         section: kind(**_values(section, kind, data[section], where, provenance))
         for section, kind in _SECTIONS.items()
     }
+    for key, chip in data[_TAKEN].items():
+        provenance[key] = Provenance(
+            source=f"taken over from {chip}: {provenance[key].source}",
+            confidence="guess",
+            taken_from=chip,
+        )
     return Machine(
         name=data["name"],
         title=data["title"],

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from npusim.errors import ModelImportError, NpusimError
 from npusim.ir.dtypes import DType
-from npusim.perfmodel.estimate import Setting, price
 from npusim.perfmodel.layer_list import load_layer_list
 from npusim.perfmodel.lowering import lower
 from npusim.perfmodel.machine import Machine, Profile, load_machine
 from npusim.perfmodel.network import Network, images_of
+from npusim.perfmodel.pricing import Setting, price
 from npusim.perfmodel.workload import Work
 from npusim.reading.tables import read_table
 

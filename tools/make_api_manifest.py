@@ -57,7 +57,7 @@ RECORDS = (
     "npusim.evaluation.evaluate.RunAccuracy",
     "npusim.perfmodel.estimate.Estimate",
     "npusim.perfmodel.estimate.LayerEstimate",
-    "npusim.perfmodel.estimate.OperationEstimate",
+    "npusim.perfmodel.pricing.OperationEstimate",
     "npusim.quantization.equalize.Equalization",
     "npusim.tuning.state.Point",
     "npusim.tuning.tune.Tuning",

@@ -11,6 +11,7 @@ from npusim.cli import common, paging
 from npusim.cli.pricing import Request, price, write_list
 from npusim.errors import ConfigError
 from npusim.perfmodel.estimate import Estimate
+from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.transport import Transfer, transfer
 from npusim.report import perf_compare, perf_data, perf_table
 
@@ -171,7 +172,7 @@ def command(
     if as_json:
         common.print_json(common.finite(_json(estimates, buffers=memory, through=through)))
     elif as_csv:
-        typer.echo(_csv(estimates), nl=False)
+        _print_csv(estimates)
     else:
         shown.print(_text(estimates, through, top=top, traffic=traffic, memory=memory))
     if budget_ms is not None and estimates[0].total_time_us > budget_ms * 1e3:
@@ -231,10 +232,16 @@ def _json(estimates: list[Estimate], *, buffers: bool, through: Transfer | None)
     return perf_data.to_json(estimates[0], buffers=buffers, through=through)
 
 
-def _csv(estimates: list[Estimate]) -> str:
+def _print_csv(estimates: list[Estimate]) -> None:
+    """Print the table; guesses, for which it has no place, go to the other stream."""
     if len(estimates) == 2:
-        return perf_compare.to_csv(perf_compare.compare(*estimates))
-    return perf_data.to_csv(estimates[0])
+        table = perf_compare.to_csv(perf_compare.compare(*estimates))
+    else:
+        table = perf_data.to_csv(estimates[0])
+    typer.echo(table, nl=False)
+    lines = (guesses_line(found.setting.machine, found.guesses) for found in estimates)
+    for line in dict.fromkeys(filter(None, lines)):
+        common.console(True).print(line, soft_wrap=True, highlight=False)
 
 
 def _text(

@@ -12,7 +12,8 @@ from typing import Any
 
 from npusim.ir.graph import Engine
 from npusim.ops import op_def
-from npusim.perfmodel.estimate import Estimate, LayerEstimate, OperationEstimate, at_clock
+from npusim.perfmodel.estimate import Estimate, LayerEstimate, at_clock
+from npusim.perfmodel.pricing import OperationEstimate
 from npusim.perfmodel.workload import NnWork
 
 # The clocks that the toolkit's simulator names. The chip's own steps are 792 and 594 MHz: boards,

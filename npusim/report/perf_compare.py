@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
+from npusim.perfmodel.guesses import guesses_line
 from npusim.report.eval_perf import executed
 from npusim.report.names import shorten
 from npusim.report.perf_data import csv_text, engine_totals, op_totals
@@ -212,7 +213,15 @@ def comparison_report(comparison: PerfComparison, *, top: int | None = None) -> 
         Text(""),
         Text(head),
         Text(verdict(comparison)),
+        *map(Text, guessed(comparison)),
     )
+
+
+def guessed(comparison: PerfComparison) -> list[str]:
+    """Return a line for each chip that has guessed constants."""
+    sides = (comparison.a, comparison.b)
+    lines = (guesses_line(side.setting.machine, side.guesses) for side in sides)
+    return list(dict.fromkeys(line for line in lines if line))
 
 
 def to_json(comparison: PerfComparison) -> dict[str, Any]:
@@ -246,6 +255,7 @@ def _side(estimate: Estimate) -> dict[str, Any]:
         "batch": estimate.batch,
         "sram": estimate.setting.sram,
         "total_time_us": round(estimate.total_time_us, 3),
+        "guesses": [guess.to_dict() for guess in estimate.guesses],
     }
 
 

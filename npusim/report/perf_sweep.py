@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.sweep import Point, Refused, Sweep
 from npusim.report.perf_data import csv_text
 from npusim.report.table import Sheet, numbers
@@ -44,6 +45,8 @@ def sweep_report(sweep: Sweep, heading: str, budget_ms: float | None = None) -> 
             "has as many products and is as fast and as small"
         )
     )
+    if sweep.front:
+        parts += [Text(line) for line in [_guessed(sweep)] if line]
     parts += [
         Text(f"not priced: {refused.error.where}: {refused.error.what}")
         for refused in sweep.refused[:MOST_REFUSED]
@@ -51,6 +54,11 @@ def sweep_report(sweep: Sweep, heading: str, budget_ms: float | None = None) -> 
     if (more := len(sweep.refused) - MOST_REFUSED) > 0:
         parts.append(Text(f"not priced: {more} more, listed by --json"))
     return Group(*parts)
+
+
+def _guessed(sweep: Sweep) -> str:
+    priced = sweep.front[0].estimate
+    return guesses_line(priced.setting.machine, priced.guesses)
 
 
 def _row(point: Point) -> dict[str, Any]:
@@ -79,6 +87,7 @@ def to_json(sweep: Sweep) -> dict[str, Any]:
         "clock_mhz": first.clock_hz / 1e6,
         "ddr_gbps": first.ddr_bytes_per_s / 1e9,
         "batch": first.batch,
+        "guesses": [guess.to_dict() for guess in first.guesses],
         "points": [_row(point) for point in sweep.points],
         "refused": [
             {

@@ -5,6 +5,7 @@ from rich.text import Text
 
 from npusim import words
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
+from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.memory import MemoryUse
 from npusim.perfmodel.transport import Transfer
 from npusim.report.eval_memory import mebi
@@ -46,7 +47,7 @@ def summary(estimate: Estimate) -> str:
     return (
         f"total {total:.0f} us{copies}, {estimate.frames_per_s:.1f} frames/s, "
         f"{_mmac(estimate.macs)} MMAC, DDR {estimate.cost.traffic.ddr_bytes / 1e6:.2f} MB\n"
-        f"bound by {bounds or 'nothing'}" + _not_priced(estimate)
+        f"bound by {bounds or 'nothing'}" + _not_priced(estimate) + _guessed(estimate)
     )
 
 
@@ -60,6 +61,12 @@ def _not_priced(estimate: Estimate) -> str:
     """Return the line about what the CPU does behind the NPU; nothing when it does nothing."""
     layers = estimate.source.host_layers
     return f"\nnot in these times, on the CPU: {', '.join(layers)}" if layers else ""
+
+
+def _guessed(estimate: Estimate) -> str:
+    """Return the line that names the chip's guessed constants; nothing when it has none."""
+    line = guesses_line(estimate.setting.machine, estimate.guesses)
+    return f"\n{line}" if line else ""
 
 
 def layer_table(estimate: Estimate, *, top: int | None = None) -> Sheet:

@@ -102,10 +102,18 @@ class Simulation:
             debug = self._perf_debug
             result = eval_perf.board_result(self.estimate, perf_debug=debug)
             text = eval_perf.board_text(self.estimate, perf_debug=debug, statistics=statistics)
-            return result, "\n".join((text, *self._beside()))
+            return result, "\n".join((text, *self._beside(), *self._guessed()))
         era = _era()
         text = eval_perf.simulator_text(self.estimate, era, statistics=statistics)
-        return eval_perf.simulator_result(self.estimate, era), text
+        result = eval_perf.simulator_result(self.estimate, era)
+        return result, "\n".join((text, *self._guessed()))
+
+    def _guessed(self) -> list[str]:
+        """Return the line that names the chip's guessed constants, when it has any."""
+        from npusim.perfmodel.guesses import guesses_line
+
+        line = guesses_line(self.estimate.setting.machine, self.estimate.guesses)
+        return [line] if line else []
 
     def _beside(self) -> list[str]:
         """Return the lines about what a call costs beside the chip's time."""

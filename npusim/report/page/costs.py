@@ -3,6 +3,7 @@
 from typing import Any
 
 from npusim.perfmodel.estimate import Estimate
+from npusim.perfmodel.guesses import guesses_line
 from npusim.report.eval_perf import executed
 from npusim.report.page.numbers import short, whole
 from npusim.report.perf_advice import advise, advise_network
@@ -69,6 +70,7 @@ def memory_of(estimate: Estimate) -> list[dict[str, Any]]:
 def advice_of(estimate: Estimate) -> list[str]:
     """Return advice about the network, and about the layers that take longest."""
     found = [advice.text for advice in advise_network(estimate)]
+    found += [line for line in [guesses_line(estimate.setting.machine, estimate.guesses)] if line]
     by_layer = advise(estimate)
     ranked = sorted(executed(estimate), key=lambda layer: -layer.time_us)
     advised = [layer for layer in ranked if layer.name in by_layer][:ADVISED]
