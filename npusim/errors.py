@@ -5,7 +5,7 @@ Each message says what went wrong, where, which rule was broken and what to do a
 
 import errno
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from npusim.plain import printable
 
@@ -131,7 +131,13 @@ class ModelImportError(NpusimError):
 
 
 class UnsupportedOpError(ModelImportError):
-    """The model uses operators that npusim does not have; all of them are listed."""
+    """The model uses operators that npusim does not have; all of them are listed.
+
+    ``find_rest()`` returns what could be converted around them (``npusim.ir.holes.Rest``),
+    or None.
+    """
+
+    find_rest: Callable[[], Any] = staticmethod(lambda: None)
 
 
 class GraphError(NpusimError):

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 
 from npusim.cli import common, paging
-from npusim.cli.pricing import Request, price, write_list
-from npusim.errors import ConfigError
+from npusim.cli.pricing import Request, price, price_around, write_list
+from npusim.errors import ConfigError, UnsupportedOpError
+from npusim.ir.holes import Rest
 from npusim.perfmodel.estimate import Estimate
 from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.transport import Transfer, transfer
@@ -160,8 +161,9 @@ def command(
         )
         return
     changes = {name: given["vs" if name == "model" else f"vs_{name}"] for name in COMPARED}
-    estimates = [price(request)]
-    if other := _other(request, changes):
+    other = _other(request, changes)
+    estimates, rest, incomplete = _first(request, whole=bool(other or write_layers or html))
+    if other:
         estimates.append(price(other))
     through = _through(estimates, transport, input_type)
     shown = common.console(as_json or as_csv)
@@ -170,11 +172,15 @@ def command(
         shown.print(f"wrote {write_list(request, write_layers)}", soft_wrap=True, highlight=False)
     page.write(lambda: _contents(estimates, vs or model), shown)
     if as_json:
-        common.print_json(common.finite(_json(estimates, buffers=memory, through=through)))
+        common.print_json(
+            common.finite(_json(estimates, buffers=memory, through=through, rest=rest))
+        )
     elif as_csv:
         _print_csv(estimates)
     else:
-        shown.print(_text(estimates, through, top=top, traffic=traffic, memory=memory))
+        shown.print(_text(estimates, through, rest, top=top, traffic=traffic, memory=memory))
+    if incomplete is not None:
+        raise incomplete
     if budget_ms is not None and estimates[0].total_time_us > budget_ms * 1e3:
         spent = estimates[0].total_time_us / 1e3
         common.console(True).print(f"{spent:.3f} ms exceed the budget of {budget_ms} ms")
@@ -226,10 +232,28 @@ def _through(estimates: list[Estimate], name: str | None, input_type: str) -> Tr
     return transfer(estimates[0], name, input_type=input_type)
 
 
-def _json(estimates: list[Estimate], *, buffers: bool, through: Transfer | None) -> dict[str, Any]:
+def _first(
+    request: Request, *, whole: bool
+) -> tuple[list[Estimate], Rest | None, UnsupportedOpError | None]:
+    """Return the estimate of a model; with holes that around them, and the error to end in.
+
+    ``whole``: what else was asked for needs a model without holes.
+    """
+    try:
+        return [price(request)], None, None
+    except UnsupportedOpError as error:
+        rest: Rest | None = None if whole else error.find_rest()
+        if rest is None:
+            raise
+        return [price_around(rest, request)], rest, error
+
+
+def _json(
+    estimates: list[Estimate], *, buffers: bool, through: Transfer | None, rest: Rest | None
+) -> dict[str, Any]:
     if len(estimates) == 2:
         return perf_compare.to_json(perf_compare.compare(*estimates))
-    return perf_data.to_json(estimates[0], buffers=buffers, through=through)
+    return perf_data.to_json(estimates[0], buffers=buffers, through=through, rest=rest)
 
 
 def _print_csv(estimates: list[Estimate]) -> None:
@@ -247,6 +271,7 @@ def _print_csv(estimates: list[Estimate]) -> None:
 def _text(
     estimates: list[Estimate],
     through: Transfer | None,
+    rest: Rest | None,
     *,
     top: int | None,
     traffic: bool,
@@ -255,5 +280,5 @@ def _text(
     if len(estimates) == 2:
         return perf_compare.comparison_report(perf_compare.compare(*estimates), top=top)
     return perf_table.full_report(
-        estimates[0], top=top, traffic=traffic, memory=memory, through=through
+        estimates[0], top=top, traffic=traffic, memory=memory, through=through, rest=rest
     )

@@ -12,6 +12,7 @@ from npusim.cli import common
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
+from npusim.ir.holes import Rest
 from npusim.perfmodel.estimate import Estimate
 
 BUNDLED_LIST = "demo-layers"
@@ -43,12 +44,18 @@ def price(request: Request) -> Estimate:
     NpusimError
         When the model cannot be read or an option does not fit it.
     """
-    source: Graph | Path
     if is_list(request.model):
         bundled = request.model == BUNDLED_LIST
-        source = assets.layer_list_path() if bundled else Path(request.model)
-    else:
-        source = model_of(request)
+        return _priced(assets.layer_list_path() if bundled else Path(request.model), request)
+    return _priced(model_of(request), request)
+
+
+def price_around(rest: Rest, request: Request) -> Estimate:
+    """Return the estimate of what a model with holes has beside them."""
+    return _priced(rest.graph.copy(name=Path(request.model).stem), request)
+
+
+def _priced(source: Graph | Path, request: Request) -> Estimate:
     return npusim.estimate(
         source,
         target=request.target,

@@ -3,9 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from npusim.ir.holes import Rest
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.transport import Transfer
 from npusim.plain import cell
@@ -86,7 +87,11 @@ def _sums(estimate: Estimate, rows: Sequence[tuple[float, float, float, int]]) -
 
 
 def to_json(
-    estimate: Estimate, *, buffers: bool = False, through: Transfer | None = None
+    estimate: Estimate,
+    *,
+    buffers: bool = False,
+    through: Transfer | None = None,
+    rest: Rest | None = None,
 ) -> dict[str, Any]:
     """Return everything as plain values.
 
@@ -97,6 +102,9 @@ def to_json(
         Add the planned buffers to ``memory``.
     through : Transfer, optional
         What a call costs beside the run; null in ``transport`` without.
+    rest : Rest, optional
+        The model had layers without a counterpart: ``holes`` and ``not_priced`` name what is
+        missing. Both are empty of a whole model.
     """
     data = estimate.to_dict()
     advice = advise(estimate)
@@ -113,6 +121,8 @@ def to_json(
     data["by_op"] = [_plain(row) for row in op_totals(estimate)]
     data["advice"] = [advice.to_dict() for advice in advise_network(estimate)]
     data["memory"] = estimate.memory.to_dict(buffers=buffers)
+    data["holes"] = [asdict(hole) for hole in rest.holes] if rest else []
+    data["not_priced"] = list(rest.unknown) if rest else []
     data["transport"] = through.to_dict() if through else None
     return data
 

@@ -4,6 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from npusim import words
+from npusim.ir.holes import Rest
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.memory import MemoryUse
@@ -18,6 +19,7 @@ from npusim.report.table import Sheet, legend_of, names, numbers, prose
 from npusim.report.table import words as plain
 
 ADVICE_LINES = 12
+UNKNOWN_NAMES = 8
 TOTALS = [*numbers("us", "share", "MMAC"), *numbers("peak", "DDR kB", priority=1)]
 
 
@@ -193,6 +195,21 @@ def _numbers(numbers: list[int], most: int = 3) -> str:
     return f"#{text} +{len(numbers) - most}" if len(numbers) > most else f"#{text}"
 
 
+def hole_lines(rest: Rest) -> list[str]:
+    """Return what is missing in the times of a model with layers without a counterpart."""
+    count, behind = len(rest.holes), len(rest.unknown)
+    lines = [
+        f"not in these times: {count} layer{'s' * (count > 1)} without a counterpart on the chip"
+    ]
+    lines += [f"  {hole.layer!r}: {hole.op}, {hole.why}" for hole in rest.holes]
+    if behind:
+        named = ", ".join(map(repr, rest.unknown[:UNKNOWN_NAMES]))
+        more = f" and {behind - UNKNOWN_NAMES} more" if behind > UNKNOWN_NAMES else ""
+        lines.append(f"  {behind} behind them, whose inputs have no known shape: {named}{more}")
+    lines.append("the whole network has no total: everything above is what lies around the holes")
+    return lines
+
+
 def memory_table(use: MemoryUse) -> Sheet:
     """Return the bytes of a run with the definition of each figure."""
     columns = [*plain("figure"), *numbers("bytes", "MiB"), *prose("what it is", priority=1)]
@@ -218,8 +235,12 @@ def full_report(
     traffic: bool = False,
     memory: bool = False,
     through: Transfer | None = None,
+    rest: Rest | None = None,
 ) -> Group:
-    """Return everything ``npusim perf`` prints about one estimate, and of a call ``through``."""
+    """Return everything ``npusim perf`` prints about one estimate.
+
+    Also of a call ``through`` a transport, and of the holes around which a ``rest`` was priced.
+    """
     parts: list[RenderableType] = [layer_table(estimate, top=top)]
     if traffic:
         parts.append(traffic_table(estimate, top=top))
@@ -230,6 +251,8 @@ def full_report(
     if advice is not None:
         parts.append(advice)
     parts.append(Text(summary(estimate)))
+    if rest is not None:
+        parts.append(Text("\n".join(hole_lines(rest))))
     if through is not None:
         parts.append(Text("\n".join(transfer_lines(through))))
     spaced: list[RenderableType] = []

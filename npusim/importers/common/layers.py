@@ -23,6 +23,7 @@ from npusim.importers.common.builder import (
     misfit,
 )
 from npusim.importers.common.converters import ConverterTable
+from npusim.importers.common.holes import leaving
 from npusim.importers.common.known import folded
 from npusim.importers.common.made import Values
 from npusim.importers.common.names import claim
@@ -38,6 +39,7 @@ from npusim.ir.attrs import (
     ReshapeAttrs,
 )
 from npusim.ir.dtypes import DType
+from npusim.ir.holes import Hole
 from npusim.ir.tensor import Shape
 
 
@@ -398,6 +400,8 @@ class Converters(ConverterTable[Layer, Context]):
             For the first layer that is wrong in itself.
         """
         findings: list[str] = []
+        holes: list[Hole] = []
+        unknown: list[str] = []
         lost: set[str] = set()
         for layer in layers:
             waits = any(name in lost for name in layer.inputs)
@@ -412,7 +416,9 @@ class Converters(ConverterTable[Layer, Context]):
                 findings.append(
                     f"{layer.name!r} ({layer.place}): {layer.type}, {form.reason}; {advice}"
                 )
-                waits = True
+                holes.append(Hole(layer=layer.name, op=layer.type, why=form.reason))
+                lost.update(layer.outputs)
+                continue
             except (ModelImportError, GraphError) as error:
                 if not findings:
                     raise located(error, layer, path) from None
@@ -426,8 +432,9 @@ class Converters(ConverterTable[Layer, Context]):
                 break
             if waits:
                 lost.update(layer.outputs)
+                unknown.append(layer.name)
         if findings:
-            raise unsupported(findings, path)
+            raise leaving(unsupported(findings, path), context.builder, holes, unknown)
 
 
 def located(

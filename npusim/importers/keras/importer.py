@@ -14,6 +14,7 @@ from npusim.importers.common.builder import (
     misfit,
     suggestion,
 )
+from npusim.importers.common.holes import leaving
 from npusim.importers.common.orders import usual
 from npusim.importers.common.two_files import wanted_shape
 from npusim.importers.keras import (
@@ -36,6 +37,7 @@ from npusim.importers.keras.context import (
 from npusim.importers.keras.file import read_keras
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
+from npusim.ir.holes import Hole
 
 FAMILIES = (
     attention,
@@ -264,6 +266,8 @@ class _Walk:
         self.context, self.where = context, where
         self.scopes: list[_Scope] = []
         self.findings: list[str] = []
+        self.holes: list[Hole] = []
+        self.unknown: list[str] = []
         self.wrong: ModelImportError | None = None
         self.lost: set[str] = set()
 
@@ -403,13 +407,16 @@ class _Walk:
         except UnsupportedForm as form:
             advice = form.advice or _advice(node)
             self.findings.append(f"layer {node.name!r}: {node.type}, {form.reason}; {advice}")
-            waits = {node.name}
+            self.holes.append(Hole(layer=node.name, op=node.type, why=form.reason))
+            self.lost.update(node.outputs)
+            return
         except (GraphError, ModelImportError) as error:
             self._is_wrong(node, error.what, error.rule, error.remedy, error.where)
         except MISFITS as error:
             self._is_wrong(node, misfit(error), "", "", "")
         if waits or self.wrong is not None:
             self.lost.update(node.outputs)
+            self.unknown.append(node.name)
 
     def _check_results(self, node: KerasNode) -> None:
         """Refuse a result that is read and that the layer does not make."""
@@ -437,12 +444,13 @@ class _Walk:
             raise self.wrong
         if self.findings:
             count = f"{len(self.findings)} unsupported layer" + "s" * (len(self.findings) > 1)
-            raise UnsupportedOpError(
+            error = UnsupportedOpError(
                 f"{count}:" + "".join(f"\n    {line}" for line in self.findings),
                 where=self.where,
                 rule="every layer needs a counterpart on the chip; npusim ops lists them",
                 remedy="rewrite the layers as advised, or end in front of them with outputs=",
             )
+            raise leaving(error, self.context.builder, self.holes, self.unknown)
 
 
 def _named(scope: _Scope, value: Any) -> Any:

@@ -1,6 +1,6 @@
 """ONNX file -> float Graph with concrete shapes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onnx import GraphProto
@@ -136,6 +136,7 @@ def _load(
     context = _begun(graph, cut, input_shapes, path)
     opsets = opsets_of(model)
     walk = Walk(context, path, opsets, model.ir_version)
+    walk.rewrite = _absorbing(context)
     walk.run(cut.nodes)
     if walk.findings:
         against = reason_against(walk.refused, walk.behind)
@@ -157,9 +158,14 @@ def _load(
             renames=renames,
             source=source,
             notes=context.notes,
-            rewrite=lambda found: through_u8(absorb(found, context.builder.stored)),
+            rewrite=_absorbing(context),
         )
     )
+
+
+def _absorbing(context: Context) -> Callable[[Graph], Graph]:
+    """Return the rewrite that takes quantizing nodes into the formats of tensors."""
+    return lambda found: through_u8(absorb(found, context.builder.stored))
 
 
 def _begun(graph: GraphProto, cut: Cut, input_shapes: ShapesLike, path: Path) -> Context:

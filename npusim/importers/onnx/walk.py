@@ -1,6 +1,6 @@
 """Visits the nodes of an ONNX graph in order: folds, converts, and collects what is unsupported."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from onnx import NodeProto, checker
 from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import MISFITS, misfit
+from npusim.importers.common.holes import leaving
 from npusim.importers.common.unroll import Budget
 from npusim.importers.onnx.advice import advice_for
 from npusim.importers.onnx.context import (
@@ -32,6 +33,8 @@ from npusim.importers.onnx.quantized import (
 )
 from npusim.importers.onnx.standin import stand_in
 from npusim.importers.onnx.tensor import tensor_value
+from npusim.ir.graph import Graph
+from npusim.ir.holes import Hole
 
 DEPRECATED_FORMS = ("GroupNormalization",)
 """Of opsets 18 to 20 the onnx package refuses it; its form is known."""
@@ -58,6 +61,10 @@ class Walk:
         Everything that depends on unsupported nodes, of known shape or not.
     refused, behind : list of OnnxNode
         The unsupported nodes; they and all nodes that depend on them.
+    unknown : list of str
+        Names of nodes behind unsupported ones that could not be converted.
+    rewrite : callable
+        What the importer does to a finished graph.
     cuts : dict
         Tensors in front of all that, in order: what the graph can end at.
     """
@@ -73,6 +80,9 @@ class Walk:
     tainted: set[str] = field(default_factory=set)
     refused: list[OnnxNode] = field(default_factory=list)
     behind: list[OnnxNode] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    rewrite: Callable[[Graph], Graph] = lambda graph: graph
     cuts: dict[str, None] = field(default_factory=dict)
     layers: set[str] = field(default_factory=set)
     budget: Budget = field(default_factory=Budget)
@@ -90,7 +100,7 @@ class Walk:
         rules.opset_imports = self.opsets
         for proto in protos:
             node = self._node(proto, part_of)
-            waits = any(name in self.lost for name in node.inputs)
+            behind = waits = any(name in self.lost for name in node.inputs)
             outputs = {name for name in node.outputs if name}
             try:
                 self._check_supported(node, waits)
@@ -101,6 +111,8 @@ class Walk:
             except UnsupportedForm as form:
                 self._note(node, form)
                 self.refused.append(node)
+                self.holes.append(Hole(layer=node.name, op=node.op_type, why=form.reason))
+                behind = False
                 self.tainted |= outputs
                 if not waits and node.op_type not in (*QUANTIZED_OPS, *DYNAMIC):
                     outputs -= stand_in(node, self.context)
@@ -123,6 +135,8 @@ class Walk:
                 waits = True
             if waits:
                 self.lost |= outputs
+            if behind and part_of is None:
+                self.unknown.append(node.name)
             self._follow(node, waits, part=part_of is not None)
 
     def _follow(self, node: OnnxNode, waits: bool, *, part: bool) -> None:
@@ -164,7 +178,7 @@ class Walk:
         names = [name for name in dict.fromkeys((*good, *self.cuts)) if name not in inputs]
         ends = words.cut_at(outputs=names) if names else words.say("cut_both")
         because = f"; it does not by itself, because {why}" if why else ""
-        raise UnsupportedOpError(
+        error = UnsupportedOpError(
             f"{count}:"
             + "".join(f"\n    {line}" for line in self.findings)
             + ("\n  also invalid:" if self.invalid else "")
@@ -174,6 +188,8 @@ class Walk:
             remedy=f"rewrite the nodes as advised, or end the network in front of them ({ends}) "
             f"and run the rest on the CPU{because}",
         )
+        builder = self.context.builder
+        raise leaving(error, builder, self.holes, self.unknown, self.rewrite)
 
     def _dynamic_error(self) -> UnsupportedOpError:
         others = [line for line in self.findings if line not in self.dynamic]
@@ -287,10 +303,12 @@ class Walk:
     def _inside(self, protos: Sequence[NodeProto]) -> None:
         """Visit nodes of a loop, which is refused as a whole when one of them is."""
         findings, refused, behind = len(self.findings), len(self.refused), len(self.behind)
+        holes, unknown = len(self.holes), len(self.unknown)
         self.run(protos)
         if len(self.findings) > findings:
             first = self.findings[findings]
             del self.findings[findings:], self.refused[refused:], self.behind[behind:]
+            del self.holes[holes:], self.unknown[unknown:]
             raise UnsupportedForm(f"inside of it {first}")
         if any(name in self.lost for proto in protos for name in proto.output):
             raise UnsupportedForm("what is inside of it cannot be computed")

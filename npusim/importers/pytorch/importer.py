@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npusim import words
-from npusim.errors import ModelImportError
+from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.extras import require
 from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.onnx.importer import load_onnx
@@ -99,9 +99,10 @@ def load_pytorch(
             )
         except ModelImportError as error:
             place = error.where.replace(str(exported), where)
-            raise type(error)(
-                error.what, where=place, rule=error.rule, remedy=error.remedy
-            ) from None
+            moved = type(error)(error.what, where=place, rule=error.rule, remedy=error.remedy)
+            if isinstance(error, UnsupportedOpError) and isinstance(moved, UnsupportedOpError):
+                moved.find_rest = error.find_rest
+            raise moved from None
     detail = f"torch {torch.__version__}, {graph.source.detail}"
     digest = sha256_of(data)
     source = replace(graph.source, framework="pytorch", path=where, sha256=digest, detail=detail)

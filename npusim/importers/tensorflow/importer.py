@@ -9,6 +9,7 @@ import numpy as np
 from npusim import words
 from npusim.errors import GraphError, ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, suggestion
+from npusim.importers.common.holes import leaving
 from npusim.importers.common.orders import usual
 from npusim.importers.common.quantized import absorb
 from npusim.importers.common.quantized_types import through_u8
@@ -33,6 +34,7 @@ from npusim.importers.tensorflow.scope import Scope
 from npusim.importers.tensorflow.walk import VARIABLES, Walk
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
+from npusim.ir.holes import Hole
 
 FAMILIES = (ops_conv, ops_lists, ops_math, ops_move, ops_norm, ops_quantized, ops_shape)
 """Importing them registers the converters."""
@@ -437,12 +439,14 @@ def _refuse_findings(
     shown = lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], _kinds(found)]
     count = f"{len(lines)} unsupported node" + ("s" if len(lines) > 1 else "")
     cut = cut_advice(scope, order, {finding.node.name for finding in found})
-    raise UnsupportedOpError(
+    error = UnsupportedOpError(
         f"{count}:" + "".join(f"\n    {line}" for line in shown),
         where=where,
         rule="every node needs a counterpart on the chip; npusim ops lists them",
         remedy=cut or f"rewrite the nodes as advised, or cut the graph ({words.say('cut_both')})",
     )
+    holes = [Hole(layer=f.node.name, op=f.node.type, why=f.reason) for f in found]
+    raise leaving(error, walk.context.builder, holes, walk.unknown)
 
 
 _MOST_LINES = 60

@@ -52,6 +52,8 @@ class Walk:
         Tensors in branches that never run.
     lost : dict
         Tensor -> the findings it depends on.
+    unknown : list of str
+        Nodes behind findings, which were not converted.
     """
 
     context: TfContext
@@ -60,6 +62,7 @@ class Walk:
     dead: set[str] = field(default_factory=set)
     lost: dict[str, frozenset[int]] = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
+    unknown: list[str] = field(default_factory=list)
 
     def run(self, scope: Scope, ends: Iterable[str], known: Iterable[str], depth: int = 0) -> None:
         """Convert what tensors need."""
@@ -87,6 +90,7 @@ class Walk:
             self.dead.update(node.outputs)
             return
         reasons = self._reasons(node)
+        found = len(self.findings)
         try:
             if not reasons:
                 self._convert(scope, node, depth)
@@ -104,6 +108,8 @@ class Walk:
             reasons |= {len(self.findings) - 1}
         if reasons:
             self.lost.update(dict.fromkeys(node.outputs, frozenset(reasons)))
+            if len(self.findings) == found:
+                self.unknown.append(node.name)
 
     def _reasons(self, node: TfNode) -> set[int]:
         found: set[int] = set()

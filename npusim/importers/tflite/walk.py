@@ -13,12 +13,14 @@ from npusim.errors import (
     UnsupportedOpError,
 )
 from npusim.importers.common.builder import FLOAT, MISFITS, UnsupportedForm, misfit
+from npusim.importers.common.holes import leaving
 from npusim.importers.tflite.context import TfliteContext, Waiting
 from npusim.importers.tflite.file import Operator, Subgraph
 from npusim.importers.tflite.layout import physical
 from npusim.importers.tflite.ops_known import folds_whole_numbers
 from npusim.importers.tflite.table import converter_of, convertible_ops
 from npusim.ir.dtypes import DType
+from npusim.ir.holes import Hole
 from npusim.ir.quant import Quant
 
 _WRONG = (GraphError, ModelImportError, QuantizationError, *MISFITS)
@@ -70,8 +72,10 @@ def visit(context: TfliteContext, operators: Sequence[Operator]) -> None:
             advice = form.advice or _advice(op.type)
             line = f"{op.type} version {op.version}, {form.reason}; {advice}: "
             findings.setdefault(line, []).append(repr(name))
+            context.whole.holes.append(Hole(layer=name, op=op.type, why=form.reason))
             _stand_in(context, op)
         except Waiting:
+            context.whole.unknown.append(name)
             _stand_in(context, op)
         except _WRONG as error:
             if not findings:
@@ -87,7 +91,7 @@ def refuse_findings(context: TfliteContext) -> None:
     findings = context.whole.findings
     if findings:
         count = sum(map(len, findings.values()))
-        raise UnsupportedOpError(
+        error = UnsupportedOpError(
             f"{count} unsupported operator{'s' if count > 1 else ''}:"
             + "".join(f"\n    {line}{', '.join(names)}" for line, names in findings.items()),
             where=context.builder.where,
@@ -95,6 +99,8 @@ def refuse_findings(context: TfliteContext) -> None:
             remedy=f"rewrite them as advised, or end the model before them "
             f"({words.say('cut_both')})",
         )
+        whole = context.whole
+        raise leaving(error, context.builder, whole.holes, whole.unknown)
 
 
 def _stand_in(context: TfliteContext, op: Operator) -> None:

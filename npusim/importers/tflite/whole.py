@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from npusim.importers.common.unroll import Budget
 from npusim.importers.tflite.file import Subgraph
+from npusim.ir.holes import Hole
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Whole:
         Tensor of the graph -> what it joins; kept inside of loops.
     depth : int
         How many functions are open; 0 in the network itself.
+    holes, unknown : list
+        The unsupported operators; layers behind them that could not be converted.
     """
 
     graphs: tuple[Subgraph, ...] = ()
@@ -42,3 +45,5 @@ class Whole:
     budget: Budget = field(default_factory=Budget)
     joined: dict[str, Joined] = field(default_factory=dict)
     depth: int = 0
+    holes: list[Hole] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from npusim.errors import ConfigError, ContainerError, GraphError, UnsupportedOpError
 from npusim.importers.common.builder import GraphBuilder, UnsupportedForm
+from npusim.importers.common.holes import leaving
 from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.vendor import (
     ops_custom,
@@ -28,6 +29,7 @@ from npusim.importers.vendor.network import (
     read_network,
 )
 from npusim.ir.graph import Graph, Preprocess, Source, toposorted
+from npusim.ir.holes import Hole
 from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
 
@@ -87,6 +89,8 @@ def load_vendor(path: str | Path) -> Graph:
 def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None:
     known = [*(end.name for end in network.inputs), *network.constants, ""]
     findings: list[str] = []
+    holes: list[Hole] = []
+    unknown: list[str] = []
     lost: set[str] = set()
     for layer in _in_order(network, known, path):
         convert = CONVERTERS.get(layer.type)
@@ -100,9 +104,11 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
             if lost.isdisjoint(layer.inputs):
                 convert(layer, context)
                 continue
+            unknown.append(layer.name)
         except UnsupportedForm as form:
             advice = f"; {form.advice}" if form.advice else ""
             findings.append(f"{layer.where}: {form.reason}{advice}")
+            holes.append(Hole(layer=layer.name, op=layer.type, why=form.reason))
         except GraphError as error:
             raise ContainerError(
                 error.what, where=f"{path}: {layer.where}", rule=error.rule, remedy=error.remedy
@@ -122,13 +128,14 @@ def _convert(network: VendorNetwork, context: VendorContext, path: Path) -> None
             ) from None
         lost.update(layer.outputs)
     if findings:
-        raise UnsupportedOpError(
+        refused = UnsupportedOpError(
             f"{len(findings)} unsupported layer{'s' * (len(findings) > 1)}:"
             + "".join(f"\n    {line}" for line in findings),
             where=str(path),
             rule="every layer needs a counterpart; npusim ops lists them",
             remedy="load the source model and build it with npusim",
         )
+        raise leaving(refused, context.builder, holes, unknown)
 
 
 def _in_order(network: VendorNetwork, known: list[str], path: Path) -> tuple[VendorLayer, ...]:
