@@ -70,17 +70,38 @@ def in_parts(nodes: Sequence[BoundNode | End], inputs: Iterable[str], kept: set[
     return parts
 
 
+MOST_IMAGES = 4  # run together: what more would gain is below 1 %
+_MAP_BYTES = 1 << 23  # that a layer of all images may read and write: they stay in the cache
+
+
+def images_together(graph: Graph) -> int:
+    """Return how many images of a batch run layer by layer, so that weights stay in the cache."""
+    most = 1
+    for node in graph.nodes:
+        names = (*graph.activations(node), *node.outputs)
+        most = max(most, sum(graph.spec(name).size_bytes for name in dict.fromkeys(names)))
+    return max(1, min(MOST_IMAGES, graph.batch, _MAP_BYTES // most))
+
+
 class Ends:
     """The layers of a graph with the steps before and behind them that deal in real numbers.
+
+    Parameters
+    ----------
+    graph : Graph
+    nodes : sequence of BoundNode
+    images : int
+        Each layer is run for so many images before the next one is.
 
     Attributes
     ----------
     inputs, outputs : set of str
         Which have such a step.
+    images : int
     parts : list of Part
     """
 
-    def __init__(self, graph: Graph, nodes: Sequence[BoundNode]) -> None:
+    def __init__(self, graph: Graph, nodes: Sequence[BoundNode], images: int) -> None:
         made = {name for bound in nodes for name in bound.outputs}
         first = {name: storing_step(graph.spec(name)) for name in graph.inputs}
         last = {name: reading_step(graph.spec(name)) for name in graph.outputs if name in made}
@@ -88,9 +109,30 @@ class Ends:
         behind = [End(s, (n,), (real_name(n),), (n,)) for n, s in last.items() if s]
         self.inputs = {name for end in before for name in end.outputs}
         self.outputs = {name for end in behind for name in end.feeds}
-        given = [real_name(name) if name in self.inputs else name for name in graph.inputs]
-        kept = {real_name(name) if name in self.outputs else name for name in graph.outputs}
-        self.parts = in_parts([*before, *nodes, *behind], given, kept)
+        self.images = images
+        layers: list[BoundNode | End] = [*before, *nodes, *behind]
+        each = [
+            End(layer.step, *(self._all_of(n, i) for n in (layer.feeds, layer.outputs, layer.dead)))
+            for layer in layers
+            for i in range(images)
+        ]
+        given = [self.given(name, i) for name in graph.inputs for i in range(images)]
+        kept = {self.result(name, i) for name in graph.outputs for i in range(images)}
+        self.parts = in_parts(each, given, kept)
+
+    def _of(self, name: str, image: int) -> str:
+        return name if self.images == 1 else f"{name}\0{image}"
+
+    def _all_of(self, names: tuple[str, ...], image: int) -> tuple[str, ...]:
+        return tuple(self._of(name, image) for name in names)
+
+    def given(self, name: str, image: int) -> str:
+        """Return what an image's value of an input is called."""
+        return self._of(real_name(name) if name in self.inputs else name, image)
+
+    def result(self, name: str, image: int) -> str:
+        """Return what an image's value of an output is called."""
+        return self._of(real_name(name) if name in self.outputs else name, image)
 
 
 def run_part(part: Part, values: dict[str, Array]) -> None:

@@ -28,8 +28,8 @@ from npusim.runtime.parts import (
     Ends,
     Part,
     forget,
+    images_together,
     in_parts,
-    real_name,
     run_part,
     run_step,
 )
@@ -109,7 +109,8 @@ class Program(Faced):
             step = fault.step if fault else bind(node, graph)
             self._nodes.append(BoundNode(node, step, own, node.outputs, dead))
         self._parts = in_parts(self._nodes, graph.inputs, kept)
-        self._ends: Ends | None = None
+        self._ends: dict[int, Ends] = {}
+        self._together = images_together(graph)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let a copy, in another process too, bind the graph again."""
@@ -195,23 +196,36 @@ class Program(Faced):
 
     def _run_reals(self, reals: Mapping[str, Array]) -> dict[str, NDArray[np.float32]]:
         """Run on real inputs, of which kernels make codes in the tapes where there are any."""
-        ends = self._ends = self._ends or Ends(self.graph, self._nodes)
-        feeds = {
-            real_name(name) if name in ends.inputs else name: self._by_sample(
-                name, value if name in ends.inputs else stored(value, self.graph.spec(name))
-            )
-            for name, value in reals.items()
-        }
-        batches = [
-            self._run_parts(ends.parts, {name: parts[i] for name, parts in feeds.items()})
-            for i in range(self.graph.batch)
-        ]
+        graph = self.graph
+        parts: dict[str, list[Array]] = {name: [] for name in graph.outputs}
+        feeds: dict[str, list[Array]] = {}
+        for begin in range(0, graph.batch, self._together):
+            ends = self._ends_of(min(self._together, graph.batch - begin))
+            feeds = feeds or {
+                name: self._by_sample(
+                    name, value if name in ends.inputs else stored(value, graph.spec(name))
+                )
+                for name, value in reals.items()
+            }
+            images = range(ends.images)
+            given = {ends.given(n, i): v[begin + i] for n, v in feeds.items() for i in images}
+            values = self._run_parts(ends.parts, given)
+            for name, found in parts.items():
+                constant = graph.constants.get(name)
+                found += [
+                    values[ends.result(name, i)] if constant is None else constant for i in images
+                ]
         return {
-            name: self._joined(name, [batch[real_name(name)] for batch in batches], _as_it_is)
-            if name in ends.outputs
-            else self._joined(name, [batch[name] for batch in batches], dequantize)
-            for name in self.graph.outputs
+            name: self._joined(name, found, _as_it_is if name in ends.outputs else dequantize)
+            for name, found in parts.items()
         }
+
+    def _ends_of(self, images: int) -> Ends:
+        """Return the layers of so many images with their ends, kept for the next run."""
+        found = self._ends.get(images)
+        if found is None:
+            found = self._ends[images] = Ends(self.graph, self._nodes, images)
+        return found
 
     def run_codes(
         self, feeds: Mapping[str, Array], *, observe: Observe | None = None

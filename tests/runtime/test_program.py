@@ -13,6 +13,7 @@ from npusim import assets
 from npusim.errors import InputError
 from npusim.ir.codes import dequantize
 from npusim.ir.quant import Affine
+from npusim.runtime import parts
 
 HOW = npusim.Preprocess(mean=(127.5,) * 3, std=(127.5,) * 3, reorder=(2, 1, 0))
 
@@ -48,6 +49,28 @@ def test_case_1_16_and_B13_and_B14_batch_equals_single_runs_in_order():
     (together,) = four.run({"x": pixels}).values()
     singles = [next(iter(program().run({"x": image(seed)}).values())) for seed in range(4)]
     assert np.array_equal(together, np.concatenate(singles))
+
+
+@pytest.mark.parametrize("batch", [2, 3, 5, 9])
+@pytest.mark.parametrize("scheme", ["u8", "f16"])
+def test_layers_that_run_for_several_images_give_each_its_own_bits(batch, scheme):
+    """Groups of images, a rest of fewer, and an output that has no kernel behind it."""
+    together = npusim.compile(quantized(scheme).copy(batch=batch))
+    images = [image(seed) for seed in range(batch)]
+    for _ in range(2):
+        (joined,) = together.run({"x": np.concatenate(images)}).values()
+        singles = [next(iter(program(scheme).run({"x": one}).values())) for one in images]
+        np.testing.assert_array_equal(joined, np.concatenate(singles))
+    images[-1] = np.full(images[-1].shape, np.nan)
+    with pytest.raises(InputError, match="NaN"):
+        together.run({"x": np.concatenate(images)})
+
+
+def test_images_run_together_while_their_maps_stay_in_the_cache(monkeypatch):
+    graph = program().graph
+    assert [parts.images_together(graph.copy(batch=n)) for n in (1, 2, 9)] == [1, 2, 4]
+    monkeypatch.setattr(parts, "_MAP_BYTES", 1)
+    assert parts.images_together(graph.copy(batch=9)) == 1
 
 
 def test_case_B38_one_image_for_a_batch_of_eight_is_an_error():
