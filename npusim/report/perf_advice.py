@@ -16,6 +16,7 @@ from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.network import Layer, nchw
 from npusim.perfmodel.workload import NnWork
+from npusim.report.perf_steps import Step, channel_steps
 
 KERNEL_STEPS = 11  # kernels reach 11 * stride - 1
 POOL_WIDTH_LIMIT = {8: 64, 16: 32}  # a 3x3 pool fuses below this width
@@ -50,6 +51,7 @@ class _Case:
     ifm: Shape
     ofm: Shape
     dtype: DType
+    step: Step | None
 
     @property
     def nn(self) -> NnWork | None:
@@ -72,6 +74,7 @@ def advise(estimate: Estimate) -> dict[str, Advice]:
     network = estimate.source
     layers = {layer.name: layer for layer in network.layers}
     producers = network.producers
+    steps = channel_steps(estimate)
     found = {}
     for cost in estimate.layers:
         layer = layers[cost.name]
@@ -86,6 +89,7 @@ def advise(estimate: Estimate) -> dict[str, Advice]:
             ifm=nchw(network.shapes[first]),
             ofm=nchw(network.shapes[layer.outputs[0]]),
             dtype=network.dtypes[first],
+            step=steps.get(cost.name),
         )
         for name, rule in _RULES:
             if text := rule(case):
@@ -313,6 +317,17 @@ def _idle_cores(case: _Case) -> str:
     )
 
 
+def _channel_step(case: _Case) -> str:
+    step = case.step
+    if step is None:
+        return ""
+    alone = f"{abs(step.own_us):.1f} us {'less' if step.own_us > 0 else 'more'} in it"
+    return (
+        f"{step.channels} output channels cost less than {step.instead_of} here: {alone}, "
+        f"{step.all_us:.1f} us less with the layers that read them, {step.share:.1%} of the network"
+    )
+
+
 def _short_rows(case: _Case) -> str:
     work, traffic = case.nn, case.cost.cost.traffic
     if work is None or not work.pointwise or case.cost.bound is not Bound.DDR:
@@ -360,6 +375,7 @@ _RULES: tuple[tuple[str, Rule], ...] = (
     ("copy", _copies),
     ("fc-type", _fc_type),
     ("groups", _groups),
+    ("channel-step", _channel_step),
     ("launch", _launch),
     ("dilation", _dilation),
     ("weights", _weights),
