@@ -22,7 +22,7 @@ KEYS = {
     *("network", "machine", "profile", "clock_mhz", "ddr_gbps", "batch", "sram", "macs"),
     *("total_cycles",),
     *("total_time_us", "copy_time_us", "frames_per_s", "host_layers", "transport"),
-    *("holes", "not_priced"),
+    *("holes", "not_priced", "guesses"),
     *("by_engine_us", "by_op_us", "memory"),
     *("layers", "bound_share", "by_engine", "by_op", "advice"),
 }
