@@ -3,13 +3,15 @@
     python benchmarks/bench_networks.py [--threads 1 2] [--networks NAME ...] [--dtypes u8 i16 f16]
                                         [--repetitions N] [--cpu-time] [--json]
     python benchmarks/bench_networks.py --layers NAME [--dtypes u8] [--threads 1]
+    python benchmarks/bench_networks.py --batch 8 [--networks NAME ...] [--threads 1 2]
 
 Both take and return float32. ONNX Runtime runs the same float model quantized as QDQ u8 activations
 x s8 per-channel weights (its fastest) and u8 x u8 per tensor (the chip's format). The programs take
 turns; medians are compared. ``--cpu-time`` counts the processor time of one thread instead of wall
 time, for a machine with other load. Networks are those of ``zoo.py``, with random weights. Needs
 onnxruntime. Models are kept in a folder beside the user's caches; each row is measured in a process
-of its own, whose peak memory before ONNX Runtime is loaded is reported.
+of its own, whose peak memory before ONNX Runtime is loaded is reported. ``--batch`` compares one
+run of so many images with as many runs of one.
 """
 
 import argparse
@@ -166,6 +168,32 @@ def measure(
     }
 
 
+def measure_batch(name: str, threads: int, repetitions: int, batch: int) -> dict[str, Any]:
+    """Return milliseconds an image, alone and in a batch; both take turns."""
+    import npusim
+
+    path = float_model(name)
+    feeds = sample(path)
+    single, _ = npusim_program(path, "u8", feeds)
+    several = npusim.compile(single.graph.copy(batch=batch))
+    joined = {key: np.concatenate([value] * batch) for key, value in feeds.items()}
+    times: dict[str, list[float]] = {"alone": [], "batch": []}
+    for _ in range(repetitions + WARM_UP):
+        begin = time.perf_counter()
+        for _ in range(batch):
+            single.run(feeds, preprocessed=True)
+        middle = time.perf_counter()
+        several.run(joined, preprocessed=True)
+        times["alone"].append((middle - begin) / batch * 1e3)
+        times["batch"].append((time.perf_counter() - middle) / batch * 1e3)
+    return {
+        "network": name,
+        "threads": threads,
+        "batch": batch,
+        **{f"{key}_ms": round(statistics.median(v[WARM_UP:]), 3) for key, v in times.items()},
+    }
+
+
 def in_own_process(arguments: list[str], threads: int) -> str:
     """Run this script again with a number of threads and return what it prints."""
     done = subprocess.run(
@@ -205,15 +233,20 @@ def main() -> int:
     parser.add_argument("--cpu-time", action="store_true", help="not wall time; one thread")
     parser.add_argument("--json", action="store_true", help="print a list of rows")
     parser.add_argument("--layers", choices=network_names(), help="time every layer of a network")
+    parser.add_argument("--batch", type=int, help="images of a run, against as many runs")
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cpu_time and options.threads != [1]:
         parser.error("--cpu-time needs --threads 1")
     common = ["--repetitions", str(options.repetitions)]
     common += ["--cpu-time", "--threads", "1"] if options.cpu_time else []
+    common += ["--batch", str(options.batch)] if options.batch else []
     if options.row:
         name, dtype, threads = options.row
-        row = measure(name, dtype, int(threads), options.repetitions, cpu_time=options.cpu_time)
+        if options.batch:
+            row = measure_batch(name, int(threads), options.repetitions, options.batch)
+        else:
+            row = measure(name, dtype, int(threads), options.repetitions, cpu_time=options.cpu_time)
         print(json.dumps(row))
         return 0
     if options.layers:
