@@ -7,7 +7,7 @@ from typing import Any
 
 import npusim
 from npusim import assets
-from npusim.api.pricing import is_layer_list, layer_list
+from npusim.api.pricing import LAYER_LIST, is_layer_list, layer_list
 from npusim.cli import common
 from npusim.errors import ConfigError
 from npusim.ir.atomic import atomic_write
@@ -102,7 +102,20 @@ def write_list(request: Request, path: Path) -> Path:
 
 
 def write_json(listed: dict[str, Any], path: Path) -> None:
-    """Write a layer list; ConfigError when the file cannot be written."""
+    """Write a layer list.
+
+    Raises
+    ------
+    ConfigError
+        When the file cannot be written, or would not be known as a list when it is read.
+    """
+    if path.suffix.lower() != LAYER_LIST:
+        raise ConfigError(
+            f"a layer list called {path.name!r}",
+            where="--write-layers",
+            rule=f"the names of layer lists end in {LAYER_LIST}",
+            remedy=f"call it {path.stem}{LAYER_LIST}",
+        )
     try:
         with atomic_write(path) as file:
             file.write(json.dumps(listed, indent=1).encode())

@@ -223,6 +223,16 @@ def test_bad_input_exits_with_2_and_names_the_culprit(run, arguments, words):
     assert out == ""
 
 
+def test_a_list_is_written_under_a_name_that_is_read_as_a_list(run, tmp_path):
+    good, other = tmp_path / "net.json", tmp_path / "net.csv"
+    code, _, err = run("perf", "demo", "--write-layers", str(other))
+    assert code == 2
+    assert "net.json" in err
+    assert not other.exists()
+    assert run("perf", "demo", "--write-layers", str(good))[0] == 0
+    assert run("perf", str(good))[0] == 0
+
+
 def test_no_compiler_and_no_plotting_is_loaded():
     """Numba and matplotlib take longer to import than an estimate takes."""
     code = """

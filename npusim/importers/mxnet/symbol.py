@@ -97,7 +97,7 @@ def read_symbol(path: Path) -> Symbol:
         raise ModelImportError(
             "this is a layer list of npusim, no MXNet symbol",
             where=where,
-            remedy="give it to npusim.estimate or 'npusim perf'",
+            remedy="give it to npusim.estimate or 'npusim perf', with a name that ends in .json",
         )
     nodes = content.get("nodes") if isinstance(content, dict) else None
     if not isinstance(nodes, list) or not nodes:
