@@ -15,7 +15,7 @@ from npusim.perfmodel.network import Layer, images_of
 from npusim.perfmodel.pricing import price
 from npusim.perfmodel.workload import NnWork, ShaderWork, TpWork, Work
 
-ROUND = (8, 16, 32, 64)  # numbers of channels are rounded up to multiples of these
+ROUND = (8, 16, 32, 64)  # numbers of channels are rounded up to those of these that they are not
 REACH = 0.25  # how far more channels are looked at, as a share of the layer's own
 WORTH_A_LOOK = 0.01  # of the network, what is concerned takes at least
 NOTABLE_STEP = 0.02  # of the layers concerned
@@ -83,7 +83,7 @@ def _step_of(layer: Layer, priced: dict[str, LayerEstimate], estimate: Estimate)
         if sum(now) < WORTH_A_LOOK * estimate.cost.cycles:
             return None
         most = channels + max(ROUND[0], int(channels * REACH))
-        for wanted in sorted({(channels // n + 1) * n for n in ROUND}):
+        for wanted in sorted({-(-channels // n) * n for n in ROUND if channels % n}):
             if wanted > most:
                 break
             then = [part.cycles(estimate, channels, wanted) for part in (*own, *following)]
