@@ -92,7 +92,7 @@ class NnEngine:
     zero_run_bits: int
     launch_cycles: float
     superblock_cycles: float
-    partial_superblock_cycles: float
+    superblock_group_cycles: float
     handover_cycles: float
     tile_launch_cycles: float
     planned_hit_ratio: float

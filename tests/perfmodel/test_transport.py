@@ -85,5 +85,5 @@ def test_another_clock_makes_engines_slower_and_not_the_memory(machine, shape):
     ratios = [slow / fast for fast, slow in TWO_CLOCKS]
     fast = estimate(network(*shape, depth=4), machine, clock_mhz=934)
     ratio = at_clock(fast, 594).total_time_us / fast.total_time_us
-    assert 0.9 * min(ratios) < ratio < 934 / 594
+    assert 0.9 * min(ratios) < ratio < 934 / 594 + 1e-9  # equal where no layer waits for memory
     assert at_clock(fast, 934) == fast
