@@ -54,10 +54,10 @@ class Clamp:
 
     def fill(self, graph: Graph, node: Node) -> Node:
         """Return a pad whose fill value the float16 type holds; integers saturate by themselves."""
-        attrs = node.attrs
-        if not isinstance(attrs, PadAttrs) or not self.below.get(node.outputs[0], 0):
-            return node
-        if graph.spec(node.outputs[0]).dtype is not DType.F16 or abs(attrs.value) <= LARGEST_F16:
+        attrs, side = node.attrs, self.below.get(node.outputs[0], 0)
+        if not isinstance(attrs, PadAttrs) or attrs.value * side >= -LARGEST_F16:
+            return node  # on the other side it is a value like others
+        if not side or graph.spec(node.outputs[0]).dtype is not DType.F16:
             return node
         value = float(np.copysign(LARGEST_F16, attrs.value))
         self.done[f"fill value of layer {node.name!r}"] = f"{attrs.value:.4g} as {value:.4g}"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from npusim.errors import QuantizationError
 from npusim.explain import see
+from npusim.ir.attrs import PadAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.limits import LARGEST_F16, SMALLEST_F16, SMALLEST_NORMAL_F16
@@ -82,6 +83,19 @@ def _of_node(
     graph: Graph, node: Node, scheme: Scheme, below: Mapping[str, int]
 ) -> Iterator[Misfit]:
     definition = op_def(node.op)
+    fill = node.attrs.value if isinstance(node.attrs, PadAttrs) else 0.0
+    # integers saturate by themselves; a mask is stored smaller
+    hidden = fill * below.get(node.outputs[0], 0) < 0
+    if scheme is Scheme.F16 and abs(fill) >= _ROUNDS_UP and not hidden:
+        yield Misfit(
+            layer=node.name,
+            op=node.op,
+            constant="fill value",
+            value=fill,
+            limit=LARGEST_F16,
+            scheme=scheme,
+            vanishes=False,
+        )
     for position, name in enumerate(node.inputs):
         value = graph.constants.get(name)
         if value is None or graph.spec(name).dtype is not DType.F32 or not value.size:

@@ -83,6 +83,75 @@ def test_weights_are_finite_numbers(tmp_path, framework):
         assert "net" in caught.value.where
 
 
+def onnx_normalised(folder, variance, epsilon=1e-5, scale=1.0):
+    values = {"s": scale, "b": 0.5, "m": 0.25, "v": variance}
+    constants = {name: np.array([1, value], np.float32) for name, value in values.items()}
+    inputs = ["x", *constants]
+    node = helper.make_node("BatchNormalization", inputs, ["y"], name="l", epsilon=epsilon)
+    onnx.save(onnx_model([node], {"x": SHAPE}, ["y"], constants), folder / "net.onnx")
+    return npusim.load_model(folder / "net.onnx")
+
+
+def caffe_normalised(folder, variance):
+    text = caffe_build.input_layer("x", SHAPE) + caffe_build.layer("BatchNorm")
+    blobs = [np.zeros(2, np.float32), np.array([1, variance], np.float32), np.ones(1, np.float32)]
+    return caffe_build.load(folder, text, caffe_build.weights({"l": blobs}))
+
+
+def mxnet_normalised(folder, variance):
+    net = mxnet_build.Net()
+    names = ("gamma", "beta", "moving_mean", "moving_var")
+    net.op("BatchNorm", "l", net.var("data"), *(net.var(name) for name in names), fix_gamma=False)
+    (folder / "net-symbol.json").write_text(net.text())
+    ones = dict.fromkeys(("arg:gamma", "arg:beta", "aux:moving_mean"), np.ones(2, np.float32))
+    arrays = {**ones, "aux:moving_var": np.array([1, variance], np.float32)}
+    (folder / "net-0000.params").write_bytes(mxnet_build.params(arrays))
+    return npusim.load_model(folder / "net-symbol.json", input_shapes={"data": SHAPE})
+
+
+@pytest.mark.parametrize("framework", [onnx_normalised, caffe_normalised, mxnet_normalised])
+def test_statistics_are_finite_and_variances_have_a_root(tmp_path, framework):
+    for value in (0.5, 0.0, -1e-9, 1e30):
+        framework(tmp_path, value)
+    for value in (np.nan, np.inf, -np.inf):
+        with pytest.raises(ModelImportError, match=r"of layer .* holds NaN or infinity"):
+            framework(tmp_path, value)
+    with pytest.raises(ModelImportError, match=r"variance .* has the value -1, and epsilon") as e:
+        framework(tmp_path, -1.0)
+    assert "net" in e.value.where
+
+
+def test_other_parameters_of_normalisations_are_finite(tmp_path):
+    with pytest.raises(ModelImportError, match=r"variance .* has the value 0, and epsilon is 0"):
+        onnx_normalised(tmp_path, 0.0, epsilon=0.0)
+    with pytest.raises(ModelImportError, match="holds NaN or infinity"):
+        onnx_normalised(tmp_path, 1.0, scale=np.nan)
+    for op in ("InstanceNormalization", "LayerNormalization"):
+        size = 2 if op == "InstanceNormalization" else 4
+        constants = {"s": np.full(size, np.inf, np.float32), "b": np.zeros(size, np.float32)}
+        node = helper.make_node(op, ["x", "s", "b"], ["y"], name="l")
+        model = onnx_model([node], {"x": SHAPE}, ["y"], constants, opset=17)
+        onnx.save(model, tmp_path / "net.onnx")
+        with pytest.raises(ModelImportError, match="holds NaN or infinity"):
+            npusim.load_model(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("value", [65520.0, 1e6, -3e38, np.inf, -np.inf])
+def test_a_fill_value_fits_float16(tmp_path, value):
+    constants = {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "c": np.float32(value)}
+    pad = helper.make_node("Pad", ["x", "p", "c"], ["a"], name="l")
+    for more, refused in (("Relu", True), ("MaxPool", value > 0)):
+        how = {"kernel_shape": [3, 3]} if more == "MaxPool" else {}
+        nodes = [pad, helper.make_node(more, ["a"], ["y"], **how)]
+        onnx.save(onnx_model(nodes, {"x": SHAPE}, ["y"], constants), tmp_path / "net.onnx")
+        graph = npusim.load_model(tmp_path / "net.onnx")
+        if not refused:  # nothing but a maximum reads it
+            npusim.float16(graph)
+            continue
+        with pytest.raises(NpusimError, match=r"'fill value' of layer 'Pad_l' \(pad\)"):
+            npusim.float16(graph)
+
+
 @pytest.mark.parametrize("count", [1, 3, 4])
 @pytest.mark.parametrize(
     "broken",
