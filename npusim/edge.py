@@ -54,6 +54,7 @@ def guarded(run: Callable[[], object], *, look: str = "") -> int:
     """
     global _debug
     _debug = False
+    _complete_streams()
     code = _code_of(run, look)
     try:
         sys.stdout.flush()  # now, not when Python ends: a full disk is told here
@@ -61,6 +62,23 @@ def guarded(run: Callable[[], object], *, look: str = "") -> int:
         _leave_standard_output()
         return _told(error, look)
     return code
+
+
+def _complete_streams() -> None:
+    """Let standard streams that are closed be nowhere, before a file that is opened gets theirs."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            if nowhere != number:
+                os.close(nowhere)
+            else:
+                os.set_inheritable(number, True)  # as others are
+        setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (to the end)
 
 
 def _code_of(run: Callable[[], object], look: str) -> int:

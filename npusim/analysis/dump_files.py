@@ -35,6 +35,7 @@ from npusim.ir.locks import UNFINISHED, unfinished
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 from npusim.plain import from_cell
 from npusim.reading import arrays
+from npusim.reading.files import open_file
 from npusim.reading.tables import read_table
 
 DRIVER = re.compile(
@@ -101,6 +102,7 @@ class DumpFile:
             if self.path.suffix == ".npy":
                 found = arrays.read_npy(self.path, 8 * self.elements).reshape(-1)
             else:
+                open_file(self.path).close()
                 _check_length(self.path, self.elements)
                 with warnings.catch_warnings():  # numpy only warns of text that is no number
                     warnings.simplefilter("error")
@@ -125,7 +127,7 @@ class DumpFile:
     def _check_digest(self) -> None:
         if not self.sha256:
             return
-        with self.path.open("rb") as file:
+        with open_file(self.path) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != self.sha256:
             raise InputError(

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 
 from npusim.ir.locks import try_lock
 
@@ -32,7 +34,7 @@ class FileSet:
 
     @contextmanager
     def write(self, path: str | Path) -> Iterator[BinaryIO]:
-        """Open a temporary neighbour of ``path`` for writing.
+        """Open a temporary neighbour of ``path`` for writing; a device or pipe gets its content.
 
         Yields
         ------
@@ -45,6 +47,13 @@ class FileSet:
             When the folder is missing or not writable.
         """
         final = Path(os.path.realpath(path))
+        if _is_device(final):
+            with TemporaryFile() as content:
+                yield cast(BinaryIO, content)
+                content.seek(0)
+                with open(final, "wb") as device:
+                    copyfileobj(content, device)
+            return
         _remove_left_over(final.parent)
         temporary = final.with_name(f".{final.name}.{token_hex(4)}{ENDING}")
         file = open(temporary, "x+b")  # noqa: SIM115 (closed by finish or drop)
@@ -73,6 +82,11 @@ class FileSet:
         """Remove what has no name yet."""
         while self._written:
             _discard(self._written.popitem()[1])
+
+
+def _is_device(path: Path) -> bool:
+    """Tell whether a path is a device or a pipe, which a file must not take the name of."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _discard(file: BinaryIO) -> None:

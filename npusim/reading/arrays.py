@@ -21,6 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from npusim.errors import NpusimError
+from npusim.reading.files import open_file
 
 Array = NDArray[Any]
 DAMAGE = (
@@ -118,7 +119,7 @@ def npy_header(path: Path) -> Header:
     ------
     one of ``DAMAGE``
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         header = read_header(file)
         missing = file.tell() + header.bytes - os.fstat(file.fileno()).st_size
     if missing > 0:
@@ -137,7 +138,7 @@ def read_npy(path: Path, most: int = MOST_BYTES) -> Array:
     header = npy_header(path)
     if header.bytes > most:
         raise ValueError(f"{header.shape} {header.dtype} is {header.bytes} bytes, limit {most}")
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return _elements(file, read_header(file))
 
 
@@ -185,7 +186,7 @@ class Npz:
 @contextmanager
 def open_npz(path: Path) -> Iterator[Npz]:
     """Open an ``.npz`` archive; two arrays of one name are refused."""
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+    with open_file(path) as file, zipfile.ZipFile(file) as archive:
         members: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")

@@ -1,5 +1,6 @@
 """Bytes and text of a file, up to a size."""
 
+import errno
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -64,6 +65,20 @@ def _content(file: BinaryIO, size: int, most: int) -> bytes:
         pieces.append(piece)
         length += len(piece)
     return b"".join(pieces)
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """Open a file that is one: a pipe that lies in a folder of files would be waited for.
+
+    Raises
+    ------
+    OSError
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise OSError(errno.EINVAL, f"this is {kind}, not a file", str(path))
+    return open(path, "rb")
 
 
 def as_text(content: bytes, where: str, error: type[NpusimError], rule: str = "") -> str:

@@ -4,6 +4,7 @@ Pillow knows some forty formats, one of which starts other programs; content cou
 name. What is documented is what is tried.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from PIL import Image
 FORMATS = ("JPEG", "PNG", "BMP")
 MOST_PIXELS = 1 << 26
 """67 megapixels; decoding takes up to seven bytes a pixel."""
+
+MOST_BYTES = 1 << 28
+"""Of a file, whatever it holds behind its picture: the largest pictures take less in any format."""
 
 # What Pillow and simplejpeg raise for files they cannot decode.
 DECODE_ERRORS = (
@@ -51,8 +55,10 @@ def open_picture(
     Raises
     ------
     one of ``DECODE_ERRORS``
-        Also for other formats, and more than ``MOST_PIXELS``.
+        Also for other formats, and more than ``MOST_PIXELS`` or ``MOST_BYTES``.
     """
+    if isinstance(source, str | Path) and (size := os.stat(source).st_size) > MOST_BYTES:
+        raise ValueError(f"the file has {size} bytes, more than {MOST_BYTES}")
     Image.preinit()  # else a PNG as the first picture makes Pillow import all its formats
     with Image.open(source, formats=formats) as image:
         if image.width * image.height > MOST_PIXELS:

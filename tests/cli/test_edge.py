@@ -4,13 +4,16 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import npusim
 from npusim import edge
 from npusim.cli import app
 from npusim.errors import ConfigError, in_one_line
 
+ROOT = Path(__file__).resolve().parents[2]
 WRITERS = {
     "run": ("--quantize", "f16", "--input", "0.png", "-o"),
     "dump": ("--quantize", "f16", "--input", "0.png", "-o"),
@@ -122,3 +125,20 @@ def test_a_reader_that_leaves_is_no_error():
     assert begun.stderr.read() == b""
     begun.stderr.close()
     assert begun.wait() == edge.CLOSED_PIPE
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell of POSIX")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_nowhere(closed, tmp_path):
+    """Nor does a file get their numbers: what is printed would be written into it."""
+    command = f"{sys.executable} -m npusim"
+    options = "quantize demo --quantize u8 -o m.npusim"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        f"{command} {options} {closed}; echo code $? >code; {command} info nothing.onnx {closed}; "
+        "echo code $? >>code",
+        shell=True, cwd=tmp_path, env=env, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (tmp_path / "code").read_text() == "code 0\ncode 2\n", done.stderr
+    assert "Traceback" not in done.stderr
+    assert npusim.load_model(tmp_path / "m.npusim").nodes

@@ -1,5 +1,6 @@
 """The table of file formats: every row is sound, content beats the suffix, errors name both."""
 
+import os
 import pickle
 import re
 import tomllib
@@ -173,3 +174,11 @@ def test_files_in_each_others_place_are_named(tmp_path, network):
     for wrong in ([held, held], True, 3):
         with pytest.raises(ModelImportError, match=r"weights of .*[\s\S]*one path, or False"):
             npusim.load_model(tmp_path / network, weights=wrong)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["net.onnx", "net.rknn", "net.pb", "net.caffemodel"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelImportError, match="a pipe or a device"):
+        npusim.load_model(tmp_path / name)

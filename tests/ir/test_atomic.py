@@ -1,10 +1,13 @@
 """A set of files is complete or it is not there; one process at a time; nothing stays behind."""
 
 import os
+import stat
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +151,39 @@ def test_a_full_disk_under_the_mark_is_one_error_and_an_older_mark_stays(tmp_pat
     )
     assert (ended.stdout, ended.stderr) == ("File too large\n", "")
     assert [p.read_text() for p in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+def write_half(path):
+    with atomic_write(path) as file:
+        file.write(b"half")
+        raise ZeroDivisionError
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_or_device_gets_the_content_and_keeps_its_name(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    reader.start()
+    content = bytes(range(256)) * 1000
+    with atomic_write(pipe) as file:
+        file.write(content[:10])
+        file.seek(0)
+        file.write(content)
+    reader.join(20)
+    assert found == [content]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]
+    with pytest.raises(ZeroDivisionError):
+        write_half(pipe)  # nothing is written, so nobody has to read
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_device_is_an_error(monkeypatch):
+    def never(*names):
+        raise AssertionError("a device would have lost its name")
+
+    monkeypatch.setattr(os, "replace", never)
+    with pytest.raises(OSError, match="No space"), atomic_write("/dev/full") as file:
+        file.write(b"x" * 100_000)

@@ -7,9 +7,10 @@ import threading
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from npusim.errors import ConfigError, MachineError
-from npusim.reading import files, records, tables
+from npusim.reading import arrays, files, pictures, records, tables
 
 FAST = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -153,3 +154,29 @@ def test_a_table_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
         path.write_bytes(content)
         with pytest.raises(ConfigError, match="cannot be unpacked"):
             list(tables.read_table(path, ConfigError))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_among_files_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.npy")
+    for read in (
+        arrays.read_npy,
+        arrays.npy_header,
+        lambda path: arrays.open_npz(path).__enter__(),
+    ):
+        with pytest.raises(OSError, match="a pipe or a device"):
+            read(tmp_path / "a.npy")
+    with pytest.raises(OSError, match="a folder"):
+        files.open_file(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        files.open_file(tmp_path / "none")
+
+
+def test_a_picture_with_a_large_tail_is_refused(tmp_path):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (4, 4)).save(path)
+    with pictures.open_picture(path) as image:
+        assert image.size == (4, 4)
+    os.truncate(path, pictures.MOST_BYTES + 1)  # a hole: takes no room on the disk
+    with pytest.raises(ValueError, match="more than 268435456"), pictures.open_picture(path):
+        pass

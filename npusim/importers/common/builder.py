@@ -99,6 +99,10 @@ def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) ->
                 "this is a folder", where=str(path), rule=f"the {what} is a file"
             )
         if path.exists():
+            if not path.is_file():  # opening a pipe may wait for ever
+                raise ModelImportError(
+                    "this is a pipe or a device", where=str(path), rule=f"the {what} is a file"
+                )
             return
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         names = [entry.name for entry in beside if entry.is_file()]
