@@ -22,7 +22,7 @@ from npusim.passes.driver import check
 from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Range, Scheme
 from npusim.reading import arrays
-from npusim.reading.files import read_bytes
+from npusim.reading.files import open_file, read_bytes
 from npusim.reading.records import parse_json
 
 KIND = "npusim hybrid quantization"
@@ -202,7 +202,7 @@ def _arrays(
     """Return the constants of a graph; each is read when its header is what the graph says."""
     found = {}
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             # files of development versions have no digest
             if sha256 is not None and _digest_of(file) != sha256:
                 raise ContainerError(
