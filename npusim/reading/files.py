@@ -2,6 +2,7 @@
 
 import errno
 import os
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,7 +68,7 @@ def _content(file: BinaryIO, size: int, most: int) -> bytes:
     return b"".join(pieces)
 
 
-def open_file(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> BufferedReader:
     """Open a file that is one: a pipe that lies in a folder of files would be waited for.
 
     Raises
