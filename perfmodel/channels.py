@@ -33,6 +33,8 @@ class Channels:
     ----------
     kept : set of str
         Classes (``of``) that hold an input or output, or what no rule can follow.
+    ends : set of str
+        Those of them whose axis 1 is known to be channels: not behind a transpose, for example.
     steps : dict
         Class -> what its number of channels is a multiple of, beside ``STEP``.
     """
@@ -43,13 +45,13 @@ class Channels:
         self.steps: dict[str, int] = {}
         self._made_of: dict[str, list[str]] = {}
         self._steps: list[tuple[str, int]] = []
-        kept = [*graph.inputs, *graph.outputs]
-        for node in graph.nodes:
-            kept += self._relate(node)
+        strange = [name for node in graph.nodes for name in self._relate(node)]
         for name, step in self._steps:
             root = self.of(name)
             self.steps[root] = lcm(self.steps.get(root, 1), step)
-        self.kept = self._closed(kept)
+        ends = self._closed([*graph.inputs, *graph.outputs])
+        self.kept = ends | self._closed(strange)
+        self.ends = ends - {self.of(name) for name in strange}
 
     def of(self, name: str) -> str:
         """Return the class of a tensor."""

@@ -93,11 +93,14 @@ class _Variant:
         self.spot = ""
         self.tensors: dict[str, TensorSpec] = {}
         self.constants: dict[str, NDArray[Any]] = {}
+        self.maps: dict[Shape, Shape] = {}
         for name in graph.inputs:
             spec = graph.spec(name)
             if size is not None and len(spec.shape) == 4:
                 spec = replace(spec, shape=(*spec.shape[:2], *size))
             self.tensors[name] = spec
+            if len(spec.shape) == 4:
+                self.maps.setdefault(graph.spec(name).shape[2:], spec.shape[2:])
 
     def refusal(self, what: str, rule: str = "") -> ConfigError:
         """Return the error of a layer that does not fit."""
@@ -157,12 +160,14 @@ class _Variant:
         if len(shape) < 2:
             return
         root = self.channels.of(name)
-        if root in self.channels.kept:
-            if shape[1] != was[1]:
-                raise GraphError(
-                    f"has {shape[1]} channels", rule=f"inputs and outputs keep theirs ({was[1]})"
-                )
-        elif self.channels.is_made(name) and self.known.setdefault(root, shape[1]) != shape[1]:
+        if len(was) == len(shape) == 4:
+            self.maps.setdefault(was[2:], shape[2:])
+        if root in self.channels.ends and shape[1] != was[1]:
+            raise GraphError(
+                f"has {shape[1]} channels", rule=f"inputs and outputs keep theirs ({was[1]})"
+            )
+        follows = self.channels.is_made(name) and root not in self.channels.kept
+        if follows and self.known.setdefault(root, shape[1]) != shape[1]:
             raise GraphError(
                 f"has {shape[1]} channels, another layer beside it {self.known[root]}",
                 rule="what is added up has equal channels",
@@ -233,6 +238,10 @@ class _Variant:
             whole = (new[2], new[3])
             stride = whole if attrs.stride == attrs.kernel else attrs.stride
             return replace(attrs, kernel=whole, stride=stride)
+        if isinstance(attrs, ResizeAttrs) and old[2:] == new[2:] == (1, 1):
+            # what was averaged to one pixel goes back to the size of a map before it
+            height, width = self.maps.get(attrs.size, attrs.size)
+            return replace(attrs, size=(height, width))
         if isinstance(attrs, ResizeAttrs):
             sizes = zip(attrs.size, old[2:], new[2:], strict=True)
             height, width = (_proportional(part, was, now) for part, was, now in sizes)
@@ -282,7 +291,7 @@ def reshaped(old: Shape, new: Shape, target: Shape) -> Shape:
     """Return the target of a reshape whose input has another shape.
 
     Axes are matched in runs of equal products: a run that is one axis of the target takes the new
-    product, one that is cut up must not have changed.
+    product; one that is cut up must not have changed, or only where its first axis comes from.
 
     Raises
     ------
@@ -311,9 +320,18 @@ def reshaped(old: Shape, new: Shape, target: Shape) -> Shape:
             found.append(size)
         elif old[i0:i] == new[i0:i]:
             found += target[j0:j]
+        elif (first := _first_axis(old[i0:i], new[i0:i], target[j0:j])) is not None:
+            found += [first, *target[j0 + 1 : j]]
         else:
             raise GraphError(
                 f"cannot cut {list(new[i0:i])} into {list(target[j0:j])}",
                 rule="a reshape that cuts an axis up needs that axis unchanged",
             )
     return tuple(found)
+
+
+def _first_axis(old: Shape, new: Shape, target: Shape) -> int | None:
+    """Return the first axis of a run's target when all that changed goes into it; else None."""
+    changed = max(i for i, sizes in enumerate(zip(old, new, strict=True)) if sizes[0] != sizes[1])
+    inner, kept = int(np.prod(target[1:])), int(np.prod(old[changed + 1 :]))
+    return None if kept % inner else int(np.prod(new)) // inner

@@ -7,7 +7,9 @@ import json
 import pytest
 
 from npusim import assets
+from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
+from npusim.report.eval_perf import simulator_text
 
 
 def points(run, *arguments):
@@ -129,6 +131,15 @@ def test_transport_stands_under_the_chips_time(run):
     assert found["transport"]["whole_us"] > found["total_time_us"]
     code, out, _ = run("perf", "demo-layers", "--json")
     assert json.loads(out)["transport"] is None
+
+
+def test_600_mhz_is_one_number_at_both_doors(run):
+    priced = estimate(load_layer_list(assets.layer_list_path()), clock_mhz=800)
+    (line,) = (x for x in simulator_text(priced).splitlines() if x.startswith("FPS(600MHz)"))
+    code, out, _ = run("perf", "demo-layers", "--clock-mhz", "600", "--json")
+    assert code == 0
+    # eval_perf adds up whole microseconds
+    assert float(line.split()[-1]) == pytest.approx(json.loads(out)["frames_per_s"], rel=2e-3)
 
 
 def test_the_bundled_list_has_variants(run):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from npusim import assets
-from npusim.errors import ConfigError
+from npusim.errors import ConfigError, GraphError
 from npusim.perfmodel.channels import Channels
 from npusim.perfmodel.layer_list import layer_graph, read_layer_list
 from npusim.perfmodel.scaling import Scaling, reshaped
@@ -132,6 +132,35 @@ def test_what_does_not_fit_names_variant_and_layer():
     assert caught.value.remedy
 
 
+def test_a_pooled_context_goes_back_to_the_size_of_the_map_it_joins():
+    scaling = design(
+        conv("a", "data", 32),
+        {"name": "mean", "op": "gap", "inputs": ["a"]},
+        conv("context", "mean", 16),
+        {"name": "spread", "op": "resize", "inputs": ["context"], "size": [32, 32]},
+        conv("side", "a", 16),
+        {"name": "both", "op": "concat", "inputs": ["spread", "side"]},
+        conv("head", "both", 4),
+        outputs=["head"],
+    )
+    made = scaling.variant(0.5, (20, 44))
+    assert shape_of(made, "both") == (1, 16, 20, 44)
+    assert shape_of(made, "head") == (1, 4, 20, 44)
+
+
+def test_behind_a_transpose_axis_one_is_no_channel_count():
+    scaling = design(
+        conv("a", "data", 32),
+        conv("head", "a", 6),
+        {"name": "last", "op": "transpose", "inputs": ["head"], "perm": [0, 2, 3, 1]},
+        {"name": "flat", "op": "reshape", "inputs": ["last"], "out": [1, 32 * 32, 6]},
+        outputs=["flat"],
+    )
+    made = scaling.variant(0.5, (16, 24))
+    assert shape_of(made, "a")[1] == 16
+    assert shape_of(made, "flat") == (1, 16 * 24, 6)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "target", "expected"),
     [
@@ -140,10 +169,16 @@ def test_what_does_not_fit_names_variant_and_layer():
         ((1, 255, 20, 20), (1, 255, 24, 20), (1, 3, 85, 400), (1, 3, 85, 480)),
         ((1, 64, 400), (1, 32, 400), (1, 64, 20, 20), (1, 32, 20, 20)),
         ((2, 3), (2, 5), (1, 2, 3), (1, 2, 5)),
+        ((1, 20, 20, 255), (1, 24, 28, 255), (1, 1200, 85), (1, 2016, 85)),
     ],
 )
 def test_reshapes_follow_their_input(old, new, target, expected):
     assert reshaped(old, new, target) == expected
+
+
+def test_a_reshape_that_cuts_a_changed_axis_is_refused():
+    with pytest.raises(GraphError, match="cannot cut"):
+        reshaped((1, 64, 400), (1, 64, 576), (1, 64, 20, 20))
 
 
 @QUICK
