@@ -31,7 +31,7 @@ LINEAR_UNIT = {"operation_cycles": 1e4}
 PRIOR_SIGMA = {"measured": 0.05, "documented": 0.15, "fitted": 0.3, "guess": 0.7}
 """How far a constant may be from its value, as a logarithm, by its confidence."""
 FAR = 0.1
-LEAST_NOISE = 0.03
+LEAST_NOISE = 0.01
 STEP, MOST_STEPS, CLOSE = 0.02, 12, 1e-3
 
 

@@ -21,6 +21,7 @@ from npusim.perfmodel.workload import Work
 from npusim.reading.tables import read_table
 
 WEIGHTS = {"high": 1.0, "medium": 0.5, "low": 0.1}
+REMEDY = "correct the row, or measure the table anew (tools/board_recipe.py)"
 FAMILY = re.compile(r"[A-Za-z]+v\d+|[A-Za-z]+")
 COLUMNS = ("network", "target", "dtype", "clock_mhz", "ms")
 
@@ -81,8 +82,12 @@ def family_of(name: str) -> str:
     return found[0] if found else name
 
 
-def load_samples(path: str | Path, targets: Iterable[str] = ()) -> list[Sample]:
+def load_samples(
+    path: str | Path, targets: Iterable[str] = (), machine: Machine | None = None
+) -> list[Sample]:
     """Read a table of times; with ``targets`` the rows of these chips only.
+
+    With ``machine`` all rows must be of it, and its description holds.
 
     Raises
     ------
@@ -99,21 +104,31 @@ def load_samples(path: str | Path, targets: Iterable[str] = ()) -> list[Sample]:
                 f"lacks {', '.join(missing)}",
                 where=spot,
                 rule=f"columns {', '.join(COLUMNS)}; trust and source are optional",
+                remedy=REMEDY,
             )
         if wanted and row["target"] not in wanted:
             continue
+        if machine is not None and row["target"] != machine.name:
+            raise ModelImportError(
+                f"target {row['target'][:40]!r}",
+                where=spot,
+                rule=f"times of {machine.name}, the chip that is calibrated",
+                remedy="leave other chips' rows out, or name their chip as the target",
+            )
         key = (row["network"], row["dtype"])
         try:
             if key not in works:
                 works[key] = works_of(load_layer_list(base / key[0], _dtype(key[1], spot)))
-            machine = load_machine(row["target"])
+            chip = machine or load_machine(row["target"])
         except NpusimError as error:
-            raise ModelImportError(str(error), where=spot) from error
+            raise ModelImportError(
+                error.what, where=f"{spot}: {error.where}", rule=error.rule, remedy=REMEDY
+            ) from error
         samples.append(
             Sample(
                 name=Path(key[0]).stem,
                 family=family_of(Path(key[0]).stem),
-                machine=machine,
+                machine=chip,
                 clock_hz=positive(row, "clock_mhz", spot) * 1e6,
                 time_ms=positive(row, "ms", spot),
                 trust=_trust(row.get("trust") or "high", spot),
@@ -132,7 +147,10 @@ def positive(row: dict[str, str], key: str, spot: str) -> float:
         value = 0.0
     if not 0 < value < 1e9:
         raise ModelImportError(
-            f"{key} = {row[key][:40]!r}", where=spot, rule="a number above 0 and below 1e9"
+            f"{key} = {row[key][:40]!r}",
+            where=spot,
+            rule="a number above 0 and below 1e9",
+            remedy=REMEDY,
         )
     return value
 
@@ -141,12 +159,19 @@ def _dtype(text: str, spot: str) -> DType:
     try:
         return DType(text)
     except ValueError:
-        raise ModelImportError(f"dtype {text!r}", where=spot, rule="u8, i8, i16 or f16") from None
+        raise ModelImportError(
+            f"dtype {text[:40]!r}", where=spot, rule="u8, i8, i16 or f16", remedy=REMEDY
+        ) from None
 
 
 def _trust(text: str, spot: str) -> str:
     if text not in WEIGHTS:
-        raise ModelImportError(f"trust {text!r}", where=spot, rule=f"one of {', '.join(WEIGHTS)}")
+        raise ModelImportError(
+            f"trust {text[:40]!r}",
+            where=spot,
+            rule=f"one of {', '.join(WEIGHTS)}",
+            remedy=REMEDY,
+        )
     return text
 
 

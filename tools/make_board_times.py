@@ -11,10 +11,15 @@ import tempfile
 from pathlib import Path
 
 from board_networks import write_all
+from board_probes import PROBES
 
 from npusim.perfmodel.calibration import DIES, calibrate, groups
+from npusim.perfmodel.design import gains
+from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.fit import Fit
-from npusim.perfmodel.samples import Sample, load_samples
+from npusim.perfmodel.layer_list import parse_layer_list
+from npusim.perfmodel.machine import Machine
+from npusim.perfmodel.samples import Sample, load_samples, works_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "board-times.md"
 BEGIN, END = "<!-- generated: {} -->", "<!-- end -->"
@@ -32,6 +37,40 @@ def constants_table(fits: list[tuple[tuple[str, ...], Fit, list[Sample]]]) -> st
             f"| {', '.join(chips)} | `{name}` | {getattr(fitted, name):.4g} "
             f"| {found.sigma(name):.2g} | {getattr(board, name):.4g} |"
             for name in found.names
+        ]
+    return "\n".join(lines)
+
+
+def probe_samples(machine: Machine) -> list[Sample]:
+    """Return the recipe's networks as if they had been measured on a chip."""
+    found = []
+    for make in PROBES:
+        block = make()
+        network = parse_layer_list(block)
+        found.append(
+            Sample(
+                name=block["name"],
+                family="probe",
+                machine=machine,
+                clock_hz=machine.board.clock_hz,
+                time_ms=estimate(network, machine).total_time_us / 1e3,
+                works=works_of(network),
+            )
+        )
+    return found
+
+
+def gain_table(fits: list[tuple[tuple[str, ...], Fit, list[Sample]]]) -> str:
+    """Return what each of the recipe's networks would tell if it were measured alone."""
+    lines = ["| chips | network | time here, ms | spread of predictions before | after |"]
+    lines.append("|---|---|---|---|---|")
+    for chips, found, samples in fits:
+        probes = probe_samples(samples[0].machine)
+        times = {probe.name: probe.time_ms for probe in probes}
+        lines += [
+            f"| {', '.join(chips)} | {gain.name} | {times[gain.name]:.2f} | {gain.before:.2%} "
+            f"| {gain.after:.2%} |"
+            for gain in gains(found, samples, probes)
         ]
     return "\n".join(lines)
 
@@ -76,6 +115,7 @@ def page(text: str) -> str:
         rows += list(zip(own, found.residuals, found.left_out, strict=True))
     tables = {
         "constants": constants_table(fits),
+        "gains": gain_table(fits),
         "groups": group_table(rows),
         "times": row_table(rows),
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from npusim.cli import common, paging
+from npusim.cli import common, paging, perf_calibrate
 from npusim.cli.pricing import Request, price, price_around, write_list
 from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.holes import Rest
@@ -90,6 +90,13 @@ SweepOption = Annotated[
     list[str] | None,
     typer.Option(metavar="width|input=..", help="Price variants, print the front. Repeatable."),
 ]
+CalibrateOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Fit the chip's board constants to a table of its times."),
+]
+WriteMachineOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the calibrated chip (.toml).")
+]
 BudgetOption = Annotated[float | None, typer.Option(help="Exit with 1 when one run takes longer.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, a line per layer.")]
 
@@ -117,6 +124,8 @@ def command(
     transport: TransportOption = None,
     input_type: InputTypeOption = "u8",
     sweep: SweepOption = None,
+    calibrate: CalibrateOption = None,
+    write_machine: WriteMachineOption = None,
     budget_ms: BudgetOption = None,
     as_json: common.JsonOption = False,
     as_csv: CsvOption = False,
@@ -135,15 +144,15 @@ def command(
     vs_shape: Annotated[list[str] | None, _second("... with this input shape.", SHAPE)] = None,
 ) -> None:
     """Estimate the time of a model or of a layer list on the chip, layer by layer."""
-    if as_json and as_csv:
-        raise ConfigError("--json and --csv exclude each other", remedy="leave one of them out")
     given = locals()
+    shown = _console(as_json, as_csv)
     page = paging.Page(NAME, command, given)
     request = Request(
         **{name: given[name] for name in COMPARED},
         level=level,
         part=common.cuts(cut_inputs, cut_outputs),
     )
+    request, refit = perf_calibrate.apply(request, calibrate, write_machine, shown)
     if sweep:
         from npusim.cli import perf_sweep
 
@@ -166,23 +175,25 @@ def command(
     if other:
         estimates.append(price(other))
     through = _through(estimates, transport, input_type)
-    shown = common.console(as_json or as_csv)
     _write_files(estimates, plot, trace, shown)
     if write_layers is not None:
         shown.print(f"wrote {write_list(request, write_layers)}", soft_wrap=True, highlight=False)
     page.write(lambda: _contents(estimates, vs or model), shown)
     if as_json:
-        common.print_json(
-            common.finite(_json(estimates, buffers=memory, through=through, rest=rest))
-        )
+        common.print_json(common.finite(_json(estimates, memory, through, rest) | refit))
     elif as_csv:
         _print_csv(estimates)
     else:
         shown.print(_text(estimates, through, rest, top=top, traffic=traffic, memory=memory))
     if incomplete is not None:
         raise incomplete
-    if budget_ms is not None and estimates[0].total_time_us > budget_ms * 1e3:
-        spent = estimates[0].total_time_us / 1e3
+    _keep_budget(estimates[0], budget_ms)
+
+
+def _keep_budget(estimate: Estimate, budget_ms: float | None) -> None:
+    """End with 1 when a run takes longer than it may."""
+    if budget_ms is not None and estimate.total_time_us > budget_ms * 1e3:
+        spent = estimate.total_time_us / 1e3
         common.console(True).print(f"{spent:.3f} ms exceed the budget of {budget_ms} ms")
         raise typer.Exit(common.MISMATCH)
 
@@ -249,11 +260,18 @@ def _first(
 
 
 def _json(
-    estimates: list[Estimate], *, buffers: bool, through: Transfer | None, rest: Rest | None
+    estimates: list[Estimate], buffers: bool, through: Transfer | None, rest: Rest | None
 ) -> dict[str, Any]:
     if len(estimates) == 2:
         return perf_compare.to_json(perf_compare.compare(*estimates))
     return perf_data.to_json(estimates[0], buffers=buffers, through=through, rest=rest)
+
+
+def _console(as_json: bool, as_csv: bool) -> Console:
+    """Return where text goes: beside JSON and CSV, which exclude each other."""
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv exclude each other", remedy="leave one of them out")
+    return common.console(as_json or as_csv)
 
 
 def _print_csv(estimates: list[Estimate]) -> None:

@@ -14,6 +14,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.ir.holes import Rest
 from npusim.perfmodel.estimate import Estimate
+from npusim.perfmodel.machine import Machine
 
 BUNDLED_LIST = "demo-layers"
 
@@ -23,7 +24,7 @@ class Request:
     """One configuration to price; None leaves the choice to the model or the chip."""
 
     model: str
-    target: str | None = None
+    target: str | Machine | None = None
     profile: str = "board"
     dtype: str | None = None
     clock_mhz: float | None = None
