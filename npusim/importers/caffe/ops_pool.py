@@ -72,8 +72,8 @@ def pool(
     """Emit a pooling as Caffe computes it and return its tensor.
 
     With a pad on either axis, windows that begin behind the input are dropped; without pads they
-    stay and give the lowest float (MAX) or no number (AVE). An average divides by the window cut
-    to the padded input, at the far border to one pad only.
+    stay and give the lowest float (MAX); averages of nothing (AVE) are refused. An average divides
+    by the window cut to the padded input, at the far border to one pad only.
     """
     if any(p >= k for p, k in zip(pad, kernel, strict=True)) and any(pad):
         raise ModelImportError(
@@ -87,9 +87,16 @@ def pool(
         outside = (count - 1) * stride[axis] >= size[axis] + pad[axis]
         counts.append(count - outside)
         beyond.append(int(outside and not any(pad)))
+    average = kind is PoolKind.AVG
+    if average and any(beyond):
+        raise ModelImportError(
+            f"its last windows begin behind the input of {size[0]}x{size[1]}: averages of nothing",
+            where=layer.where,
+            rule="without a pad Caffe rounds the number of windows up and divides zero by zero",
+            remedy="round_mode: FLOOR leaves these windows out",
+        )
     ends = [(n - 1) * s + k for n, s, k in zip(counts, stride, kernel, strict=True)]
     back = [max(0, end - n - p) for end, n, p in zip(ends, size, pad, strict=True)]
-    average = kind is PoolKind.AVG
     if average and any(pad) and any(b > p for b, p in zip(back, pad, strict=True)):
         # one pad counts, what lies behind it does not: make the first real
         zeros = (0, 0, *pad)
@@ -110,8 +117,7 @@ def pool(
     out = context.emit(layer, "pool2d", (source,), attrs, part=inner)
     if not any(beyond):
         return out
-    outside_value = math.nan if average else _LOWEST
-    missing = PadAttrs(front=(0, 0, 0, 0), back=(0, 0, *beyond), value=outside_value)
+    missing = PadAttrs(front=(0, 0, 0, 0), back=(0, 0, *beyond), value=_LOWEST)
     return context.emit(layer, "pad", (out,), missing, part=part)
 
 
