@@ -25,6 +25,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import islice
@@ -37,8 +38,8 @@ from fuzz_seeds import LOADERS, ROOT, Files, Loader, run
 
 GOOD = ("ok", "refused")
 WARMED = 12
-PATIENCE = 30
-"""Times the limit of processor time that an input may take on the clock."""
+PATIENCE = 300
+"""Looks, one a second, at which a process sleeps before it is ended."""
 
 BATCH = 4000
 """Inputs of one worker."""
@@ -141,6 +142,35 @@ def peak_kib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def answered(
+    pid: int, reading: int, changes: Callable[[], object] = lambda: None
+) -> tuple[bytes, bool, int, Any]:
+    """Read what a child writes until it ends; return that, whether it slept, status and usage.
+
+    A child that sleeps is ended. No clock tells: busy computers stop both processes for minutes.
+
+    Parameters
+    ----------
+    changes : callable
+        Gives something else when the child has gone on.
+    """
+    content, naps, last = b"", 0, changes()
+    while naps < PATIENCE:
+        if select.select([reading], [], [], 1.0)[0]:
+            part = os.read(reading, 1 << 16)
+            if not part:
+                break
+            content += part
+            continue
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        naps, last = naps + 1 if state == "S" and changes() == last else 0, changes()
+    if naps == PATIENCE:
+        os.kill(pid, signal.SIGKILL)
+    os.close(reading)
+    _, status, usage = os.wait4(pid, 0)
+    return content, naps == PATIENCE, status, usage
+
+
 # ---- one input in a fork of its own
 def run_one(loader: Loader, folder: Path, limits: Limits) -> dict[str, Any]:
     """Fork, run and judge one input."""
@@ -166,17 +196,7 @@ def run_one(loader: Loader, folder: Path, limits: Limits) -> dict[str, Any]:
         finally:
             os._exit(99)
     os.close(writing)
-    content, deadline = b"", begin + PATIENCE * seconds
-    while select.select([reading], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        part = os.read(reading, 1 << 16)
-        if not part:
-            break
-        content += part
-    asleep = time.monotonic() >= deadline
-    if asleep:
-        os.kill(pid, signal.SIGKILL)
-    os.close(reading)
-    _, status, usage = os.wait4(pid, 0)
+    content, asleep, status, usage = answered(pid, reading)
     late = asleep or (not content and usage.ru_utime + usage.ru_stime >= seconds)
     found = json.loads(content) if content else {}
     if late:
@@ -265,22 +285,7 @@ class Search:
 
     def _watch(self, pid: int, reading: int, shared: mmap.mmap) -> tuple[dict[str, Any], str]:
         """Wait for a worker; return its tally, and why its last input is to run alone."""
-        content, patience = b"", PATIENCE * self.limits.seconds
-        place, since, asleep = bytes(shared), time.monotonic(), False
-        while True:
-            if select.select([reading], [], [], 1.0)[0]:
-                part = os.read(reading, 1 << 16)
-                if not part:
-                    break
-                content += part
-            if bytes(shared) != place:
-                place, since = bytes(shared), time.monotonic()
-            elif time.monotonic() - since > patience:
-                asleep = True
-                os.kill(pid, signal.SIGKILL)
-                break
-        os.close(reading)
-        _, status = os.waitpid(pid, 0)
+        content, asleep, status, _ = answered(pid, reading, lambda: bytes(shared))
         lines = content.decode().split("\n")
         tally = json.loads(lines[-2]) if len(lines) > 1 else {}
         suspect = tally.pop("suspect", "")

@@ -1,9 +1,9 @@
 """Use npusim for a long time: memory, descriptors, threads and temporary files stay flat.
 
-``python tools/soak.py [--minutes M] [--seed S]`` draws, again and again: inferences of one object
-from several threads at once, objects that are made, loaded, run and released, whole conversions of
-a float model, failing calls, layer dumps, and children by fork and by spawn. Every result is
-compared with the first. What a process holds is looked at after each round; the last third of the
+``python tools/soak.py [--minutes M | --rounds N] [--seed S]`` draws, again and again: inferences of
+one object from several threads at once, objects that are made, loaded, run and released, whole
+conversions of a float model, failing calls, layer dumps, and children by fork and by spawn. Every
+result is compared with the first. What a process holds is looked at after each round; the last third of the
 rounds is compared with the second. Linux only: it reads /proc. Exit code 1: something grew, or a
 result differed.
 """
@@ -189,6 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do rounds until the time is over; print what was done and a table of what is held."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=0, help="instead of minutes")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     seen: list[Held] = []
@@ -200,7 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
             soak = Soak(random.Random(options.seed))
             soak.spawns()  # Python's own helper of spawned processes stays, with a pipe
             end = time.monotonic() + 60 * options.minutes
-            while time.monotonic() < end or len(seen) < 6:
+            while len(seen) < (options.rounds or 6) or (
+                not options.rounds and time.monotonic() < end
+            ):
                 soak.round()
                 seen.append(held())
     third = len(seen) // 3

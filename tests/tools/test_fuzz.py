@@ -173,6 +173,15 @@ def test_a_worker_goes_on_behind_what_it_finds(tools, tmp_path, monkeypatch, cap
     assert (found["verdict"], found["input"]) == (word, "toy --seed 1, input 5")
 
 
+def test_an_input_that_sleeps_is_a_hang(tools, tmp_path, monkeypatch):
+    monkeypatch.setattr(tools.child, "PATIENCE", 2)
+    place = tmp_path / "x"
+    place.mkdir()
+    loader = tools.seeds.Loader(iter, lambda folder: time.sleep(60))
+    found = tools.child.run_one(loader, place, tools.child.Limits(5, 100))
+    assert found["verdict"] == "hang"
+
+
 def test_a_finding_that_needs_other_inputs_is_told(tools, tmp_path, monkeypatch, capsys):
     child, seen = tools.child, []
 
