@@ -3,9 +3,9 @@
 ``python tools/soak.py [--minutes M | --rounds N] [--seed S]`` draws, again and again: inferences of
 one object from several threads at once, objects that are made, loaded, run and released, whole
 conversions of a float model, failing calls, layer dumps, and children by fork and by spawn. Every
-result is compared with the first. What a process holds is looked at after each round; the last third of the
-rounds is compared with the second. Linux only: it reads /proc. Exit code 1: something grew, or a
-result differed.
+result is compared with the first. What a process holds is looked at after each round; the last
+third of the rounds is compared with the second. Linux only: it reads /proc. Exit code 1: something
+grew, or a result differed.
 """
 
 import argparse
