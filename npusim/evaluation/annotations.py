@@ -13,7 +13,7 @@ from npusim import words
 from npusim.errors import DatasetError
 from npusim.evaluation.labelled import Item, class_number, open_labelled
 from npusim.quantization.images import SUFFIXES, image_size
-from npusim.reading.files import read_bytes, read_text
+from npusim.reading.files import is_file, read_bytes, read_text
 from npusim.reading.pictures import DECODE_ERRORS
 from npusim.reading.records import Record, parse_json
 
@@ -137,7 +137,7 @@ def _pairs(path: Path, *folders: tuple[str, str]) -> Iterator[Item]:
     if not path.is_dir():
         for item in open_labelled(path):
             beside = [path.parent / item.label, Path(item.label)]
-            note = next((str(f.absolute()) for f in beside if f.is_file()), item.label)
+            note = next((str(f.absolute()) for f in beside if is_file(f)), item.label)
             yield replace(item, label=note)
         return
     for pictures, notes in folders:
@@ -232,7 +232,7 @@ def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tu
     ]
     tried = [images] if images else [path.parent, path.parent / "images", path.parent.parent]
     for name, number, size in pictures:
-        file = next((f / name for f in tried if _is_file(f / name)), None)
+        file = next((f / name for f in tried if is_file(f / name)), None)
         where = str(file.absolute()) if file else name
         item = Item(index=0, name=name, paths=(where,), label="")
         own = by_image.get(number, [])
@@ -248,13 +248,6 @@ def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tu
             yield item, str(error)
             continue
         yield replace(item, label=f"{len(boxes)} boxes", truth=truth_of(size, boxes)), ""
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, a zero byte in it
-        return False
 
 
 def _coco_box(box: Any, label: int, crowd: bool) -> Box:
