@@ -4,11 +4,11 @@ While it plans, the driver
 
 - holds a tile's output against the write cache: below half of its lines every byte is written
   once, below the whole a fifth more; beyond that the lines that miss cost more than once, less so
-  where rows are whole lines, halves or quarters of one. Maps of as many channels as the cache has
-  lines never fit, and are taken as they are;
+  where rows are whole lines, halves or quarters of one. Tiles at the bottom of the map count as
+  full ones, and the output of the last is waited for: no operation is shorter than its bytes on
+  the bus;
+- takes maps of as many channels as the cache has lines, which never fit, as the estimate does;
 - takes rows of a quarter or half a line to be fetched one by one;
-- takes tiles at the bottom of the map for full ones, and waits for the output of the last: no
-  operation is shorter than its bytes on the bus;
 - prefers few tiles.
 
 Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
@@ -40,8 +40,9 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     nn = machine.nn
     bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
     streams: dict[int, int] = {}
-    # Every byte is waited for, so the bus alone is a lower bound: taken in the order of what they
-    # read, few tiles have to be looked at closely.
+    # The bus alone is a lower bound, with or without the output of the last tile: taken in the
+    # order of what they move at least, few tiles have to be looked at closely.
+    waits = _weighs_cache(work, machine)
     written = _least_written_bytes(work, machine)
     bounded: list[tuple[float, int, Tile, int]] = []
     for index, tile in enumerate(legal_tiles(work, machine)):
@@ -51,7 +52,8 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             streams[tile.kernels_per_core] = stream
         kernel, image, _ = read_bytes(work, tile, machine, stream)
         launches = nn.tile_launch_cycles * tile.count * tile.superblocks
-        bounded.append(((kernel + image + written) / bus + launches, index, tile, stream))
+        moves = kernel + image + written * (1 - (0.0 if waits else tile.last_ratio(work)))
+        bounded.append((moves / bus + launches, index, tile, stream))
     bounded.sort()
     best: tuple[float, int, Tile] | None = None
     for bound, index, tile, stream in bounded:
@@ -60,10 +62,11 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
         moved = tile_bytes(work, tile, machine, stream)
         planned = planned_bytes(work, tile, moved, machine)
         launches = nn.tile_launch_cycles * tile.count * tile.superblocks
-        least = planned.total / bus + launches
+        ends = 0.0 if waits else planned.write * tile.last_ratio(work)
+        least = (planned.total - ends) / bus + launches
         if best is not None and least > best[0]:
             continue
-        score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=True)[0]
+        score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=waits)[0]
         score = max(least, score + launches)
         if best is not None and score > best[0]:
             continue
@@ -78,6 +81,11 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             rule=f"kernels reach {machine.nn.kernel_max_pixels} pixels on the NN engine",
         )
     return best[2]
+
+
+def _weighs_cache(work: NnWork, machine: Machine) -> bool:
+    """Tell whether a tile's output may fit the write cache at all: a line for each channel."""
+    return work.out_c < machine.memory.write_cache_bytes // machine.memory.line_bytes
 
 
 def _least_written_bytes(work: NnWork, machine: Machine) -> float:
@@ -102,7 +110,7 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
     dense = work.final_w * work.final_h * work.out_c * size
     capacity = machine.memory.write_cache_bytes // line
     write = moved.write
-    if work.out_c < capacity:
+    if _weighs_cache(work, machine):
         lines = output_lines(work, tile, machine) * work.out_c
         if lines < capacity / 2:
             write = min(write, 1.05 * dense)
@@ -117,7 +125,7 @@ def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) 
                 miss = nn.planned_miss_ratio
             hits = capacity / lines
             write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
-    write *= max(1.0, tile.rows * tile.height / work.out_h)
+        write *= max(1.0, tile.rows * tile.height / work.out_h)
     return moved._replace(image=image, write=write)
 
 
