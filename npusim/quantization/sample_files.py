@@ -6,6 +6,7 @@ input's own size, feature maps in N, H, W, C order.
 
 import re
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from npusim.ir.graph import STRETCH
 from npusim.ir.tensor import TensorSpec
 from npusim.quantization.images import SUFFIXES, fitted, image_size, read_image
 from npusim.reading import arrays
+from npusim.reading.files import mode_of
 from npusim.reading.pictures import DECODE_ERRORS
 from npusim.runtime.feeds import arrange
 
@@ -58,7 +60,7 @@ def find_file(name: str, folder: Path) -> Path:
     tried = list(dict.fromkeys([folder / name, Path(name)]))
     try:
         for path in tried:
-            if path.is_file():
+            if S_ISREG(mode_of(path)):
                 return path
     except (OSError, ValueError) as error:  # too long, a zero byte, a folder not to be entered
         raise Unusable(f"{name}: {getattr(error, 'strerror', None) or error}") from error

@@ -76,6 +76,21 @@ def _content(file: BinaryIO, size: int, most: int) -> bytes:
     return b"".join(pieces)
 
 
+def mode_of(path: Path) -> int:
+    """Return the file's kind and permissions; 0 where there is none.
+
+    Raises
+    ------
+    OSError, ValueError
+        When nobody may look, or the name is none: since Python 3.14 ``Path.exists`` and its like
+        call that missing.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
 def open_file(path: str | Path) -> BufferedReader:
     """Open a file that is one: a pipe that lies in a folder of files would be waited for.
 

@@ -182,3 +182,13 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(ModelImportError, match="a pipe or a device"):
         npusim.load_model(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_what_cannot_be_looked_at_is_not_called_missing(tmp_path):
+    for suffix in ("onnx", "pb", "prototxt", "cfg", "json", "params"):
+        with pytest.raises(ModelImportError, match="cannot be read: File name too long"):
+            npusim.load_model(tmp_path / f"{'x' * 300}.{suffix}")
+    (tmp_path / "loop.onnx").symlink_to("loop.onnx")
+    with pytest.raises(ModelImportError, match="cannot be read: Too many levels"):
+        npusim.load_model(tmp_path / "loop.onnx")

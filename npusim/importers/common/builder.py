@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from math import prod
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
 from npusim.ops import infer_shapes, op_def
+from npusim.reading.files import mode_of
 from npusim.reading.files import read_bytes as read_file
 
 Array = NDArray[Any]
@@ -94,12 +96,13 @@ def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) ->
         With the names near it, or saying that it is a folder.
     """
     try:
-        if path.is_dir():
+        mode = mode_of(path)
+        if S_ISDIR(mode):
             raise ModelImportError(
                 "this is a folder", where=str(path), rule=f"the {what} is a file"
             )
-        if path.exists():
-            if not path.is_file():  # opening a pipe may wait for ever
+        if mode:
+            if not S_ISREG(mode):  # opening a pipe may wait for ever
                 raise ModelImportError(
                     "this is a pipe or a device", where=str(path), rule=f"the {what} is a file"
                 )

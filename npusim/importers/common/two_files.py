@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -139,7 +140,7 @@ def _stamp(path: Path) -> tuple[int, ...]:
 def beside(path: Path, suffix: str) -> Path | None:
     """Return the file of the same stem and another suffix beside a file, if it exists."""
     found = path.with_suffix(suffix)
-    return found if found.is_file() else None
+    return found if isfile(found) else None
 
 
 def two_files(

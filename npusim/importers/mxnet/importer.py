@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def network_of(params: Path) -> Path | None:
     found = _EPOCH.fullmatch(params.name)
     prefix = found.group(1) if found else params.stem
     for name in (f"{prefix}-symbol.json", f"{prefix}.json"):
-        if params.with_name(name).is_file():
+        if isfile(params.with_name(name)):
             return params.with_name(name)
     return None
 
@@ -142,7 +143,7 @@ def params_of(symbol: Path) -> Path | None:
     if best[0] >= 0:
         return best[1]
     same = symbol.with_name(f"{prefix}.params")
-    return same if same.is_file() else None
+    return same if isfile(same) else None
 
 
 def _weights(path: Path, weights: str | Path | bool | None) -> tuple[Params | None, str]:

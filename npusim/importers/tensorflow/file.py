@@ -6,6 +6,7 @@ bytes stay in the file until somebody asks for the value.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ def read_graph(path: Path) -> GraphFile:
         When the file cannot be read, is truncated, a SavedModel or something else.
     """
     where = str(path)
-    if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
+    if isfile(path / "saved_model.pb") or isfile(path / "saved_model.pbtxt"):
         raise saved_model(where)
     refuse_absent(path)
     try:
