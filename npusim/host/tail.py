@@ -118,9 +118,16 @@ def _proto(node: HostNode) -> Any:
 
     ready = [a for a in node.attrs.values() if isinstance(a, AttributeProto)]
     plain = {k: v for k, v in node.attrs.items() if not isinstance(v, AttributeProto)}
-    proto = helper.make_node(
-        node.op, node.inputs, node.outputs, name=node.name, domain=node.domain, **plain
-    )
+    try:
+        proto = helper.make_node(
+            node.op, node.inputs, node.outputs, name=node.name, domain=node.domain, **plain
+        )
+    except (TypeError, ValueError) as error:
+        raise ModelImportError(
+            f"a setting cannot be stored: {error}",
+            where=f"layer {node.name!r} ({node.op})",
+            rule="numbers of 64 bits",
+        ) from error
     proto.attribute.extend(ready)
     return proto
 

@@ -436,4 +436,10 @@ class GraphBuilder:
             replace(node, inputs=tuple(renames.get(n, n) for n in node.inputs))
             for node in self.host
         ]
-        return tail_of(nodes, tensors, self.constants, outputs, name=name, opset=self.host_opset)
+        try:
+            return tail_of(
+                nodes, tensors, self.constants, outputs, name=name, opset=self.host_opset
+            )
+        except ModelImportError as error:
+            where = f"{self.where}: {error.where}"
+            raise ModelImportError(error.what, where=where, rule=error.rule) from error

@@ -1,5 +1,6 @@
 """Inputs and outputs of the framework's operators, and what learned inputs are called."""
 
+from npusim.importers.common.whole import result_count
 from npusim.importers.mxnet.attributes import Attributes
 
 _MADE_FOR_MXNET = (
@@ -66,7 +67,7 @@ _NUMBERED = (
 
 def output_names(kind: str, attributes: Attributes) -> tuple[str, ...]:
     """Return what the results of an operator are called behind its name."""
-    count = outputs_of(kind, attributes)
+    count = result_count(outputs_of(kind, attributes), attributes.where)
     if kind == "make_loss":
         return ("loss",)
     if kind == "_contrib_Proposal":
