@@ -35,9 +35,11 @@ from npusim.foreign.wire import (
 
 _INSTALL_AGAIN = "install it again"
 RULE = "other projects' runtimes compute in processes of their own"
-# as in the process that asks, whatever changed its path; the working folder is not added
+# as in the process that asks, whatever changed its path; Python's own modules come first: what is
+# put before them later (an OpenCV that did not load leaves its folder there) may have their names
 _START = (
-    "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[n + 2:]; "
+    "import os, sys; n = int(sys.argv[1]); own = os.path.dirname(os.__file__); "
+    "sys.path[:] = [own, os.path.join(own, 'lib-dynload'), *sys.argv[n + 2:]]; "
     "from npusim.foreign.worker import serve; serve(*sys.argv[2:n + 2])"
 )
 _MOST_SHELVES = 16

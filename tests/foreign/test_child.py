@@ -241,6 +241,13 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     assert err == ""
 
 
+def test_pythons_own_modules_come_first(tmp_path, monkeypatch):
+    for name in ("typing", "json", "threading", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is not the real one')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ask("echoed", 1) == [1]
+
+
 @posix
 @pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "sys.exit(0)"])
 def test_the_process_ends_with_the_one_that_asks(tmp_path, end):
