@@ -46,6 +46,7 @@ SUMMING_FORMS = frozenset(
     )
 )
 LARGEST_MULTIPLIER = 1 << 16
+LARGEST_SHIFT = 1000  # 2 to the power of it is a number, times a multiplier as well
 ENDLESS = (ClipAttrs, PadAttrs)
 """Their numbers may be infinite: no bound, and a pad that never wins."""
 OPERANDS = 3  # of a layer with weights
@@ -260,6 +261,12 @@ def _verify_requant(node: Node, requant: Requant, ofm: TensorSpec) -> None:
             f"the requantization has multiplier {requant.multiplier}",
             where=node.name,
             rule=f"1 to {LARGEST_MULTIPLIER}: a scale of 16 significant bits",
+        )
+    if abs(requant.shift) > LARGEST_SHIFT:
+        raise GraphError(
+            f"the requantization has shift {requant.shift}",
+            where=node.name,
+            rule=f"-{LARGEST_SHIFT} to {LARGEST_SHIFT}: a ratio of scales",
         )
 
 

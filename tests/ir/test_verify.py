@@ -165,7 +165,11 @@ def test_a_lowered_graph_is_checked_and_not_lowered_again():
     with pytest.raises(GraphError, match="no requant"):
         lower(with_node(graph, 0, requant=None))
     requant = graph.nodes[0].requant
-    for wrong, words in (({"zero_point": 5}, "zero point 5"), ({"multiplier": 0}, "multiplier 0")):
+    for wrong, words in (
+        ({"zero_point": 5}, "zero point 5"),
+        ({"multiplier": 0}, "multiplier 0"),
+        ({"shift": 1024}, "shift 1024"),
+    ):
         broken(with_node(graph, 0, requant=replace(requant, **wrong)), "lowered", words)
     with pytest.raises(GraphError, match="as view on TP"):
         lower(with_node(graph, 2, form=Form.VIEW))
