@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from numpy.typing import NDArray
 
 from npusim import words
+from npusim.analysis.safe_forms import to_safe_forms
 from npusim.analysis.unsigned_weights import use_unsigned_weights
 from npusim.errors import UNREADABLE, InputError, ModelImportError
 from npusim.foreign.child import running
@@ -68,7 +69,7 @@ def run_source_float(
         if input_shapes and item.name in input_shapes:
             _declare_shape(item, input_shapes[item.name])
     values = {item.name: _fitting(item, np.asarray(feeds[item.name]), where) for item in inputs}
-    _drop_unnamed(model.graph)
+    to_safe_forms(model.graph)
     wanted = _expose(model, tensors)
     use_unsigned_weights(model)
     del model.graph.value_info[:]  # shapes written for other inputs may contradict the feeds
@@ -95,19 +96,6 @@ def run_source_float(
     if tensors is not None:
         found.update({name: np.asarray(feeds[name]) for name in tensors if name in values})
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _drop_unnamed(graph: onnx.GraphProto) -> None:
-    """Take away outputs without a name behind the last named one, which means the same.
-
-    ONNX Runtime 1.32 ends the process (SIGSEGV) on a BatchNormalization of opset 7 that has them.
-    """
-    for node in graph.node:
-        while node.output and not node.output[-1]:
-            del node.output[-1]
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _drop_unnamed(inner)
 
 
 def file_inputs(path: str | Path) -> tuple[str, ...]:

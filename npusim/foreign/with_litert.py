@@ -3,6 +3,8 @@
 from itertools import count
 from typing import Any
 
+import numpy as np
+
 from npusim.foreign.side import Refused, imported, in_a_line
 from npusim.foreign.wire import Array, holds
 
@@ -75,7 +77,7 @@ def closed(interpreter: int) -> None:
 
 def _value(interpreter: Any, index: int) -> Array | None:
     try:
-        value: Array = interpreter.get_tensor(index)
+        value: Array = np.asarray(interpreter.get_tensor(index))  # without axes: a scalar of numpy
     except ValueError:
         return None
     return value if holds(value) else None

@@ -207,3 +207,29 @@ def test_unnamed_outputs_of_old_normalisations_do_not_end_the_process(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout.strip()) == (0, "3.0"), done.stderr[-500:]
+
+
+def test_outputs_of_a_body_that_are_one_tensor_are_both_computed(tmp_path):
+    """ONNX Runtime writes one of them only."""
+    row, rows = [
+        helper.make_tensor_value_info("", TensorProto.FLOAT, shape) for shape in ([2], [3, 2])
+    ]
+
+    def named(info, name):
+        return onnx.ValueInfoProto(name=name, type=info.type)
+
+    body = helper.make_graph(
+        [helper.make_node("Add", ["s", "n"], ["t"])], "body",
+        [named(row, "s"), named(row, "n")], [named(row, "t"), named(row, "t")],
+    )  # fmt: skip
+    scan = helper.make_node("Scan", ["i", "x"], ["y", "z"], num_scan_inputs=1, body=body)
+    graph = helper.make_graph(
+        [scan], "net", [named(row, "i"), named(rows, "x")], [named(row, "y"), named(rows, "z")]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    start, steps = np.float32([10, 20]), np.arange(1, 7, dtype=np.float32).reshape(3, 2)
+    found = run_source_float(tmp_path / "net.onnx", {"i": start, "x": steps})
+    wanted = start + np.cumsum(steps, 0)
+    np.testing.assert_array_equal(found["z"], wanted)
+    np.testing.assert_array_equal(found["y"], wanted[-1])

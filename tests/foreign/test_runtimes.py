@@ -16,6 +16,7 @@ from npusim.foreign.runtimes import LITERT, ONNX_RUNTIME, OPENCV
 from npusim.reference.float_engine import OnnxRuntimeEngine, OwnEngine, float_engine
 from tests.analysis.test_references import caffe
 from tests.analysis.test_references import model as lite_model
+from tests.importers.tflite_build import one_op
 from tests.onnx_models import onnx_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,18 @@ def test_litert_gives_the_same_bits(tmp_path, quantized):
     there = asked(LITERT, "ran", number, [(index, x)], wanted)
     assert [value is None for value in here] == [value is None for value in there]
     same(*([value for value in values if value is not None] for values in (here, there)))
+
+
+def test_a_result_without_axes_comes_from_litert(tmp_path):
+    pytest.importorskip("tflite")
+    pytest.importorskip("ai_edge_litert")
+    axes = [np.array([0, 1], np.int32)]
+    net = one_op("SUM", (2, 3), (), constants=axes, options="ReducerOptions", keepDims=False)
+    content = Path(net.save(tmp_path / "net.tflite")).read_bytes()
+    number, names, (index,) = asked(LITERT, "opened", content)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    (found,) = asked(LITERT, "ran", number, [(index, x)], [names.index("y")])
+    assert (found.shape, found.dtype, float(found)) == ((), np.float32, 15.0)
 
 
 def test_opencv_gives_the_same_bits(tmp_path):

@@ -326,3 +326,13 @@ def test_format_versions_that_are_no_versions(refused, version) -> None:
     model = raw_model(RELU, [tensor_info("x", 2)], [tensor_info("y", 2)])
     model.ir_version = version
     refused(model, "no ONNX model" if version < 0 else "is too new")
+
+
+@pytest.mark.parametrize("field", [b"Relu_", b"alpha_"])
+def test_names_of_operators_and_attributes_that_are_no_text_are_refused(tmp_path, field):
+    model = raw_model([node("Relu_", ["x"], ["y"], alpha_=1.0)], [tensor_info("x", 2)],
+                      [tensor_info("y", 2)])  # fmt: skip
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString().replace(field, b"\xff" * len(field)))
+    with pytest.raises(ModelImportError, match=r"node 'y'.*is no text"):
+        load(path)

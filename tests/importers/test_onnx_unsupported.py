@@ -42,6 +42,12 @@ def test_case_b22_all_at_once(save) -> None:
     assert "fine" not in text
 
 
+def test_celu_is_refused_where_its_two_definitions_differ(save) -> None:
+    text = message(save([node("Celu", ["x"], ["y"], alpha=-2.0)], {"x": (1, 3, 8, 8)}, ["y"]))
+    assert "alpha -2" in text
+    assert "positive alpha" in text
+
+
 def test_other_domains_name_domain_and_version(save) -> None:
     graph = helper.make_graph(
         [node("FusedConv", ["x"], ["y"], name="fused", domain="com.microsoft")], "g",

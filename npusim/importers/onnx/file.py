@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.formats import refuse_other
+from npusim.importers.onnx.cut import node_name
 from npusim.importers.onnx.inputs import listed
 from npusim.ir.graph import Source
 
@@ -56,6 +57,8 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
             remedy="python -m pip install -U onnx, or export with an older IR version",
         )
     opset = _checked_opset(model, where)
+    for part in (model.graph, *model.functions):
+        _refuse_bytes(part, where)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     if not model.graph.node:
@@ -71,6 +74,23 @@ def inputs_of(path: Path) -> list[str]:
     """Return a line for every input, with sizes as far as the file says them."""
     model, _ = read_model(path)
     return listed(model.graph)
+
+
+def _refuse_bytes(part: onnx.GraphProto | onnx.FunctionProto, where: str) -> None:
+    """Refuse operators and attributes whose names are no text: nothing would find them."""
+    for node in part.node:
+        words = [node.op_type, node.domain, *(attribute.name for attribute in node.attribute)]
+        odd = [word for word in words if not isinstance(word, str)]
+        if odd:
+            raise ModelImportError(
+                f"node {node_name(node)!r}: {odd[0]!r} is no text",
+                where=where,
+                rule="operators, domains and attributes have names in UTF-8",
+                remedy="the file is damaged; copy or export it again",
+            )
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _refuse_bytes(inner, where)
 
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:

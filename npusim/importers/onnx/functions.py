@@ -4,6 +4,7 @@ from typing import Any
 
 from onnx import AttributeProto, FunctionProto, NodeProto, TypeProto, defs, helper
 
+from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.onnx.context import Context, OnnxNode
 from npusim.importers.onnx.cut import names_read
 
@@ -32,6 +33,11 @@ def body_of(node: OnnxNode, context: Context) -> tuple[list[NodeProto], int]:
     """
     schema = _schema(node.op_type, node.version)
     assert schema is not None
+    if node.op_type == "Celu" and (alpha := node.real("alpha", 1.0)) <= 0:
+        raise UnsupportedForm(
+            f"alpha {alpha:g}, for which ONNX's text and its definition by other operators differ",
+            "use a positive alpha",
+        )
     function, version = _definition(schema, node, context)
     renames = dict(zip(function.output, node.outputs, strict=False))
     padded = [*node.inputs, *[""] * (len(function.input) - len(node.inputs))]

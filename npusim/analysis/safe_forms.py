@@ -1,0 +1,52 @@
+"""Forms of ONNX that ONNX Runtime does not survive or gets wrong, as others that mean the same.
+
+Source: measured with ONNX Runtime 1.32.0. A BatchNormalization of opset 7 with unnamed outputs ends
+its process; of two outputs of a branch or a loop's body that are one tensor, one is not written.
+"""
+
+from collections.abc import Iterator
+
+from onnx import GraphProto, helper
+
+from npusim.importers.onnx.cut import names_of
+from npusim.ir.names import fresh_among
+
+
+def to_safe_forms(graph: GraphProto) -> None:
+    """Change a graph and those inside of its nodes, in place."""
+    taken = {name for node in graph.node for name in names_of(node)}
+    taken |= {item.name for item in (*graph.input, *graph.initializer)}
+    for body in _bodies(graph):
+        taken |= {item.name for item in body.input}
+    _drop_unnamed(graph)
+    for body in _bodies(graph):
+        _drop_unnamed(body)
+        _separate_outputs(body, taken)
+
+
+def _bodies(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield branches and bodies of loops, those inside of others too."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield inner
+                yield from _bodies(inner)
+
+
+def _drop_unnamed(graph: GraphProto) -> None:
+    """Take away outputs without a name behind the last named one, which means the same."""
+    for node in graph.node:
+        while node.output and not node.output[-1]:
+            del node.output[-1]
+
+
+def _separate_outputs(body: GraphProto, taken: set[str]) -> None:
+    """Make every output of a body a tensor of its own."""
+    seen: set[str] = set()
+    for item in body.output:
+        if item.name in seen:
+            name = fresh_among(taken, item.name)
+            taken.add(name)
+            body.node.append(helper.make_node("Identity", [item.name], [name]))
+            item.name = name
+        seen.add(item.name)
