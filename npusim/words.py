@@ -61,6 +61,9 @@ WORDS = {
     "restart": Words("restart=True", "--restart", "restart=True"),
     "batch": Words("batch", "--batch", "rknn_batch_size"),
     "all_layers": Words("in its layers", "shown with --all", "in the written tables"),
+    "all_refused": Words(
+        "see Sweep.refused", "listed by --json", "listed in full by npusim's own commands"
+    ),
     "json_and_csv": Words("the estimate's layers", "--json and --csv", "export_perf_statistics"),
     "batch_rule": Words(
         "; the batch may be left out", "; the batch may be left out", ", without the batch"

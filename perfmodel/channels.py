@@ -16,15 +16,6 @@ from npusim.ops import op_def
 STEP = 8
 """Scaled channels are multiples of this, as in the MobileNet papers."""
 
-_SAME = frozenset(
-    (
-        *("pool2d", "global_pool", "resize", "softmax", "log_softmax", "batch_norm", "lrn"),
-        *("instance_norm", "layer_norm", "l2norm", "prelu", "pad", "convert", "channel_shuffle"),
-        *("reduce_mean", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"),
-    )
-)
-"""Beside all that works element by element: operators that keep axis 1 where its size says so."""
-
 
 class Channels:
     """The classes of equal channel counts of a graph.
@@ -87,7 +78,8 @@ class Channels:
         ifm, ofm = self._shape(operands[0]), self._shape(out)
         if op_def(node.op).weighted and node.inputs[1] in self._graph.constants:
             return self._relate_weighted(node, operands[0])
-        if op_def(node.op).elementwise or node.op in _SAME:
+        definition = op_def(node.op)
+        if definition.elementwise or definition.keeps_channels:
             if isinstance(node.attrs, GroupAttrs):
                 self._steps.append((out, node.attrs.group))
             return self._relate_alike(operands, out)

@@ -115,7 +115,7 @@ def slice_(attrs: SliceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "pad",
     PadAttrs,
     "adds constant, edge or mirrored elements",
-    replace(_MOVE, homogeneous=True),
+    replace(_MOVE, homogeneous=True, keeps_channels=True),
 )
 def pad(attrs: PadAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Give front + size + back on every axis."""
@@ -132,7 +132,12 @@ def pad(attrs: PadAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "resize",
     ResizeAttrs,
     "nearest or bilinear resize of height and width",
-    Traits(keeps_codes=kind_is("mode", ResizeMode.NEAREST), on_codes=True, keeps_sign=True),
+    Traits(
+        keeps_codes=kind_is("mode", ResizeMode.NEAREST),
+        on_codes=True,
+        keeps_sign=True,
+        keeps_channels=True,
+    ),
 )
 def resize(attrs: ResizeAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """(N,C,H,W) -> (N,C,*size)."""
@@ -166,7 +171,7 @@ def space2depth(attrs: BlockAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "channel_shuffle",
     GroupAttrs,
     "interleaves groups of channels",
-    replace(_MOVE, golden="shuffle", toolkit="SHUFFLECHANNEL"),
+    replace(_MOVE, keeps_channels=True, golden="shuffle", toolkit="SHUFFLECHANNEL"),
 )
 def channel_shuffle(attrs: GroupAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""

@@ -14,7 +14,7 @@ from npusim.ops.traits import Traits
     "batch_norm",
     NormAttrs,
     "(x - mean) / sqrt(var + epsilon) * gamma + beta",
-    Traits(real_parameters=True, golden="batchnorm"),
+    Traits(real_parameters=True, keeps_channels=True, golden="batchnorm"),
     inputs=5,
 )
 def batch_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -27,7 +27,7 @@ def batch_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "instance_norm",
     NormAttrs,
     "normalises each channel of each sample",
-    Traits(real_parameters=True, golden="instancenorm"),
+    Traits(real_parameters=True, keeps_channels=True, golden="instancenorm"),
     inputs=3,
 )
 def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -44,7 +44,7 @@ def instance_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "layer_norm",
     NormAttrs,
     "normalises over the axes from ``axis`` on (i8: the chip's kernel leaves rows 0, not modelled)",
-    Traits(real_parameters=True, golden="layernorm"),
+    Traits(real_parameters=True, keeps_channels=True, golden="layernorm"),
     inputs=3,
 )
 def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
@@ -61,7 +61,7 @@ def layer_norm(attrs: NormAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     "l2norm",
     AxisAttrs,
     "x / sqrt(sum of squares along an axis)",
-    Traits(keeps_sign=True, bounds=(-1.0, 1.0), toolkit="L2_NORMALIZE"),
+    Traits(keeps_sign=True, keeps_channels=True, bounds=(-1.0, 1.0), toolkit="L2_NORMALIZE"),
 )
 def l2norm(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept."""
@@ -69,7 +69,12 @@ def l2norm(attrs: AxisAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (ins[0],)
 
 
-@register("lrn", LrnAttrs, "local response normalisation across channels", Traits(keeps_sign=True))
+@register(
+    "lrn",
+    LrnAttrs,
+    "local response normalisation across channels",
+    Traits(keeps_sign=True, keeps_channels=True),
+)
 def lrn(attrs: LrnAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     """Shape is kept; channels are axis 1."""
     require_axes(ins[0], (1,))

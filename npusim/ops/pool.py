@@ -21,6 +21,7 @@ _POOL = Traits(
     hides=_hides,
     homogeneous=True,
     keeps_sign=True,
+    keeps_channels=True,
     toolkit="POOL",
     layer_class="PoolingLayer2",
     kernel="pooling.layer2",

@@ -20,7 +20,7 @@ def reduced(attrs: ReduceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     return (tuple(n for i, n in enumerate(ifm) if i not in attrs.axes),)
 
 
-_REDUCE = Traits(keeps_sign=True, toolkit="REDUCE")
+_REDUCE = Traits(keeps_sign=True, keeps_channels=True, toolkit="REDUCE")
 _EXTREME = replace(_REDUCE, keeps_codes=always)
 _REDUCTIONS = {
     "reduce_mean": replace(
@@ -66,6 +66,7 @@ register(
     Traits(
         f16_results=True,
         keeps_sign=True,
+        keeps_channels=True,
         hides=hides_low,
         bounds=(0.0, 1.0),
         layer_class="SoftmaxLayer2",
@@ -76,5 +77,5 @@ register(
     "log_softmax",
     AxisAttrs,
     "logarithm of softmax",
-    Traits(f16_results=True, bounds=(-inf, 0.0), golden="logsoftmax"),
+    Traits(f16_results=True, keeps_channels=True, bounds=(-inf, 0.0), golden="logsoftmax"),
 )(along_axis)

@@ -87,6 +87,9 @@ class Traits:
         All real inputs and the result have one set of parameters, as those of a concat.
     elementwise : bool
         An element of the result depends on the elements in its place only (after broadcasting).
+    keeps_channels : bool
+        Axis 1 of the result is axis 1 of the operand where their sizes are equal; so it is of those
+        that are ``elementwise``.
     activation : bool
         A network's non-linearity of one tensor, as layer lists and frameworks count them.
     rectifier : bool
@@ -140,6 +143,7 @@ class Traits:
     of_truth: bool = False
     joins: bool = False
     elementwise: bool = False
+    keeps_channels: bool = False
     activation: bool = False
     rectifier: bool = False
     kink: bool = False

@@ -9,6 +9,7 @@ from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.sweep import Point, Refused, Sweep
 from npusim.report.perf_data import csv_text
 from npusim.report.table import Sheet, numbers
+from npusim.words import say
 
 MOST_REFUSED = 5
 
@@ -52,7 +53,7 @@ def sweep_report(sweep: Sweep, heading: str, budget_ms: float | None = None) -> 
         for refused in sweep.refused[:MOST_REFUSED]
     ]
     if (more := len(sweep.refused) - MOST_REFUSED) > 0:
-        parts.append(Text(f"not priced: {more} more, listed by --json"))
+        parts.append(Text(f"not priced: {more} more, {say('all_refused')}"))
     return Group(*parts)
 
 

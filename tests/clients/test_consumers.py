@@ -115,7 +115,7 @@ def test_a_table_of_the_simulator(printed):
     assert total == sum(int(row[2]) for row in rows)
     fps = {int(mhz): float(value) for mhz, value in re.findall(r"FPS\((\d+)MHz\): ([\d.]+)", out)}
     assert fps[800] == pytest.approx(1e6 / total, abs=0.01)
-    assert fps[600] == pytest.approx(0.75e6 / total, abs=0.01)
+    assert 0.75 * fps[800] <= fps[600] < fps[800]  # the memory's time does not grow
     lines = out.splitlines()
     begin = next(i for i, line in enumerate(lines) if line.startswith("Layer ID"))
     end = next(i for i, line in enumerate(lines) if line.startswith("Total Time"))
