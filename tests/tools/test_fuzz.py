@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from npusim.errors import NpusimError
 
@@ -27,8 +29,8 @@ LONGEST_MESSAGE = 3000
 def tools():
     sys.path.insert(0, str(ROOT / "tools"))
     try:
-        names = ("fuzz_inputs", "fuzz_mutators", "fuzz_seeds", "fuzz_child", "fuzz_protobuf")
-        return SimpleNamespace(**{n.removeprefix("fuzz_"): import_module(n) for n in names})
+        names = ("inputs", "mutators", "seeds", "child", "protobuf", "guided")
+        return SimpleNamespace(**{name: import_module(f"fuzz_{name}") for name in names})
     finally:
         sys.path.remove(str(ROOT / "tools"))
 
@@ -213,3 +215,33 @@ def test_verdicts_tell_faults_apart(tools, tmp_path):
     assert (found["verdict"], found["key"][:8]) == ("exception", "KeyError")
     made = child.judged(seeds.Loader(iter, lambda folder: 1), tmp_path)
     assert made == {"verdict": "ok"}
+
+
+@given(st.dictionaries(st.text(max_size=4), st.binary(max_size=9), min_size=1, max_size=3))
+def test_files_of_a_guided_input_come_back(tools, files):
+    assert tools.guided.unpacked(tools.guided.packed(files)) == files
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_files_are_none(tools, data):
+    files = tools.guided.unpacked(data)
+    assert files is None or tools.guided.unpacked(tools.guided.packed(files)) == files
+
+
+def test_guided_changes_follow_from_their_number_and_fit(tools):
+    start = {"net.cfg": b"[net]\nwidth=32\nheight=32\n", "net.weights": bytes(40)}
+    data = tools.guided.packed(start)
+    made = [tools.guided.changed(data, 1 << 20, number) for number in range(30)]
+    assert made == [tools.guided.changed(data, 1 << 20, number) for number in range(30)]
+    assert len(set(made)) > 10
+    assert all(tools.guided.unpacked(new).keys() == start.keys() for new in made)
+    assert tools.guided.changed(data, len(data) - 1, 3) in (data, *made)
+    assert tools.guided.changed(b"none", 100, 1) == b"none"
+
+
+def test_a_guided_search_keeps_each_finding_once(tools, tmp_path):
+    findings = tools.guided.Findings(tmp_path)
+    for key in ("a", "b", "a"):
+        findings.add({"verdict": "exception", "key": key}, {"x": key.encode()})
+    findings.add({"verdict": "ok"}, {"x": b"sound"})
+    assert sorted(path.read_bytes() for path in tmp_path.glob("*/x")) == [b"a", b"b"]
