@@ -8,18 +8,18 @@ from collections.abc import Iterator
 
 from onnx import GraphProto, helper
 
-from npusim.importers.onnx.cut import names_of
 from npusim.ir.names import fresh_among
 
 
 def to_safe_forms(graph: GraphProto) -> None:
     """Change a graph and those inside of its nodes, in place."""
-    taken = {name for node in graph.node for name in names_of(node)}
-    taken |= {item.name for item in (*graph.input, *graph.initializer)}
-    for body in _bodies(graph):
-        taken |= {item.name for item in body.input}
+    bodies = list(_bodies(graph))
+    taken: set[str] = set()
+    for part in (graph, *bodies):
+        taken.update(item.name for item in (*part.input, *part.initializer))
+        taken.update(name for node in part.node for name in (*node.input, *node.output))
     _drop_unnamed(graph)
-    for body in _bodies(graph):
+    for body in bodies:
         _drop_unnamed(body)
         _separate_outputs(body, taken)
 
