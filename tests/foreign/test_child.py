@@ -140,7 +140,10 @@ def test_all_that_wait_are_told():
 def test_notes_want_no_answer():
     for value in range(3):
         running(FAKE).tell("told", value)
-    assert ask("heard") == [0, 1, 2]
+    end = time.monotonic() + 30
+    while len(found := ask("heard")) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert sorted(found) == [0, 1, 2]  # they may overtake each other
 
 
 @pytest.fixture(params=["shelves", "pipe"])
