@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import npusim
 from npusim import environment
-from npusim.ir.attrs import AxisAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
+from npusim.ir.attrs import AxisAttrs, ReduceAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
 from npusim.ir.dtypes import DType
 from npusim.kernels import _jit
 from npusim.kernels import tape as compiled
@@ -326,3 +326,17 @@ def test_arguments_that_no_signature_takes_are_an_error():
     call.add(lut.map_codes, (np.zeros(3, np.float32), Scratch("a", 3, np.uint8), 0), 3, 3)
     with pytest.raises(TypeError, match="map_codes"):
         record._signature(call.calls[0])
+
+
+def test_numbers_that_a_step_gives_stay_where_the_tape_behind_it_reads_them():
+    """Arrays without axes: numpy makes numbers of them, whose memory is gone at once."""
+    net = GraphBuilder()
+    tanh = net.node("tanh", [net.input("x")])
+    graph = net.done(net.node("relu", [net.node("reduce_prod", [tanh], "z", ReduceAttrs(axes=()))]))
+    feeds = {"x": np.array(1.0, np.float32)}
+    program = npusim.compile(npusim.quantize(graph, [("s", feeds)], scheme="i8", engine="npusim"))
+    for value in np.linspace(-1, 1, 20, dtype=np.float32):
+        got = program.run({"x": value}, preprocessed=True)
+        steps = program.run({"x": value}, preprocessed=True, observe=lambda *_: None)
+        assert got.keys() == steps.keys()
+        assert all(np.array_equal(got[name], steps[name]) for name in got)
