@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from threading import Lock
 from tokenize import TokenError
 from typing import IO, Any
 
@@ -24,6 +25,9 @@ from npusim.errors import NpusimError
 from npusim.reading.files import open_file
 
 Array = NDArray[Any]
+# numpy parses headers as Python. CPython 3.11.7 seldom raised SystemError (AST constructor recursion
+# depth mismatch) where threads did so at once.
+_parsing = Lock()
 DAMAGE = (
     OSError,
     ValueError,
@@ -90,7 +94,8 @@ def read_header(file: IO[bytes]) -> Header:
     version = npy.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"npy version {version}")
-    shape, fortran, dtype = _HEADERS[version](file)
+    with _parsing:
+        shape, fortran, dtype = _HEADERS[version](file)
     if dtype.hasobject:
         raise NoNumbers("it holds Python objects, not numbers; save a numeric array")
     if dtype.kind not in "buif":
