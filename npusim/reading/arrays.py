@@ -25,8 +25,8 @@ from npusim.errors import NpusimError
 from npusim.reading.files import open_file
 
 Array = NDArray[Any]
-# numpy parses headers as Python. CPython 3.11.7 seldom raised SystemError (AST constructor recursion
-# depth mismatch) where threads did so at once.
+# numpy parses headers as Python. CPython 3.11.7 raised SystemError once (AST constructor recursion
+# depth mismatch) where threads did so together.
 _parsing = Lock()
 DAMAGE = (
     OSError,
