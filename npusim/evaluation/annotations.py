@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from npusim import words
 from npusim.errors import DatasetError
 from npusim.evaluation.labelled import Item, class_number, open_labelled
 from npusim.quantization.images import SUFFIXES, image_size
-from npusim.reading.files import is_file, read_bytes, read_text
+from npusim.reading.files import read_bytes, read_text
 from npusim.reading.pictures import DECODE_ERRORS
 from npusim.reading.records import Record, parse_json
 
@@ -137,7 +138,7 @@ def _pairs(path: Path, *folders: tuple[str, str]) -> Iterator[Item]:
     if not path.is_dir():
         for item in open_labelled(path):
             beside = [path.parent / item.label, Path(item.label)]
-            note = next((str(f.absolute()) for f in beside if is_file(f)), item.label)
+            note = next((str(f.absolute()) for f in beside if isfile(f)), item.label)
             yield replace(item, label=note)
         return
     for pictures, notes in folders:
@@ -232,7 +233,7 @@ def _coco(path: Path, labels: Sequence[str], images: Path | None) -> Iterator[tu
     ]
     tried = [images] if images else [path.parent, path.parent / "images", path.parent.parent]
     for name, number, size in pictures:
-        file = next((f / name for f in tried if is_file(f / name)), None)
+        file = next((f / name for f in tried if isfile(f / name)), None)
         where = str(file.absolute()) if file else name
         item = Item(index=0, name=name, paths=(where,), label="")
         own = by_image.get(number, [])

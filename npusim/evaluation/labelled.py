@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 
 from npusim import words
 from npusim.errors import DatasetError
 from npusim.quantization.sample_files import KNOWN_SUFFIXES, columns, wrong_count
-from npusim.reading.files import is_file, read_text
+from npusim.reading.files import read_text
 
 SHOWN = 10
 LONGEST_NUMBER = 9  # digits of a class
@@ -177,4 +178,4 @@ def _list(path: Path, inputs: int) -> list[Item]:
 
 
 def _beside(folder: Path, name: str) -> Path | None:
-    return next((p.absolute() for p in (folder / name, Path(name)) if is_file(p)), None)
+    return next((p.absolute() for p in (folder / name, Path(name)) if isfile(p)), None)

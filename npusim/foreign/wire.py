@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Buffer = memoryview | bytes | bytearray
-_SIZES = struct.Struct(
-    "<QqQQQ"
-)  # message, shelf, bytes: text, arrays behind it, arrays on the shelf
+# number, shelf, then bytes: of the text, of arrays behind it, of arrays on the shelf
+_SIZES = struct.Struct("<QqQQQ")
 SMALL = 1 << 16
 LONGEST_TEXT = 1 << 28
 LONGEST_ARRAYS = 1 << 36

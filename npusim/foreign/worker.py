@@ -6,7 +6,6 @@ It imports no more of npusim than it needs, and ends with the process that asks.
 import io
 import os
 import signal
-import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +103,3 @@ class _Worker:
             return Message(message.number, text, laid_out(arrays))
         lay_out(arrays, room)
         return Message(message.number, text, b"", message.shelf, size)
-
-
-if __name__ == "__main__":
-    serve(*sys.argv[1:])

@@ -28,6 +28,8 @@ Array = NDArray[Any]
 # numpy parses headers as Python. CPython 3.11.7 raised SystemError once (AST constructor recursion
 # depth mismatch) where threads did so together.
 _parsing = Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _parsing._at_fork_reinit())  # type: ignore[attr-defined]
 DAMAGE = (
     OSError,
     ValueError,

@@ -13,14 +13,6 @@ MOST_TEXT = 1 << 28
 """Bytes of a text: a list of a million files is a fifth of it."""
 
 
-def is_file(path: Path) -> bool:
-    """Tell whether a file is there; what a list calls one may be no name at all."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, a zero byte, a folder not to be entered
-        return False
-
-
 def read_bytes(
     path: str | Path,
     error: type[NpusimError],

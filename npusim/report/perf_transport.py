@@ -31,4 +31,6 @@ def _ms(time_us: float) -> str:
 
 
 def _size(count: int) -> str:
+    if count < 1e3:
+        return f"{count} bytes"
     return f"{count / 1e3:.1f} kB" if count < 10e6 else f"{count / 1e6:.1f} MB"

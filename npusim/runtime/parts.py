@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from npusim.ir.graph import Graph, Node
@@ -151,8 +150,7 @@ def run_part(part: Part, values: dict[str, Array]) -> None:
 def run_step(bound: BoundNode | End, values: dict[str, Array]) -> None:
     """Make one step: its results join the values."""
     results = bound.step(*[values[name] for name in bound.feeds])
-    # numpy gives numbers for arrays without axes, and a number's memory is gone at once
-    values.update(zip(bound.outputs, map(np.asarray, results), strict=True))
+    values.update(zip(bound.outputs, results, strict=True))
 
 
 def forget(names: Iterable[str], values: dict[str, Array]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import npusim
 from npusim import environment
 from npusim.ir.attrs import AxisAttrs, ReduceAttrs, ReshapeAttrs, SliceAttrs, TransposeAttrs
+from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.kernels import _jit
 from npusim.kernels import tape as compiled
@@ -328,15 +329,21 @@ def test_arguments_that_no_signature_takes_are_an_error():
         record._signature(call.calls[0])
 
 
-def test_numbers_that_a_step_gives_stay_where_the_tape_behind_it_reads_them():
+@pytest.mark.parametrize("scheme", ["u8", "i8", "i16", "f16"])
+def test_numbers_stay_in_memory_while_a_tape_reads_them(scheme):
     """Arrays without axes: numpy makes numbers of them, whose memory is gone at once."""
     net = GraphBuilder()
     tanh = net.node("tanh", [net.input("x")])
     graph = net.done(net.node("relu", [net.node("reduce_prod", [tanh], "z", ReduceAttrs(axes=()))]))
     feeds = {"x": np.array(1.0, np.float32)}
-    program = npusim.compile(npusim.quantize(graph, [("s", feeds)], scheme="i8", engine="npusim"))
+    program = npusim.compile(npusim.quantize(graph, [("s", feeds)], scheme=scheme, engine="npusim"))
+    spec = program.graph.spec("x")
     for value in np.linspace(-1, 1, 20, dtype=np.float32):
         got = program.run({"x": value}, preprocessed=True)
         steps = program.run({"x": value}, preprocessed=True, observe=lambda *_: None)
-        assert got.keys() == steps.keys()
-        assert all(np.array_equal(got[name], steps[name]) for name in got)
+        codes = quantize(np.asarray(value), spec.dtype, spec.quant)[()]  # a number
+        stored = program.run_stored({"x": codes})
+        observed = program.run_stored({"x": codes}, observe=lambda *_: None)
+        for name in got:
+            np.testing.assert_array_equal(got[name], steps[name])
+            np.testing.assert_array_equal(stored[name], observed[name])

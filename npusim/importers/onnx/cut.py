@@ -32,26 +32,32 @@ def node_name(proto: NodeProto) -> str:
     return str(proto.name) or next((str(o) for o in proto.output if o), "")
 
 
+def graphs_of(proto: NodeProto) -> Iterator[GraphProto]:
+    """Yield the sub-graphs of a node: branches, a loop's body."""
+    for attribute in proto.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
 def names_read(proto: NodeProto) -> Iterator[str]:
     """Yield the tensors a node reads, those that its sub-graphs take from outside included."""
     yield from map(str, proto.input)
-    for attribute in proto.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            made = {str(name) for node in inner.node for name in node.output}
-            made.update(str(tensor.name) for tensor in inner.initializer)
-            made.update(str(value.name) for value in inner.input)
-            read = [name for node in inner.node for name in names_read(node)]
-            yield from (n for n in (*read, *(str(o.name) for o in inner.output)) if n not in made)
+    for inner in graphs_of(proto):
+        made = {str(name) for node in inner.node for name in node.output}
+        made.update(str(tensor.name) for tensor in inner.initializer)
+        made.update(str(value.name) for value in inner.input)
+        read = [name for node in inner.node for name in names_read(node)]
+        yield from (n for n in (*read, *(str(o.name) for o in inner.output)) if n not in made)
 
 
 def names_of(proto: NodeProto) -> Iterator[str]:
     """Yield every tensor name in a node and its sub-graphs."""
     yield from map(str, (*proto.input, *proto.output))
-    for attribute in proto.attribute:
-        for inner in (attribute.g, *attribute.graphs):
-            yield from (str(tensor.name) for tensor in inner.initializer)
-            for node in inner.node:
-                yield from names_of(node)
+    for inner in graphs_of(proto):
+        yield from (str(tensor.name) for tensor in inner.initializer)
+        for node in inner.node:
+            yield from names_of(node)
 
 
 def cut_graph(

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.formats import refuse_other
-from npusim.importers.onnx.cut import node_name
+from npusim.importers.onnx.cut import graphs_of, node_name
 from npusim.importers.onnx.inputs import listed
 from npusim.ir.graph import Source
 
@@ -88,9 +88,8 @@ def _refuse_bytes(part: onnx.GraphProto | onnx.FunctionProto, where: str) -> Non
                 rule="operators, domains and attributes have names in UTF-8",
                 remedy="the file is damaged; copy or export it again",
             )
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _refuse_bytes(inner, where)
+        for inner in graphs_of(node):
+            _refuse_bytes(inner, where)
 
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:

@@ -65,7 +65,8 @@ class Player:
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array] | None:
         """Return the wanted values, or None when a kernel refused (the steps then tell why)."""
-        given = [values[name] for name in self.feeds]
+        # numpy gives numbers for arrays without axes; a number's memory is gone at once
+        given = [np.asarray(values[name]) for name in self.feeds]
         key = (thread_count(), *[(v.strides, v.shape, v.dtype) for v in given])
         found = self._tapes.get(key)
         if found is None:
