@@ -27,6 +27,7 @@ from npusim.ir.attrs import (
 from npusim.ir.codes import quantize
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Graph, Node
+from npusim.ir.limits import LARGEST_F16, SMALLEST_NORMAL_F16
 from npusim.ir.quant import Float
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
@@ -212,6 +213,17 @@ def bind_concat(node: Node, graph: Graph) -> Step:
     return step
 
 
+def half_fill(value: float) -> np.float16:
+    """Return the float16 that TP writes around a map: nearest, ties to even, saturating.
+
+    What is below the smallest normal number before it is rounded is 0 with its sign. Source:
+    measured, docs/arithmetic/tp.md rule 2.3.
+    """
+    if abs(value) < SMALLEST_NORMAL_F16:
+        return np.float16(np.copysign(0.0, value))
+    return np.float16(np.clip(value, -LARGEST_F16, LARGEST_F16))
+
+
 def bind_pad(node: Node, graph: Graph) -> Step:
     """Bind a pad. The fill value is a real number; edge and mirrored elements are copies."""
     attrs = cast(PadAttrs, node.attrs)
@@ -219,6 +231,8 @@ def bind_pad(node: Node, graph: Graph) -> Step:
     copy = _copy(node, ifm, ofm)
     if isinstance(ofm.quant, Float) and not ofm.dtype.is_float:
         fill = np.asarray(attrs.value).astype(ofm.dtype.numpy)
+    elif ofm.dtype is DType.F16:
+        fill = np.asarray(half_fill(attrs.value))
     else:
         fill = quantize(attrs.value, ofm.dtype, ofm.quant)
     grown = [(max(f, 0), max(b, 0)) for f, b in zip(attrs.front, attrs.back, strict=True)]

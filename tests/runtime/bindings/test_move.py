@@ -140,6 +140,24 @@ def test_pad(mode):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize(
+    ("fill", "code"),
+    [
+        (3.0, 0x4200), (1 + 2.0**-11, 0x3C00), (1 + 2.0**-11 + 2.0**-13, 0x3C01),
+        (1 + 3 * 2.0**-11, 0x3C02), (65488.0, 0x7BFE), (65503.9, 0x7BFF), (65520.0, 0x7BFF),
+        (-1e5, 0xFBFF), (float(np.finfo(np.float32).max), 0x7BFF), (np.inf, 0x7BFF),
+        (2.0**-14, 0x0400), (2.0**-14 * (1 - 2.0**-12), 0), (-(2.0**-15), 0x8000), (5e-8, 0),
+    ],
+)  # fmt: skip
+def test_pad_fills_halves_as_the_simulator_does(fill, code):
+    """Recorded of the chip vendor's simulator, TENSOR_PAD in float16."""
+    attrs = PadAttrs(front=(0, 0, 0, 0), back=(0, 0, 1, 1), value=fill)
+    ones = np.ones(SHAPE, np.float16)
+    got = bound_layer("pad", Engine.TP, [(SHAPE, F16)], F16, attrs)(ones)[0]
+    assert got[0, 0, -1, -1].view(np.uint16) == code
+    np.testing.assert_array_equal(got[:, :, :-1, :-1], ones)
+
+
 def test_pad_fills_the_output_zero_and_may_crop():
     codes = random_codes(np.random.default_rng(4), SHAPE, U8[0])
     attrs = PadAttrs(front=(0, 0, -1, 1), back=(0, 0, 1, -2))
