@@ -86,7 +86,7 @@ def _of_node(
     fill = node.attrs.value if isinstance(node.attrs, PadAttrs) else 0.0
     # integers saturate by themselves; a mask is stored smaller; the last number of float32 stands
     # for a maximum or minimum of nothing, and becomes the last one of float16
-    nothing = abs(fill) >= float(np.finfo(np.float32).max)
+    nothing = abs(fill) == float(np.finfo(np.float32).max)
     hidden = nothing or fill * below.get(node.outputs[0], 0) < 0
     if scheme is Scheme.F16 and abs(fill) >= _ROUNDS_UP and not hidden:
         yield Misfit(
