@@ -1,4 +1,6 @@
-"""Shared test set-up: deterministic Hypothesis."""
+"""Shared test set-up: deterministic Hypothesis, interrupts that arrive."""
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +12,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("npusim")
+
+# a shell has the commands that it starts in the background ignore interrupts, and their children too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
