@@ -13,6 +13,6 @@ settings.register_profile(
 )
 settings.load_profile("npusim")
 
-# a shell has the commands that it starts in the background ignore interrupts, and their children too
+# a shell has what it starts in the background ignore interrupts, and their children too
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

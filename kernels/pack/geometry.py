@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 
 from npusim.kernels.tiles.fma import PANEL
 
+ALIGN = 16  # columns are computed in multiples of this
 TILE_ROWS = 12  # at least the pixels of any register tile
 CHUNK = 256  # taps between flushes: 256 * 255 * 255 < 2**24, exact in float32
 _WINDOW_BYTES = 1 << 19  # of scratch that a unit's input window may take (half of a usual L2)
 _BLOCK_PIXELS = 384
+SHARES = 2  # ranges of units per thread: one that is late does less
+_BYTE = 8  # multiply-adds in the time in which a byte comes from memory
+_UNIT = 1 << 15  # multiply-adds in the time that a unit takes to begin
 
 
 class Geometry(NamedTuple):
@@ -90,12 +94,9 @@ def plan(shape: ConvShape, *, real_bytes: int, images: int, workers: int) -> Geo
     window_w = (out_w - 1) * shape.stride[1] + reach_w
     row_bytes = window_w * shape.in_c * real_bytes
     by_memory = (_WINDOW_BYTES // max(row_bytes, 1) - reach_h) // shape.stride[0] + 1
-    block_h = max(
-        1, min(by_memory, -(-_BLOCK_PIXELS // out_w), -(-out_h // max(1, workers // images)))
-    )
+    most = max(1, min(by_memory, -(-_BLOCK_PIXELS // out_w), out_h))
+    block_h, shares = _cut(shape, most, images, workers)
     blocks = -(-out_h // block_h)
-    panels = panel_count(shape)
-    shares = min(panels, max(1, workers // (blocks * images)))
     return Geometry(
         in_c=shape.in_c,
         stride_h=shape.stride[0],
@@ -119,6 +120,51 @@ def plan(shape: ConvShape, *, real_bytes: int, images: int, workers: int) -> Geo
         blocks=blocks,
         shares=shares,
     )
+
+
+def _cut(shape: ConvShape, most: int, images: int, workers: int) -> tuple[int, int]:
+    """Return (output rows of a block, at most ``most``; shares) with which the threads end first.
+
+    Few rows do not divide well among threads, and every block reads all weights; every share copies
+    the window of its block again.
+    """
+    if workers == 1:
+        return most, 1
+    out_h, out_w = shape.out_size
+    reach_h, reach_w = shape.reach
+    columns = _columns(shape)
+    taps = reach_h * reach_w * (1 if shape.own_channels else shape.in_c // shape.groups)
+    row_bytes = out_w * shape.stride[1] * shape.in_c if (reach_h, reach_w) != (1, 1) else 0
+
+    def last_end(block_h: int, shares: int) -> float:
+        """Return when the last thread is done, in multiply-adds."""
+        units = []
+        for first in range(0, out_h, block_h):
+            rows = min(block_h, out_h - first)
+            window = ((rows - 1) * shape.stride[0] + reach_h) * row_bytes
+            for share in range(shares):
+                own = columns[share * len(columns) // shares : (share + 1) * len(columns) // shares]
+                weights = sum(own) * taps
+                units.append(weights * rows * out_w + (weights + window) * _BYTE + _UNIT)
+        units *= images
+        parts = min(len(units), workers * SHARES)
+        busy = [0] * workers
+        for part in range(parts):
+            taken = units[len(units) * part // parts : len(units) * (part + 1) // parts]
+            busy[busy.index(min(busy))] += sum(taken)
+        return max(busy)
+
+    fewest = -(-out_h // most)
+    blocks = {fewest, *(-(-workers * n // images) for n in range(1, SHARES + 1))}
+    heights = sorted({-(-out_h // n) for n in blocks if fewest <= n <= out_h}, reverse=True)
+    numbers = range(1, min(len(columns), workers * SHARES) + 1)
+    return min(((h, n) for h in heights for n in numbers), key=lambda cut: last_end(*cut))
+
+
+def _columns(shape: ConvShape) -> list[int]:
+    """Return how many columns each panel computes."""
+    whole, rest = divmod(shape.out_c // shape.groups, PANEL)
+    return ([PANEL] * whole + [-(-rest // ALIGN) * ALIGN] * (rest > 0)) * shape.groups
 
 
 def panel_count(shape: ConvShape) -> int:

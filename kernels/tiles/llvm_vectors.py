@@ -103,6 +103,13 @@ class Vectors:
         place = self.builder.bitcast(pointer, value.type.as_pointer())
         self.builder.store(value, place, align=1)
 
+    def prefetch(self, pointer):
+        """Have the cache line of an address brought into the second cache; any address will do."""
+        kinds = [pointer.type, I32, I32, I32]
+        function = self.function("llvm.prefetch.p0", ir.VoidType(), kinds)
+        reading, second, data = (self.number(value, I32) for value in (0, 2, 1))
+        self.builder.call(function, [pointer, reading, second, data])
+
     def first_lanes(self, count, lanes):
         """Return the mask of the first ``count`` (any positive number) of up to 64 lanes."""
         builder = self.builder

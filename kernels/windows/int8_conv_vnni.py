@@ -8,6 +8,9 @@
 where the last term is one constant per output channel, folded into the bias, and w - zw is a sum of
 signed bytes (``pack.fours``). The store follows on the registers (``tiles.store_avx512``).
 
+While the first tiles of a panel are computed, the next panel's weights are asked for: layers of few
+pixels would wait for the memory, which gives less than the first tile of a panel wants.
+
 Taps come four at a time: ``offsets`` holds the byte offset of each group of four inputs that lie
 side by side, runs that are no multiple of four end in zero weights. Depthwise work has no such
 runs: ``windows.int8_depthwise_vnni``.
@@ -26,17 +29,24 @@ from npusim.kernels.windows.units import copy_window, panel_of, unit_of, unpack_
 
 DIRECT, WINDOW, PLANES = range(3)  # how the input is read, see conv2d_8bit
 _BYTES = 4 * PANEL  # of packed weights per group of four taps
+_LINE = 64  # bytes of a line of the cache
+_LINES = _BYTES // _LINE
 
 
 def _make_tile(rows, vectors):
-    """Return an intrinsic for ``rows`` pixels x ``vectors`` * 16 columns, store included."""
+    """Return an intrinsic for ``rows`` pixels x ``vectors`` * 16 columns, store included.
+
+    Meanwhile as many lines as the panel has groups of taps come into the cache, from the address
+    ``ahead`` on.
+    """
 
     @vector_code
     def tile(
         v, source, in_starts, pixel, offsets, begin, end, weights, starts, scale, column_at,
-        zero_out, low, flip, codes, out_starts, channel, valid,
+        zero_out, low, flip, codes, out_starts, channel, valid, ahead,
     ):  # fmt: skip
         builder = v.builder
+        ahead = builder.inttoptr(ahead, I8.as_pointer())
         base = builder.inttoptr(source, I8.as_pointer())
         in_starts = v.at(in_starts.data, pixel)
         offsets = v.at(offsets.data, begin)
@@ -52,6 +62,8 @@ def _make_tile(rows, vectors):
         with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
             line = v.at(weights, builder.mul(loop.index, v.number(_BYTES)))
             factors = [v.load(v.at(line, v.number(64 * j)), I8, 64) for j in range(vectors)]
+            if vectors > 1 and rows > 1:  # narrow tiles have no register to spare
+                v.prefetch(v.at(ahead, builder.mul(loop.index, v.number(_LINE))))
             offset = builder.load(v.at(offsets, loop.index))
             for row in range(rows):
                 place = builder.bitcast(v.at(places[row], offset), I32.as_pointer())
@@ -163,41 +175,46 @@ def conv2d_8bit(
         pixels = rows * g.out_w
         out_row = image * g.ofm_h + first * g.out_h_step + g.out_h_start
         out = (out_row * g.ofm_w + g.out_w_start) * g.out_c
-        for panel in range(share * panels // g.shares, (share + 1) * panels // g.shares):
+        last_panel = (share + 1) * panels // g.shares - 1
+        for panel in range(share * panels // g.shares, last_panel + 1):
             channel, valid, width, shift = panel_of(panel, panels, g)
             begin, end, lane = ends[panel], ends[panel + 1], panel * PANEL
             size = 6 if width == 64 else 10 if width == 16 else 8
             tiles = pixels // size
             if pixels - tiles * size > FEW and tiles:
                 tiles += 1
+            own = np.int64(weights.ctypes.data) + begin * _BYTES
             for tile in range(tiles):
+                ahead = own  # is in the cache: nothing happens
+                if tile < _LINES and panel < last_panel:
+                    ahead += (_BYTES + _LINE * tile) * (end - begin)
                 pixel = min(tile * size, pixels - size)  # the last one may repeat some
                 if width == 64:
                     _tile_64(
                         source + shift, in_starts, pixel, offsets, begin, end, weights, starts,
                         scale, lane, zero_out, low, flip_out, codes, out_starts, out + channel,
-                        valid,
+                        valid, ahead,
                     )  # fmt: skip
                 elif width == 48:
                     _tile_48(
                         source + shift, in_starts, pixel, offsets, begin, end, weights, starts,
                         scale, lane, zero_out, low, flip_out, codes, out_starts, out + channel,
-                        valid,
+                        valid, ahead,
                     )  # fmt: skip
                 elif width == 32:
                     _tile_32(
                         source + shift, in_starts, pixel, offsets, begin, end, weights, starts,
                         scale, lane, zero_out, low, flip_out, codes, out_starts, out + channel,
-                        valid,
+                        valid, ahead,
                     )  # fmt: skip
                 else:
                     _tile_16(
                         source + shift, in_starts, pixel, offsets, begin, end, weights, starts,
                         scale, lane, zero_out, low, flip_out, codes, out_starts, out + channel,
-                        valid,
+                        valid, ahead,
                     )  # fmt: skip
             for pixel in range(tiles * size, pixels):
                 _tile_pixel(
                     source + shift, in_starts, pixel, offsets, begin, end, weights, starts, scale,
-                    lane, zero_out, low, flip_out, codes, out_starts, out + channel, valid,
+                    lane, zero_out, low, flip_out, codes, out_starts, out + channel, valid, 0,
                 )  # fmt: skip

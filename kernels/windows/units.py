@@ -5,10 +5,8 @@ See ``npusim.kernels.pack.geometry`` for the terms.
 
 from npusim.kernels._jit import primitive
 from npusim.kernels.operand import as_number, zero_number
-from npusim.kernels.pack.geometry import Geometry
+from npusim.kernels.pack.geometry import ALIGN, Geometry
 from npusim.kernels.tiles.fma import PANEL
-
-_ALIGN = 16  # columns are computed in multiples of this
 
 
 @primitive
@@ -37,7 +35,7 @@ def panel_of(panel, panels, g):
     inside = (panel - group * per_group) * PANEL
     group_c = g.out_c // g.groups
     valid = min(PANEL, group_c - inside)
-    width = (valid + _ALIGN - 1) // _ALIGN * _ALIGN
+    width = (valid + ALIGN - 1) // ALIGN * ALIGN
     first_in = inside if g.own_channels else group * (g.in_c // g.groups)
     return group * group_c + inside, valid, width, first_in
 

@@ -18,11 +18,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from npusim.environment import thread_count
 from npusim.kernels.pack.fours import aligned
+from npusim.kernels.pack.geometry import SHARES
 from npusim.kernels.wait import until_changed
 from npusim.runtime.affinity import kept_apart
 
 RowsCall = Callable[[int, int], object]
-_SHARES = 2  # ranges per thread: one that is late does less
 SMALL_WORK = 1 << 19  # multiply-adds (or bytes) that are not worth a second thread
 
 # Waiting for less than about half a millisecond is looking, not sleeping: being woken takes 50 us
@@ -82,7 +82,7 @@ def part_count(rows: int, work: int, small: int = SMALL_WORK) -> int:
 def share_count(rows: int, work: int, small: int = SMALL_WORK) -> int:
     """Return into how many shares the rows are cut that threads take one by one."""
     parts = part_count(rows, work, small)
-    return 1 if parts <= 1 else min(rows, _SHARES * parts)
+    return 1 if parts <= 1 else min(rows, SHARES * parts)
 
 
 def ask_for_help(tasks: Sequence[Callable[[], None]]) -> None:
