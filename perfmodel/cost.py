@@ -51,7 +51,13 @@ class Traffic:
 
     def __add__(self, other: "Traffic") -> "Traffic":
         return Traffic(
-            **{name: getattr(self, name) + getattr(other, name) for name in Traffic.__slots__}
+            ddr_image_bytes=self.ddr_image_bytes + other.ddr_image_bytes,
+            ddr_kernel_bytes=self.ddr_kernel_bytes + other.ddr_kernel_bytes,
+            ddr_command_bytes=self.ddr_command_bytes + other.ddr_command_bytes,
+            ddr_write_bytes=self.ddr_write_bytes + other.ddr_write_bytes,
+            sram_image_bytes=self.sram_image_bytes + other.sram_image_bytes,
+            sram_kernel_bytes=self.sram_kernel_bytes + other.sram_kernel_bytes,
+            sram_write_bytes=self.sram_write_bytes + other.sram_write_bytes,
         )
 
     def __mul__(self, count: float) -> "Traffic":

@@ -278,8 +278,13 @@ def estimate(
     )
     lowered = lower(network)
     residence = Residence(network, lowered, chip.memory.axi_sram_bytes if sram else 0)
-    layers = [_layer_estimate(low, network, setting, residence) for low in lowered]
-    cost = total([layer.cost for layer in layers])
+    operations = [_operations(low, network, setting, residence) for low in lowered]
+    costs = [total([operation.cost for operation in own]) for own in operations]
+    cost = total(costs)
+    layers = tuple(
+        _layer_estimate(low, network, setting, own, part, cost)
+        for low, own, part in zip(lowered, operations, costs, strict=True)
+    )
     return Estimate(
         network=network.name,
         machine=chip.name,
@@ -288,7 +293,7 @@ def estimate(
         clock_hz=setting.clock_hz,
         ddr_bytes_per_s=setting.ddr_bytes_per_s,
         batch=network.batch,
-        layers=_with_shares(layers, cost),
+        layers=layers,
         cost=cost,
         memory=memory_use(network, lowered, _coefficient_bytes(layers, chip)),
         copy_time_us=_copy_time_us(network, chip),
@@ -323,12 +328,6 @@ def _rate(value: float | None, unit: float, default: float, name: str) -> float:
     return value * unit
 
 
-def _with_shares(layers: Sequence[LayerEstimate], cost: Cost) -> tuple[LayerEstimate, ...]:
-    if not cost.cycles:
-        return tuple(layers)
-    return tuple(replace(x, share=x.cost.cycles / cost.cycles) for x in layers)
-
-
 def _coefficient_bytes(layers: Sequence[LayerEstimate], machine: Machine) -> int:
     return sum(
         kernel_stream_bytes(operation.work, operation.tile, machine)
@@ -345,11 +344,10 @@ def _copy_time_us(network: Network, machine: Machine) -> float:
     return size * network.batch / machine.host.link_bytes_per_s * 1e6
 
 
-def _layer_estimate(
+def _operations(
     lowered: LoweredLayer, network: Network, setting: Setting, residence: Residence
-) -> LayerEstimate:
-    layer = lowered.layer
-    images = network.batch * images_of(network.shapes[layer.outputs[0]])
+) -> tuple[OperationEstimate, ...]:
+    images = network.batch * images_of(network.shapes[lowered.layer.outputs[0]])
     operations = tuple(
         price(work, setting, kept)
         for work, kept in zip(lowered.works, residence.kept(lowered), strict=True)
@@ -358,7 +356,18 @@ def _layer_estimate(
         operations = tuple(
             replace(o, cost=o.cost * images, cycle_count=o.cycle_count * images) for o in operations
         )
-    cost = total([operation.cost for operation in operations])
+    return operations
+
+
+def _layer_estimate(
+    lowered: LoweredLayer,
+    network: Network,
+    setting: Setting,
+    operations: tuple[OperationEstimate, ...],
+    cost: Cost,
+    whole: Cost,
+) -> LayerEstimate:
+    layer = lowered.layer
     macs = layer.macs * network.batch
     peak = _peak_macs_per_cycle(network.dtypes[layer.outputs[0]], setting)
     return LayerEstimate(
@@ -372,7 +381,7 @@ def _layer_estimate(
         cost=cost,
         operations=operations,
         time_us=cost.cycles / setting.clock_hz * 1e6,
-        share=0.0,
+        share=cost.cycles / whole.cycles if whole.cycles else 0.0,
         utilisation=macs / (cost.cycles * peak) if cost.cycles else 0.0,
         note=lowered.note,
     )

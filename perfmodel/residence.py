@@ -53,12 +53,14 @@ class Residence:
     def __init__(
         self, network: Network, lowered: Iterable[LoweredLayer], capacity_bytes: int
     ) -> None:
+        self.names: set[str] = set()
+        if not capacity_bytes:
+            return
         layers = tuple(lowered)
         self._owner = owners(network)
         self._sizes = {n: network.tensor_bytes(n) for n in network.shapes}
         host = {self._owner[name] for name in (*network.inputs, *network.outputs)}
         alive: list[list[Buffer]] = [[] for _ in range(max(1, len(layers)))]
-        self.names: set[str] = set()
         wanted = [w for w in live_ranges(network, layers) if w.name not in host]
         for buffer in sorted(wanted, key=lambda w: (w.first, w.name)):
             span = range(buffer.first, buffer.last + 1)
@@ -71,6 +73,8 @@ class Residence:
 
     def kept(self, lowered: LoweredLayer) -> tuple[Kept, ...]:
         """Return what each operation of a layer finds and leaves in the SRAM."""
+        if not self.names:
+            return (NOTHING_KEPT,) * len(lowered.works)
         outputs = lowered.fused[-1].outputs if lowered.fused else lowered.layer.outputs
         image, write = self._share(lowered.layer.inputs), self._share(outputs)
         works = lowered.works

@@ -6,6 +6,7 @@ shapes by the operators' own rules. What does not fit is an error that names var
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -208,10 +209,12 @@ class _Variant:
 
     def _constant(self, name: str, shape: Shape) -> None:
         spec, value = self.old.spec(name), self.old.constants[name]
-        first = value.reshape(-1)[0] if value.size else value.dtype.type(0)
+        if shape == spec.shape:
+            self.tensors[name], self.constants[name] = spec, value
+            return
+        first = value[(0,) * value.ndim] if value.size else value.dtype.type(0)
         self.tensors[name] = replace(spec, shape=shape)
-        same = shape == spec.shape
-        self.constants[name] = value if same else np.broadcast_to(first, shape)
+        self.constants[name] = _filled(first.tobytes(), value.dtype, shape)
 
     def _operand_shape(
         self, node: Node, old: Sequence[Shape], index: int, data: int | None
@@ -259,6 +262,12 @@ class _Variant:
             begin, end = zip(*(_cut(*axis) for axis in axes), strict=True)
             return replace(attrs, begin=begin, end=end)
         return attrs
+
+
+@lru_cache(maxsize=4096)
+def _filled(element: bytes, dtype: np.dtype[Any], shape: Shape) -> NDArray[Any]:
+    """Return an array of one element throughout, which takes no memory."""
+    return np.broadcast_to(np.frombuffer(element, dtype)[0], shape)
 
 
 def _proportional(part: int, was: int, now: int) -> int:

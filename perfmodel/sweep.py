@@ -53,15 +53,18 @@ class Sweep:
 
 def with_front(points: Sequence[Point], budget_us: float | None) -> tuple[Point, ...]:
     """Mark the points that none beats: more products, less time, less memory."""
-    inside = [p for p in points if budget_us is None or p.figures[1] <= budget_us]
+    figures = [point.figures for point in points]
+    rivals = [own for own in figures if budget_us is None or own[1] <= budget_us]
     return tuple(
-        replace(point, on_front=point in inside and not any(_beats(p, point) for p in inside))
-        for point in points
+        replace(
+            point,
+            on_front=(budget_us is None or own[1] <= budget_us)
+            and not any(_beats(other, own) for other in rivals),
+        )
+        for point, own in zip(points, figures, strict=True)
     )
 
 
-def _beats(one: Point, other: Point) -> bool:
-    macs, time_us, size = one.figures
-    others_macs, others_time_us, others_size = other.figures
-    no_worse = macs >= others_macs and time_us <= others_time_us and size <= others_size
-    return no_worse and one.figures != other.figures
+def _beats(one: tuple[int, float, int], other: tuple[int, float, int]) -> bool:
+    no_worse = one[0] >= other[0] and one[1] <= other[1] and one[2] <= other[2]
+    return no_worse and one != other

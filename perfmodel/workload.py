@@ -4,7 +4,7 @@ Lowering turns a layer into workloads; the cost functions of ``npusim.perfmodel.
 them. Sizes are pixels and channels of one image; the batch is applied by the estimate.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine
@@ -55,8 +55,18 @@ class NnWork:
     tap_ratio: float = 0.0
     macs: int = 0
     count: int = 1
+    _hash: int = field(init=False, repr=False, compare=False)
 
     engine = Engine.NN
+
+    def __post_init__(self) -> None:
+        """Hash once: works are looked up many times while a tile is chosen."""
+        sizes = (self.in_w, self.in_h, self.in_c, self.out_w, self.out_h, self.out_c)
+        kernel = (self.kernel_w, self.kernel_h, self.pool, self.dtype, self.zero_fraction)
+        object.__setattr__(self, "_hash", hash((sizes, kernel, self.depthwise, self.tap_ratio)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def pointwise(self) -> bool:

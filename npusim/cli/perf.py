@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from npusim.cli import common, paging, perf_calibrate
+from npusim.cli import common, paging
 from npusim.cli.pricing import Request, price, price_around, write_list
 from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.holes import Rest
@@ -152,7 +152,11 @@ def command(
         level=level,
         part=common.cuts(cut_inputs, cut_outputs),
     )
-    request, refit = perf_calibrate.apply(request, calibrate, write_machine, shown)
+    refit: dict[str, Any] = {}
+    if calibrate or write_machine:
+        from npusim.cli import perf_calibrate
+
+        request, refit = perf_calibrate.apply(request, calibrate, write_machine, shown)
     if sweep:
         from npusim.cli import perf_sweep
 

@@ -186,11 +186,12 @@ def _verify_parameters(spec: TensorSpec) -> None:
 
 
 def _verify_zero_points(spec: TensorSpec) -> None:
-    zero_points: tuple[int, ...] = ()
     if isinstance(spec.quant, Affine):
-        zero_points = (spec.quant.zero_point,)
+        zero_points: tuple[int, ...] = (spec.quant.zero_point,)
     elif isinstance(spec.quant, AffinePerChannel):
         zero_points = spec.quant.zero_points
+    else:
+        return
     bad = [zero for zero in zero_points if not spec.dtype.min <= zero <= spec.dtype.max]
     if bad:
         raise GraphError(

@@ -1,7 +1,6 @@
 """What shape rules have in common: axes that exist, maps of four axes, settings within reason."""
 
 from collections.abc import Iterable
-from math import prod
 
 from npusim.errors import GraphError
 from npusim.ir.attrs import Attrs
@@ -23,10 +22,12 @@ def require_settings(attrs: Attrs) -> None:
         value = getattr(attrs, name)
         given = value if isinstance(value, tuple) else (value,)
         wholes = [n for n in given if isinstance(n, int)]
+        if not wholes:
+            continue
         low = _AT_LEAST.get(name, -_LARGEST_SETTING)
         if name == "step" and 0 in wholes:
             raise GraphError(f"step is {value}", rule="no step is 0", remedy=_SETTING)
-        if any(not low <= n <= _LARGEST_SETTING for n in wholes):
+        if min(wholes) < low or max(wholes) > _LARGEST_SETTING:
             raise GraphError(
                 f"{name} is {value}",
                 rule=f"{low} to {_LARGEST_SETTING}",
@@ -56,7 +57,7 @@ def require_reach(
     top, bottom, left, right = pad
     rows = max(ifm[2] + max(top, 0) + max(bottom, 0), extent[0])
     columns = max(ifm[3] + max(left, 0) + max(right, 0), extent[1])
-    if prod((ifm[1], rows, columns)) > MAX_TENSOR_ELEMENTS:
+    if ifm[1] * rows * columns > MAX_TENSOR_ELEMENTS:
         raise GraphError(
             f"{what} make a map of {ifm[1]} x {rows} x {columns} elements of input {ifm}",
             rule=f"at most {MAX_TENSOR_ELEMENTS} elements with all pads",

@@ -38,35 +38,26 @@ def conv2d(attrs: Conv2dAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     if bias != (weights[0],):
         raise GraphError(f"bias {bias} does not have one value per output channel {weights[0]}")
     top, bottom, left, right = attrs.pad
-    spatial: tuple[int, ...] = ()
-    for size, kernel, stride, dilation, pad in zip(
-        ifm[2:],
-        weights[2:],
-        attrs.stride,
-        attrs.dilation,
-        (top + bottom, left + right),
-        strict=True,
-    ):
-        length = (size + pad - (kernel - 1) * dilation - 1) // stride + 1
-        if length < 1:
-            raise GraphError(
-                f"kernel {weights[2:]} with dilation {attrs.dilation} is larger than the padded "
-                f"input {ifm[2:]} + pad {attrs.pad}"
-            )
-        spatial += (length,)
-    require_reach(ifm, attrs.pad, _reach(attrs, weights, spatial), "pads, strides and dilations")
-    return ((ifm[0], weights[0], spatial[0], spatial[1]),)
+    (step_y, step_x), (apart_y, apart_x) = attrs.stride, attrs.dilation
+    rows = (ifm[2] + top + bottom - (weights[2] - 1) * apart_y - 1) // step_y + 1
+    columns = (ifm[3] + left + right - (weights[3] - 1) * apart_x - 1) // step_x + 1
+    if rows < 1 or columns < 1:
+        raise GraphError(
+            f"kernel {weights[2:]} with dilation {attrs.dilation} is larger than the padded "
+            f"input {ifm[2:]} + pad {attrs.pad}"
+        )
+    places = (rows, columns)
+    require_reach(ifm, attrs.pad, _reach(attrs, weights, places), "pads, strides and dilations")
+    return ((ifm[0], weights[0], rows, columns),)
 
 
 def _reach(attrs: Conv2dAttrs | Deconv2dAttrs, weights: Shape, places: Shape) -> tuple[int, int]:
     """Return the rows and columns from the first window's begin to the last one's end."""
-    rows, columns = (
-        (n - 1) * stride + (kernel - 1) * dilation + 1
-        for n, stride, kernel, dilation in zip(
-            places, attrs.stride, weights[2:], attrs.dilation, strict=True
-        )
+    (step_y, step_x), (apart_y, apart_x) = attrs.stride, attrs.dilation
+    return (
+        (places[0] - 1) * step_y + (weights[2] - 1) * apart_y + 1,
+        (places[1] - 1) * step_x + (weights[3] - 1) * apart_x + 1,
     )
-    return rows, columns
 
 
 def _deconv_macs(attrs: Deconv2dAttrs, ins: Sequence[Shape], out: Shape) -> int:

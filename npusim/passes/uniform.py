@@ -6,13 +6,16 @@ of the right type and shape that take no memory.
 """
 
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant
-from npusim.ir.tensor import TensorSpec
+from npusim.ir.tensor import Shape, TensorSpec
 from npusim.ops import op_def
 
 # Any numbers do, as long as u8 has an input zero point (it decides between NN and TP).
@@ -55,13 +58,18 @@ def uniform(graph: Graph, dtype: DType) -> Graph:
     return graph.copy(
         tensors=specs,
         constants={
-            name: np.broadcast_to(specs[name].dtype.numpy.type(0), specs[name].shape)
-            for name in graph.constants
+            name: _placeholder(specs[name].dtype, specs[name].shape) for name in graph.constants
         },
     )
+
+
+@lru_cache(maxsize=4096)
+def _placeholder(dtype: DType, shape: Shape) -> NDArray[Any]:
+    """Return zeros that take no memory and cannot be written to."""
+    return np.broadcast_to(dtype.numpy.type(0), shape)
 
 
 def _stored(spec: TensorSpec, dtype: DType, quant: Quant) -> TensorSpec:
     if not spec.dtype.is_float and isinstance(spec.quant, Float):
         return spec
-    return replace(spec, dtype=dtype, quant=quant)
+    return TensorSpec(name=spec.name, shape=spec.shape, dtype=dtype, quant=quant)

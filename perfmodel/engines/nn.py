@@ -70,7 +70,11 @@ def read_bytes(
     room = sram - (taken if taken <= sram else 0)
     kept = min(1.0, room / planned_stream_bytes(work, stream, machine))
     image = image_bytes(work, tile, machine) * (1 if cached else tile.superblocks)
-    return stream * (kept + (1 - kept) * tile.count), image, cached
+    return stream * (kept + (1 - kept) * (tile.columns * tile.rows)), image, cached
+
+
+# What goes on at the same time in a superblock; the first of equals counts.
+_OVERLAPPING = (Bound.COMPUTE, Bound.DECODE, Bound.SRAM, Bound.OUTPUT, Bound.DDR)
 
 
 class _Clockwork:
@@ -203,20 +207,22 @@ def _superblocks(
     blocks = tile.superblocks
     pixels = work.out_w * work.out_h
     shares = _channels(work, tile, nn.cores_count)
+    runs = _runs(shares)
     clockwork.add(Bound.LAUNCH, tile.count * _first_superblock_wait(work, tile, machine))
     sram_feed = tile_image_bytes(work, tile) / nn.sram_bytes_per_cycle
     again = max(0.0, moved.kernel - moved.stream) / max(1, tile.count - 1)
-    sums: list[tuple[int, dict[Bound, float]]] = [(n, {}) for _, n, _ in _runs(shares)]
+    sums = [[0.0] * len(_OVERLAPPING) for _ in runs]
     first_tile = True
     earlier = (1 - tile.last_ratio(work)) / max(1, tile.count - 1)  # size of the tile before
     for height, width, count in tile_sizes(work, tile):
         area = height * width / pixels
+        row = ceil(width * size / nn.output_bytes_per_cycle)
         for repeat in (1, count - 1) if first_tile else (count,):
             if not repeat:
                 continue
             stream = min(moved.stream, moved.kernel) if first_tile else again
             before = 0.0 if first_tile else shares[-1]
-            for (channels, _, first), (_, times) in zip(_runs(shares), sums, strict=True):
+            for (channels, _, first), times in zip(runs, sums, strict=True):
                 part = channels / work.out_c
                 products, decode = cores.cycles(channels, height)
                 image = moved.image * area
@@ -224,22 +230,18 @@ def _superblocks(
                     image /= blocks
                 elif not first:
                     image = 0.0
-                out = before * height * ceil(width * size / nn.output_bytes_per_cycle)
                 written = moved.write * (earlier if first else area) * before / work.out_c
-                for bound, cycles in (
-                    (Bound.COMPUTE, products),
-                    (Bound.DECODE, decode),
-                    (Bound.SRAM, image / nn.sram_bytes_per_cycle if image else sram_feed),
-                    (Bound.OUTPUT, out + nn.handover_cycles),
-                    (Bound.DDR, (stream * part + image + written) / bus),
-                ):
-                    times[bound] = times.get(bound, 0.0) + repeat * cycles
+                times[0] += repeat * products
+                times[1] += repeat * decode
+                times[2] += repeat * (image / nn.sram_bytes_per_cycle if image else sram_feed)
+                times[3] += repeat * (before * height * row + nn.handover_cycles)
+                times[4] += repeat * ((stream * part + image + written) / bus)
                 before = channels
             first_tile = False
-    for times_over, times in sums:
-        bound = max(times, key=times.__getitem__)
-        clockwork.add(bound, times_over * times[bound])
-        clockwork.compute += times_over * max(times[Bound.COMPUTE], times[Bound.DECODE])
+    for (_, times_over, _), times in zip(runs, sums, strict=True):
+        longest = max(times)
+        clockwork.add(_OVERLAPPING[times.index(longest)], times_over * longest)
+        clockwork.compute += times_over * max(times[0], times[1])
     clockwork.add(Bound.OUTPUT, _remainder(work, tile, machine, shares[-1]))
 
 

@@ -6,7 +6,8 @@ image and written bytes agree within 1 % in 98 % of the rows of the performance 
 """
 
 from functools import lru_cache
-from math import gcd
+from math import ceil, gcd
+from typing import NamedTuple
 
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile
@@ -15,7 +16,7 @@ from npusim.perfmodel.workload import NnWork
 
 def round_up(value: float, step: int) -> int:
     """Return the next multiple of ``step``."""
-    return -(-int(-(-value // 1)) // step) * step
+    return -(-ceil(value) // step) * step
 
 
 @lru_cache(maxsize=16384)
@@ -58,61 +59,96 @@ def _rows_read(in_h: int, out_h: int, kernel_h: int, height: int) -> int:
     return total
 
 
+class _Fetch(NamedTuple):
+    """How the tiles of a map are fetched, whatever the number of channels.
+
+    ``rows`` are the input rows of all tiles in a column, ``reach`` those of one tile. ``per_row``
+    is what a row of a channel takes, of all columns; 0 where several rows are one read of
+    ``per_tile`` bytes a channel, and both are 0 where a tile reads whole channels.
+    """
+
+    rows: int
+    reach: int
+    per_tile: int
+    per_row: float
+
+
 def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
     """Return the bytes of one pass over the input image, each tile's rounded up to lines.
 
     Maps that fit one tile are one contiguous read; tiles that need the full width read their rows
     at once; pointwise kernels and other column tiles fetch every row by itself.
     """
-    line = machine.memory.line_bytes
-    total = _unrounded_image_bytes(work, tile, machine)
-    reach = min(tile.height + work.kernel_h - 1, work.in_h)
-    inner = total / tile.columns * reach / input_rows(work, tile.height)
-    return round_up(total + tile.count * (round_up(inner, line) - inner), line)
+    line, columns = machine.memory.line_bytes, tile.columns
+    fetch = _fetch(
+        *(work.in_w, work.in_h, work.out_w, work.out_h, work.kernel_w, work.kernel_h),
+        *(work.dtype.itemsize, tile.width, tile.height, columns, line),
+        bool(machine.memory.rows_fetched_apart_count),
+    )
+    rows, reach, per_tile, per_row = fetch
+    if per_row:
+        total = per_row * rows * work.in_c
+    elif per_tile:
+        total = columns * (per_tile * work.in_c) * rows / reach
+    else:
+        whole = work.in_w * work.dtype.itemsize * work.in_h * work.in_c
+        total = columns * round_up(aligned_bytes(whole, whole, line), line) * rows / work.in_h
+    inner = total / columns * reach / rows
+    return round_up(total + columns * tile.rows * (round_up(inner, line) - inner), line)
 
 
-def _unrounded_image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
-    line, size = machine.memory.line_bytes, work.dtype.itemsize
-    row = work.in_w * size
-    plane = row * work.in_h
-    rows = input_rows(work, tile.height)
-    reach = min(tile.height + work.kernel_h - 1, work.in_h)
-    apart = work.pointwise and machine.memory.rows_fetched_apart_count
-    whole_rows = tile.columns == 1 or tile.width + work.kernel_w - 1 >= work.in_w
+@lru_cache(maxsize=32768)
+def _fetch(
+    in_w: int,
+    in_h: int,
+    out_w: int,
+    out_h: int,
+    kernel_w: int,
+    kernel_h: int,
+    size: int,
+    width: int,
+    height: int,
+    columns: int,
+    line: int,
+    rows_apart: bool,
+) -> _Fetch:
+    row = in_w * size
+    plane = row * in_h
+    rows = _rows_read(in_h, out_h, kernel_h, height)
+    reach = min(height + kernel_h - 1, in_h)
+    apart = kernel_w == kernel_h == 1 and rows_apart
+    whole_rows = columns == 1 or width + kernel_w - 1 >= in_w
     if whole_rows and not apart:
-        if reach >= work.in_h:
-            whole = plane * work.in_c
-            per_tile = round_up(aligned_bytes(whole, whole, line), line)
-            return tile.columns * per_tile * rows / work.in_h
+        if reach >= in_h:
+            return _Fetch(rows, reach, 0, 0.0)
         part = row * reach
-        per_tile = aligned_bytes(part, gcd(part, plane), line) * work.in_c
-        return tile.columns * per_tile * rows / reach
+        return _Fetch(rows, reach, aligned_bytes(part, gcd(part, plane), line), 0.0)
     together = row in (line // 4, line // 2) and plane % line == 0
-    if tile.columns == 1 and together and work.in_w * tile.height % line == 0:
-        return row * rows * work.in_c  # rows that fill lines together are fetched together
-    if tile.columns == 1:
-        per_row: float = aligned_bytes(row, row, line)
+    per_row: float
+    if columns == 1 and together and in_w * height % line == 0:
+        per_row = row  # rows that fill lines together are fetched together
+    elif columns == 1:
+        per_row = aligned_bytes(row, row, line)
     elif apart or gcd(row, line) < line // 4:
-        part = (tile.width + work.kernel_w - 1) * size
-        per_row = tile.columns * aligned_bytes(part, row, line)
+        per_row = columns * aligned_bytes((width + kernel_w - 1) * size, row, line)
     else:
         per_row = sum(
             _exact_bytes(
-                min(tile.width + work.kernel_w - 1, work.in_w - left) * size,
+                min(width + kernel_w - 1, in_w - left) * size,
                 left * size % line,
                 gcd(row, line),
                 line,
             )
-            for left in range(0, work.out_w, tile.width)
-            if left < work.in_w
+            for left in range(0, out_w, width)
+            if left < in_w
         )
-    return per_row * rows * work.in_c
+    return _Fetch(rows, reach, 0, per_row)
 
 
 def tile_image_bytes(work: NnWork, tile: Tile) -> int:
     """Return the on-chip size of one tile's input."""
     pixels = (tile.width + work.kernel_w - 1) * (tile.height + work.kernel_h - 1)
-    return round_up(pixels * work.dtype.itemsize, 16) * work.in_c
+    return -(-pixels * work.dtype.itemsize // 16) * 16 * work.in_c
 
 
 def output_pitch_bytes(work: NnWork, machine: Machine) -> int:

@@ -56,11 +56,13 @@ def _core_bytes(
     work: NnWork, together: int, kernels: int, run_bits: int, machine: Machine
 ) -> float:
     codes = 0.0
-    left = kernels
-    while left > 0:
-        group = min(together, left) if together else left
-        left -= group
-        codes += group_codes(work, group, 1 << run_bits, machine)
+    times, rest = divmod(kernels, together) if together else (0, kernels)
+    if times:
+        of_group = group_codes(work, together, 1 << run_bits, machine)
+        for _ in range(times):
+            codes += of_group
+    if rest:
+        codes += group_codes(work, rest, 1 << run_bits, machine)
     bits = codes * (work.dtype.bits + run_bits)
     return bits / 8 + KERNEL_OVERHEAD_BYTES[work.dtype.bits] * kernels + CORE_OVERHEAD_BYTES
 
@@ -99,6 +101,7 @@ def _depthwise_codes(work: NnWork, kernels: int, taps: int, reach: int) -> float
     return (work.in_c - used) * empty + used * (own + others)
 
 
+@lru_cache(maxsize=16384)
 def _slice_codes(length: int, zeros: float, reach: int) -> float:
     """Return the expected codes of ``length`` weights, zero by chance, whose last run is cut.
 

@@ -7,8 +7,14 @@ import json
 import pytest
 
 from npusim import assets
+from npusim.api.pricing import listed_network
+from npusim.api.sweeping import sweep
+from npusim.perfmodel.engines import nn_traffic, nn_weights
+from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list
+from npusim.perfmodel.pricing import price
+from npusim.quantization.schemes import Scheme
 from npusim.report.eval_perf import simulator_text
 
 
@@ -33,6 +39,21 @@ def test_the_front_is_what_no_other_point_beats(run):
 
     for point in found:
         assert point["front"] == (not any(beats(other, point) for other in found))
+
+
+def test_every_point_costs_what_it_costs_alone():
+    swept = sweep(
+        assets.layer_list_path(), widths=(0.5, 0.75, 1.0), sizes=((96, 96), (128, 160), None)
+    )
+    assert len(swept.points) == 9
+    for point in swept.points:
+        for remembered in (price, plan, nn_traffic._fetch, nn_weights._slice_codes):
+            remembered.cache_clear()
+        alone = estimate(listed_network(point.layers, Scheme.U8, 3))
+        assert alone.layers == point.estimate.layers
+        assert alone.cost == point.estimate.cost
+        assert alone.memory == point.estimate.memory
+        assert sum(layer.share for layer in alone.layers) == pytest.approx(1)
 
 
 def test_width_one_is_the_list_itself(run):

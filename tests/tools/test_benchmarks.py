@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from npusim import assets
 from tests.real_models import model_path
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -40,3 +41,10 @@ def test_calibration(engine):
     printed = run("bench_calibration.py", "--samples", "3", "--engine", engine)
     assert f"normal, {engine}" in printed
     assert "3 samples in " in printed
+
+
+@pytest.mark.slow
+def test_sweep():
+    network = assets.layer_list_path()
+    row = json.loads(run("bench_sweep.py", str(network), "--repetitions", "1", "--json"))
+    assert 0 < row["sweep_s"] < row["alone_s"]
