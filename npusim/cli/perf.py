@@ -152,11 +152,7 @@ def command(
         level=level,
         part=common.cuts(cut_inputs, cut_outputs),
     )
-    refit: dict[str, Any] = {}
-    if calibrate or write_machine:
-        from npusim.cli import perf_calibrate
-
-        request, refit = perf_calibrate.apply(request, calibrate, write_machine, shown)
+    request, refit = _calibrated(request, calibrate, write_machine, shown)
     if sweep:
         from npusim.cli import perf_sweep
 
@@ -192,6 +188,16 @@ def command(
     if incomplete is not None:
         raise incomplete
     _keep_budget(estimates[0], budget_ms)
+
+
+def _calibrated(
+    request: Request, table: Path | None, write: Path | None, shown: Console
+) -> tuple[Request, dict[str, Any]]:
+    if not (table or write):
+        return request, {}
+    from npusim.cli import perf_calibrate  # what fits constants takes time to import
+
+    return perf_calibrate.apply(request, table, write, shown)
 
 
 def _keep_budget(estimate: Estimate, budget_ms: float | None) -> None:
