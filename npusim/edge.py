@@ -1,12 +1,13 @@
 """The edge of the command line: whatever a command raises becomes one line and an exit code."""
 
-import errno
+import contextlib
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable
 
-from npusim.errors import NpusimError, in_one_line
+from npusim.errors import NpusimError, in_one_line, of_system
 from npusim.plain import printable
 
 BAD_INPUT = 2
@@ -55,6 +56,8 @@ def guarded(run: Callable[[], object], *, look: str = "") -> int:
     global _debug
     _debug = False
     _complete_streams()
+    _take_any_text()
+    _drop_bad_width()
     code = _code_of(run, look)
     try:
         sys.stdout.flush()  # now, not when Python ends: a full disk is told here
@@ -79,6 +82,19 @@ def _complete_streams() -> None:
             else:
                 os.set_inheritable(number, True)  # as others are
         setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (to the end)
+
+
+def _take_any_text() -> None:
+    """Let standard output spell characters that its encoding lacks, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_bad_width() -> None:
+    """Forget a COLUMNS that is no width: the libraries that print would print nothing, or fail."""
+    width = os.environ.get("COLUMNS", "")
+    if width and not (width.isascii() and width.isdecimal() and int(width[:9]) > 0):
+        del os.environ["COLUMNS"]
 
 
 def _code_of(run: Callable[[], object], look: str) -> int:
@@ -109,18 +125,16 @@ def _told(error: BaseException, look: str) -> int:
     if isinstance(error, NpusimError):
         _say(f"error: {error}")
         return BAD_INPUT
-    of_system = isinstance(error, OSError | MemoryError)
-    more = f". This is a fault of npusim{look}" if not (_debug or of_system) else ""
+    refused = of_system(error)
+    more = f". This is a fault of npusim{look}" if not (_debug or refused) else ""
     _say(f"error: {in_one_line(error)}{more}")
-    return BAD_INPUT if of_system else UNEXPECTED
+    return BAD_INPUT if refused else UNEXPECTED
 
 
 def _say(text: str) -> None:
-    try:
+    # where standard error is on the full disk as well, the code has to do
+    with contextlib.suppress(OSError):
         print(printable(text, lines=True), file=sys.stderr)
-    except OSError as error:  # standard error is on the full disk as well: the code has to do
-        if error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EBADF):
-            raise
 
 
 def _leave_standard_output() -> None:

@@ -31,9 +31,12 @@ class Variable(NamedTuple):
         return os.environ.get(self.name, "").strip()
 
 
+MOST_THREADS = 1024
+"""Of one run; where more are asked for, starting them takes longer than the run."""
+
 NUM_THREADS = Variable(
     "NPUSIM_NUM_THREADS",
-    "1 or more",
+    f"1 to {MOST_THREADS}",
     "threads of one run; by default the processors that the process may use",
 )
 ISA = Variable(
@@ -114,17 +117,17 @@ def thread_count() -> int:
     Raises
     ------
     ConfigError
-        When ``NPUSIM_NUM_THREADS`` is not a positive integer.
+        When ``NPUSIM_NUM_THREADS`` is not a positive integer, or above ``MOST_THREADS``.
     """
     text = NUM_THREADS.read()
     if not text:
         if hasattr(os, "sched_getaffinity"):  # not on macOS
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text[:9]) <= MOST_THREADS:
         raise ConfigError(
             f"{NUM_THREADS.name} is {text!r}",
-            rule="a whole number of threads, 1 or more",
+            rule=f"a whole number of threads, 1 to {MOST_THREADS}",
             remedy="unset it to use every processor",
         )
     return int(text)

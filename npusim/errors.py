@@ -100,6 +100,16 @@ def located(where: str, make: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
         ) from error.__cause__
 
 
+_NO_THREAD = "can't start new thread"  # Python's words for what the system refuses
+
+
+def of_system(error: BaseException) -> bool:
+    """Tell whether the system refuses something: a file, memory, a thread."""
+    return isinstance(error, OSError | MemoryError) or (
+        isinstance(error, RuntimeError) and str(error) == _NO_THREAD
+    )
+
+
 def in_one_line(error: BaseException) -> str:
     """Return one line about an exception that npusim did not raise on purpose.
 
@@ -118,6 +128,11 @@ def in_one_line(error: BaseException) -> str:
             "there is not enough memory"
             + (f": {text}" if text else "")
             + (". Remedy: a smaller input or batch, fewer jobs, or a computer with more")
+        )
+    if isinstance(error, RuntimeError) and of_system(error):
+        return (
+            f"{text}. Remedy: raise the limit of processes (ulimit -u), or "
+            "ask for fewer threads (NPUSIM_NUM_THREADS)"
         )
     return f"unexpected {type(error).__name__}" + (f": {text}" if text else "")
 

@@ -4,6 +4,8 @@
 """
 
 import re
+from collections.abc import Iterable
+from pathlib import PurePath
 
 _CONTROL = (
     "\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 but the line end, DEL, C1
@@ -11,7 +13,15 @@ _CONTROL = (
     "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f"  # annotations, halves of characters, tags
 )
 _WITHIN_LINES = re.compile(f"[{_CONTROL}]")
+_HALVES = re.compile("[\ud800-\udfff]")
+TEXT_RULE = "names are texts of whole characters"
 _IN_ONE_LINE = re.compile(f"[\n{_CONTROL}]")
+MOST_DIGITS = 18
+"""Of numbers in names: what 64 bits hold."""
+
+LONGEST_COMPARED = 400
+"""Characters of names that are compared for likeness, which takes their square."""
+
 _FORMULA = ("=", "+", "-", "@", "'")
 
 
@@ -52,6 +62,43 @@ def cell(value: object) -> object:
 def from_cell(text: str) -> str:
     """Return the text that ``cell`` was given, with control characters as it spelled them."""
     return text[1:] if text.startswith("'") else text
+
+
+def number_in(text: str) -> int | None:
+    """Return the number that a text is the digits of; None when it is none, or absurdly long.
+
+    >>> number_in("17"), number_in("²"), number_in("")
+    (17, None, None)
+    """
+    digits = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    return int(text) if digits else None
+
+
+def name_of(path: PurePath) -> str:
+    """Return a file's name without its ending as a text that other programs can take for a name.
+
+    Names of files may have bytes that are no text, and control characters.
+    """
+    return printable(path.stem)
+
+
+def broken_text(texts: Iterable[str]) -> str | None:
+    """Return the first text that no file in UTF-8 can hold: JSON can name halves of characters."""
+    found = tuple(texts)
+    try:
+        "".join(found).encode()
+    except UnicodeEncodeError:
+        return next((text for text in found if _HALVES.search(text)), None)
+    return None
+
+
+def utf8(text: str) -> bytes:
+    r"""Return JSON text as UTF-8; halves of characters, as in paths that are no text, are escaped.
+
+    >>> utf8('"a' + chr(0xDCE9) + '"')
+    b'"a\\udce9"'
+    """
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _is_number(text: str) -> bool:

@@ -24,6 +24,9 @@ from npusim.perfmodel.pricing import OperationEstimate, Setting, falls_back, pri
 from npusim.perfmodel.residence import Residence
 from npusim.perfmodel.workload import NnWork
 
+LEAST_RATE = 1e-3
+"""Of a clock in MHz and of a memory in GB/s: below, times say nothing of any chip."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerEstimate:
@@ -323,8 +326,8 @@ def at_clock(priced: Estimate, clock_mhz: float) -> Estimate:
 def _rate(value: float | None, unit: float, default: float, name: str) -> float:
     if value is None:
         return default
-    if not (isinstance(value, int | float) and 0 < value < 1e6):
-        raise MachineError(f"{name} = {value!r}", rule="a positive number below 1e6")
+    if not (isinstance(value, int | float) and LEAST_RATE <= value < 1e6):
+        raise MachineError(f"{name} = {value!r}", rule=f"from {LEAST_RATE:g}, below 1e6")
     return value * unit
 
 

@@ -29,6 +29,7 @@ from npusim.perfmodel.layer_forms import (
     takes_rows,
 )
 from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION, Network, from_graph
+from npusim.plain import TEXT_RULE, broken_text
 from npusim.reading.files import read_bytes
 from npusim.reading.records import parse_json
 
@@ -124,6 +125,8 @@ def layer_graph(data: object, where: str = "layer list") -> LayerList:
                 rule="docs/performance.md, layer lists, has the type of every key",
             ) from error
     shapes = parts.shapes
+    if (broken := broken_text((str(data["name"]), *parts.tensors))) is not None:
+        raise ModelImportError(f"the name {broken!r} is no text", where=where, rule=TEXT_RULE)
     outputs = _list(data["outputs"], f"{where}, outputs")
     unknown = [name for name in outputs if not isinstance(name, str) or name not in shapes]
     if unknown or not outputs:

@@ -18,7 +18,8 @@ def layer_list_of(graph: Graph, zero_fractions: Mapping[str, float]) -> dict[str
     """Return the layer list of a float graph after ``optimize``.
 
     Results are called as their layers; known operands are written with their least value, which
-    decides whether sums and products of them have a sign. ``ranges`` is ``usual``.
+    decides whether sums and products of them have a sign. ``ranges`` is ``usual``. Outputs that are
+    constants are left out: nothing computes them.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def layer_list_of(graph: Graph, zero_fractions: Mapping[str, float]) -> dict[str
         "name": graph.name,
         "ranges": "usual",
         "input": {name: list(graph.spec(name).shape) for name in graph.inputs},
-        "outputs": [names[name] for name in graph.outputs],
+        "outputs": [names[name] for name in graph.outputs if name not in graph.constants],
         "layers": layers,
     }
 

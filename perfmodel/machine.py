@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from npusim.errors import MachineError
-from npusim.reading.files import read_bytes
+from npusim.reading.files import read_bytes, refuse_pipe
 from npusim.reading.records import MOST_TOML, parse_toml
 
 CONFIDENCES = ("measured", "documented", "fitted", "guess")
@@ -269,6 +269,7 @@ def _sections(text: bytes, where: str, seen: tuple[str, ...]) -> dict[str, Any]:
     if base_name is not None:
         if not isinstance(base_name, str) or base_name in seen or len(seen) > MOST_BASES:
             raise MachineError(f"extends = {base_name!r} leads back to itself", where=where)
+        refuse_pipe(Path(base_name), MachineError)
         base = _sections(*_read(base_name), (*seen, base_name))
     for key in data:
         if key not in _SECTIONS and key not in _HEAD:

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from npusim.errors import ModelImportError
+from npusim.errors import ConfigError, ModelImportError
 from npusim.perfmodel.fit import FITTED, Fit, fit
-from npusim.perfmodel.machine import Machine, Provenance
+from npusim.perfmodel.machine import LARGEST, Machine, Provenance
 from npusim.perfmodel.samples import Sample, load_samples
+from npusim.plain import printable
 
 LEAST_ROWS = 2
 
@@ -88,6 +89,13 @@ def calibrate(machine: Machine, path: str | Path) -> Calibrated:
         )
     found = fit(samples, FITTED)
     board = found.applied(machine.board)
+    if lost := [name for name in FITTED if not getattr(board, name) <= LARGEST]:
+        raise ModelImportError(
+            f"its times lead to {lost[0]} = {getattr(board, lost[0])}",
+            where=str(path),
+            rule=f"constants of a chip are numbers up to {LARGEST:g}",
+            remedy="check the times, and the layer lists that they are of",
+        )
     entry = Provenance(
         source=f"fitted to {len(samples)} times of {Path(path).name}", confidence="fitted"
     )
@@ -104,16 +112,34 @@ def calibrate(machine: Machine, path: str | Path) -> Calibrated:
 
 
 def machine_text(found: Calibrated, base: str) -> str:
-    """Return the calibrated chip as a description that extends ``base``, a name or a TOML file."""
+    """Return the calibrated chip as a description that extends ``base``, a name or a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        When the path of ``base`` is no text that a TOML file can hold.
+    """
+    if printable(base) != base:
+        raise ConfigError(
+            "the path has characters that no description can name",
+            where=base,
+            rule="what a calibrated chip extends is named in its file",
+            remedy="copy the description to a path of plain characters",
+        )
     chip, count = found.machine, len(found.samples)
     lines = [f"# Calibrated on {count} times."]
     for key, text in (("extends", base), ("name", chip.name), ("title", chip.title)):
-        lines.append(f"{key} = {json.dumps(text)}")
+        lines.append(f"{key} = {_quoted(text)}")
     lines += ["", "[board]"]
     for name, _, value, _ in found.changes():
         entry = chip.provenance[f"board.{name}"]
         lines.append(
-            f"{name} = {{ value = {value:.6g}, source = {json.dumps(entry.source)}, "
-            f"confidence = {json.dumps(entry.confidence)} }}"
+            f"{name} = {{ value = {value:.6g}, source = {_quoted(entry.source)}, "
+            f"confidence = {_quoted(entry.confidence)} }}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as TOML writes it, which unlike JSON has no halves of characters."""
+    return json.dumps(printable(text), ensure_ascii=False)

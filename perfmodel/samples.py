@@ -18,11 +18,13 @@ from npusim.perfmodel.machine import Machine, Profile, load_machine
 from npusim.perfmodel.network import Network, images_of
 from npusim.perfmodel.pricing import Setting, price
 from npusim.perfmodel.workload import Work
+from npusim.reading.files import refuse_pipe
 from npusim.reading.tables import read_table
 
 WEIGHTS = {"high": 1.0, "medium": 0.5, "low": 0.1}
 REMEDY = "correct the row, or measure the table anew (tools/board_recipe.py)"
 FAMILY = re.compile(r"[A-Za-z]+v\d+|[A-Za-z]+")
+LEAST, MOST = 1e-6, 1e9
 COLUMNS = ("network", "target", "dtype", "clock_mhz", "ms")
 
 
@@ -118,6 +120,7 @@ def load_samples(
         key = (row["network"], row["dtype"])
         try:
             if key not in works:
+                refuse_pipe(base / key[0], ModelImportError)
                 works[key] = works_of(load_layer_list(base / key[0], _dtype(key[1], spot)))
             chip = machine or load_machine(row["target"])
         except NpusimError as error:
@@ -140,16 +143,16 @@ def load_samples(
 
 
 def positive(row: dict[str, str], key: str, spot: str) -> float:
-    """Return a number of a row that must be above zero."""
+    """Return a number of a row: a time in ms or a clock in MHz, which a network can have."""
     try:
         value = float(row[key])
     except ValueError:
         value = 0.0
-    if not 0 < value < 1e9:
+    if not LEAST <= value < MOST:
         raise ModelImportError(
             f"{key} = {row[key][:40]!r}",
             where=spot,
-            rule="a number above 0 and below 1e9",
+            rule=f"a number from {LEAST:g}, below {MOST:g}",
             remedy=REMEDY,
         )
     return value

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from npusim.environment import VARIABLES, thread_count
+from npusim.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 NAMES = [variable.name for variable in VARIABLES]
@@ -38,6 +39,17 @@ def test_the_document_lists_them():
     text = (ROOT / "docs" / "environment.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{v.name}` | {v.values} | {v.meaning} |" for v in VARIABLES]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "2000", "1" + "0" * 5000, "²", "many"])
+def test_absurd_numbers_of_threads_are_refused(text, monkeypatch):
+    monkeypatch.setenv("NPUSIM_NUM_THREADS", text)
+    thread_count.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match="1 to 1024"):
+            thread_count()
+    finally:
+        thread_count.cache_clear()
 
 
 def test_spaces_around_a_value_are_no_part_of_it(monkeypatch):

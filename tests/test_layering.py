@@ -23,10 +23,11 @@ ALLOWED = {
     "words": set(),
     "ops": {"ir", "errors"},
     "kernels": set(),
-    "perfmodel": {"reading", "faces", "passes", "ops", "ir", "errors"},
+    "perfmodel": {"plain", "reading", "faces", "passes", "ops", "ir", "errors"},
     "assets": {"errors"},
     "passes": {"errors", "explain", "ir", "ops", "words"},
     "importers": {
+        "plain",
         "reading",
         "errors",
         "explain",
@@ -64,6 +65,7 @@ ALLOWED = {
         "words",
     },
     "quantization": {
+        "plain",
         "reading",
         "errors",
         "explain",
@@ -104,6 +106,7 @@ ALLOWED = {
         "foreign",
     },
     "evaluation": {
+        "plain",
         "reading",
         "analysis",
         "host",
@@ -132,6 +135,7 @@ ALLOWED = {
         "extras",
     },
     "tuning": {
+        "plain",
         "reading",
         "faces",
         "words",
@@ -148,6 +152,7 @@ ALLOWED = {
     },
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
+        "plain",
         "words",
         "analysis",
         "report",

@@ -19,6 +19,7 @@ READ_TOGETHER = (
     ("labels.txt",),
     ("chip.toml", "layers.json"),
     ("table.csv", "layers.json"),
+    ("times.csv", "layers.json"),
 )
 
 
@@ -115,6 +116,8 @@ def project_seeds() -> Iterator[Files]:
         "chip.toml": chip,
         "labels.txt": b"cat\ndog\n",
         "pairs.txt": b"a.png a.xml\n",
+        "times.csv": b"network,target,dtype,clock_mhz,ms,trust\n"
+        b"layers.json,rk1808,u8,800,24.5,high\nlayers.json,rk1808,i16,700,90,low\n",
         "table.csv": b"network,target,dtype,clock_mhz,ms\nlayers.json,rk1808,u8,800,12.5\n",
     }
     for group in READ_TOGETHER:
@@ -129,6 +132,7 @@ def load_project(folder: Path) -> Any:
     from npusim.perfmodel.estimate import estimate
     from npusim.perfmodel.layer_list import load_layer_list
     from npusim.perfmodel.machine import load_machine
+    from npusim.perfmodel.owner import calibrate, machine_text
     from npusim.tuning.state import State
 
     def evaluated() -> None:
@@ -141,6 +145,11 @@ def load_project(folder: Path) -> Any:
         machine = load_machine(folder / "chip.toml")
         estimate(load_layer_list(folder / "layers.json"), machine)
 
+    def calibrated() -> None:
+        found = calibrate(load_machine("rk1808"), folder / "times.csv")
+        (folder / "mine.toml").write_text(machine_text(found, "rk1808"))
+        assert load_machine(folder / "mine.toml").name == "rk1808"
+
     readers: dict[str, Callable[[], Any]] = {
         "tune.json": lambda: State(folder / "tune.json", {"model": "a"}).load(),
         "state.jsonl": evaluated,
@@ -148,6 +157,7 @@ def load_project(folder: Path) -> Any:
         "pairs.txt": lambda: annotations.open_boxes(folder / "pairs.txt", labels=("cat",)),
         "labels.txt": lambda: labelled.read_labels(folder / "labels.txt"),
         "chip.toml": priced,
+        "times.csv": calibrated,
         "table.csv": lambda: table_errors(folder / "table.csv"),
     }
     refused: NpusimError | None = None

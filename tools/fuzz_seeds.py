@@ -16,6 +16,7 @@ from typing import Any
 import fuzz_operators
 import fuzz_project
 import numpy as np
+from fuzz_next import then
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -338,15 +339,15 @@ def _model(*suffixes: str, weights: str = "") -> Callable[[Path], Any]:
 
 
 LOADERS = {
-    "onnx": Loader(onnx_seeds, _model(".onnx"), against_onnxruntime),
-    "tflite": Loader(tflite_seeds, _model(".tflite"), against_litert),
-    "caffe": Loader(caffe_seeds, _model(".prototxt", weights=".caffemodel"), run),
-    "darknet": Loader(recorded("darknet"), _model(".cfg"), run),
-    "keras": Loader(recorded("keras"), _model(".keras", ".h5"), run),
-    "mxnet": Loader(recorded("mxnet"), _model("-symbol.json"), run),
-    "tensorflow": Loader(recorded("tensorflow"), _model(".pb"), run),
-    "npusim": Loader(stored_seeds, _model(".npusim"), run),
-    "vendor": Loader(vendor_seeds, _model(".rknn"), run),
+    "onnx": Loader(onnx_seeds, _model(".onnx"), then(against_onnxruntime, small)),
+    "tflite": Loader(tflite_seeds, _model(".tflite"), then(against_litert, small)),
+    "caffe": Loader(caffe_seeds, _model(".prototxt", weights=".caffemodel"), then(run, small)),
+    "darknet": Loader(recorded("darknet"), _model(".cfg"), then(run, small)),
+    "keras": Loader(recorded("keras"), _model(".keras", ".h5"), then(run, small)),
+    "mxnet": Loader(recorded("mxnet"), _model("-symbol.json"), then(run, small)),
+    "tensorflow": Loader(recorded("tensorflow"), _model(".pb"), then(run, small)),
+    "npusim": Loader(stored_seeds, _model(".npusim"), then(run, small)),
+    "vendor": Loader(vendor_seeds, _model(".rknn"), then(run, small)),
     "dataset": Loader(fuzz_project.dataset_seeds, fuzz_project.load_dataset),
     "hybrid": Loader(fuzz_project.hybrid_seeds, fuzz_project.load_hybrid_files),
     "project": Loader(fuzz_project.project_seeds, fuzz_project.load_project),

@@ -33,9 +33,9 @@ from npusim.analysis.snapshot import ENTIRE, FILE_PATTERN, FOLDERS
 from npusim.errors import InputError
 from npusim.ir.locks import UNFINISHED, unfinished
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
-from npusim.plain import from_cell
+from npusim.plain import from_cell, number_in
 from npusim.reading import arrays
-from npusim.reading.files import open_file
+from npusim.reading.files import open_file, read_bytes
 from npusim.reading.tables import read_table
 
 DRIVER = re.compile(
@@ -229,17 +229,16 @@ def _check_length(path: Path, elements: int) -> None:
 def _named(path: Path) -> DumpFile | None:
     if match := FILE_PATTERN.fullmatch(path.name):
         sizes = tuple(map(int, match["sizes"].split("_")))
-        uid = match["layer"].rpartition("_")[2]
         return DumpFile(
             path=path,
             layer=match["layer"],
-            uid=int(uid) if uid.isdigit() else 0,
+            uid=number_in(match["layer"].rpartition("_")[2]) or 0,
             output=int(match["output"]),
             shape=sizes,
             order=NHWC if len(sizes) == 4 else MEMORY,
         )
     if match := NEW_DRIVER.fullmatch(path.name):
-        count = path.read_bytes().count(b"\n")
+        count = read_bytes(path, InputError).count(b"\n")
         return DumpFile(path=path, kind=match["kind"], uid=int(match["uid"]), shape=(count,))
     match = DRIVER.fullmatch(path.name) or OLD_DRIVER.fullmatch(path.name)
     if match is None or int(match.groupdict().get("batch") or 0):

@@ -14,7 +14,7 @@ from npusim.analysis.names import file_part
 from npusim.analysis.recording import LayerOutput, Recording
 from npusim.errors import ConfigError
 from npusim.ops import op_def
-from npusim.plain import printable
+from npusim.plain import number_in, printable
 
 AUTO = "auto"
 LAYOUTS = (AUTO, NHWC, NCHW)
@@ -180,8 +180,8 @@ def _lined_up(
 
 
 def _uid(row: LayerOutput) -> int:
-    text = row.layer.rpartition("_")[2]
-    return int(text) if text.isdigit() else -1
+    found = number_in(row.layer.rpartition("_")[2])
+    return -1 if found is None else found
 
 
 def _same_kind(file: DumpFile, row: LayerOutput) -> bool:

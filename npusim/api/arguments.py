@@ -63,6 +63,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
+def _is_limit(value: Any) -> bool:
+    return _is_number(value) and value == value  # NaN compares with nothing: it would be no limit
+
+
 def _is_whole(value: Any, low: int) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= low
 
@@ -97,7 +101,7 @@ _SCHEME = Kind(
 _LEVEL = Kind(
     "a whole number 0 .. 3", "3 does all rewrites", lambda v: _is_whole(v, 0) and int(v) <= 3
 )
-_NUMBER = Kind("a number", "give an int or a float", _is_number)
+_LIMIT = Kind("a number, not NaN", "give an int or a float", _is_limit)
 _COUNT = Kind("a whole number, 1 or more", "give an int", lambda value: _is_whole(value, 1))
 
 _NUMBERS = Kind(
@@ -213,9 +217,9 @@ KINDS = {
     "layout": _WORD,
     "optimization_level": _LEVEL,
     "level": _LEVEL,
-    "threshold": _NUMBER,
-    "budget_us": _NUMBER,
-    "goal": _NUMBER,
+    "threshold": _LIMIT,
+    "budget_us": _LIMIT,
+    "goal": _LIMIT,
     "batch": _COUNT,
     "jobs": _COUNT,
     "samples": _COUNT,
@@ -275,6 +279,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def checked_limit(value: float | None, where: str) -> float | None:
+    """Return a number that something is compared with: NaN, which keeps nothing out, is none."""
+    if value is not None and value != value:
+        raise ConfigError("value nan", where=where, rule="a number")
+    return value
 
 
 def _place(name: str, function: str) -> str:

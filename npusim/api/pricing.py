@@ -19,6 +19,7 @@ from npusim.perfmodel.layer_list import LayerList, read_layer_list
 from npusim.perfmodel.layer_writer import layer_list_of
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.network import Network, from_graph, weights_of, zero_share
+from npusim.plain import name_of
 from npusim.quantization.assumed import assume_quantized
 from npusim.quantization.float16 import to_float16
 from npusim.quantization.schemes import Scheme, scheme_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from npusim.runtime.program import Program
 
 LAYER_LIST = ".json"
+MOST_IMAGES = 1 << 20
+"""In one run."""
 _messages = logging.getLogger("npusim")
 
 
@@ -82,19 +85,32 @@ def estimate(
     MachineError
         When the target, the profile or a rate cannot be used; it names the known ones.
     ModelImportError, ConfigError
-        When the model cannot be read, or the batch is below 1.
+        When the model cannot be read, or the batch is below 1 or above ``MOST_IMAGES``.
     """
     network = _network(model, None if scheme is None else scheme_of(scheme), optimization_level)
     if batch is not None:
-        if batch < 1:
-            raise ConfigError(f"batch {batch}", where=words.say("batch"), rule="at least 1")
-        network = replace(network, batch=batch)
+        network = replace(network, batch=checked_batch(batch))
     result = estimated(
         network, target, profile=profile, clock_mhz=clock_mhz, ddr_gbps=ddr_gbps, sram=sram
     )
     if result.note:
         _messages.warning(f"{result.note} {see('no-float-cores')}")
     return result
+
+
+def checked_batch(batch: int) -> int:
+    """Return a number of images that may be priced.
+
+    Raises
+    ------
+    ConfigError
+        When it is below 1 or above ``MOST_IMAGES``.
+    """
+    if not 1 <= batch <= MOST_IMAGES:
+        raise ConfigError(
+            f"batch {batch}", where=words.say("batch"), rule=f"from 1 to {MOST_IMAGES}"
+        )
+    return batch
 
 
 def _network(
@@ -107,7 +123,7 @@ def _network(
         if is_layer_list(path):
             return listed_network(read_layer_list(path), scheme or Scheme.U8, level)
         # exporters call all their graphs the same
-        return replace(_network(load(path), scheme, level), name=path.stem)
+        return replace(_network(load(path), scheme, level), name=name_of(path))
     if not isinstance(model, Graph):
         model = model.graph  # a program's engines are chosen
     ready = in_chip_types(model, scheme or Scheme.U8, level)
@@ -149,7 +165,8 @@ def layer_list(
     Raises
     ------
     ConfigError
-        When the model came quantized: its own formats have no place in a list.
+        When the model came quantized: its own formats have no place in a list. When nothing
+        computes its outputs.
     """
     if is_quantized(graph):
         raise ConfigError(
@@ -165,6 +182,10 @@ def layer_list(
         name: zero_share(stored.constants[names[layer]], stored.spec(names[layer]))
         for layer, name in weights_of(ready).items()
     }
+    if set(ready.outputs) <= set(ready.constants):
+        raise ConfigError(
+            "all outputs are constants", where=graph.name, rule="a layer list ends in layers"
+        )
     return layer_list_of(ready, zeros)
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from npusim.api.pricing import is_layer_list, layer_list, listed_network
+from npusim.api.pricing import checked_batch, is_layer_list, layer_list, listed_network
 from npusim.errors import ConfigError, NpusimError
 from npusim.importers.formats import load
 from npusim.ir.graph import Graph
@@ -15,6 +15,7 @@ from npusim.perfmodel.layer_list import LayerList, layer_graph, read_layer_list
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.scaling import Scaling, Size
 from npusim.perfmodel.sweep import Point, Refused, Sweep, with_front
+from npusim.plain import name_of
 from npusim.quantization.schemes import Scheme, scheme_of
 
 MOST_POINTS = 10_000
@@ -65,8 +66,8 @@ def sweep(
         )
     if bad := [width for width in widths if not 0 < width <= 16]:
         raise ConfigError(f"width {bad[0]:g}", where="sweep", rule="above 0, at most 16")
-    if batch is not None and batch < 1:
-        raise ConfigError(f"batch {batch}", where="sweep", rule="at least 1")
+    if batch is not None:
+        checked_batch(batch)
     kind = scheme_of(scheme) if scheme is not None else Scheme.U8
     scaling = Scaling(_layers(model, kind, optimization_level))
     points: list[Point] = []
@@ -92,6 +93,6 @@ def _layers(model: Graph | str | Path, scheme: Scheme, level: int) -> LayerList:
         path = Path(model)
         if is_layer_list(path):
             return read_layer_list(path)
-        model = load(path).copy(name=path.stem)
+        model = load(path).copy(name=name_of(path))
     listed = layer_list(model, scheme=scheme, optimization_level=level)
     return layer_graph(listed, where=model.name)

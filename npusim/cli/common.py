@@ -33,7 +33,7 @@ from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
 from npusim.importers.formats import importable, is_stored
 from npusim.ir.graph import Graph, Preprocess
 from npusim.ir.targets import CHIPS, checked_target
-from npusim.plain import printable
+from npusim.plain import name_of, printable
 from npusim.quantization.schemes import Scheme, scheme_named
 
 # Everything that brings Numba is imported where it is used: commands that do not run, start fast.
@@ -270,7 +270,8 @@ def load(
     if model == BUNDLED and shapes is None:
         shapes = {assets.INPUT_NAME: assets.INPUT_SHAPE}
     graph = npusim.load_model(path, weights=weights, input_shapes=shapes, **cut)
-    graph = graph.copy(name=path.stem if model != BUNDLED else BUNDLED)  # exporters call all alike
+    # exporters call all their graphs alike
+    graph = graph.copy(name=name_of(path) if model != BUNDLED else BUNDLED)
     for note in graph.notes:
         if note.startswith((WEIGHTS_FOUND, NO_WEIGHTS)):
             console(True).print(note, soft_wrap=True, highlight=False)
@@ -373,8 +374,8 @@ def bundled_preprocess() -> dict[str, Any]:
 
 def _order(text: str) -> tuple[int, ...]:
     numbers = _numbers(text, "--reorder")
-    if any(number != int(number) for number in numbers):
-        raise ConfigError(text, where="--reorder", rule="whole numbers, such as 2,1,0")
+    if not all(number.is_integer() for number in numbers):
+        raise ConfigError(f"value {text!r}", where="--reorder", rule="whole numbers, such as 2,1,0")
     return tuple(int(number) for number in numbers)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import npusim
 from npusim import assets
+from npusim.api.arguments import checked_limit
 from npusim.api.measuring import AUTO
 from npusim.api.report_run import evaluated
 from npusim.cli import common, paging
@@ -25,6 +26,7 @@ from npusim.evaluation.task import CLASSIFICATION, class_count, task_named
 from npusim.evaluation.worker import FLOAT
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
+from npusim.plain import name_of
 from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
 from npusim.words import FrontEnd, speaking
 
@@ -153,12 +155,13 @@ def command(
     """
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
+    checked_limit(max_drop, "--max-drop")
     how = _task(task, decoder, anchors, priors)
     file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     items = _items(model, dataset, graph, task, labels, images)
     networks = _networks(graph, model, scheme, calibration, algorithm, level, shown)
-    networks |= {path.stem: _beside(path, graph) for path in also or ()}
+    networks |= {name_of(path): _beside(path, graph) for path in also or ()}
     with common.progress_of(shown, "evaluating") as progress:
         found = npusim.evaluate(
             networks,

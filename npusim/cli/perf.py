@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from npusim.api.arguments import checked_limit
 from npusim.cli import common, paging
 from npusim.cli.pricing import Request, price, price_around, write_list
 from npusim.errors import ConfigError, UnsupportedOpError
@@ -146,6 +147,7 @@ def command(
     """Estimate the time of a model or of a layer list on the chip, layer by layer."""
     given = locals()
     shown = _console(as_json, as_csv)
+    checked_limit(budget_ms, "--budget-ms")
     page = paging.Page(NAME, command, given)
     request = Request(
         **{name: given[name] for name in COMPARED},

@@ -8,10 +8,9 @@ from typing import Any
 
 import typer
 
-from npusim import assets
 from npusim.api.sweeping import MOST_POINTS, sweep
 from npusim.cli import common
-from npusim.cli.pricing import BUNDLED_LIST, Request, is_list, model_of, switch, write_json
+from npusim.cli.pricing import Request, is_list, list_of, model_of, switch, write_json
 from npusim.errors import ConfigError
 from npusim.perfmodel.layer_writer import layer_list_of
 from npusim.perfmodel.scaling import Size
@@ -150,9 +149,7 @@ def run(
 
 
 def _source(request: Request) -> Any:
-    if request.model == BUNDLED_LIST:
-        return assets.layer_list_path()
-    return Path(request.model) if is_list(request.model) else model_of(request)
+    return list_of(request) if is_list(request.model) else model_of(request)
 
 
 def _heading(found: Sweep) -> str:

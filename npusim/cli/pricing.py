@@ -15,6 +15,7 @@ from npusim.ir.graph import Graph
 from npusim.ir.holes import Rest
 from npusim.perfmodel.estimate import Estimate
 from npusim.perfmodel.machine import Machine
+from npusim.plain import name_of
 
 BUNDLED_LIST = "demo-layers"
 
@@ -46,14 +47,36 @@ def price(request: Request) -> Estimate:
         When the model cannot be read or an option does not fit it.
     """
     if is_list(request.model):
-        bundled = request.model == BUNDLED_LIST
-        return _priced(assets.layer_list_path() if bundled else Path(request.model), request)
+        return _priced(list_of(request), request)
     return _priced(model_of(request), request)
+
+
+def list_of(request: Request) -> Path:
+    """Return the layer list of a configuration.
+
+    Raises
+    ------
+    ConfigError
+        For options that only models have: a list has its shapes, and no weights.
+    """
+    given = {
+        "--weights": request.weights,
+        "--cut-inputs or --cut-outputs": request.part,
+        "--shape": request.shape,
+    }
+    if useless := [option for option, value in given.items() if value]:
+        raise ConfigError(
+            f"{' and '.join(useless)} would have no effect",
+            where=request.model,
+            rule="a layer list is priced as it is written",
+            remedy="leave the option out; --sweep input=.. prices a list for other inputs",
+        )
+    return assets.layer_list_path() if request.model == BUNDLED_LIST else Path(request.model)
 
 
 def price_around(rest: Rest, request: Request) -> Estimate:
     """Return the estimate of what a model with holes has beside them."""
-    return _priced(rest.graph.copy(name=Path(request.model).stem), request)
+    return _priced(rest.graph.copy(name=name_of(Path(request.model))), request)
 
 
 def _priced(source: Graph | Path, request: Request) -> Estimate:
@@ -80,7 +103,7 @@ def model_of(request: Request) -> Graph:
         known=[BUNDLED_LIST],
     )
     # exporters call all their graphs the same; of stored models as well
-    return graph.copy(name=Path(request.model).stem)
+    return graph.copy(name=name_of(Path(request.model)))
 
 
 def write_list(request: Request, path: Path) -> Path:

@@ -1,6 +1,6 @@
 """A labelled set: one folder per class, or a list of ``path label`` lines."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import isfile
 from pathlib import Path
@@ -12,6 +12,8 @@ from npusim.reading.files import read_text
 
 SHOWN = 10
 LONGEST_NUMBER = 9  # digits of a class
+
+_kept: tuple[tuple[str, ...] | None, Mapping[str, int]] = None, {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +100,23 @@ def check_classes(
 
 def class_number(label: str, labels: Sequence[str] = (), offset: int = 0) -> int | None:
     """Return the index of a label among the network's classes; None when it is none."""
-    if label in labels:
-        return list(labels).index(label) + offset
+    if (place := _places(labels).get(label)) is not None:
+        return place + offset
     numbered = label.isdecimal() and len(label) <= LONGEST_NUMBER and not labels
     return int(label) + offset if numbered else None
+
+
+def _places(labels: Sequence[str]) -> Mapping[str, int]:
+    """Return name -> its first place; of a tuple, which stays as it is, the last one is kept."""
+    global _kept
+    known, places = _kept
+    if known is not labels:
+        places = {}
+        for place, name in enumerate(labels):
+            places.setdefault(name, place)
+        if isinstance(labels, tuple):
+            _kept = labels, places
+    return places
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:

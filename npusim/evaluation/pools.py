@@ -8,6 +8,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import warnings
 from collections import Counter, deque
@@ -32,6 +33,7 @@ AHEAD = 2  # parts per process that are handed over before they are needed
 CONNECT_S = 10.0
 ALONE_S = 60.0  # how long a cluster may be without workers: those that died are being started again
 LOOK_S = 0.1
+ABANDONED = 1  # nobody looks at this exit code
 _job: Job | None = None
 
 
@@ -227,8 +229,17 @@ def _start(job: Job, reader: words.FrontEnd) -> None:
     global _job
     words.settle(reader)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["NPUSIM_NUM_THREADS"] = "1"
     _job = job
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that gives it work is gone: the pool would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(ABANDONED)
 
 
 def _run(items: Sequence[Item]) -> Records:

@@ -16,6 +16,7 @@ from npusim import words
 from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.locks import state_lock
+from npusim.plain import utf8
 from npusim.reading.files import read_bytes
 from npusim.reading.records import Record, parse_json
 
@@ -154,4 +155,4 @@ def _unwritable(path: Path, error: OSError) -> ConfigError:
 
 
 def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return utf8(json.dumps(value, ensure_ascii=False)) + b"\n"

@@ -137,9 +137,10 @@ def _imported(module: str, function: str, *, search: str | Path | None) -> Calla
         sys.path.insert(0, str(search))
     try:
         found = getattr(import_module(module), function)
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except (Exception, SystemExit) as error:  # it is the user's code
         raise ConfigError(
-            f"function {function!r} of module {module!r} cannot be imported: {error}",
+            f"function {function!r} of module {module!r} cannot be imported: "
+            f"{error or type(error).__name__}",
             where=words.say("task"),
             rule="custom:module:function, a module of the working directory or an installed one",
         ) from error
@@ -158,7 +159,7 @@ def _numbers(
     found = value if isinstance(value, Mapping) else {"value": value}
     try:
         numbers = {str(key): float(number) for key, number in found.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = {}
     if not numbers:
         raise InputError(f"it returned {value!r}", where=name, rule="a number, or numbers by name")

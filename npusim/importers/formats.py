@@ -20,6 +20,7 @@ from npusim.importers.common.builder import refuse_absent
 from npusim.ir import archive, vendor_file
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Float
+from npusim.reading.files import open_file
 
 Shapes = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]]
 HEAD_BYTES = 32
@@ -413,7 +414,7 @@ def _begun(head: bytes) -> dict[Format, Magic]:
 def head_of(path: str | Path) -> bytes:
     """Return the begin of a file; nothing where it cannot be read: its importer says why."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return file.read(HEAD_BYTES)
-    except OSError:
+    except (OSError, ValueError):
         return b""

@@ -46,6 +46,7 @@ from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source,
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
+from npusim.plain import utf8
 from npusim.reading.records import parse_json
 
 MAGIC = b"NPUSIM\x00\x01"
@@ -105,12 +106,9 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
         offset = _aligned(end)
         places[name] = _Place(DType.of(value.dtype), tuple(value.shape), offset)
         end = offset + value.nbytes
-    text = json.dumps(
-        {"graph": graph_json(graph), "constants": _places_json(places), "meta": dict(meta or {})},
-        ensure_ascii=False,
-        allow_nan=False,
-        separators=(",", ":"),
-    ).encode()
+    content = {"graph": graph_json(graph), "constants": _places_json(places)}
+    content["meta"] = dict(meta or {})
+    text = utf8(json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
     data_digest = hashlib.sha256()
     try:
         with atomic_write(path) as file:

@@ -109,6 +109,8 @@ class Node:
 
 STRETCH, LETTERBOX, CROP = "stretch", "letterbox", "crop"
 FITS = (STRETCH, LETTERBOX, CROP)
+FARTHEST = 1e15
+"""Size of a mean or a std, and one over the smallest std."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +134,8 @@ class Preprocess:
         Raises
         ------
         ConfigError
-            For a std of 0, numbers that are not finite, counts that differ, a reorder that is no
-            order of the channels, another fit.
+            For a std of 0, numbers that are not finite or too far from those of pictures for
+            float32, counts that differ, a reorder that is no order of the channels, another fit.
         """
         if self.fit not in FITS:
             raise ConfigError(f"fit {self.fit!r}", where="preprocess", rule=" or ".join(FITS))
@@ -146,6 +148,14 @@ class Preprocess:
                 where="preprocess",
                 rule="pixels are divided by std, which is not 0",
                 remedy="1 leaves the values as they are",
+            )
+        far = any(abs(number) > FARTHEST for number in (*self.mean, *self.std))
+        if far or any(abs(number) < 1 / FARTHEST for number in self.std):
+            raise ConfigError(
+                f"mean {self.mean}, std {self.std}",
+                where="preprocess",
+                rule=f"mean and std up to {FARTHEST:g}, std from {1 / FARTHEST:g}: pictures are "
+                "prepared in float32",
             )
         counts = {len(n) for n in (self.mean, self.std, self.reorder) if len(n) > 1}
         if len(counts) > 1:

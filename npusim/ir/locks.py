@@ -6,10 +6,12 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from stat import S_ISREG
 from typing import IO, Any
 
 from npusim import words
 from npusim.errors import ConfigError
+from npusim.reading.files import mode_of
 
 try:
     import fcntl
@@ -153,10 +155,21 @@ def state_lock(path: Path) -> Held:
     Raises
     ------
     ConfigError
-        When another run holds it.
+        When another run holds it, or the path is that of a folder, a pipe or a device.
     OSError
         When the folder cannot be written.
     """
+    try:
+        mode = mode_of(path)
+    except ValueError as error:  # a zero byte in the name
+        raise ConfigError(f"{error}", where=str(path), rule="a state is a file") from error
+    if not path.name or (mode and not S_ISREG(mode)):
+        raise ConfigError(
+            "this is a folder, a pipe or a device",
+            where=str(path),
+            rule="a state is a file",
+            remedy=f"give another {words.say('state')}",
+        )
     return Held(
         path.with_name(f".{path.name}.lock"),
         what=f"another run uses the state {path.name}",

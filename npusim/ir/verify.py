@@ -21,6 +21,7 @@ from npusim.ir.quant import (
     zero_point_of,
 )
 from npusim.ir.tensor import TensorSpec
+from npusim.plain import TEXT_RULE, broken_text
 
 Stage = Literal["float", "quantized", "lowered"]
 
@@ -71,6 +72,9 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
     GraphError
         Naming the layer or tensor.
     """
+    broken = broken_text((graph.name, *graph.tensors, *(node.name for node in graph.nodes)))
+    if broken is not None:
+        raise GraphError(f"the name {broken!r} is no text", rule=TEXT_RULE)
     known = set(graph.inputs) | set(graph.constants)
     for name in known | set(graph.outputs):
         graph.spec(name)

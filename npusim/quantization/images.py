@@ -88,7 +88,8 @@ def stretch(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.flo
     """
     if image.shape[:2] == (height, width):
         return image.astype(np.float32)
-    rows, columns = _sources(height, image.shape[0]), _sources(width, image.shape[1])
+    rows = _sources(height, range(height), image.shape[0])
+    columns = _sources(width, range(width), image.shape[1])
     return stretched(image, rows, columns)
 
 
@@ -131,21 +132,32 @@ def placement(picture: tuple[int, int], size: tuple[int, int], fit: str) -> Plac
 
 def fitted(image: NDArray[np.uint8], height: int, width: int, fit: str) -> NDArray[np.float32]:
     """Return the picture in an input's size; borders of a letterbox are grey (``BORDER``)."""
-    place = placement(image.shape[:2], (height, width), fit)
-    whole = stretch(image, place.height, place.width)
     if fit == STRETCH:
-        return whole
+        return stretch(image, height, width)
+    place = placement(image.shape[:2], (height, width), fit)
+    # only what is seen is made: the whole of a picture of one line, cut, would fill the memory
+    rows, columns = _seen(place.top, place.height, height), _seen(place.left, place.width, width)
     result = np.full((height, width, image.shape[2]), BORDER, np.float32)
-    rows = slice(max(0, place.top), max(0, place.top) + min(height, place.height))
-    columns = slice(max(0, place.left), max(0, place.left) + min(width, place.width))
-    cut = whole[max(0, -place.top) :, max(0, -place.left) :]
-    result[rows, columns] = cut[: rows.stop - rows.start, : columns.stop - columns.start]
+    top, left = max(0, place.top), max(0, place.left)
+    result[top : top + len(rows), left : left + len(columns)] = stretched(
+        image,
+        _sources(place.height, rows, image.shape[0]),
+        _sources(place.width, columns, image.shape[1]),
+    )
     return result
 
 
-def _sources(size: int, in_size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the first input index and the share of the next one, per output index."""
+def _seen(begin: int, size: int, room: int) -> range:
+    """Return which of the pixels from ``begin`` on lie in the room 0 .. ``room``."""
+    first = max(0, -begin)
+    return range(first, first + min(room, size))
+
+
+def _sources(
+    size: int, wanted: range, in_size: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the first input index and the share of the next one, per wanted output index."""
     step = np.float32(in_size - 1) / np.float32(size - 1) if size > 1 else np.float32(in_size)
-    place = np.arange(size, dtype=np.float32) * step
+    place = np.arange(wanted.start, wanted.stop).astype(np.float32) * step
     first = np.minimum(np.floor(place).astype(np.int64), in_size - 1)
     return first, (place - first).astype(np.float32)

@@ -4,6 +4,7 @@ import errno
 import os
 from io import BufferedReader
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO
 
 from npusim.errors import UNREADABLE, NpusimError
@@ -81,6 +82,22 @@ def mode_of(path: Path) -> int:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return 0
+
+
+def refuse_pipe(path: Path, error: type[NpusimError]) -> None:
+    """Refuse what another file names and is no file: a pipe would be waited for.
+
+    Raises
+    ------
+    NpusimError
+        Of the type ``error``.
+    """
+    try:
+        mode = mode_of(path)
+    except (OSError, ValueError):  # who reads it says why
+        return
+    if mode and not (S_ISREG(mode) or S_ISDIR(mode)):
+        raise error("this is a pipe or a device, not a file", where=str(path))
 
 
 def open_file(path: str | Path) -> BufferedReader:

@@ -9,6 +9,7 @@ from npusim.errors import ConfigError
 from npusim.ir.graph import STRETCH, Graph
 from npusim.ops import op_def
 from npusim.passes.pipeline import lower
+from npusim.plain import name_of
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import cfg_content
 from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
@@ -151,7 +152,7 @@ def file_stem(graph: Graph) -> str:
 
     Source: files of the toolkit's examples (torch-jit-export -> torchjitexport).
     """
-    file = Path(graph.source.path).stem
+    file = name_of(Path(graph.source.path))
     if graph.source.framework == "onnx":
         file = re.sub(r"[^0-9A-Za-z_]", "", graph.name) or re.sub(r"[^0-9A-Za-z_]", "", file)
     return file or "model"

@@ -16,6 +16,7 @@ from npusim.ir.vendor_file import (
     read_vendor_file,
 )
 from npusim.ops import op_def
+from npusim.reading.files import open_file
 
 _VX_TYPES = {dtype: f"{ELEMENTS.prefix}{word}" for word, dtype in ELEMENTS.types.items()}
 
@@ -44,7 +45,7 @@ def _targets(graph: Graph, meta: dict[str, Any]) -> tuple[str, ...]:
 
 def _is_vendors(path: str | Path) -> bool:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return is_vendor_file(file.read(8))
     except OSError:
         return False  # load_with_meta says what is wrong

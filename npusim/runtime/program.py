@@ -441,7 +441,11 @@ def preprocess(
         raise InputError(
             f"data of type {value.dtype}", where=where, rule="integers or floating point numbers"
         )
-    real = value.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+        return _prepared(value.astype(np.float32, copy=False), how, where)
+
+
+def _prepared(real: NDArray[np.float32], how: Preprocess | None, where: str) -> NDArray[np.float32]:
     if how is None:
         return real
     channels = real.shape[1] if real.ndim > 1 else 0

@@ -134,9 +134,9 @@ def metric_named(name: str) -> Metric:
         )
     try:
         found = getattr(import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # it is the user's code
         raise ConfigError(
-            f"metric {name!r}: {error}",
+            f"metric {name!r}: {error or type(error).__name__}",
             rule="module and function can be imported from the working directory",
         ) from error
     if not callable(found):
@@ -145,13 +145,19 @@ def metric_named(name: str) -> Metric:
 
 
 def checked(function: Callable[..., Any], name: str) -> Metric:
-    """Return a metric that refuses results that are no finite numbers."""
+    """Return a metric that names its own errors, and refuses what is no finite number."""
 
     def measure(expected: Sequence[Outputs], actual: Sequence[Outputs]) -> float:
-        value = function(expected, actual)
+        try:
+            value = function(expected, actual)
+        except Exception as error:  # it is the user's code
+            raise ConfigError(
+                f"metric {name}: {type(error).__name__}: {error}",
+                rule="it takes the float outputs and the quantized ones, a list each",
+            ) from error
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not np.isfinite(number):
             raise ConfigError(f"metric {name} returned {value!r}", rule="a finite number")

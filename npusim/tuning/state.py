@@ -11,6 +11,7 @@ from npusim import words
 from npusim.errors import UNWRITABLE, ConfigError
 from npusim.ir.atomic import atomic_write
 from npusim.ir.locks import state_lock
+from npusim.plain import utf8
 from npusim.reading.files import read_bytes
 from npusim.reading.records import Record, parse_json
 
@@ -150,7 +151,7 @@ class State:
         }
         try:
             with atomic_write(self.path) as file:
-                file.write(json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+                file.write(utf8(json.dumps(content, ensure_ascii=False, allow_nan=False)))
         except OSError as error:
             raise _unwritable(self.path, error) from error
 

@@ -32,6 +32,8 @@ FAULTS = {
     OSError(errno.EROFS, "Read-only file system", "/a/b"): edge.BAD_INPUT,
     MemoryError("4 GiB"): edge.BAD_INPUT,
     EOFError("no more"): edge.UNEXPECTED,
+    RuntimeError("can't start new thread"): edge.BAD_INPUT,
+    RuntimeError("another one"): edge.UNEXPECTED,
     RecursionError("too deep"): edge.UNEXPECTED,
     KeyError("x\nerror: all is well"): edge.UNEXPECTED,
     ConfigError("no", rule="yes"): edge.BAD_INPUT,
@@ -142,3 +144,14 @@ def test_closed_streams_are_nowhere(closed, tmp_path):
     assert (tmp_path / "code").read_text() == "code 0\ncode 2\n", done.stderr
     assert "Traceback" not in done.stderr
     assert npusim.load_model(tmp_path / "m.npusim").nodes
+
+
+def test_a_full_standard_error_changes_no_exit_code(run, monkeypatch):
+    class Full:
+        def write(self, text):
+            raise OSError(errno.EFBIG, "File too large")
+
+        def flush(self): ...
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert edge.guarded(lambda: npusim.load_model("missing.onnx")) == edge.BAD_INPUT

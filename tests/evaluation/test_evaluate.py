@@ -2,7 +2,11 @@
 
 import json
 import multiprocessing
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -262,3 +266,39 @@ def test_a_float_network_at_chance_measures_nothing(job, labelled):
 )
 def test_chance_is_what_guessing_gives(hits, samples, classes, wanted):
     assert at_chance(hits, samples, classes) is wanted
+
+
+ABANDONING = """
+import os, sys, time
+from npusim.evaluation.pools import _executor
+
+if __name__ == "__main__":
+    pool = _executor(None, 1)
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are those of POSIX")
+def test_processes_end_with_the_one_that_gave_them_work(tmp_path):
+    (tmp_path / "abandoning.py").write_text(ABANDONING)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "abandoning.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        os.kill(worker, 0)
+        parent.kill()
+    for _ in range(200):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    raise AssertionError("it waits for ever")

@@ -3,7 +3,7 @@
 import pytest
 
 from npusim.errors import DatasetError
-from npusim.evaluation.labelled import check_classes, class_number, open_labelled, read_labels
+from npusim.evaluation.labelled import Item, check_classes, class_number, open_labelled, read_labels
 
 
 def touch(path):
@@ -85,3 +85,23 @@ def test_labels_by_number_and_by_name(tmp_path):
     touch(tmp_path / "9" / "a.png")
     with pytest.raises(DatasetError, match=r"9/a.png: '9'(.|\n)*0 .. 8"):
         check_classes(open_labelled(tmp_path), 9)
+
+
+def test_many_labels_are_looked_through_once():
+    class Counted(tuple):
+        looks = 0
+
+        def __iter__(self):
+            Counted.looks += 1
+            return super().__iter__()
+
+        def __contains__(self, name):
+            Counted.looks += 1
+            return super().__contains__(name)
+
+    names = Counted(f"c{i}" for i in range(50))
+    items = [Item(index=i, name="a", paths=("a",), label=f"c{i}") for i in range(50)]
+    check_classes(items, 50, labels=names)
+    assert Counted.looks <= 2
+    assert class_number("b", ("a", "b", "b")) == 1
+    assert class_number("b", ["b", "a"]) == 0

@@ -1,6 +1,8 @@
 """A name in a file is never an error: whatever names a file uses, it loads with the same values."""
 
+import random
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 import npusim
+from npusim.importers.common.builder import suggestion
 from npusim.importers.common.names import claim
 from npusim.reference.evaluate import evaluate
 from tests.importers import caffe_build
@@ -177,3 +180,14 @@ def test_caffe_takes_any_names(tops, names):
     np.testing.assert_array_equal(_values(graph)[0], plain[0])
     got = _values(npusim.optimize(graph))[0]
     np.testing.assert_allclose(got, plain[0], rtol=1e-4, atol=1e-5)
+
+
+def test_long_names_are_not_compared_letter_by_letter():
+    """Likeness takes the square of their lengths: seconds for two names of 100 000."""
+    letters = [chr(0x4E00 + number) for number in range(300)]
+    draw = random.Random(1)
+    long = ["".join(draw.choices(letters, k=60_000)) for _ in range(2)]
+    begin = time.process_time()
+    assert suggestion(long[0], long[1:]) == "check the spelling"
+    assert suggestion("conv_2", [long[0], "conv_1"]) == "did you mean 'conv_1'?"
+    assert time.process_time() - begin < 1.0

@@ -200,3 +200,18 @@ def test_a_fused_layer_alone_reads_its_carrier():
     broken(with_node(graph, 1, inputs=("x",)), "lowered", "its carrier is missing")
     other = with_node(graph, 0, form=Form.FULLY_CONNECTED)
     broken(other, "lowered", "its carrier is missing")
+
+
+@pytest.mark.parametrize("where", ["graph", "layer", "tensor"])
+def test_names_are_texts_of_whole_characters(where):
+    net = GraphBuilder()
+    broken = "a\ud800"
+    x = net.input(broken if where == "tensor" else "x", 1, 3, 4, 4)
+    net.node("relu", [x])
+    graph = net.done()
+    if where == "graph":
+        graph = graph.copy(name=broken)
+    if where == "layer":
+        graph = graph.copy(nodes=(replace(graph.nodes[0], name=broken),))
+    with pytest.raises(GraphError, match=r"a\\ud800"):
+        verify(graph)

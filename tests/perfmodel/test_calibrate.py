@@ -1,6 +1,7 @@
 """Constants fitted to an owner's times: a changed chip is recovered, bad tables are refused."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from importlib import import_module
@@ -10,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from npusim.cli.app import app
-from npusim.errors import ConfigError, ModelImportError
+from npusim.errors import ConfigError, MachineError, ModelImportError
 from npusim.perfmodel import calibration
 from npusim.perfmodel.design import gains
 from npusim.perfmodel.estimate import estimate
@@ -130,12 +131,17 @@ def test_a_written_chip_extends_its_base(times):
         ("memory.json,rk1808,u8,0,1", "line 3: clock_mhz = '0'"),
         ("memory.json,rk1808,u8,792,-1", "line 3: ms = '-1'"),
         ("memory.json,rk1808,u8,792,nan", "line 3: ms = 'nan'"),
+        ("memory.json,rk1808,u8,792,1e-300", "line 3: ms = '1e-300'"),
+        ("memory.json,rk1808,u8,1e-320,1", "line 3: clock_mhz = '1e-320'"),
+        ("pipe,rk1808,u8,792,1", r"line 3: .*pipe: this is a pipe"),
         ("memory.json,rk1808,u9,792,1", "line 3: dtype 'u9'"),
         ("gone.json,rk1808,u8,792,1", r"line 3: .*gone\.json"),
     ],
 )
 def test_bad_rows_name_file_line_and_rule(probes, row, words):
     path = probes / "bad.csv"
+    if not (probes / "pipe").exists():
+        os.mkfifo(probes / "pipe")
     path.write_text(f"{HEAD}memory.json,rk1808,u8,792,3\n{row}\n")
     with pytest.raises(ModelImportError, match=rf"(?s)bad\.csv, {words}"):
         calibrate(load_machine("rk1808"), path)
@@ -188,3 +194,30 @@ def test_versions_are_families():
     assert [family_of(n) for n in names] == [
         "yolov5", "yolov5", "yolov8", "yolox", "resnet", "mobilenet",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["\U0001f600.csv", "a\x7f\x1b.csv", 'a"b\\c.csv'])
+def test_a_written_chip_is_read_whatever_its_table_is_called(times, name):
+    table = times.with_name(name)
+    table.write_bytes(times.read_bytes())
+    try:
+        text = machine_text(calibrate(load_machine("rk1808"), table), "rk1808")
+    finally:
+        table.unlink()
+    chip = times.with_name("mine.toml")
+    chip.write_text(text, encoding="utf-8")
+    assert load_machine(chip).name == "rk1808"
+
+
+def test_a_base_that_no_file_can_name_is_refused(times):
+    found = calibrate(load_machine("rk1808"), times)
+    with pytest.raises(ConfigError, match=r"n\\udce9t"):
+        machine_text(found, "/n\udce9t.toml")
+
+
+def test_a_chip_whose_base_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "base.toml")
+    chip = tmp_path / "chip.toml"
+    chip.write_text(f'extends = "{tmp_path}/base.toml"\n')
+    with pytest.raises(MachineError, match="this is a pipe"):
+        load_machine(chip)

@@ -22,6 +22,7 @@ from npusim.ir.attrs import (
     SplitAttrs,
 )
 from npusim.ir.dtypes import DType
+from npusim.perfmodel.layer_list import layer_graph
 from npusim.testing.graphs import GraphBuilder
 
 
@@ -61,3 +62,14 @@ def test_models_that_came_quantized_are_refused():
     b.conv(b.input("x", 1, 3, 8, 8), 4, output="y")
     with pytest.raises(ConfigError, match="came quantized"):
         layer_list(b.done("y"))
+
+
+def test_outputs_that_are_constants_are_left_out():
+    net = GraphBuilder()
+    out = net.node("relu", [net.input("x", 1, 3, 4, 4)])
+    fixed = net.constant("k", np.ones(3, np.float32))
+    listed = layer_list(net.done(out, fixed))
+    assert len(listed["outputs"]) == 1
+    layer_graph(listed)
+    with pytest.raises(ConfigError, match="all outputs are constants"):
+        layer_list(net.done(fixed))

@@ -5,6 +5,7 @@ Recorded numbers are those of TensorFlow 2.21.0: ``tf.io.decode_jpeg(data, chann
 """
 
 import math
+import tracemalloc
 from base64 import b64decode
 
 import numpy as np
@@ -203,3 +204,34 @@ def test_exif_rotation_is_not_applied(tmp_path):
     exif[0x0112] = 6  # "rotate by 90 degrees to show"
     Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / "r.jpg", exif=exif)
     assert read_image(tmp_path / "r.jpg", 3)[0].shape == (4, 8, 3)
+
+
+def test_a_cut_picture_of_one_line_takes_the_memory_of_what_is_seen():
+    line = np.random.default_rng(3).integers(0, 256, (1, 400_000, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        made = fitted(line, 8, 8, "crop")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+    middle = stretch(line[:, 199_995:200_005], 80, 80)  # the same pixels, but for float32 places
+    assert made.shape == (8, 8, 3)
+    assert abs(made.mean() - middle.mean()) < 128
+
+
+@given(
+    picture=st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3])),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    fit=st.sampled_from(["letterbox", "crop"]),
+)
+def test_what_is_seen_is_cut_out_of_the_whole(picture, size, fit):
+    pixels = np.random.default_rng(4).integers(0, 256, picture, np.uint8)
+    place = placement(picture[:2], size, fit)
+    whole = stretch(pixels, place.height, place.width)
+    wanted = np.full((*size, picture[2]), BORDER, np.float32)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            y, x = row - place.top, column - place.left
+            if 0 <= y < place.height and 0 <= x < place.width:
+                wanted[row, column] = whole[y, x]
+    np.testing.assert_array_equal(fitted(pixels, *size, fit), wanted)

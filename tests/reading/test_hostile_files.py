@@ -1,6 +1,7 @@
 """Files that are handed in and were made to break: every reader refuses them in a sentence."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 import npusim
 from npusim import assets
+from npusim.analysis.dump_files import dump_files
 from npusim.analysis.dump_folder import read_dump
 from npusim.errors import ConfigError, ContainerError, DatasetError, InputError, NpusimError
 from npusim.evaluation.annotations import open_boxes
@@ -250,6 +252,32 @@ def test_broken_boxes_are_findings(tmp_path, text):
     (tmp_path / "list.txt").write_text("a.png a.xml\n")
     with pytest.raises(DatasetError, match=r"a\.xml"):
         open_boxes(tmp_path / "list.txt")
+
+
+def test_a_text_that_stands_for_a_hundred_is_not_made(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    begin = f'<!DOCTYPE a [<!ENTITY e "{"x" * 20_000}">]><annotation><object><name>'
+    for content in (begin.encode(), begin.encode("utf-16")):
+        (tmp_path / "a.xml").write_bytes(content)
+        (tmp_path / "list.txt").write_text("a.png a.xml\n")
+        with pytest.raises(DatasetError, match=r"a\.xml declares the entity 'e'"):
+            open_boxes(tmp_path / "list.txt", labels=("cat",))
+
+
+def test_a_pipe_in_the_place_of_boxes_is_not_waited_for(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images/a.png")
+    os.mkfifo(tmp_path / "labels/a.txt")
+    with pytest.raises(DatasetError, match=r"a\.txt: this is a pipe"):
+        open_boxes(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["²", "9" * 200])
+def test_names_of_dumps_whose_numbers_are_none(tmp_path, word):
+    """``²`` is a digit to Python, and no number."""
+    np.save(tmp_path / f"layer_{word}_out0_nhwc_1_2_2_3.npy", np.zeros((1, 2, 2, 3), np.float32))
+    assert [file.uid for file in dump_files(tmp_path)] == [0]
 
 
 def test_layer_lists_with_odd_values_are_read_or_refused():

@@ -28,6 +28,7 @@ from npusim.importers.common.builder import GraphBuilder, suggestion
 from npusim.importers.common.two_files import WEIGHTS_FOUND, beside, two_files, wanted_shape
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
+from npusim.plain import name_of
 
 FAMILIES = (ops_conv, ops_host, ops_join, ops_norm, ops_pool, ops_resize, ops_shape, ops_unary)
 """Importing them registers the converters."""
@@ -100,7 +101,7 @@ def load_caffe(
     context.notes += context.blobs.notes()
     renames = context.finish_outputs(starts, ends)
     return context.builder.finish(
-        net.name or path.stem,
+        net.name or name_of(path),
         starts,
         ends,
         renames=renames,

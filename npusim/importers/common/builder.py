@@ -22,6 +22,7 @@ from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
 from npusim.ops import infer_shapes, op_def
+from npusim.plain import LONGEST_COMPARED
 from npusim.reading.files import mode_of
 from npusim.reading.files import read_bytes as read_file
 
@@ -125,8 +126,11 @@ def refuse_absent(path: Path, what: str = "model", known: Sequence[str] = ()) ->
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return a sentence with the names closest to a misspelt one."""
     by_case: dict[str, list[str]] = {}
+    if len(name) > LONGEST_COMPARED:
+        return "check the spelling"
     for entry in known:
-        by_case.setdefault(entry.lower(), []).append(entry)
+        if len(entry) <= LONGEST_COMPARED:
+            by_case.setdefault(entry.lower(), []).append(entry)
     matches = get_close_matches(name.lower(), list(by_case), n=3, cutoff=0.5)
     close = [entry for match in matches for entry in by_case[match]]
     if close:

@@ -32,6 +32,7 @@ from npusim.importers.darknet.net import (
 )
 from npusim.importers.darknet.weights_file import Numbers, WrongLength, open_weights
 from npusim.ir.graph import Graph, Source
+from npusim.plain import name_of
 
 FAMILIES = (ops_conv, ops_join, ops_map)
 """Importing them registers the converters."""
@@ -128,7 +129,7 @@ def load_darknet(
     context.notes += _unread(sections)
     renames = context.finish_outputs([INPUT], names)
     return context.builder.finish(
-        path.stem,
+        name_of(path),
         [INPUT],
         names,
         renames=renames,

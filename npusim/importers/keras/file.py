@@ -16,6 +16,7 @@ from npusim.extras import require
 from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.keras.weights import ArchiveWeights, NamedWeights, Weights
+from npusim.plain import number_in
 from npusim.reading.records import parse_json
 
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
@@ -48,7 +49,7 @@ class KerasFile:
     def era(self) -> int:
         """Return 1, 2 or 3."""
         first = self.version.partition(".")[0]
-        return int(first) if first.isdigit() else 1
+        return number_in(first) or 1
 
 
 def read_keras(path: Path) -> KerasFile:

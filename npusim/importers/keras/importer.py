@@ -38,6 +38,7 @@ from npusim.importers.keras.file import read_keras
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 from npusim.ir.holes import Hole
+from npusim.plain import name_of, number_in
 
 FAMILIES = (
     attention,
@@ -118,7 +119,7 @@ def load_keras(
     try:
         renames = context.finish_outputs(starts, names)
         return context.builder.finish(
-            model.name or path.stem,
+            model.name or name_of(path),
             starts,
             names,
             renames=renames,
@@ -223,13 +224,13 @@ def _ends(
         for text in outputs:
             name, _, index = str(text).rpartition(":") if ":" in str(text) else (str(text), "", "0")
             layer = model.layers.get(name)
-            if layer is None or not index.isdigit():
+            if layer is None or (number := number_in(index)) is None:
                 raise ModelImportError(
                     f"there is no layer {text!r} to end at",
                     where=where,
                     remedy=suggestion(str(text), model.layers),
                 )
-            references.append(Reference(name, len(layer.calls) - 1, int(index)))
+            references.append(Reference(name, len(layer.calls) - 1, number))
     names: list[str] = []
     for reference in references:
         base = reference.layer if not reference.index else f"{reference.layer}:{reference.index}"

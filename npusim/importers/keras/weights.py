@@ -10,6 +10,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements
+from npusim.plain import number_in
 
 _OPERATIONS = ("keras.src.ops", "keras.ops")
 
@@ -110,7 +111,8 @@ class ArchiveWeights:
             if key not in group:
                 return []
             group = group[key]
-        names = sorted((n for n in group if n.isdigit()), key=int)
+        numbers = {name: number for name in group if (number := number_in(name)) is not None}
+        names = sorted(numbers, key=numbers.__getitem__)
         label = "/".join((*place.path, *inner))
         return [_array(group[n], f"weight {n} of layer {label!r}", self.where) for n in names]
 

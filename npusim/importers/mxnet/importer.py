@@ -37,6 +37,7 @@ from npusim.importers.mxnet.signatures import picks_by_index
 from npusim.importers.mxnet.symbol import MxNode, Symbol, read_symbol
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
+from npusim.plain import name_of
 
 FAMILIES = (
     *(ops_binary, ops_constant, ops_conv, ops_cut, ops_detect, ops_norm, ops_pool),
@@ -120,7 +121,7 @@ def load_mxnet(
 
 
 def _prefix(path: Path) -> str:
-    return path.stem.removesuffix("-symbol")
+    return name_of(path).removesuffix("-symbol")
 
 
 def network_of(params: Path) -> Path | None:

@@ -43,6 +43,7 @@ from npusim.ir.attrs import NO_ATTRS
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
 from npusim.ir.quant import Affine
+from npusim.plain import name_of
 
 FAMILIES = (
     ops_conv,
@@ -152,7 +153,7 @@ def _load(
     renames = _finish_outputs(cut, context)
     return numbered(
         context.builder.finish(
-            graph.name or path.stem,
+            graph.name or name_of(path),
             cut.inputs,
             cut.outputs,
             renames=renames,

@@ -16,6 +16,7 @@ from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.onnx.importer import load_onnx
 from npusim.importers.pytorch.outputs import flattened
 from npusim.ir.graph import Graph
+from npusim.plain import name_of
 from npusim.reading.trust import check_owner
 
 log = logging.getLogger("npusim")
@@ -79,7 +80,7 @@ def load_pytorch(
     check_owner(path, ModelImportError, remedy, trust=trust)
     torch = require("torch", extra="torch", purpose=PURPOSE)
     with tempfile.TemporaryDirectory(prefix="npusim-torch-") as folder:
-        exported = Path(folder) / f"{path.stem}.onnx"
+        exported = Path(folder) / f"{name_of(path)}.onnx"
         if is_program:
             _export_program(torch, path, exported)
         else:
@@ -106,7 +107,7 @@ def load_pytorch(
     detail = f"torch {torch.__version__}, {graph.source.detail}"
     digest = sha256_of(data)
     source = replace(graph.source, framework="pytorch", path=where, sha256=digest, detail=detail)
-    return graph.copy(source=source, name=path.stem)
+    return graph.copy(source=source, name=name_of(path))
 
 
 def _checked(path: Path) -> tuple[bytes, bool]:

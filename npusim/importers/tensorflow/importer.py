@@ -35,6 +35,7 @@ from npusim.importers.tensorflow.walk import VARIABLES, Walk
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Source
 from npusim.ir.holes import Hole
+from npusim.plain import name_of
 
 FAMILIES = (ops_conv, ops_lists, ops_math, ops_move, ops_norm, ops_quantized, ops_shape)
 """Importing them registers the converters."""
@@ -132,7 +133,7 @@ def load_tensorflow(
     try:
         renames = context.finish_outputs(starts, ends)
         return context.builder.finish(
-            path.stem,
+            name_of(path),
             starts,
             ends,
             renames=renames,

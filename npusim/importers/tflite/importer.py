@@ -39,6 +39,7 @@ from npusim.importers.tflite.walk import needed, refuse_findings, visit
 from npusim.importers.tflite.whole import Whole
 from npusim.ir.graph import Graph
 from npusim.ir.names import distinct
+from npusim.plain import name_of
 
 FAMILIES = (
     ops_conv,
@@ -109,7 +110,7 @@ def load_tflite(
         names += _next_states(context)
     _note_states(context, graphs)
     return context.builder.finish(
-        path.stem,
+        name_of(path),
         [*(labels[index] for index in graph.inputs), *context.states.values()],
         names,
         renames={},

@@ -32,6 +32,7 @@ from npusim.ir.graph import Graph, Preprocess, Source, toposorted
 from npusim.ir.holes import Hole
 from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
+from npusim.plain import name_of
 
 FAMILIES = (ops_custom, ops_move, ops_rare, ops_recurrent, ops_values, ops_weighted)
 """Importing them registers the converters."""
@@ -65,7 +66,7 @@ def load_vendor(path: str | Path) -> Graph:
     _convert(network, context, path)
     names = _outputs(network, context, path)
     graph = builder.finish(
-        str(file.config.get("name") or path.stem),
+        str(file.config.get("name") or name_of(path)),
         [end.name for end in network.inputs],
         names,
         renames={},

@@ -14,6 +14,7 @@ from npusim.errors import ConfigError
 from npusim.ir.graph import Graph, Node
 from npusim.ops import op_def
 from npusim.passes.graph_view import GraphView
+from npusim.plain import LONGEST_COMPARED
 from npusim.quantization.schemes import Scheme, scheme_named
 
 log = logging.getLogger("npusim")
@@ -198,7 +199,8 @@ def check_schemes(schemes: set[Scheme]) -> None:
 
 
 def _unknown(name: str, known: Sequence[str] | Mapping[str, str]) -> str:
-    close = get_close_matches(name, list(known), n=3)
+    short = [other for other in known if max(len(name), len(other)) <= LONGEST_COMPARED]
+    close = get_close_matches(name, short, n=3)
     return f"no layer is called {name!r}" + (f" (close: {', '.join(close)})" if close else "")
 
 

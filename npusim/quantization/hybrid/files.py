@@ -19,6 +19,7 @@ from npusim.ir.archive import BROKEN, graph_from_json, graph_json
 from npusim.ir.atomic import atomic_set
 from npusim.ir.graph import Graph
 from npusim.passes.driver import check
+from npusim.plain import utf8
 from npusim.quantization.eras import DEFAULT_ERA, Era, era_of
 from npusim.quantization.schemes import Range, Scheme
 from npusim.reading import arrays
@@ -110,7 +111,7 @@ def save_hybrid(
             where = str(json_path)
             text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
             with files.write(json_path) as file:
-                file.write(text.encode())
+                file.write(utf8(text))
     except OSError as error:
         raise ContainerError(
             f"the file cannot be written: {error.strerror}",

@@ -10,6 +10,7 @@ from typing import Any
 from npusim import words
 from npusim.ir.graph import Graph
 from npusim.perfmodel.network import Network
+from npusim.plain import name_of
 from npusim.quantization.input_text import array_text, input_text
 from npusim.report.page.contents import Contents
 from npusim.report.page.costs import time_of
@@ -99,7 +100,7 @@ def _head(
     network, estimate = contents.network, contents.estimate
     source = network.source if isinstance(network, Graph) else None
     return {
-        "title": Path(contents.model).stem or network.name,
+        "title": name_of(Path(contents.model)) or network.name,
         "model": contents.model,
         "sha256": source.sha256 if source else "",
         "source_format": source.framework if source else "layer list",
