@@ -82,13 +82,16 @@ def name_of(path: PurePath) -> str:
     return printable(path.stem)
 
 
-def broken_text(texts: Iterable[str]) -> str | None:
-    """Return the first text that no file in UTF-8 can hold: JSON can name halves of characters."""
+def broken_text(texts: Iterable[object]) -> object:
+    """Return the first name that no file in UTF-8 can hold; None when there is none.
+
+    JSON can name halves of characters, and Google's protobuf gives bytes where a name is no text.
+    """
     found = tuple(texts)
     try:
-        "".join(found).encode()
-    except UnicodeEncodeError:
-        return next((text for text in found if _HALVES.search(text)), None)
+        "".join(found).encode()  # type: ignore[arg-type]
+    except (UnicodeEncodeError, TypeError):
+        return next(text for text in found if not isinstance(text, str) or _HALVES.search(text))
     return None
 
 

@@ -1,6 +1,7 @@
 """Files that are no TensorFlow Lite models, damaged ones, and operators without a counterpart."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ pytest.importorskip("ai_edge_litert")
 from tests.importers.tflite_build import Model, one_op
 
 F = (1, 4, 4, 2)
+CORPUS = Path(__file__).resolve().parents[1] / "corpus"
 
 
 def message(path, kind=ModelImportError, **options):
@@ -129,3 +131,9 @@ def test_damaged_files_never_give_a_bare_traceback(tmp_path_factory, changes):
     path = tmp_path_factory.mktemp("bad") / "bad.tflite"
     path.write_bytes(data)
     assert "bad.tflite" in refusal(path, default="bad.tflite")
+
+
+def test_the_larger_of_both_operator_codes_counts():
+    """As LiteRT reads them: 7 (an embedding) in the old field, 83 (a pack) in the new one."""
+    graph = npusim.load_model(CORPUS / "tflite-two-operator-codes" / "net.tflite")
+    assert graph.spec(graph.outputs[0]).shape == (2, 3, 4, 5, 2)

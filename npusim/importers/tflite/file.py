@@ -25,6 +25,8 @@ IDENTIFIER = b"TFL3"
 _DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 """What reading beyond a buffer raises in the flatbuffers package."""
 
+BUILTIN_CODE = 10  # offset in the table of fields of OperatorCode
+
 _NUMPY: dict[str, np.dtype[Any]] = {
     "FLOAT32": np.dtype("<f4"),
     "FLOAT16": np.dtype("<f2"),
@@ -226,7 +228,7 @@ class _Reader:
         if not 0 <= proto.OpcodeIndex() < model.OperatorCodesLength():
             raise ModelImportError(f"operator code {proto.OpcodeIndex()} does not exist")
         code = model.OperatorCodes(proto.OpcodeIndex())
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        number = self._code_number(code)
         word = self.codes.get(number, f"operator {number}")
         if word == "CUSTOM":
             word = f"CUSTOM {_text(code.CustomCode())}"
@@ -243,6 +245,15 @@ class _Reader:
             options=options,
             custom=proto.CustomOptionsAsNumpy().tobytes() if proto.CustomOptionsLength() else b"",
         )
+
+    def _code_number(self, code: Any) -> int:
+        """Return the larger of both fields, as LiteRT does.
+
+        The package's ``BuiltinCode`` gives the old field unless the new one is above 127.
+        """
+        place = code._tab.Offset(BUILTIN_CODE)
+        new = struct.unpack_from("<i", self.data, code._tab.Pos + place)[0] if place else 0
+        return max(int(new), int(code.DeprecatedBuiltinCode()))
 
     def _tensor(self, model: Any, proto: Any) -> Tensor:
         name, word = _text(proto.Name()), self.types.get(proto.Type(), f"type {proto.Type()}")
