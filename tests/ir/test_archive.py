@@ -17,7 +17,7 @@ from npusim.errors import ConfigError, ContainerError
 from npusim.ir import archive, attrs
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
-from npusim.ir.graph import FITS, Engine, Graph, Node, Preprocess, Source
+from npusim.ir.graph import FARTHEST, FITS, Engine, Graph, Node, Preprocess, Source
 from npusim.ir.quant import Affine, AffinePerChannel, DynamicFixedPoint, Float, Requant, Rounding
 from npusim.ir.tensor import TensorSpec
 from npusim.passes.pipeline import lower, upgraded
@@ -86,14 +86,14 @@ def test_every_attribute_record_round_trips(kind, data):
 def preprocesses(draw):
     """Draw what pictures of some channels can be prepared with."""
     channels = draw(st.integers(1, 4))
-    finite = st.floats(allow_nan=False, allow_infinity=False)
+    finite = st.floats(-FARTHEST, FARTHEST)
 
     def some(values):
         return draw(st.just(()) | st.tuples(*[values] * channels))
 
     return Preprocess(
         mean=some(finite),
-        std=some(finite.filter(bool)),
+        std=some(finite.filter(lambda n: abs(n) >= 1 / FARTHEST)),
         reorder=draw(st.just(()) | st.permutations(range(channels)).map(tuple)),
         fit=draw(st.sampled_from(FITS)),
     )
