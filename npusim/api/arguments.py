@@ -7,7 +7,7 @@ instead of what Python says deep inside.
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import wraps
-from os import PathLike
+from os import PathLike, fsencode
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
@@ -50,7 +50,12 @@ def _named(*names: str) -> Callable[[Any], bool]:
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str | PathLike) and bool(str(value))
+    if not isinstance(value, str | PathLike) or not str(value):
+        return False
+    try:
+        return b"\0" not in fsencode(value)
+    except UnicodeEncodeError:  # halves of characters
+        return False
 
 
 def _is_words(value: Any) -> bool:

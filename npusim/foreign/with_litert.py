@@ -32,7 +32,9 @@ def opened(content: bytes) -> tuple[int, list[str], list[int]]:
             experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
-        names = [entry["name"] for entry in found.get_tensor_details()]
+        details = {int(entry["index"]): entry["name"] for entry in found.get_tensor_details()}
+        # tensors whose names are no text are left out there
+        names = [details.get(index, "") for index in range(max(details, default=-1) + 1)]
         inputs = [int(entry["index"]) for entry in found.get_input_details()]
     except (RuntimeError, ValueError) as error:
         raise Refused(in_a_line(error)) from error

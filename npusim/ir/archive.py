@@ -47,6 +47,7 @@ from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 from npusim.plain import utf8
+from npusim.reading.files import open_file
 from npusim.reading.records import parse_json
 
 MAGIC = b"NPUSIM\x00\x01"
@@ -190,7 +191,7 @@ def _open(path: str | Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """Return the checked JSON and the data block."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _read(file, path)
     except OSError as error:
         raise ContainerError(

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from npusim import words
 from npusim.errors import UNREADABLE, ContainerError
 from npusim.ir.dtypes import DType
+from npusim.reading.files import open_file
 
 VENDORS_TOOLKIT = "RKNN-Toolkit"  # the framework of graphs that come from its files
 PLAIN = b"RKNN"
@@ -150,7 +151,7 @@ def read_vendor_file(path: str | Path) -> VendorFile:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = path.stat().st_size
             return _read(file, size, str(path))
     except OSError as error:

@@ -108,6 +108,11 @@ def slice_(attrs: SliceAttrs, ins: Sequence[Shape]) -> tuple[Shape, ...]:
     )
     if 0 in out:
         raise GraphError(f"slice {attrs.begin}:{attrs.end}:{attrs.step} of {ifm} is empty")
+    for size, count, first, step in zip(ifm, out, attrs.begin, attrs.step, strict=True):
+        if not (0 <= first < size and 0 <= first + (count - 1) * step < size):
+            raise GraphError(
+                f"slice {attrs.begin}:{attrs.end}:{attrs.step} of {ifm} reaches beyond it"
+            )
     return (out,)
 
 

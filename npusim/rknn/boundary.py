@@ -1,15 +1,31 @@
 """The edge between npusim's exceptions and the toolkit's return values."""
 
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import numpy as np
 
 from npusim.errors import ConfigError
 from npusim.rknn.log import Log
 from npusim.rknn.second_toolkit import keyword_text
 from npusim.runtime.forks import ForkSafeLock
 from npusim.words import FrontEnd, speaking
+
+TAKE_ARRAYS = frozenset(
+    (
+        "inputs",
+        "inputs_pass_through",
+        "input_size_list",
+        "mean_values",
+        "std_values",
+        "channel_mean_value",
+        "outputs",
+    )
+)
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # others stand for bytes in names of files
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,11 +65,12 @@ def boundary(
                 try:
                     known: Any = _known(self._log, name, signature, kwargs)
                     try:
-                        signature.bind(self, *args, **known)
+                        bound = signature.bind(self, *args, **known)
                     except TypeError as error:
                         raise ConfigError(
                             str(error), rule=f"{method.__name__}{_shown(signature)}"
                         ) from None
+                    _refuse_odd(bound.arguments)
                     return method(self, *args, **known)
                 except Exception as error:
                     self._log.failure(error, call=name)
@@ -62,6 +79,18 @@ def boundary(
         return call
 
     return wrap
+
+
+def _refuse_odd(given: Mapping[str, Any]) -> None:
+    """Refuse texts that cannot name a file, and arrays where there is one value.
+
+    Comparisons and system calls deep inside would say something else.
+    """
+    for name, value in given.items():
+        if isinstance(value, np.ndarray) and value.ndim and name not in TAKE_ARRAYS:
+            raise ConfigError(f"{name} is an array of shape {value.shape}", rule="one value")
+        if isinstance(value, str) and (_HALF.search(value) or "\0" in value):
+            raise ConfigError(f"{name} {value!r}", rule="a text without zero bytes, of characters")
 
 
 def _known(

@@ -26,7 +26,7 @@ def parse_targets(value: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if value is None:
         return ("rk1808",)
-    names = [value] if isinstance(value, str) else list(value)
+    names = list(value) if isinstance(value, list | tuple | set) else [str(value)]
     targets = tuple(dict.fromkeys(chip_named(name) for name in names))
     unknown = [name for name in targets if name not in CHIPS]
     if unknown or not targets:

@@ -112,7 +112,8 @@ def _per_input(
 def _flags(value: Any, graph: Graph) -> list[bool]:
     if value is None:
         return [False] * len(graph.inputs)
-    flags = list(value) if isinstance(value, list | tuple) else [value] * len(graph.inputs)
+    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim)
+    flags = list(value) if several else [value] * len(graph.inputs)
     if len(flags) != len(graph.inputs) or any(flag not in (0, 1) for flag in flags):
         raise InputError(
             f"{value!r}", where="inputs_pass_through", rule="0 or 1 for each input of the model"

@@ -148,3 +148,24 @@ def test_calibration_names_the_window_that_has_no_maximum():
         QuantizationError, match=r"layer 'n_y'[\s\S]*lies in the pads \(2, 0, 0, 0\)"
     ):
         calibrate(graph, samples, engine="npusim")
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "step", "fits"),
+    [
+        (0, 4, 1, True),
+        (0, 5, 3, True),
+        (3, -1, -1, True),
+        (4, 5, 1, False),
+        (0, 5, 2, False),
+        (-1, 1, 1, False),
+        (4, -1, -1, False),
+    ],
+)
+def test_a_slice_lies_in_its_tensor(begin, end, step, fits):
+    attrs = SliceAttrs(begin=(begin,), end=(end,), step=(step,))
+    if fits:
+        assert op_def("slice").infer(attrs, [(4,)]) == ((len(range(begin, end, step)),),)
+    else:
+        with pytest.raises(GraphError, match="reaches beyond"):
+            op_def("slice").infer(attrs, [(4,)])

@@ -123,6 +123,8 @@ def unpack(op: Operator, context: TfliteContext) -> None:
     data = op.inputs[0]
     shape = context.shape(data)
     axis = op.option("Axis", 0) % len(shape)
+    if len(op.outputs) != shape[axis]:
+        raise ModelImportError(f"{len(op.outputs)} results of an axis of {shape[axis]}")
     rest = (*shape[:axis], *shape[axis + 1 :])
     for position, _ in enumerate(op.outputs):
         part = f"index{position}"

@@ -1,0 +1,62 @@
+"""Values of types that no parameter has: a sentence that names the parameter, and no waiting."""
+
+import os
+
+import numpy as np
+import pytest
+
+from npusim.errors import ConfigError, ContainerError
+from npusim.ir import archive
+from npusim.rknn.platforms import parse_targets
+
+ARRAY = np.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("config", {"quantized_dtype": ARRAY}),
+        ("config", {"model_pruning": ARRAY}),
+        ("config", {"target_platform": 5}),
+        ("config", {"target_platform": object()}),
+        ("build", {"do_quantization": ARRAY}),
+        ("export_rknn", {"export_path": "\0"}),
+        ("export_rknn", {"export_path": "\ud800"}),
+        ("load_rknn", {"path": "a\0b"}),
+        ("load_rknn", {"path": "pipe"}),
+        ("init_runtime", {"target": ARRAY}),
+        ("eval_perf", {"html": "\0"}),
+        ("eval_perf", {"loop_cnt": ARRAY}),
+        ("accuracy_analysis", {"inputs": "list.txt", "output_dir": "\0"}),
+        ("list_support_target_platform", {"rknn_model": "\0"}),
+        ("fetch_rknn_model_config", {"model_path": "pipe"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else repr(next(iter(value.items())))[:30],
+)
+def test_odd_values_are_refused_by_name(call, given, new, work, capsys):
+    os.mkfifo(work / "pipe")
+    found = getattr(new(), call)(**given)
+    said = capsys.readouterr().err
+    assert found in (-1, None)
+    assert "unexpected" not in said
+    assert f"RKNN.{call}" in said
+
+
+def test_arrays_of_flags_are_flags(new, identity):
+    rknn = new()
+    assert rknn.load_onnx(model=identity()) == 0
+    assert rknn.build(do_quantization=False) == 0
+    assert rknn.init_runtime() == 0
+    picture = np.ones((2, 3, 3), np.uint8)
+    assert rknn.inference(inputs=[picture], inputs_pass_through=np.array([0])) is not None
+
+
+def test_a_stored_model_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "m.npusim")
+    with pytest.raises(ContainerError, match="this is a pipe"):
+        archive.load(tmp_path / "m.npusim")
+
+
+def test_platforms_are_words():
+    with pytest.raises(ConfigError, match="target_platform 5"):
+        parse_targets(5)
