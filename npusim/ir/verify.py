@@ -72,7 +72,8 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
     GraphError
         Naming the layer or tensor.
     """
-    broken = broken_text((graph.name, *graph.tensors, *(node.name for node in graph.nodes)))
+    layers = (name for node in graph.nodes for name in (node.name, *node.origin))
+    broken = broken_text((graph.name, *graph.tensors, *layers))
     if broken is not None:
         raise GraphError(f"the name {broken!r} is no text", rule=TEXT_RULE)
     known = set(graph.inputs) | set(graph.constants)

@@ -202,7 +202,7 @@ def test_a_fused_layer_alone_reads_its_carrier():
     broken(other, "lowered", "its carrier is missing")
 
 
-@pytest.mark.parametrize("where", ["graph", "layer", "tensor"])
+@pytest.mark.parametrize("where", ["graph", "layer", "origin", "tensor"])
 def test_names_are_texts_of_whole_characters(where):
     net = GraphBuilder()
     broken = "a\ud800"
@@ -213,5 +213,7 @@ def test_names_are_texts_of_whole_characters(where):
         graph = graph.copy(name=broken)
     if where == "layer":
         graph = graph.copy(nodes=(replace(graph.nodes[0], name=broken),))
+    if where == "origin":
+        graph = graph.copy(nodes=(replace(graph.nodes[0], origin=(broken,)),))
     with pytest.raises(GraphError, match=r"a\\ud800"):
         verify(graph)

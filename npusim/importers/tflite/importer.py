@@ -105,7 +105,10 @@ def load_tflite(
     context.ends.update(ends)
     visit(context, needed(graph, ends))
     refuse_findings(context)
-    names = [_finished(context, index) for index in ends]
+    try:
+        names = [_finished(context, index) for index in ends]
+    except UnsupportedForm as form:  # of an output that no operator makes
+        raise UnsupportedOpError(form.reason, where=where, remedy=form.advice) from None
     if outputs is None:
         names += _next_states(context)
     _note_states(context, graphs)

@@ -24,7 +24,7 @@ from npusim.ir.attrs import (
 )
 from npusim.ir.quant import Affine, AffinePerChannel, Quant, scale_of
 
-SAME = 0
+SAME, VALID = 0, 1
 
 
 def _pads(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -41,11 +41,18 @@ def _padding(
     dilation: tuple[int, int] = (1, 1),
 ) -> tuple[int, int, int, int]:
     """Return top, bottom, left, right for an input (N, H, W, C)."""
-    if op.option("Padding", SAME) != SAME:
+    if not _is_same(op):
         return (0, 0, 0, 0)
     top, bottom = _pads(shape[1], kernel[0], stride[0], dilation[0])
     left, right = _pads(shape[2], kernel[1], stride[1], dilation[1])
     return (top, bottom, left, right)
+
+
+def _is_same(op: Operator) -> bool:
+    padding = op.option("Padding", SAME)
+    if padding not in (SAME, VALID):
+        raise ModelImportError(f"padding {padding}", rule=f"{SAME} (same) or {VALID} (valid)")
+    return bool(padding == SAME)
 
 
 def _stride(op: Operator) -> tuple[int, int]:
@@ -188,8 +195,7 @@ def depthwise_conv_2d(op: Operator, context: TfliteContext) -> None:
 def transpose_conv(op: Operator, context: TfliteContext) -> None:
     """Read output shape, weights (O, kh, kw, C), data and bias."""
     target = context.fixed_ints(op, 0, "the output shape")
-    same = op.option("Padding", SAME) == SAME
-    _transposed(op, context, (2, 1, 3), target, _stride(op), same=same)
+    _transposed(op, context, (2, 1, 3), target, _stride(op), same=_is_same(op))
 
 
 @converter("CUSTOM Convolution2DTransposeBias")

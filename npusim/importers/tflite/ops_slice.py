@@ -129,7 +129,10 @@ def pad(op: Operator, context: TfliteContext) -> None:
         value = (float(fill) - zero) * scale
     if op.type == "MIRROR_PAD":
         mode = PadMode.REFLECT
-        if op.option("Mode", 0) != 0:
+        mirror = op.option("Mode", 0)
+        if mirror not in (0, 1):
+            raise ModelImportError(f"mode {mirror}", rule="0 (reflect) or 1 (symmetric)")
+        if mirror:
             _symmetric(op, context, [(int(p[0]), int(p[1])) for p in pairs])
             return
     name = context.feature(data)
