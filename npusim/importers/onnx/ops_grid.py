@@ -6,6 +6,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, converter
 
@@ -25,9 +26,14 @@ def affine_grid(node: OnnxNode, context: Context) -> None:
             rule="theta (N,2,3) with the size N,C,H,W, or (N,3,4) with N,C,D,H,W",
         )
     maps = size[2:]
+    if min(size) < 1:
+        raise ModelImportError(f"size {size}", where=node.where, rule="positive whole numbers")
+    check_made((*maps, len(maps) + 1), "the grid", node.where)
     ends = [_positions(n, aligned=bool(node.integer("align_corners", 0))) for n in maps]
-    axes = np.meshgrid(*ends, indexing="ij")
-    places = np.stack([*axes[::-1], np.ones(maps)], -1).reshape(prod(maps), len(maps) + 1)
+    places = np.ones((*maps, len(maps) + 1), np.float32)
+    for axis, end in enumerate(ends):
+        places[..., len(maps) - 1 - axis] = end.reshape(-1, *(1,) * (len(maps) - 1 - axis))
+    places = places.reshape(prod(maps), len(maps) + 1)
     chain = Chain(node, context, context.operand(node.inputs[0])).product(places, "grid")
     chain.transpose((0, 2, 1)).reshape((size[0], *maps, len(maps))).end()
 
