@@ -3,6 +3,7 @@
 import numpy as np
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import (
     Context,
@@ -169,6 +170,11 @@ def pad(node: OnnxNode, context: Context) -> None:
     elif not grows:
         context.alias(node.outputs[0], name)
     if grows and text == "wrap":
+        grown = [
+            n + max(a, 0) + max(b, 0)
+            for n, a, b in zip(context.shape(name), front, back, strict=True)
+        ]
+        check_made(grown, "the padded indices", node.where)
         _wrap(Chain(node, context, name), front, back)
     elif grows:
         attrs = PadAttrs(

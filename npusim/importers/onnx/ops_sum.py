@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import (
     Context,
@@ -22,6 +23,7 @@ def cumulative_sum(node: OnnxNode, context: Context) -> None:
     given = context.fixed_ints(node, 1, "the axis") or (0,)
     axis = checked_axis(node, given[0], len(shape))
     size = shape[axis]
+    check_made((size, size), "the triangle", node.where)
     triangle = np.tril(np.ones((size, size), np.float32), -node.integer("exclusive", 0))
     if node.integer("reverse", 0):
         triangle = triangle.T
@@ -53,6 +55,7 @@ def triangle(node: OnnxNode, context: Context) -> None:
     """Multiply with a mask of ones and zeros."""
     shape = context.shape(node.inputs[0])
     offset = (context.fixed_ints(node, 1, "the diagonal") or (0,))[0]
+    check_made(shape[-2:], "the mask", node.where)
     ones = np.ones(shape[-2:], np.float32)
     mask = np.triu(ones, offset) if node.integer("upper", 1) else np.tril(ones, offset)
     Chain(node, context, node.inputs[0]).binary("mul", mask, "masked").end()

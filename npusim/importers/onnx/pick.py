@@ -57,7 +57,7 @@ def _along(chain: Chain, axis: int, index: Array) -> None:
     """Append the choice of entries along one axis: nothing, a slice or a gather."""
     shape = chain.shape
     size = shape[axis]
-    if np.array_equal(index, np.arange(size)):
+    if index.size == size and np.array_equal(index, np.arange(size)):
         return
     steps = np.diff(index)
     step = int(steps[0]) if steps.size else 1

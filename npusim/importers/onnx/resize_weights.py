@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.ops.onnx_resize import Axis
 
 Kernel = Callable[[Array], Array]
@@ -53,6 +54,7 @@ def matrix(
     place = positions.astype(np.float64)
     stretch = max(1.0 / float(axis.scale), 1.0) if antialias else 1.0
     reach = math.ceil(width / 2 * stretch) + 1
+    check_made((axis.out, axis.size), "the weights of a resize", "")
     result = np.zeros((axis.out, axis.size))
     base = np.floor(place).astype(np.int64)
     rows = np.arange(axis.out)
