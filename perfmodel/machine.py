@@ -42,6 +42,8 @@ MAY_BE_ZERO = frozenset(
         "float_fallback_ratio",
         "link_bytes_per_s",
         "native_depthwise_count",
+        "planned_bytes_ratio",
+        "planned_first_image_ratio",
         "planned_true_ratio",
         "reshuffle_time_ratio",
         "rows_fetched_apart_count",
@@ -101,6 +103,8 @@ class NnEngine:
     planned_column_miss_ratio: float
     planned_short_row_ratio: float
     planned_true_ratio: float
+    planned_bytes_ratio: float
+    planned_first_image_ratio: float
     empty_group_ratio: float
     pointwise_cycles_per_group: float
     pointwise_float_cycles_per_group: float

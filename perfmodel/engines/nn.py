@@ -146,6 +146,13 @@ class _Cores:
         return groups * self.partial * kernels, max(0.0, decode - self.lower * max(0.0, ahead))
 
 
+def core_cycles(
+    work: NnWork, tile: Tile, machine: Machine, channels: float, height: int
+) -> tuple[float, float]:
+    """Return cycles of (products, decoding) for ``channels`` outputs in a tile of `height` rows."""
+    return _Cores(work, tile, machine, 1.0).cycles(channels, height)
+
+
 def _remainder(work: NnWork, tile: Tile, machine: Machine, channels: float) -> float:
     """Return the extra output time of a map that the tile does not divide."""
     height = work.out_h - (tile.rows - 1) * tile.height

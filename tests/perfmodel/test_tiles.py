@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.engines.nn import tile_bytes, time_tile
-from npusim.perfmodel.engines.nn_plan import output_lines, plan, planned_bytes
+from npusim.perfmodel.engines.nn_plan import (
+    first_image_cycles,
+    output_lines,
+    plan,
+    planned_bytes,
+)
 from npusim.perfmodel.engines.nn_steps import kernel_time, skip_ratio
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import load_machine
@@ -76,6 +81,37 @@ def test_the_drivers_choice(shape, expected):
     assert (tile.width, tile.height) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "zeros", "rate", "expected"),
+    [
+        # Asked of the vendor's estimator. Cycles alone would take 28x4, 52x4, 16x32, 32x2.
+        ((768, 112, 28, 28, 2), 0.4, 8.0, (28, 14)),
+        ((160, 256, 52, 52, 3), 0.4, 3.8, (52, 10)),
+        ((256, 384, 32, 32, 3), 0.6, 100.0, (32, 16)),
+        ((3, 512, 64, 64, 1), 0.0, 100.0, (64, 1)),
+    ],
+)
+def test_bytes_count_beside_cycles(shape, zeros, rate, expected):
+    tile = plan(work(*shape, zero_fraction=zeros + (1 - zeros) * 0.0125), RK1808, rate)
+    assert (tile.width, tile.height) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "zeros", "expected"),
+    [
+        # Asked of the vendor's estimator without a DDR limit. As if all images were there in
+        # time: 26x13, 52x10, 7x7, 64x10.
+        ((320, 4, 26, 26, 1), 0.9, (26, 1)),
+        ((384, 4, 20, 52, 1), 0.0, (52, 1)),
+        ((80, 160, 7, 7, 1), 0.7, (7, 4)),
+        ((128, 3, 160, 160, 3), 0.0, (54, 10)),
+    ],
+)
+def test_tiles_that_wait_for_their_image_start_behind_the_first(shape, zeros, expected):
+    tile = plan(work(*shape, zero_fraction=zeros + (1 - zeros) * 0.0125), RK1808, 100.0)
+    assert (tile.width, tile.height) == expected
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.tuples(st.integers(1, 300), st.integers(1, 300), st.integers(2, 40), st.integers(2, 40)),
@@ -93,7 +129,9 @@ def test_no_legal_tile_is_cheaper_to_the_driver(shape, kernel, dtype, rate):
         own = time_tile(asked, tile, planned, RK1808, rate, last_write_waits=waits)[0]
         true = time_tile(asked, tile, moved, RK1808, rate)[0]
         least = planned.total / rate if waits else 0.0
-        return max(own, least) + launches + RK1808.nn.planned_true_ratio * true
+        least = max(least, first_image_cycles(asked, tile, planned, RK1808, rate))
+        cycles = max(own, least) + launches + RK1808.nn.planned_true_ratio * true
+        return cycles * planned.total**RK1808.nn.planned_bytes_ratio
 
     everything = [driver_cycles(tile) for tile in legal_tiles(asked, RK1808)]
     assert driver_cycles(plan(asked, RK1808, rate)) == pytest.approx(min(everything), rel=1e-9)
