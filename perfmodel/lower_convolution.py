@@ -9,65 +9,126 @@ from math import prod
 
 from npusim.ir.attrs import Activation, Conv2dAttrs, Deconv2dAttrs, Pool2dAttrs, ResizeAttrs
 from npusim.ir.dtypes import DType
-from npusim.ir.tensor import Shape
-from npusim.passes.engine_predicates import spans_too_far
-from npusim.perfmodel.lower_split import activation_pass, in_groups, in_phases, square
+from npusim.ir.tensor import Shape, TensorSpec
+from npusim.passes.convolution_predicates import (
+    FURTHEST_PAD,
+    front_pad,
+    is_cut_into_phases,
+    is_depthwise,
+    is_padded_apart,
+    loses_values,
+    reach,
+)
+from npusim.passes.engine_predicates import LARGEST_NN_KERNEL
+from npusim.perfmodel.lower_split import (
+    Part,
+    activation_pass,
+    in_groups,
+    in_phases,
+    padded_apart,
+    square,
+)
 from npusim.perfmodel.network import Layer, Network, attrs_of
-from npusim.perfmodel.workload import FullyConnectedWork, NnWork, TpWork, Work
+from npusim.perfmodel.workload import FullyConnectedWork, NnWork, ShaderWork, TpWork, Work
 
 # Largest number of non-zero taps per input channel for which a strided convolution is run at full
 # resolution with first-pixel pooling. Source: measured (3.06 is, 3.55 is not).
 FULL_RESOLUTION_TAPS = 3.3
 
 
-def _first_pixel(
-    dtype: DType, ifm: Shape, weights: Shape, attrs: Conv2dAttrs, zeros: float
-) -> bool:
+def _first_pixel(part: Part) -> bool:
     """Tell whether a stride-2 convolution runs at full resolution, keeping one pixel in four."""
-    if attrs.stride != (2, 2) or dtype.bits != 8 or ifm[3] % 2 or attrs.dilation != (1, 1):
+    attrs = part.attrs
+    if attrs.stride != (2, 2) or part.dtype.bits != 8 or attrs.dilation != (1, 1):
         return False
-    density = (1 - zeros) / attrs.group  # depthwise kernels are stored dense with zeros
-    return density * prod(square(*weights[2:])) <= FULL_RESOLUTION_TAPS
+    if part.ifm[3] % 2 or front_pad(attrs) > FURTHEST_PAD:
+        return False
+    density = (1 - part.zero_fraction) / attrs.group  # depthwise kernels are dense with zeros
+    return density * prod(square(*part.weights[2:])) <= FULL_RESOLUTION_TAPS
 
 
 def convolution(layer: Layer, network: Network) -> Sequence[Work]:
     """Plan one NN operation; most strides need a reshuffle (space to depth) before it.
 
-    Groups and the phases of dilations that span too far are operations of their own.
+    Groups and the phases of dilations that span too far are operations of their own, and so is a
+    relu behind them.
     """
     attrs = attrs_of(layer, Conv2dAttrs)
-    if 1 < attrs.group != network.maps(layer.inputs[0])[1]:
-        return in_groups(layer, network, _convolution)
-    if spans_too_far(attrs, layer.weight_shape[2:]):
-        return in_phases(layer, network)
-    return _convolution(
-        network.dtypes[layer.inputs[0]],
-        network.maps(layer.inputs[0]),
-        network.maps(layer.outputs[0]),
-        layer.weight_shape,
-        attrs_of(layer, Conv2dAttrs),
-        layer.zero_fraction,
-        layer.macs,
+    works = in_groups(layer, network, _on_nn)
+    divided = 1 < attrs.group != network.maps(layer.inputs[0])[1]
+    if attrs.activation is Activation.NONE or not (
+        divided or is_cut_into_phases(attrs, layer.weight_shape[2:])
+    ):
+        return works
+    return [*works, activation_pass(layer, network)]
+
+
+def _on_nn(part: Part) -> list[Work]:
+    if is_cut_into_phases(part.attrs, part.weights[2:]):
+        return in_phases(part, _convolution)
+    if is_padded_apart(part.attrs):
+        pad, part = padded_apart(part)
+        return [pad, *_convolution(part)]
+    return _convolution(part)
+
+
+def shader_convolution(layer: Layer, network: Network) -> Sequence[Work]:
+    """Plan what the shader does: patches of the map and their products, or one program.
+
+    Depthwise convolutions are one program, but for u8 and float16 with one result per channel and
+    fewer than 16 pads in front. A relu is a pass of its own. Source: measured,
+    docs/arithmetic/placement.md rule 2.7.
+    """
+    attrs = attrs_of(layer, Conv2dAttrs)
+    works = in_groups(layer, network, _on_shader)
+    if attrs.activation is Activation.NONE:
+        return works
+    return [*works, activation_pass(layer, network)]
+
+
+def _on_shader(part: Part) -> list[Work]:
+    attrs, kernel = part.attrs, part.weights[2:]
+    phases = is_cut_into_phases(attrs, kernel)
+    if not is_depthwise(attrs, part.ifm):
+        return in_phases(part, _patches) if phases else _patches(part)
+    ifm = TensorSpec(name="", shape=part.ifm, dtype=part.dtype)
+    if loses_values(attrs, ifm, kernel, part.ofm[1]):
+        return _patches(part)
+    if is_padded_apart(attrs) and not phases and max(kernel) <= LARGEST_NN_KERNEL:
+        pad, part = padded_apart(part)
+        return [pad, _program(part, part.ifm, part.ofm)]
+    return [_program(part, part.ifm, part.ofm)]
+
+
+def _patches(part: Part) -> list[Work]:
+    """Plan a program that writes what every output pixel reads, and one that multiplies."""
+    gathered = (*part.ofm[2:], prod(part.weights[2:]), part.ifm[1])
+    first = replace(_program(part, part.ifm, gathered), operation="CONV2D_PATCHES", macs=0)
+    return [first, _program(part, gathered, part.ofm)]
+
+
+def _program(part: Part, before: Shape, after: Shape) -> ShaderWork:
+    size, (in_values, out_values) = part.dtype.itemsize, (prod(before), prod(after))
+    return ShaderWork(
+        operation="CONV2D",
+        in_bytes=in_values * size,
+        out_bytes=out_values * size,
+        in_values=in_values,
+        out_values=out_values,
+        macs=part.macs,
     )
 
 
-def _convolution(
-    dtype: DType,
-    ifm: Shape,
-    ofm: Shape,
-    weights: Shape,
-    attrs: Conv2dAttrs,
-    zero_fraction: float = 0.0,
-    macs: int = 0,
-) -> list[Work]:
+def _convolution(part: Part) -> list[Work]:
+    dtype, ifm, ofm, weights, attrs, zero_fraction, macs = part
     _, in_c, in_h, in_w = ifm
     _, out_c, out_h, out_w = ofm
     kernel_h, kernel_w = weights[2:]
     # A dilated kernel runs as a larger kernel with zeros between the taps, an oblong one as a
     # square. Source: measured, docs/arithmetic/placement.md rules 2.4 and 2.5.
-    reach = [(n - 1) * step + 1 for n, step in zip(weights[2:], attrs.dilation, strict=True)]
+    spans = reach(attrs, weights[2:])
     strided = max(attrs.stride) > 1
-    reach_h, reach_w = reach if strided else square(*reach)
+    reach_h, reach_w = spans if strided else square(*spans)
     zeros = 1 - (1 - zero_fraction) * kernel_h * kernel_w / (reach_h * reach_w)
     depthwise = 1 < attrs.group == in_c
     stride = max(attrs.stride)
@@ -89,7 +150,7 @@ def _convolution(
     )
     if stride == 1:
         return [work]
-    if _first_pixel(dtype, ifm, weights, attrs, zero_fraction):
+    if _first_pixel(part):
         # A map that is padded at its far end only is read one row and one column further.
         return [
             replace(
@@ -298,7 +359,7 @@ def average(layer: Layer, network: Network) -> Sequence[Work]:
         ifm, ofm = (images, channels, height, width), (images, channels, 1, 1)
         kernel, stride, pad = (height, width), (1, 1), (0, 0, 0, 0)
     attrs = Conv2dAttrs(stride=stride, pad=pad, group=channels)
-    return _convolution(dtype, ifm, ofm, (channels, 1, *kernel), attrs)
+    return _convolution(Part(dtype, ifm, ofm, (channels, 1, *kernel), attrs))
 
 
 def average_by_channel(layer: Layer, network: Network) -> Sequence[Work]:

@@ -89,6 +89,11 @@ def _plan(layer: Layer) -> Plan:
         ) from None
 
 
+def _program(layer: Layer, network: Network) -> Sequence[Work]:
+    plan = products.shader_convolution if layer.op == "conv2d" else others.program
+    return plan(layer, network)
+
+
 PLANS: dict[tuple[Engine, Form], Plan] = {
     (Engine.NN, Form.CONVOLUTION): products.convolution,
     (Engine.NN, Form.TRANSPOSED_CONVOLUTION): products.deconvolution,
@@ -113,6 +118,6 @@ PLANS: dict[tuple[Engine, Form], Plan] = {
     (Engine.TP, Form.IN_PLACE): others.in_place,
     (Engine.TP, Form.VIEW): others.nothing,
     (Engine.SHADER, Form.VIEW): others.nothing,
-    (Engine.SHADER, Form.PROGRAM): others.program,
+    (Engine.SHADER, Form.PROGRAM): _program,
     (Engine.CPU, Form.PROGRAM): others.program,
 }

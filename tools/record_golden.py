@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from record_rewrites import merged_averages, swapped_pools
+from record_rewrites import large_strides, merged_averages, swapped_pools
 
 from npusim.ops import TpTable, ops_named_in
 
@@ -432,6 +432,7 @@ FAMILIES: dict[str, Callable[[New], Cases]] = {
     "ends_of_lrn": ends_of_lrn,
     "merged_averages": merged_averages,
     "swapped_pools": swapped_pools,
+    "large_strides": large_strides,
 }
 
 

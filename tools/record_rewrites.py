@@ -1,6 +1,6 @@
-"""Golden vectors of what the driver makes of small graphs: merged averages, swapped pools.
+"""Golden vectors of what the driver makes of small graphs.
 
-``tools/record_golden.py`` records them.
+Merged averages, swapped pools, large kernels of a stride; ``tools/record_golden.py`` records them.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,3 +73,27 @@ def swapped_pools(new: Callable[[str], Any]) -> Iterator[Any]:
         window = {"ksize": [kernel] * 2, "stride": [2, 2], "pad": [0] * 4, "round": "floor"}
         case.op("pool2d", ["a"], "y", type="max", **window)
         yield case
+
+
+def large_strides(new: Callable[[str], Any]) -> Iterator[Any]:
+    """Kernels beyond 11x11 whose stride leaves phases of up to 11x11: NN, in four types."""
+    asym, dfp = new("").oracle.asym, new("").oracle.dfp
+    bias_q = asym(float(np.float32(0.02) * np.float32(0.01)))
+    for dtype, quants in (
+        ("u8", (asym(0.02, 77), asym(0.01, 128), asym(0.9, 120), bias_q)),
+        ("i8", (dfp(4), dfp(6), dfp(-2), dfp(10))),
+        ("i16", (dfp(10), dfp(12), dfp(3), dfp(22))),
+        ("f16", (None, None, None, None)),
+    ):
+        for kernel, stride, pad, dilation in ((16, 16, 0, 1), (13, 2, 6, 1), (3, 2, 6, 6)):
+            case = new(f"{dtype} {kernel}x{kernel} stride {stride} dilation {dilation}")
+            size = 32 if stride > 2 else 16
+            made = size // stride
+            bias = case.rng.standard_normal(5) * (1 if dtype == "f16" else 5000)
+            case.input("x", dtype, case.data(dtype, (1, 3, size, size)), quants[0])
+            case.graph.const("w", case.data(dtype, (5, 3, kernel, kernel)), quants[1])
+            case.graph.const("b", bias.astype(BIAS_TYPES[dtype]), quants[3])
+            case.graph.output("y", (1, 5, made, made), dtype, quants[2])
+            attrs = {"stride": [stride] * 2, "pad": [pad] * 4, "dilation": [dilation] * 2}
+            case.op("conv2d", ["x", "w", "b"], "y", **attrs)
+            yield case

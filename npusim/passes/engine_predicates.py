@@ -22,7 +22,6 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form, Node
 from npusim.ir.quant import (
     Affine,
-    AffinePerChannel,
     DynamicFixedPoint,
     zero_point_of,
 )
@@ -139,40 +138,6 @@ def conv_is_fc_on_tp(node: Node, view: GraphView) -> bool:
         and fully_connected_types(ifm, ofm)
         and _bias_in_32_bits(node, view)
     )
-
-
-# ---- convolution -------------------------------------------------------------------------------
-def per_channel_weights(node: Node, view: GraphView) -> bool:
-    """Match weights with one scale per channel."""
-    return isinstance(view.ifm(node, 1).quant, AffinePerChannel)
-
-
-def large_kernel(node: Node, view: GraphView) -> bool:
-    """Match kernels of 12 rows or columns and more."""
-    return max(view.ifm(node, 1).shape[2:]) > LARGEST_NN_KERNEL
-
-
-def wide_dilated_kernel(node: Node, view: GraphView) -> bool:
-    """Match a dilated kernel that spans 12 pixels or more and that the driver leaves to the shader.
-
-    Depthwise: i8 and i16, and every type with several results per channel. Otherwise: kernels that
-    are neither square nor one column. (The rest is cut into convolutions without dilation.)
-    """
-    attrs = node.attrs
-    assert isinstance(attrs, Conv2dAttrs)  # by the operator's definition
-    ifm, (rows, columns) = view.ifm(node), view.ifm(node, 1).shape[2:]
-    if not spans_too_far(attrs, (rows, columns)):
-        return False
-    if 1 < attrs.group == ifm.shape[1]:
-        several = view.ofm(node).shape[1] > attrs.group
-        return several or ifm.dtype in (DType.I8, DType.I16)
-    return columns not in (rows, 1)
-
-
-def spans_too_far(attrs: Conv2dAttrs, kernel: tuple[int, ...]) -> bool:
-    """Tell whether a kernel covers more than 11 rows or columns because of its dilation."""
-    spans = [(n - 1) * step + 1 for n, step in zip(kernel, attrs.dilation, strict=True)]
-    return max(kernel) <= LARGEST_NN_KERNEL < max(spans)
 
 
 # ---- pooling -----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from npusim.explain import see
 from npusim.ir.graph import Engine, Form, Node
 from npusim.ops import OpDef, op_def, op_names
 from npusim.ops.traits import TpTable
+from npusim.passes import convolution_predicates as convolution
 from npusim.passes import engine_predicates as when
 from npusim.passes import memory_predicates as lies
 from npusim.passes.graph_view import GraphView
@@ -38,7 +39,7 @@ def _program(condition: Callable[[Node, GraphView], bool], reason: str) -> Engin
     return EngineRule(SHADER, Form.PROGRAM, condition, reason)
 
 
-_PER_CHANNEL = _program(when.per_channel_weights, "weights with one scale per channel")
+_PER_CHANNEL = _program(convolution.per_channel_weights, "weights with one scale per channel")
 _SHADER_ONLY = _program(when.engine_types, "always a shader program")
 _OTHER_TYPES = _program(when.always, "types other than u8, i8, i16 and f16")
 _INDEX = (_program(when.always, _SHADER_ONLY.reason),)
@@ -81,8 +82,13 @@ _OWN: dict[str, tuple[EngineRule, ...]] = {
             when.conv_is_fc_on_tp,
             "kernel over the whole input, no input zero point: fully connected",
         ),
-        _program(when.large_kernel, "kernel of 12 rows or columns or more"),
-        _program(when.wide_dilated_kernel, "dilated kernel that spans 12 rows or columns or more"),
+        _program(convolution.large_kernel, "kernel of 12 rows or columns or more"),
+        _program(
+            convolution.wide_dilated_kernel, "dilated kernel that spans 12 rows or columns or more"
+        ),
+        _program(
+            convolution.far_padded_depthwise, "depthwise, more than 7 pads above or to the left"
+        ),
         EngineRule(
             CPU, Form.PROGRAM, when.wide_output, "output type wider than the NN engine stores"
         ),

@@ -23,7 +23,8 @@ from npusim.ops.conv import counts_last_product_again
 from npusim.ops.pool import PIXELS_SUMMED, leaves_pixels_out, reads_pads_only, windows_overhang
 from npusim.ops.resize_positions import takes_first_rows
 from npusim.ops.traits import TpTable
-from npusim.passes.engine_predicates import FINEST_OF_TABLES, spans_too_far
+from npusim.passes.convolution_predicates import loses_values, spans_too_far
+from npusim.passes.engine_predicates import FINEST_OF_TABLES
 from npusim.passes.requant import excess_fraction_bits
 
 log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ def _wide_dilated_depthwise(node: Node, ifm: TensorSpec, graph: Graph) -> Remark
     kernel = graph.spec(node.inputs[1]).shape[2:]
     if not spans_too_far(attrs, kernel):
         return None
-    if node.engine is Engine.NN:
+    if loses_values(attrs, ifm, kernel, graph.spec(node.outputs[0]).shape[1]):
         return Remark(
             "depthwise-wide-dilation",
             f"the chip's driver stores garbage for a depthwise {kernel[0]}x{kernel[1]} kernel with "

@@ -12,13 +12,14 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form
 from npusim.ir.tensor import Shape
 from npusim.ops import op_def
+from npusim.passes.convolution_predicates import reach
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.network import Layer, nchw
 from npusim.perfmodel.workload import NnWork
 from npusim.report.perf_steps import Step, channel_steps
 
-KERNEL_STEPS = 11  # kernels reach 11 * stride - 1
+KERNEL_STEPS = 11  # kernels of the NN engine, in steps of their stride
 POOL_WIDTH_LIMIT = {8: 64, 16: 32}  # a 3x3 pool fuses below this width
 BATCH_LIMIT = 32
 # Below these a rule says nothing: what it could save is not worth a line.
@@ -137,15 +138,14 @@ def _sixteen_bit_shares(estimate: Estimate) -> dict[str, float]:
 
 def _kernel_limit(case: _Case) -> str:
     attrs = case.layer.attrs
-    if not isinstance(attrs, Conv2dAttrs):
+    if not isinstance(attrs, Conv2dAttrs) or case.cost.engine is not Engine.SHADER:
         return ""
-    sizes = zip(case.layer.weight_shape[2:], attrs.stride, attrs.dilation, strict=True)
-    reach = [((k - 1) * d + 1, KERNEL_STEPS * s - 1) for k, s, d in sizes]
-    if all(size <= most for size, most in reach):
+    sizes = zip(reach(attrs, case.layer.weight_shape[2:]), attrs.stride, strict=True)
+    (height, most), (width, other) = ((size, KERNEL_STEPS * stride) for size, stride in sizes)
+    if height <= most and width <= other:
         return ""
-    (height, most), (width, _) = reach
     return (
-        f"a kernel that reaches {height}x{width} pixels is beyond the NN engine (11 x stride - 1 = "
+        f"a kernel that reaches {height}x{width} pixels is beyond the NN engine (11 x stride = "
         f"{most}); use several smaller convolutions"
     )
 

@@ -215,11 +215,16 @@ def test_a_kernel_over_the_whole_input_is_fully_connected():
 
 
 # ---- dilation ----------------------------------------------------------------------------------
-def dilated(dtype, kernel, dilation, *, multiplier=0):
+def dilated(dtype, kernel, dilation, *, multiplier=0, stride=1, pad=0):
     net = Net(dtype, shape=(1, 6, 30, 30))
     shape = (6 * multiplier, 1, *kernel) if multiplier else (5, 6, *kernel)
     weights, bias = net.tensor("w", shape), net.tensor("b", shape[:1], Float(), DType.I32)
-    attrs = Conv2dAttrs(dilation=dilation, group=6 if multiplier else 1)
+    attrs = Conv2dAttrs(
+        dilation=dilation,
+        group=6 if multiplier else 1,
+        stride=(stride, stride),
+        pad=(pad, 0, 0, 0),
+    )
     net.op("conv2d", net.x, weights, bias, attrs=attrs)
     return net
 
@@ -248,6 +253,30 @@ def test_dilated_depthwise_kernels_that_span_twelve_pixels():
         assert dilated(dtype, (3, 3), (6, 6), multiplier=1).engine() is engine
         assert dilated(dtype, (3, 3), (6, 6), multiplier=2).engine() is SH
         assert dilated(dtype, (3, 3), (5, 5), multiplier=2).engine() is NN
+
+
+def test_the_phase_of_a_stride_is_what_has_to_fit():
+    for dtype in (U8, I8, I16, F16):
+        assert dilated(dtype, (16, 16), (1, 1), stride=16).engine() is NN
+        assert dilated(dtype, (22, 22), (1, 1), stride=2).engine() is NN
+        assert dilated(dtype, (23, 23), (1, 1), stride=2).engine() is SH
+        assert dilated(dtype, (5, 3), (3, 3), stride=2).engine() is NN
+        assert dilated(dtype, (3, 3), (12, 12), stride=2).engine() is SH
+        assert dilated(dtype, (13, 13), (1, 1), stride=2, multiplier=1).engine() is SH
+
+
+def test_pads_in_front_of_depthwise_kernels():
+    for dtype in (U8, F16):
+        assert dilated(dtype, (3, 3), (6, 6), multiplier=1, pad=8).engine() is NN
+        assert dilated(dtype, (3, 3), (6, 6), multiplier=1, pad=9).engine() is SH
+        assert dilated(dtype, (3, 3), (6, 6), multiplier=1, stride=2).engine() is SH
+        assert dilated(dtype, (5, 3), (3, 3), multiplier=1).engine() is SH
+        assert dilated(dtype, (3, 1), (6, 6), multiplier=1).engine() is NN
+    for dtype in (U8, I8, I16, F16):
+        assert dilated(dtype, (3, 3), (1, 1), multiplier=1, pad=7).engine() is NN
+        assert dilated(dtype, (3, 3), (1, 1), multiplier=1, pad=8).engine() is SH
+        assert dilated(dtype, (3, 3), (1, 1), multiplier=1, pad=8, stride=2).engine() is NN
+        assert dilated(dtype, (3, 3), (1, 1), pad=8).engine() is NN
 
 
 def test_fully_connected_layers():

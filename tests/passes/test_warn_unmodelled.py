@@ -48,12 +48,12 @@ def net(op, attrs=None, *constants, inputs=1, matrix=(1, 8, 8)):
     return build
 
 
-def depthwise(kernel, dilation, multiplier=1, channels=4):
+def depthwise(kernel, dilation, multiplier=1, channels=4, pad=0):
     build = GraphBuilder()
     x = build.input("x", 1, channels, 40, 40)
     weights = build.constant("w", np.ones((channels * multiplier, 1, *kernel), np.float32))
     bias = build.constant("b", np.zeros(channels * multiplier, np.float32))
-    attrs = Conv2dAttrs(dilation=(dilation, dilation), group=channels)
+    attrs = Conv2dAttrs(dilation=(dilation, dilation), group=channels, pad=(pad,) * 4)
     build.graph.outputs = (build.node("conv2d", (x, weights, bias), "y", attrs),)
     return build
 
@@ -68,6 +68,8 @@ WARNED = [
     (depthwise((3, 3), 6), DType.U8, 0, "stores garbage"),
     (depthwise((3, 3), 6), DType.F16, 0, "stores garbage"),
     (depthwise((3, 3), 6, channels=2), DType.U8, 0, "stores garbage"),
+    (depthwise((5, 3), 3), DType.U8, 0, "stores garbage"),
+    (depthwise((3, 3), 9, pad=9), DType.F16, 0, "stores garbage"),
     (depthwise((7, 7), 2, 2), DType.U8, 0, "6 columns or more"),
     (net("matmul", MatmulAttrs(transpose_b=True), inputs=2), DType.I16, 4, "groups of eight"),
     (
@@ -93,6 +95,7 @@ SILENT = [
     (net("pool2d", replace(OVERHANG, ceil_mode=False)), DType.U8, 0),
     (depthwise((3, 3), 5), DType.U8, 0),
     (depthwise((3, 3), 6), DType.I8, 4),
+    (depthwise((3, 3), 16, pad=16), DType.U8, 0),
     (depthwise((7, 7), 2, 2, channels=1), DType.U8, 0),  # of one channel: a plain convolution
     (depthwise((3, 3), 6), DType.I16, 4),
     (depthwise((5, 5), 3, 2), DType.U8, 0),
