@@ -8,7 +8,6 @@ from dataclasses import replace
 from math import prod
 
 from npusim.ir.attrs import Activation, Conv2dAttrs, Deconv2dAttrs, Pool2dAttrs, ResizeAttrs
-from npusim.ir.dtypes import DType
 from npusim.ir.tensor import Shape, TensorSpec
 from npusim.passes.convolution_predicates import (
     FURTHEST_PAD,

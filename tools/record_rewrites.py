@@ -79,21 +79,28 @@ def large_strides(new: Callable[[str], Any]) -> Iterator[Any]:
     """Kernels beyond 11x11 whose stride leaves phases of up to 11x11: NN, in four types."""
     asym, dfp = new("").oracle.asym, new("").oracle.dfp
     bias_q = asym(float(np.float32(0.02) * np.float32(0.01)))
-    for dtype, quants in (
-        ("u8", (asym(0.02, 77), asym(0.01, 128), asym(0.9, 120), bias_q)),
-        ("i8", (dfp(4), dfp(6), dfp(-2), dfp(10))),
-        ("i16", (dfp(10), dfp(12), dfp(3), dfp(22))),
-        ("f16", (None, None, None, None)),
+    quants = {
+        "u8": (asym(0.02, 77), asym(0.01, 128), asym(0.9, 120), bias_q),
+        "i8": (dfp(4), dfp(6), dfp(-2), dfp(10)),
+        "i16": (dfp(10), dfp(12), dfp(3), dfp(22)),
+        "f16": (None, None, None, None),
+    }
+    for dtype, kernel, stride, pad, dilation in (
+        ("f16", 12, 4, 0, 1),
+        ("f16", 13, 2, 6, 1),
+        ("f16", 3, 2, 6, 6),
+        ("u8", 13, 2, 6, 1),
+        ("i16", 12, 4, 0, 1),
+        ("i8", 3, 2, 6, 6),
     ):
-        for kernel, stride, pad, dilation in ((16, 16, 0, 1), (13, 2, 6, 1), (3, 2, 6, 6)):
-            case = new(f"{dtype} {kernel}x{kernel} stride {stride} dilation {dilation}")
-            size = 32 if stride > 2 else 16
-            made = size // stride
-            bias = case.rng.standard_normal(5) * (1 if dtype == "f16" else 5000)
-            case.input("x", dtype, case.data(dtype, (1, 3, size, size)), quants[0])
-            case.graph.const("w", case.data(dtype, (5, 3, kernel, kernel)), quants[1])
-            case.graph.const("b", bias.astype(BIAS_TYPES[dtype]), quants[3])
-            case.graph.output("y", (1, 5, made, made), dtype, quants[2])
-            attrs = {"stride": [stride] * 2, "pad": [pad] * 4, "dilation": [dilation] * 2}
-            case.op("conv2d", ["x", "w", "b"], "y", **attrs)
-            yield case
+        case = new(f"{dtype} {kernel}x{kernel} stride {stride} dilation {dilation}")
+        in_q, w_q, out_q, bias_q = quants[dtype]
+        made = (16 + 2 * pad - (kernel - 1) * dilation - 1) // stride + 1
+        bias = case.rng.standard_normal(3) * (1 if dtype == "f16" else 5000)
+        case.input("x", dtype, case.data(dtype, (1, 1, 16, 16)), in_q)
+        case.graph.const("w", case.data(dtype, (3, 1, kernel, kernel)), w_q)
+        case.graph.const("b", bias.astype(BIAS_TYPES[dtype]), bias_q)
+        case.graph.output("y", (1, 3, made, made), dtype, out_q)
+        attrs = {"stride": [stride] * 2, "pad": [pad] * 4, "dilation": [dilation] * 2}
+        case.op("conv2d", ["x", "w", "b"], "y", **attrs)
+        yield case

@@ -12,7 +12,6 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Engine, Form
 from npusim.ir.tensor import Shape
 from npusim.ops import op_def
-from npusim.passes.convolution_predicates import reach
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.network import Layer, nchw
@@ -140,8 +139,8 @@ def _kernel_limit(case: _Case) -> str:
     attrs = case.layer.attrs
     if not isinstance(attrs, Conv2dAttrs) or case.cost.engine is not Engine.SHADER:
         return ""
-    sizes = zip(reach(attrs, case.layer.weight_shape[2:]), attrs.stride, strict=True)
-    (height, most), (width, other) = ((size, KERNEL_STEPS * stride) for size, stride in sizes)
+    sizes = zip(case.layer.weight_shape[2:], attrs.stride, attrs.dilation, strict=True)
+    (height, most), (width, other) = (((k - 1) * d + 1, KERNEL_STEPS * s) for k, s, d in sizes)
     if height <= most and width <= other:
         return ""
     return (
