@@ -383,6 +383,25 @@ def wide_aspp(c: int, size: int, dilations: tuple[int, ...]) -> Block:
     return b.done()
 
 
+def depthwise_aspp(c: int, size: int, dilations: tuple[int, ...]) -> Block:
+    """Separable dilated convolutions side by side, as in DeepLabV3+ on MobileNet."""
+    b = Blocks(f"depthwise aspp {c}@{size} {dilations}", 1, c, size, size)
+    x = b.conv("data", c)
+    parts = [b.conv(b.depthwise(x, dilation=d, pad=[d] * 4), c) for d in dilations]
+    b.conv(b.join(*parts), c)
+    return b.done()
+
+
+def patches(c: int, size: int, patch: int, stride: int) -> Block:
+    """Patches of a vision transformer, a mixing of pixels and one of channels (ConvMixer)."""
+    b = Blocks(f"patches {c}@{size} {patch} s{stride}", 1, 3, size, size)
+    x = b.layer("conv", "data", channels=c, kernel=patch, stride=stride)
+    y = b.depthwise(x, 9)
+    x = b.add(b.conv(x, c, act=None), y)
+    b.conv(x, c)
+    return b.done()
+
+
 def unet_up(c: int, size: int, kernel: int, act: str) -> Block:
     """Transposed convolution joined with an earlier map."""
     b = Blocks(f"unet {c}@{size} k{kernel} {act}", 1, c, size, size)
@@ -466,6 +485,8 @@ def all_blocks() -> list[tuple[str, Block]]:
     of(attention, (32, 14), (64, 8))
     of(resnext, (64, 28, 4, 1), (128, 14, 32, 2))
     of(wide_aspp, (32, 28, (6, 12)), (16, 33, (7, 18)))
+    of(depthwise_aspp, (32, 33, (6, 12, 18)), (16, 28, (9, 16)))
+    of(patches, (64, 224, 16, 16), (48, 112, 14, 14), (32, 96, 7, 4))
     of(unet_up, (32, 32, 2, "relu"), (48, 28, 4, "relu"), (32, 20, 2, "leaky"))
     of(darknet_up, (16, 64), (8, 96))
     return made
