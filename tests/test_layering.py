@@ -32,6 +32,7 @@ ALLOWED = {
         "errors",
         "explain",
         "extras",
+        "foreign",
         "host",
         "ir",
         "ops",

@@ -106,7 +106,7 @@ class Child:
         NpusimError
             When the process dies, or does not answer in time.
         """
-        shelf, limit = self._shelves.take(), runtime_seconds()
+        shelf, limit = self._shelves.take(), self.runtime.seconds or runtime_seconds()
         text, arrays = packed([function, *arguments])
         future: Future[Message] = Future()
         number = next(self._numbers)
@@ -118,9 +118,8 @@ class Child:
         self._say(Message(number, text, laid_out(arrays), shelf))
         try:
             if not wait([future], limit).done:
-                self.stop(
-                    f"has not answered for {limit:g} seconds ({RUNTIME_SECONDS.name} is the limit)"
-                )
+                known = "" if self.runtime.seconds else f" ({RUNTIME_SECONDS.name} is the limit)"
+                self.stop(f"has not answered for {limit:g} seconds{known}")
         except BaseException:  # Ctrl-C: nobody wants the answer any more
             self.stop("was interrupted")
             raise

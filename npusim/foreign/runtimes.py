@@ -21,6 +21,8 @@ class Foreign(NamedTuple):
         What it is needed for, in a few words.
     code : str
         The module of functions that run in its process.
+    seconds : float, optional
+        What an answer may take, else what the environment says.
     """
 
     called: str
@@ -28,6 +30,7 @@ class Foreign(NamedTuple):
     extra: str
     purpose: str
     code: str
+    seconds: float | None = None
 
     def require(self) -> None:
         """Look for the runtime without importing it.
@@ -68,4 +71,12 @@ TENSORFLOW = Foreign(
     "tensorflow",
     "running TensorFlow graphs",
     "npusim.foreign.with_tensorflow",
+)
+HDF5 = Foreign(
+    "the HDF5 library",
+    "h5py",
+    "keras",
+    "reading Keras models",
+    "npusim.foreign.with_h5py",
+    seconds=60.0,  # it reads hundreds of megabytes in one
 )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 import npusim
 from npusim.conformance.importer_cases import read_cases
 from npusim.conformance.importers import replay_case
-from npusim.errors import MissingExtraError, ModelImportError, UnsupportedOpError
+from npusim.errors import MissingExtraError, ModelImportError, NpusimError, UnsupportedOpError
+from npusim.foreign import with_h5py
 from npusim.importers.keras import file as keras_file
 from npusim.importers.keras.importer import load_keras
 from npusim.importers.keras.weights import archive_keys, snake
@@ -408,3 +410,65 @@ def test_changed_descriptions_are_taken_or_refused(tmp_path):
             outcomes["refused"] += 1
     assert outcomes["refused"] > 50
     assert outcomes["taken"] > 10
+
+
+# ---- files that the HDF5 library reads first, in a process of its own
+def flat(folder, name="net.h5"):
+    return hdf5(folder, model(start((3,)), layer("Flatten", "f", "x")), name=name)
+
+
+def test_the_library_may_not_come_back(tmp_path, monkeypatch):
+    path = flat(tmp_path)
+    code = "tests.foreign.fake_runtime"
+    fake = keras_file.HDF5._replace(module="json", code=code, seconds=0.5)
+    monkeypatch.setattr(keras_file, "HDF5", fake)
+    with pytest.raises(NpusimError, match=r"HDF5 library has not answered for 0\.5 s") as caught:
+        npusim.load_model(path)
+    assert caught.value.where == str(path)
+    assert "copy or save it again" in str(caught.value)
+    monkeypatch.undo()
+    assert npusim.load_model(path).outputs  # a new process reads it
+
+
+def link(file, folder):
+    file["model_weights/f"] = h5py.ExternalLink("other.h5", "/")
+
+
+def outer(file, folder):
+    place = [(os.fspath(folder / "array"), 0, 12)]
+    file.create_dataset("model_weights/f/k", (3,), np.float32, external=place)
+
+
+def virtual(file, folder):
+    layout = h5py.VirtualLayout((3,), np.float32)
+    layout[:] = h5py.VirtualSource("other.h5", "k", (3,))
+    file.create_virtual_dataset("model_weights/f/k", layout)
+
+
+@pytest.mark.parametrize("add", [link, outer, virtual])
+def test_keras_files_lead_to_no_other_file(tmp_path, add):
+    path = flat(tmp_path)
+    with h5py.File(path, "r+") as file:
+        add(file, tmp_path)
+    with pytest.raises(ModelImportError, match=r"'/model_weights/f(/k)?' leads to another file"):
+        npusim.load_model(path)
+    packed = archive(tmp_path, model(start((3,)), layer("Flatten", "f", "x")))
+    with zipfile.ZipFile(packed, "a") as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(packed, "w") as file:
+        for name, content in (parts | {"model.weights.h5": path.read_bytes()}).items():
+            file.writestr(name, content)
+    with pytest.raises(ModelImportError, match="leads to another file"):
+        npusim.load_model(packed)
+
+
+def test_what_refers_to_itself_or_is_damaged_is_walked_once(tmp_path):
+    path = flat(tmp_path)
+    with h5py.File(path, "r+") as file:
+        file["model_weights/again"] = file["model_weights"]
+        file["gone"] = h5py.SoftLink("/nowhere")
+        file.create_dataset("packed", data=np.zeros((50, 50)), compression="gzip")
+        file.create_dataset("large", (1 << 20, 1 << 20), np.float32, chunks=(64, 64))
+    assert npusim.load_model(path).outputs
+    for content in (b"", path.read_bytes(), b"no file"):
+        assert with_h5py.walked(os.fsencode(path), content, 1 << 28) == ""

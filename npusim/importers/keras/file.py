@@ -5,6 +5,7 @@ attributes and groups. No code of a file is run.
 """
 
 import io
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from typing import Any
 
 from npusim.errors import ModelImportError
 from npusim.extras import require
+from npusim.foreign.child import asked
+from npusim.foreign.runtimes import HDF5
 from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import Fingerprint
 from npusim.importers.keras.weights import ArchiveWeights, NamedWeights, Weights
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 from npusim.plain import number_in
 from npusim.reading.records import parse_json
 
@@ -61,6 +65,8 @@ def read_keras(path: Path) -> KerasFile:
         Without the extra ``keras``.
     ModelImportError
         When the file cannot be read, holds weights only or is something else.
+    NpusimError
+        When the HDF5 library dies or hangs with it.
     """
     refuse_absent(path)
     h5py = require("h5py", extra="keras", purpose="reading Keras models")
@@ -96,6 +102,7 @@ def _archive(path: Path, h5py: Any) -> KerasFile:
             else {}
         )
         content = _member(archive, _WEIGHTS, _MOST_WEIGHTS, where)
+    _walk(path, content)
     weights = ArchiveWeights(h5py.File(io.BytesIO(content), "r"), where)
     return KerasFile(path, config, str(about.get("keras_version", "3")), weights, fingerprint)
 
@@ -120,6 +127,7 @@ def _hdf5(path: Path, h5py: Any) -> KerasFile:
         raise ModelImportError(
             "it is neither a zip archive nor an HDF5 file", where=where, rule=_RULE
         )
+    _walk(path)
     file = h5py.File(path, "r")
     raw = file.attrs.get("model_config")
     if raw is None:
@@ -138,6 +146,26 @@ def _hdf5(path: Path, h5py: Any) -> KerasFile:
     version = _text(group.attrs.get("keras_version", file.attrs.get("keras_version", "")))
     weights = NamedWeights(group, where)
     return KerasFile(path, _json(raw, where), version, weights, fingerprint)
+
+
+def _walk(path: Path, content: bytes = b"") -> None:
+    """Have another process read the file: the library may not come back from a damaged one."""
+    outside = asked(
+        HDF5,
+        "walked",
+        os.fsencode(path.absolute()),
+        content,
+        MAX_TENSOR_ELEMENTS,
+        where=str(path),
+        remedy="the file is damaged; copy or save it again",
+    )
+    if outside:
+        raise ModelImportError(
+            f"{outside!r} leads to another file",
+            where=str(path),
+            rule="a Keras file holds its weights itself",
+            remedy="save the model again",
+        )
 
 
 def _text(value: Any) -> str:
