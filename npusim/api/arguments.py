@@ -6,14 +6,17 @@ instead of what Python says deep inside.
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from enum import Enum
 from functools import wraps
 from os import PathLike, fsencode
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from npusim import words
 from npusim.api.bars import bar
+from npusim.api.overwriting import refuse_overwriting
 from npusim.errors import ConfigError, DatasetError, InputError, ModelImportError, NpusimError
 
 P = ParamSpec("P")
@@ -23,6 +26,14 @@ LOAD = "npusim.load_model(path) returns one"
 COMPILE = "npusim.compile(npusim.quantize(graph, dataset)) returns one"
 RECORD = "npusim.record_program, record_float, record_source and read_dump return one"
 SAMPLES = "the path of a list of files, or [('name', {'input': float32 array}), ..]"
+
+
+class Use(Enum):
+    """What a function does with a file."""
+
+    NONE = "nothing: the argument names none"
+    READ = "reads it, or has read it"
+    WRITTEN = "writes it"
 
 
 class Kind(NamedTuple):
@@ -36,12 +47,15 @@ class Kind(NamedTuple):
         Tells whether a value is one.
     error : type
         What is raised otherwise.
+    use : Use
+        What is done with the file that it names or came from.
     """
 
     rule: str
     remedy: str
     fits: Callable[[Any], bool]
     error: type[NpusimError] = ConfigError
+    use: Use = Use.NONE
 
 
 def _named(*names: str) -> Callable[[Any], bool]:
@@ -91,10 +105,11 @@ def _is_shapes(value: Any) -> bool:
     )
 
 
-_GRAPH = Kind("a Graph", LOAD, _named("Graph"))
+_GRAPH = Kind("a Graph", LOAD, _named("Graph"), use=Use.READ)
 _PROGRAM = Kind("a Program", COMPILE, _named("Program"))
 _RECORDING = Kind("a Recording", RECORD, _named("Recording"))
-_PATH = Kind("the path of a file", "give a str or a pathlib.Path", _is_path)
+_PATH = Kind("the path of a file", "give a str or a pathlib.Path", _is_path, use=Use.READ)
+_OUTPUT = _PATH._replace(use=Use.WRITTEN)
 _WORD = Kind("a word", "give a str", lambda value: isinstance(value, str))
 _NAMES = Kind("names", "give a list of str", _is_words)
 _CALLABLE = Kind("a function", "give something that can be called", callable)
@@ -128,12 +143,12 @@ KINDS = {
     "path": _PATH,
     "folder": _PATH._replace(rule="the path of a folder"),
     "cfg": _PATH,
-    "write_cfg": _PATH,
+    "write_cfg": _OUTPUT,
     "search": _PATH,
-    "state": _PATH,
-    "output": _PATH,
+    "state": _OUTPUT,
+    "output": _OUTPUT,
     "labelled": _PATH._replace(rule="the path of a labelled set"),
-    "node_data": _PATH,
+    "node_data": _OUTPUT,
     "quantized": _GRAPH._replace(
         rule="a quantized Graph", remedy="npusim.quantize(graph, dataset) returns one"
     ),
@@ -162,6 +177,7 @@ KINDS = {
         "one path, or a list with one for each input",
         "give paths of images or npy files; arrays go to Program.run as {'x': array}",
         lambda v: _is_path(v) or (isinstance(v, Sequence) and bool(v) and all(map(_is_path, v))),
+        use=Use.READ,
     ),
     "model": Kind(
         "a Graph, a Program, a Network or the path of a model file",
@@ -172,6 +188,7 @@ KINDS = {
         "graphs by name",
         "for example {'float': graph, 'u8': npusim.quantize(graph, dataset)}",
         lambda value: isinstance(value, Mapping) and all(map(_named("Graph"), value.values())),
+        use=Use.READ,
     ),
     "scheme": _SCHEME,
     "to": _SCHEME._replace(
@@ -217,6 +234,7 @@ KINDS = {
         "rows of four numbers",
         "give a npy or text file, or a sequence of rows",
         lambda v: _is_path(v) or (isinstance(v, Sequence | np.ndarray) and not isinstance(v, str)),
+        use=Use.READ,
     ),
     "profile": _WORD,
     "layout": _WORD,
@@ -252,7 +270,9 @@ LABELLED = Kind(
     "give a folder with one folder per class, a list of 'path label' lines, or Items",
     lambda v: _is_path(v) or (isinstance(v, Sequence) and all(map(_named("Item"), v))),
     DatasetError,
+    Use.READ,
 )
+STORING = ("save", "export_onnx")  # their path is one to write
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -267,16 +287,18 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = signature.bind(*args, **kwargs)  # Python's own words for names that do not exist
+        used: dict[Use, list[tuple[str, Path]]] = {use: [] for use in Use}
         for name, value in bound.arguments.items():
             if value is None and signature.parameters[name].default is None:
                 continue
             where = _place(name, function.__name__)
             if name in sampled:
                 bound.arguments[name] = _samples(value, where)
-            elif name == "dataset":
-                _check(value, LABELLED, where)
-            elif name in KINDS:
-                _check(value, KINDS[name], where)
+            elif kind := LABELLED if name == "dataset" else KINDS.get(name):
+                _check(value, kind, where)
+            used[_use(name, value, function.__name__)] += _files(name, value, where)
+        if words.front_end() is words.FrontEnd.PYTHON:  # the others have looked, in their words
+            refuse_overwriting(used[Use.READ], used[Use.WRITTEN])
         if bound.arguments.get("progress") is not True:
             return function(*bound.args, **bound.kwargs)
         with bar(function.__name__) as told:
@@ -284,6 +306,27 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _use(name: str, value: Any, function: str) -> Use:
+    """Return what a function does with what an argument names."""
+    if name == "path" and function in STORING:
+        return Use.WRITTEN
+    if name in SAMPLED.get(function, ("dataset",)) or (name == "labels" and _is_path(value)):
+        return Use.READ
+    return KINDS[name].use if name in KINDS else Use.NONE
+
+
+def _files(name: str, value: Any, where: str) -> Iterator[tuple[str, Path]]:
+    """Yield the files that an argument names or that its graphs came from, with what they are."""
+    if _is_path(value):
+        yield where, Path(value)
+    elif _named("Graph")(value) and value.source.path:
+        yield f"the source of {name}", Path(value.source.path)
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            if _is_path(item) or _named("Graph")(item):
+                yield from _files(name, item, where)
 
 
 def checked_limit(value: float | None, where: str) -> float | None:

@@ -101,7 +101,8 @@ def save(graph: Graph, path: str | Path) -> Path:
     ----------
     graph : Graph
     path : path
-        An existing file is replaced. The usual suffixes are .npusim and .rknn.
+        An existing file is replaced, unless the graph came from it. The usual suffixes are .npusim
+        and .rknn.
 
     Returns
     -------
@@ -111,7 +112,7 @@ def save(graph: Graph, path: str | Path) -> Path:
     Raises
     ------
     ConfigError
-        When the suffix belongs to another format.
+        When the suffix belongs to another format, or the graph came from this file.
     ContainerError
         When the file cannot be written.
     """
@@ -142,7 +143,7 @@ def export_onnx(graph: Graph, path: str | Path) -> Path:
     ----------
     graph : Graph
     path : path
-        An existing file is replaced.
+        An existing file is replaced, unless the graph came from it.
 
     Returns
     -------
@@ -151,6 +152,8 @@ def export_onnx(graph: Graph, path: str | Path) -> Path:
 
     Raises
     ------
+    ConfigError
+        When the graph came from this file.
     UnsupportedOpError
         When layers have no ONNX form, or an activation has parameters per channel.
     ContainerError

@@ -14,6 +14,7 @@ from npusim.analysis.snapshot import check_file_type, write_snapshot
 from npusim.api.report_run import analysed
 from npusim.cli import common, paging
 from npusim.cli.stored import is_vendors, own_reference, stored_like
+from npusim.cli.uses import NO_FILE, READ, WRITTEN
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.quantization.hybrid.cfg import raise_in_cfg
@@ -24,10 +25,12 @@ NAME = "analyze"
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for the dumps and tables of accuracy_analysis."),
+    WRITTEN,
 ]
 StoredOption = Annotated[
     Path | None,
     typer.Option(help="Analyse this stored model (a hybrid one, say), made from MODEL, instead."),
+    READ,
 ]
 WriteCfgOption = Annotated[
     Path | None,
@@ -36,12 +39,14 @@ WriteCfgOption = Annotated[
         help="Write a quantization.cfg with the layers to blame raised; npusim quantize --hybrid "
         "takes it.",
     ),
+    WRITTEN,
 ]
 FileTypeOption = Annotated[
     str,
     typer.Option(
         metavar="npy|tensor", help="numpy files in the dumps, or text as accuracy_analysis writes."
     ),
+    NO_FILE,
 ]
 BriefOption = Annotated[bool, typer.Option("--brief", help="Show only layers with a finding.")]
 
@@ -108,7 +113,7 @@ def command(
         _print(shown, found, graph.name, output, brief=brief, everything=everything)
         if write_cfg and wide:
             _tell_cfg(
-                shown, write_cfg, wide, found, common.again(model, file, mean, std, reorder, fit)
+                shown, write_cfg, wide, found, paging.again(model, file, mean, std, reorder, fit)
             )
     if found.first_wrong is not None or found.bad:
         raise typer.Exit(common.MISMATCH)

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from npusim import edge
 from npusim.cli import collector
+from npusim.cli.uses import guarded
 from npusim.reading.trust import HELP, trust_files
 
 COMMANDS = {
@@ -67,7 +68,7 @@ class LateCommands(TyperGroup):
         text, example = COMMANDS[str(name)], EXAMPLES[str(name)]
         settings = getattr(module, "CONTEXT", None)
         alone.command(name, help=text, epilog=f"Example: {example}", context_settings=settings)(
-            module.command
+            guarded(module.command)
         )
         found = typer.main.get_command(alone)
         found.params += [_debug_option(), _trust_option()]

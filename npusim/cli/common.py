@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from rich.text import Text
 import npusim
 from npusim import assets
 from npusim.api.stages import is_quantized as is_quantized
+from npusim.cli.uses import NO_FILE, READ, Read
 from npusim.errors import ConfigError
 from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import NO_WEIGHTS, WEIGHTS_FOUND
@@ -45,6 +45,7 @@ log = logging.getLogger("npusim")
 MISMATCH = 1
 BUNDLED = "demo"
 FILE_WIDTH = 160
+MODEL = Read(words=(BUNDLED,))
 MODEL_FILES = f"{', '.join(importable()[:-1])} or {importable()[-1]} file"
 
 ModelArgument = Annotated[
@@ -53,32 +54,41 @@ ModelArgument = Annotated[
         metavar="MODEL",
         help=f"{MODEL_FILES}, stored npusim model, or 'demo'.",
     ),
+    MODEL,
 ]
 WeightsOption = Annotated[
     Path | None,
     typer.Option("--weights", metavar="FILE", help="Weights of a Caffe, Darknet or MXNet network."),
+    READ,
 ]
 CutInputsOption = Annotated[
     str | None,
     typer.Option("--cut-inputs", metavar="A,B", help="Cut the model: begin at these tensors."),
+    NO_FILE,
 ]
 CutOutputsOption = Annotated[
     str | None,
     typer.Option("--cut-outputs", metavar="A,B", help="Cut the model: end at these tensors."),
+    NO_FILE,
 ]
 Cuts = Mapping[str, list[str]]
 ShapeOption = Annotated[
     list[str] | None,
     typer.Option("--shape", metavar="NAME=1,3,224,224", help="Shape of an input. Repeatable."),
+    NO_FILE,
 ]
 MeanOption = Annotated[
-    str | None, typer.Option("--mean", metavar="M0,M1,M2", help="Mean per channel (0..255).")
+    str | None,
+    typer.Option("--mean", metavar="M0,M1,M2", help="Mean per channel (0..255)."),
+    NO_FILE,
 ]
 StdOption = Annotated[
-    str | None, typer.Option("--std", metavar="S0,S1,S2", help="Divisor per channel.")
+    str | None, typer.Option("--std", metavar="S0,S1,S2", help="Divisor per channel."), NO_FILE
 ]
 ReorderOption = Annotated[
-    str | None, typer.Option("--reorder", metavar="2,1,0", help="Source channel of each channel.")
+    str | None,
+    typer.Option("--reorder", metavar="2,1,0", help="Source channel of each channel."),
+    NO_FILE,
 ]
 FitOption = Annotated[
     str | None,
@@ -88,13 +98,14 @@ FitOption = Annotated[
         help="How pictures of another shape get the input's: stretched (default, as the toolkit), "
         "within grey borders, or cut.",
     ),
+    NO_FILE,
 ]
 DatasetOption = Annotated[
-    Path | None, typer.Option("--dataset", help="Calibration list: one sample a line.")
+    Path | None, typer.Option("--dataset", help="Calibration list: one sample a line."), READ
 ]
 _SCHEME: dict[str, Any] = {"metavar": "u8|i8|i16|f16"}
 SchemeOption = Annotated[
-    str | None, typer.Option("--quantize", help="Number format. Default: u8.", **_SCHEME)
+    str | None, typer.Option("--quantize", help="Number format. Default: u8.", **_SCHEME), NO_FILE
 ]
 RunSchemeOption = Annotated[
     str | None,
@@ -103,6 +114,7 @@ RunSchemeOption = Annotated[
         help="Number format. Default: f16, which needs no calibration; the command says so.",
         **_SCHEME,
     ),
+    NO_FILE,
 ]
 AlgorithmOption = Annotated[
     str,
@@ -111,14 +123,17 @@ AlgorithmOption = Annotated[
         metavar="normal|moving_average|kl_divergence|mmse",
         help="Calibration statistic.",
     ),
+    NO_FILE,
 ]
 InputOption = Annotated[
     list[Path] | None,
     typer.Option("--input", help="Image or npy, one per model input. Default: first sample."),
+    READ,
 ]
 TargetOption = Annotated[
     str | None,
     typer.Option("--target", help=f"One of {', '.join(CHIPS)}. Default: the model's own."),
+    NO_FILE,
 ]
 LevelOption = Annotated[
     int, typer.Option("--optimization-level", min=0, max=3, help="Graph rewrites, 0 to 3.")
@@ -131,6 +146,7 @@ DriverFaultsOption = Annotated[
         help="Where the chip's driver loses data in a concat: the true values, or what the chip "
         "stores (npusim explain concat-of-views).",
     ),
+    NO_FILE,
 ]
 ThresholdOption = Annotated[float, typer.Option(help="Cosine below which a layer counts as wrong.")]
 AllOption = Annotated[
@@ -297,34 +313,6 @@ def load_beside(model: str, how: Mapping[str, Any]) -> Graph:
     """
     own = dict.fromkeys(("weights", "part", *(("shape",) if is_stored(model) else ())))
     return load(model, **{**how, **own})
-
-
-def again(
-    model: str,
-    file: Mapping[str, Any],
-    mean: str | None,
-    std: str | None,
-    reorder: str | None,
-    fit: str | None = None,
-    target: str | None = None,
-    dataset: Path | None = None,
-) -> str:
-    """Return the words of a command that load a model once more: to be pasted."""
-    said = [model]
-    for name, value in {
-        "weights": file["weights"],
-        **{f"cut-{side}": ",".join(names) for side, names in file["part"].items()},
-        "mean": mean,
-        "std": std,
-        "reorder": reorder,
-        "fit": fit,
-        "target": target,
-        "dataset": dataset,
-    }.items():
-        said += [f"--{name}", str(value)] if value is not None else []
-    for shape in file["shape"] or ():
-        said += ["--shape", shape]
-    return shlex.join(said)
 
 
 def _refuse_without_pictures(graph: Graph, model: str, **given: object) -> None:

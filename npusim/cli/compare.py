@@ -19,6 +19,7 @@ from npusim.api.report_run import compared
 from npusim.cli import common, paging
 from npusim.cli.stored import is_vendors, own_reference
 from npusim.cli.two_models import Choices, compare_models
+from npusim.cli.uses import NO_FILE, READ
 from npusim.errors import ConfigError, InputError
 from npusim.ir.graph import Graph
 from npusim.reading import arrays
@@ -33,6 +34,7 @@ ModelArgument = Annotated[
         metavar="MODEL",
         help=f"{common.MODEL_FILES}, stored npusim model, 'demo', or a folder of layer dumps.",
     ),
+    common.MODEL,
 ]
 OtherArgument = Annotated[
     str | None,
@@ -42,6 +44,7 @@ OtherArgument = Annotated[
         "an .rknn of the vendor's toolkit with its source. A float one is quantized with --dataset "
         "or with the ranges that the quantized one stores.",
     ),
+    common.MODEL,
 ]
 ToolkitOption = Annotated[
     str | None,
@@ -50,6 +53,7 @@ ToolkitOption = Annotated[
         help="RKNN-Toolkit whose rules count for a float MODEL or OTHER; default: that of the "
         "vendor file it is compared with.",
     ),
+    NO_FILE,
 ]
 SourceInputOption = Annotated[
     list[Path] | None,
@@ -57,6 +61,7 @@ SourceInputOption = Annotated[
         help="npy holding what the source framework itself was fed, one per model input; "
         "default: npusim's own preprocessed input. Finds wrong mean, std, reorder or layout."
     ),
+    READ,
 ]
 FolderOption = Annotated[
     Path | None,
@@ -64,9 +69,12 @@ FolderOption = Annotated[
         help="Compare this folder of layer dumps (board, vendor's simulator, npusim, snapshot "
         "of accuracy_analysis) with MODEL."
     ),
+    READ,
 ]
 LayoutOption = Annotated[
-    str, typer.Option(metavar="auto|NHWC|NCHW", help="Axis order of dumps that do not say.")
+    str,
+    typer.Option(metavar="auto|NHWC|NCHW", help="Axis order of dumps that do not say."),
+    NO_FILE,
 ]
 ReferenceOption = Annotated[
     str,
@@ -76,12 +84,14 @@ ReferenceOption = Annotated[
         help="What runs the source: its own framework where it is installed (ONNX Runtime, LiteRT, "
         "OpenCV, TensorFlow), or npusim's evaluator.",
     ),
+    NO_FILE,
 ]
 OtherModelOption = Annotated[
     str | None,
     typer.Option(
         "--vs", "--other-model", metavar="MODEL", help="Compare with a run of this model instead."
     ),
+    common.MODEL,
 ]
 OtherSchemeOption = Annotated[
     str | None,
@@ -91,16 +101,19 @@ OtherSchemeOption = Annotated[
         metavar="u8|i8|i16|f16",
         help="Number format of the other run.",
     ),
+    NO_FILE,
 ]
 OtherAlgorithmOption = Annotated[
     str | None,
     typer.Option(
         "--vs-algorithm", "--other-algorithm", help="Calibration statistic of the other run."
     ),
+    NO_FILE,
 ]
 OtherDatasetOption = Annotated[
     Path | None,
     typer.Option("--vs-dataset", "--other-dataset", help="Calibration list of the other run."),
+    READ,
 ]
 
 

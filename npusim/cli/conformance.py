@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from npusim.cli import common
+from npusim.cli.uses import NO_FILE, READ
 from npusim.conformance import ImporterResult, Result, conform
 from npusim.conformance.forms import FLOAT, FORMS
 from npusim.perfmodel.agreement import GroupError
@@ -21,10 +22,12 @@ def command(
         typer.Argument(
             metavar="PATH...", help="Golden npz, tables (csv), models (jsonl), folders."
         ),
+        READ,
     ],
     run: Annotated[
         str,
         typer.Option("--run", metavar="|".join(FORMS), help="What recorded models are run in."),
+        NO_FILE,
     ] = FLOAT,
     as_json: common.JsonOption = False,
 ) -> None:

@@ -7,13 +7,14 @@ import typer
 
 from npusim.analysis.dump import NPY, TEXT, DumpOptions, LayerDump
 from npusim.cli import common
+from npusim.cli.uses import NO_FILE, WRITTEN
 
 NAME = "dump"
 
 
 def command(
     model: common.ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into."), WRITTEN],
     inputs: common.InputOption = None,
     scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,
@@ -26,15 +27,20 @@ def command(
     std: common.StdOption = None,
     reorder: common.ReorderOption = None,
     fit: common.FitOption = None,
-    layout: Annotated[str, typer.Option(help="NHWC, or NCHW as the driver writes.")] = "NHWC",
+    layout: Annotated[
+        str, typer.Option(help="NHWC, or NCHW as the driver writes."), NO_FILE
+    ] = "NHWC",
     file_type: Annotated[
         str | None,
         typer.Option(
             metavar="npy|txt", help="numpy files (the default), or text as NN_LAYER_DUMP writes."
         ),
+        NO_FILE,
     ] = None,
     number_format: Annotated[
-        str, typer.Option("--format", help="printf format, for text; default: exact decimals.")
+        str,
+        typer.Option("--format", help="printf format, for text; default: exact decimals."),
+        NO_FILE,
     ] = "",
     level: common.LevelOption = 3,
     driver_faults: common.DriverFaultsOption = "correct",

@@ -7,6 +7,7 @@ import typer
 
 import npusim
 from npusim.cli import common, quantize_options
+from npusim.cli.uses import NO_FILE, WRITTEN
 
 NAME = "equalize"
 Relu6Option = Annotated[
@@ -16,12 +17,13 @@ Relu6Option = Annotated[
         help="Layers around relu6: leave alone, scale only channels that stay below 6 on the "
         "dataset, or make it a relu (changes the function).",
     ),
+    NO_FILE,
 ]
 
 
 def command(
     model: common.ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write."), WRITTEN],
     relu6: Relu6Option = "restrict",
     dataset: common.DatasetOption = None,
     engine: quantize_options.EngineOption = "auto",

@@ -15,6 +15,7 @@ from npusim.api.measuring import AUTO
 from npusim.api.report_run import evaluated
 from npusim.cli import common, paging
 from npusim.cli.stored import stored_like
+from npusim.cli.uses import KEPT, NO_FILE, READ, WRITTEN
 from npusim.errors import ConfigError
 from npusim.evaluation.annotations import open_boxes, open_masks
 from npusim.evaluation.decoders import DECODERS
@@ -39,6 +40,7 @@ LabelledOption = Annotated[
         "json, VOC or YOLO folder, or 'picture annotation' lines. Segmentation: a folder "
         "with images/ and masks/, or 'picture mask' lines."
     ),
+    READ,
 ]
 TaskOption = Annotated[
     str,
@@ -46,6 +48,7 @@ TaskOption = Annotated[
         metavar="classification|detection|segmentation|custom:module:function",
         help="What is measured. A function takes (list of outputs, label) and returns numbers.",
     ),
+    NO_FILE,
 ]
 DecoderOption = Annotated[
     str,
@@ -53,6 +56,7 @@ DecoderOption = Annotated[
         metavar="|".join(DECODERS),
         help="Detection: what the outputs mean. YOLO: a decoded output, or heads.",
     ),
+    NO_FILE,
 ]
 AnchorsOption = Annotated[
     str,
@@ -60,12 +64,14 @@ AnchorsOption = Annotated[
         metavar="W,H,W,H,...",
         help="YOLO heads: anchors in input pixels, the finest grid's first. Default: COCO's.",
     ),
+    NO_FILE,
 ]
 PriorsOption = Annotated[
     Path | None,
     typer.Option(help="SSD: npy or text file of priors, centre and size as parts of the input."),
+    READ,
 ]
-ImagesOption = Annotated[Path | None, typer.Option(help="Folder of a COCO file's pictures.")]
+ImagesOption = Annotated[Path | None, typer.Option(help="Folder of a COCO file's pictures."), READ]
 SchemesOption = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +79,7 @@ SchemesOption = Annotated[
         metavar="u8,i8,i16,f16",
         help="Number formats, comma separated. Default: u8.",
     ),
+    NO_FILE,
 ]
 AlsoOption = Annotated[
     list[Path] | None,
@@ -81,12 +88,13 @@ AlsoOption = Annotated[
         "--also",
         help="Stored model of the same network (a tuned one, say) to run beside. Repeatable.",
     ),
+    READ,
 ]
 CalibrationOption = Annotated[
-    Path | None, typer.Option(help="Calibration list: one sample a line, no labels.")
+    Path | None, typer.Option(help="Calibration list: one sample a line, no labels."), READ
 ]
 LabelsOption = Annotated[
-    Path | None, typer.Option(help="Class names, one a line, when labels are names.")
+    Path | None, typer.Option(help="Class names, one a line, when labels are names."), READ
 ]
 OffsetOption = Annotated[
     int, typer.Option(help="Added to labels: 1 when the network's class 0 is background.")
@@ -96,7 +104,7 @@ JobsOption = Annotated[
     typer.Option(min=1, help="Processes; default: one per processor, one for few samples."),
 ]
 SchedulerOption = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Run on the Dask cluster of this scheduler.")
+    str, typer.Option(metavar="ADDRESS", help="Run on the Dask cluster of this scheduler."), NO_FILE
 ]
 StateOption = Annotated[
     Path | None,
@@ -104,9 +112,10 @@ StateOption = Annotated[
         help="File that keeps what is done; default: one in the working directory, removed "
         "when all is done."
     ),
+    KEPT,
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="JSON file for the whole result.")
+    Path | None, typer.Option("--output", "-o", help="JSON file for the whole result."), WRITTEN
 ]
 WorstOption = Annotated[int, typer.Option(min=0, help="Samples shown that lose most.")]
 MaxDropOption = Annotated[

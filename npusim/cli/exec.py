@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from npusim.cli.log import without_library_messages
+from npusim.cli.uses import NO_FILE, READ
 from npusim.errors import ConfigError
 from npusim.words import FrontEnd, speaking
 
@@ -17,16 +18,21 @@ FAILED_CALLS = 2
 
 def command(
     script: Annotated[
-        str | None, typer.Argument(metavar="SCRIPT", help="A script for the vendor's toolkit.")
+        str | None,
+        typer.Argument(metavar="SCRIPT", help="A script for the vendor's toolkit."),
+        READ,
     ] = None,
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="What the script is given.")
+        list[str] | None,
+        typer.Argument(metavar="[ARGS]...", help="What the script is given."),
+        NO_FILE,
     ] = None,
     module: Annotated[
         str | None,
         typer.Option(
             "-m", "--module", metavar="NAME", help="Run a module: rknn.bin.list_devices, .."
         ),
+        NO_FILE,
     ] = None,
     ignore_failures: Annotated[
         bool,

@@ -7,6 +7,7 @@ from rich.markdown import Markdown
 
 from npusim import explain
 from npusim.cli import common
+from npusim.cli.uses import NO_FILE
 from npusim.report.table import Sheet, prose, words
 
 NAME = "explain"
@@ -14,7 +15,7 @@ NAME = "explain"
 
 def command(
     code: Annotated[
-        str | None, typer.Argument(metavar="[CODE]", help="The code a warning ends in.")
+        str | None, typer.Argument(metavar="[CODE]", help="The code a warning ends in."), NO_FILE
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 
 import npusim
 from npusim.cli import common
+from npusim.cli.uses import WRITTEN
 from npusim.errors import ConfigError
 
 NAME = "export"
@@ -14,7 +15,7 @@ NAME = "export"
 
 def command(
     model: common.ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write."), WRITTEN],
     weights: common.WeightsOption = None,
     cut_inputs: common.CutInputsOption = None,
     cut_outputs: common.CutOutputsOption = None,
@@ -30,8 +31,6 @@ def command(
         raise ConfigError(
             f"the file {output}", where="--output", rule="what is written is ONNX: *.onnx"
         )
-    if output.exists() and Path(model).exists() and output.samefile(model):
-        raise ConfigError(f"{output} is the model itself", where="--output")
     shown = common.console(as_json)
     graph = common.load(
         model,

@@ -25,7 +25,9 @@ LAYER_FACTS = ("engine", "form", "multiplier", "shift", "rounding")
 
 def command(
     model: Annotated[
-        str | None, typer.Argument(metavar="MODEL", help="As for other commands; or --kernels.")
+        str | None,
+        typer.Argument(metavar="MODEL", help="As for other commands; or --kernels."),
+        common.MODEL,
     ] = None,
     weights: common.WeightsOption = None,
     cut_inputs: common.CutInputsOption = None,

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from npusim.cli import common
+from npusim.cli.uses import NO_FILE
 from npusim.ops import op_def, op_names
 from npusim.passes.engine_rules import RULES
 from npusim.report.table import Sheet, prose, words
@@ -15,7 +16,9 @@ NAME = "ops"
 
 
 def command(
-    only: Annotated[str | None, typer.Argument(metavar="[OP]", help="One operator.")] = None,
+    only: Annotated[
+        str | None, typer.Argument(metavar="[OP]", help="One operator."), NO_FILE
+    ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """List every operator with the engines that run it, when, and what it means."""

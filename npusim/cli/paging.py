@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from npusim.cli.log import warnings_so_far
+from npusim.cli.uses import WRITTEN, spelled
 from npusim.report.page.write import require_place, require_templates
 
 # What a page is made of brings Numba; commands that write none start without it.
@@ -23,6 +24,7 @@ HtmlOption = Annotated[
     typer.Option(
         "--html", metavar="FILE", help="Write a page to send there; needs the extra 'report'."
     ),
+    WRITTEN,
 ]
 QUANTIZED_WITH = (
     "weights",
@@ -134,6 +136,34 @@ def repair_with(given: Mapping[str, Any], dataset: Path | None) -> "Repair":
     return repair
 
 
+def again(
+    model: str,
+    file: Mapping[str, Any],
+    mean: str | None,
+    std: str | None,
+    reorder: str | None,
+    fit: str | None = None,
+    target: str | None = None,
+    dataset: Path | None = None,
+) -> str:
+    """Return the words of a command that load a model once more: to be pasted."""
+    said = [model]
+    for name, value in {
+        "weights": file["weights"],
+        **{f"cut-{side}": ",".join(names) for side, names in file["part"].items()},
+        "mean": mean,
+        "std": std,
+        "reorder": reorder,
+        "fit": fit,
+        "target": target,
+        "dataset": dataset,
+    }.items():
+        said += [f"--{name}", str(value)] if value is not None else []
+    for shape in file["shape"] or ():
+        said += ["--shape", shape]
+    return shlex.join(said)
+
+
 def _words(command: Callable[..., None], given: Mapping[str, Any], names: Any) -> list[str]:
     """Return options, spelled as the command takes them, whose values are not the defaults."""
     hints = get_type_hints(command, include_extras=True)
@@ -143,13 +173,10 @@ def _words(command: Callable[..., None], given: Mapping[str, Any], names: Any) -
         value, parameter = given.get(name), parameters.get(name)
         if parameter is None or value is None or value is False or value == parameter.default:
             continue
-        info = hints[name].__metadata__[0]
-        if isinstance(info, typer.models.ArgumentInfo):
+        if isinstance(hints[name].__metadata__[0], typer.models.ArgumentInfo):
             words.append(str(value))
             continue
-        # typer takes the first word of an annotated option for its default
-        spelled = info.default if isinstance(info.default, str) else None
-        spelled = spelled or next(iter(info.param_decls or ()), f"--{name.replace('_', '-')}")
+        option = spelled(name, hints[name])
         for one in value if isinstance(value, list) else [value]:
-            words += [spelled] if one is True else [spelled, str(one)]
+            words += [option] if one is True else [option, str(one)]
     return words

@@ -9,9 +9,11 @@ from rich.console import Console
 
 from npusim.api.arguments import checked_limit
 from npusim.cli import common, paging
-from npusim.cli.pricing import Request, price, price_around, write_list
+from npusim.cli.pricing import BUNDLED_LIST, Request, price, price_around, write_list
+from npusim.cli.uses import NO_FILE, READ, WRITTEN, Read
 from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.holes import Rest
+from npusim.ir.targets import CHIPS
 from npusim.perfmodel.estimate import Estimate
 from npusim.perfmodel.guesses import guesses_line
 from npusim.perfmodel.transport import Transfer, transfer
@@ -26,6 +28,8 @@ COMPARED = (
     "model", "target", "profile", "dtype", "clock_mhz", "ddr_gbps", "batch", "sram", "weights",
     "shape",
 )  # fmt: skip
+MODEL = Read(words=(common.BUNDLED, BUNDLED_LIST))
+CHIP = Read(words=tuple(CHIPS))
 FORMATS, PROFILES, SHAPE = "u8|i8|i16|f16", "board|vendor", "NAME=1,3,224,224"
 
 
@@ -41,25 +45,28 @@ ModelArgument = Annotated[
         help=f"{common.MODEL_FILES}, stored npusim model, layer list (.json), 'demo' or "
         "'demo-layers'.",
     ),
+    MODEL,
 ]
 TargetOption = Annotated[
     str | None,
     typer.Option(metavar="CHIP", help="Chip name or .toml file. Default: the model's."),
+    CHIP,
 ]
 ProfileOption = Annotated[
-    str, typer.Option(metavar=PROFILES, help="Silicon, or the vendor's own estimator.")
+    str, typer.Option(metavar=PROFILES, help="Silicon, or the vendor's own estimator."), NO_FILE
 ]
 DtypeOption = Annotated[
     str | None,
     typer.Option(
         "--quantize", "--dtype", metavar=FORMATS, help="Number format to price. Default: u8."
     ),
+    NO_FILE,
 ]
 ClockOption = Annotated[float | None, typer.Option(help="NPU clock.")]
 DdrOption = Annotated[float | None, typer.Option(help="Sustained DDR rate, 1e9 B/s.")]
 BatchOption = Annotated[int | None, typer.Option(help="Images in one run.")]
 SramOption = Annotated[
-    str, typer.Option(metavar="on|off", help="Keep maps in the AXI SRAM where they fit.")
+    str, typer.Option(metavar="on|off", help="Keep maps in the AXI SRAM where they fit."), NO_FILE
 ]
 TopOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Print the N longest layers only.")
@@ -69,13 +76,13 @@ BytesOption = Annotated[
 ]
 MemoryOption = Annotated[bool, typer.Option("--memory", help="Print the memory of a run.")]
 PlotOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write roofline and layer times there.")
+    Path | None, typer.Option(metavar="DIR", help="Write roofline and layer times there."), WRITTEN
 ]
 TraceOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write a timeline for Perfetto.")
+    Path | None, typer.Option(metavar="FILE", help="Write a timeline for Perfetto."), WRITTEN
 ]
 WriteLayersOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the model as a layer list.")
+    Path | None, typer.Option(metavar="FILE", help="Write the model as a layer list."), WRITTEN
 ]
 TransportOption = Annotated[
     str | None,
@@ -83,20 +90,25 @@ TransportOption = Annotated[
         metavar="|".join(("onboard", "usb", "ntb", "adb")),
         help="Also price what a call costs beside the chip's time.",
     ),
+    NO_FILE,
 ]
 InputTypeOption = Annotated[
-    str, typer.Option(metavar="u8|f32", help="What the caller hands over, with --transport.")
+    str,
+    typer.Option(metavar="u8|f32", help="What the caller hands over, with --transport."),
+    NO_FILE,
 ]
 SweepOption = Annotated[
     list[str] | None,
     typer.Option(metavar="width|input=..", help="Price variants, print the front. Repeatable."),
+    NO_FILE,
 ]
 CalibrateOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Fit the chip's board constants to a table of its times."),
+    READ,
 ]
 WriteMachineOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the calibrated chip (.toml).")
+    Path | None, typer.Option(metavar="FILE", help="Write the calibrated chip (.toml)."), WRITTEN
 ]
 BudgetOption = Annotated[float | None, typer.Option(help="Exit with 1 when one run takes longer.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, a line per layer.")]
@@ -131,18 +143,20 @@ def command(
     as_json: common.JsonOption = False,
     as_csv: CsvOption = False,
     html: paging.HtmlOption = None,
-    vs: Annotated[str | None, _second("Compare with this model.", "MODEL")] = None,
-    vs_target: Annotated[str | None, _second("... on this chip.", "CHIP")] = None,
-    vs_profile: Annotated[str | None, _second("... in this profile.", PROFILES)] = None,
+    vs: Annotated[str | None, _second("Compare with this model.", "MODEL"), MODEL] = None,
+    vs_target: Annotated[str | None, _second("... on this chip.", "CHIP"), CHIP] = None,
+    vs_profile: Annotated[str | None, _second("... in this profile.", PROFILES), NO_FILE] = None,
     vs_dtype: Annotated[
-        str | None, _second("... in this format.", FORMATS, "--vs-quantize", "--vs-dtype")
+        str | None, _second("... in this format.", FORMATS, "--vs-quantize", "--vs-dtype"), NO_FILE
     ] = None,
     vs_clock_mhz: Annotated[float | None, _second("... at this clock.")] = None,
     vs_ddr_gbps: Annotated[float | None, _second("... at this DDR rate.")] = None,
     vs_batch: Annotated[int | None, _second("... with this batch.")] = None,
-    vs_sram: Annotated[str | None, _second("... with maps in the SRAM.", "on|off")] = None,
-    vs_weights: Annotated[Path | None, _second("... with these weights.", "FILE")] = None,
-    vs_shape: Annotated[list[str] | None, _second("... with this input shape.", SHAPE)] = None,
+    vs_sram: Annotated[str | None, _second("... with maps in the SRAM.", "on|off"), NO_FILE] = None,
+    vs_weights: Annotated[Path | None, _second("... with these weights.", "FILE"), READ] = None,
+    vs_shape: Annotated[
+        list[str] | None, _second("... with this input shape.", SHAPE), NO_FILE
+    ] = None,
 ) -> None:
     """Estimate the time of a model or of a layer list on the chip, layer by layer."""
     given = locals()

@@ -8,6 +8,7 @@ from rich.console import Console
 
 import npusim
 from npusim.cli import common, quantize_options
+from npusim.cli.uses import READ, WRITTEN
 from npusim.errors import ConfigError
 from npusim.explain import see
 from npusim.ir.archive import OWN_FILE
@@ -24,16 +25,18 @@ HybridOption = Annotated[
         help="quantization.cfg: formats of layers, edited ranges. Without --dataset all ranges "
         "come from it.",
     ),
+    READ,
 ]
 WriteCfgOption = Annotated[
     Path | None,
     typer.Option(metavar="CFG", help="Write a quantization.cfg to edit, as step 1 does."),
+    WRITTEN,
 ]
 
 
 def command(
     model: common.ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write."), WRITTEN],
     scheme: common.SchemeOption = None,
     dataset: common.DatasetOption = None,
     algorithm: common.AlgorithmOption = "normal",

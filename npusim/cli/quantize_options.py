@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from npusim.cli.uses import NO_FILE
 from npusim.errors import ConfigError
 from npusim.quantization.eras import DEFAULT_ERA, ERAS
 
@@ -21,6 +22,7 @@ WeighsOption = Annotated[
         help="What the weight belongs to: the average so far (as measured on the vendor's tool) "
         "or the newest sample (as its manual words it).",
     ),
+    NO_FILE,
 ]
 BinsOption = Annotated[
     int, typer.Option("--divergence-nbins", help="Histogram bins of kl_divergence.")
@@ -30,6 +32,7 @@ EngineOption = Annotated[
     typer.Option(
         "--engine", metavar="auto|onnxruntime|npusim", help="What runs the float network."
     ),
+    NO_FILE,
 ]
 EqualizeOption = Annotated[
     str | None,
@@ -40,6 +43,7 @@ EqualizeOption = Annotated[
         "what to do with relu6: leave such layers alone, scale only channels that stay below 6 on "
         "the dataset, or make it a relu.",
     ),
+    NO_FILE,
 ]
 CorrectOption = Annotated[
     bool,
@@ -57,12 +61,14 @@ ToolkitOption = Annotated[
         help=f"RKNN-Toolkit whose rules count: {', '.join(sorted(set(ERAS) - {COMMON}))}, or "
         f"{COMMON} for what they have in common.",
     ),
+    NO_FILE,
 ]
 NoJoinOption = Annotated[
     list[str] | None,
     typer.Option(
         "--no-join", metavar="LAYER", help="Concat whose parts keep ranges of their own. Repeat."
     ),
+    NO_FILE,
 ]
 AvoidOption = Annotated[
     bool,
@@ -81,6 +87,7 @@ LayerOption = Annotated[
         help="Format of a layer, by its name or id (npusim info --layers), or of all whose name "
         "fits, as in 'Concat_*=i16'. Repeatable.",
     ),
+    NO_FILE,
 ]
 
 

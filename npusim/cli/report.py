@@ -14,17 +14,22 @@ from npusim.cli import common
 from npusim.cli.evaluate import AnchorsOption, ImagesOption, PriorsOption
 from npusim.cli.paging import command_line, repair_with
 from npusim.cli.stored import stored_like
+from npusim.cli.uses import NO_FILE, READ, WRITTEN, Given, Written
 from npusim.errors import ConfigError
 from npusim.evaluation.decoders import DECODERS
 from npusim.evaluation.labelled import read_labels
 from npusim.quantization.schemes import Scheme, scheme_named
+from npusim.report.page.node_data import LANES, lane_file
 from npusim.report.page.write import require_place, require_templates
 
 NAME = "report"
-OutputOption = Annotated[Path, typer.Option("--output", "-o", help="The page: one HTML file.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="The page: one HTML file."), WRITTEN
+]
 StoredOption = Annotated[
     Path | None,
     typer.Option(help="Report on this stored model (a hybrid one, say), made from MODEL."),
+    READ,
 ]
 LabelledOption = Annotated[
     Path | None,
@@ -32,8 +37,9 @@ LabelledOption = Annotated[
         help="Labelled set: a folder per class, or a list of 'path label' lines; of a detector, as "
         "for evaluate."
     ),
+    READ,
 ]
-LabelsOption = Annotated[Path | None, typer.Option(help="Class names, one a line.")]
+LabelsOption = Annotated[Path | None, typer.Option(help="Class names, one a line."), READ]
 OffsetOption = Annotated[
     int, typer.Option(help="Added to labels: 1 when the network's class 0 is background.")
 ]
@@ -43,10 +49,18 @@ DecoderOption = Annotated[
         metavar="|".join(DECODERS),
         help="Of a detector, what its outputs mean: boxes are drawn over the sample's picture.",
     ),
+    NO_FILE,
 ]
 VsOption = Annotated[
-    str | None, typer.Option("--vs", metavar="MODEL2", help="Show this model beside.")
+    str | None, typer.Option("--vs", metavar="MODEL2", help="Show this model beside."), common.MODEL
 ]
+
+
+def _lanes(path: Path | None, given: Given) -> list[Path]:
+    del given
+    return [lane_file(path, word) for word in LANES] if path else []
+
+
 NodeDataOption = Annotated[
     Path | None,
     typer.Option(
@@ -54,6 +68,7 @@ NodeDataOption = Annotated[
         help="Also write the colours for AI Edge Model Explorer: FILE with a word before its "
         "suffix for each.",
     ),
+    Written(_lanes),
 ]
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common, quantize_options
 from npusim.cli.codes import codes_of
+from npusim.cli.uses import Given, Written
 from npusim.ir.atomic import atomic_set
 from npusim.report.table import Sheet, names, numbers, prose, words
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from npusim.runtime.program import Program
 
 NAME = "run"
+
+
+def _results(output: Path | None, given: Given) -> list[Path]:
+    """Return the folder and what an earlier run left in it, which this one may be fed."""
+    del given
+    return [output, *output.glob("output_*.npy")] if output else []
 
 
 def command(
@@ -47,7 +54,9 @@ def command(
     driver_faults: common.DriverFaultsOption = "correct",
     top: Annotated[int, typer.Option(min=1, help="Largest elements shown per output.")] = 5,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the outputs as npy files.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the outputs as npy files."),
+        Written(_results),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:

@@ -8,7 +8,10 @@ from rich.console import Console
 
 import npusim
 from npusim.cli import common, paging, quantize_options
+from npusim.cli.uses import NO_FILE, READ, Given, Written
 from npusim.ir import archive
+from npusim.plain import name_of
+from npusim.quantization.hybrid.files import file_names
 from npusim.report.table import Sheet, numbers, words
 
 if TYPE_CHECKING:
@@ -25,14 +28,33 @@ MetricOption = Annotated[
         metavar="sqnr|cosine|lowest-cosine|top1|custom:module:function",
         help="What counts: agreement of the outputs with the float model's.",
     ),
+    NO_FILE,
 ]
 BudgetOption = Annotated[
     float | None, typer.Option(help="Largest estimated time of the network, microseconds.")
 ]
 GoalOption = Annotated[float | None, typer.Option(help="Stop when the metric reaches it.")]
 ToOption = Annotated[
-    str, typer.Option(metavar="i16|f16|i16,f16", help="Format that layers are raised to.")
+    str, typer.Option(metavar="i16|f16|i16,f16", help="Format that layers are raised to."), NO_FILE
 ]
+
+
+def _files(output: str | None, model: str) -> tuple[str, Path | None]:
+    """Return the stem of all files, and the model file where one is wanted."""
+    if output and Path(output).suffix in archive.SUFFIXES:
+        return str(Path(output).with_suffix("")), Path(output)
+    return output or name_of(Path(model)), None
+
+
+def _results(output: str | None, given: Given) -> list[Path]:
+    stem, model_file = _files(output, given["model"])
+    return [model_file] if model_file else [Path(name) for name in file_names(stem)]
+
+
+def _state(state: Path | None, given: Given) -> list[Path]:
+    return [state or Path(f"{_files(given['output'], given['model'])[0]}.tune.json")]
+
+
 OutputOption = Annotated[
     str | None,
     typer.Option(
@@ -42,14 +64,18 @@ OutputOption = Annotated[
         help="Store the best choice as a model, or write STEM.json, STEM.data and "
         "STEM.quantization.cfg of it. Default: the model's name as STEM.",
     ),
+    Written(_results),
 ]
 EvaluateOption = Annotated[
     Path | None,
     typer.Option(help="List of samples for the metric. Default: the calibration list."),
+    READ,
 ]
 SamplesOption = Annotated[int, typer.Option(min=1, help="Samples used for the metric.")]
 MostOption = Annotated[int | None, typer.Option(help="Stop after so many new measurements.")]
-StateOption = Annotated[Path | None, typer.Option(help="Progress file. Default: STEM.tune.json.")]
+StateOption = Annotated[
+    Path | None, typer.Option(help="Progress file. Default: STEM.tune.json."), Written(_state)
+]
 RestartOption = Annotated[bool, typer.Option(help="Forget an earlier search.")]
 
 
@@ -96,7 +122,7 @@ def command(
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit, target=target)
     how: dict[str, Any] = {"equalize": equalize, "bias_correction": bias_correction}
     how |= {"toolkit": toolkit, "no_join": no_join or ()}
-    stem, model_file = _files(output, graph.name)
+    stem, model_file = _files(output, model)
     with common.progress_of(shown, "calibrating") as progress:
         found = npusim.tune(
             graph,
@@ -107,7 +133,7 @@ def command(
             algorithm=algorithm,
             **how,
             evaluate=evaluate,
-            state=state or Path(f"{stem}.tune.json"),
+            state=_state(state, page.given)[0],
             restart=restart,
             engine=engine,
             optimization_level=level,
@@ -116,17 +142,10 @@ def command(
             say=shown.print,
         )
     page.write(lambda: _contents(found), shown)
-    again = common.again(
+    again = paging.again(
         model, file, mean, std, reorder, fit, target, dataset if model_file else None
     )
     _finish(found, stem, again, model_file, shown, as_json=as_json)
-
-
-def _files(output: str | None, name: str) -> tuple[str, Path | None]:
-    """Return the stem of all files, and the model file where one is wanted."""
-    if output and Path(output).suffix in archive.SUFFIXES:
-        return str(Path(output).with_suffix("")), Path(output)
-    return output or name, None
 
 
 def _contents(found: "Tuning") -> "Contents":

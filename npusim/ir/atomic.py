@@ -47,7 +47,7 @@ class FileSet:
             When the folder is missing or not writable.
         """
         final = Path(os.path.realpath(path))
-        if _is_device(final):
+        if is_device(final):
             with TemporaryFile() as content:
                 yield cast(BinaryIO, content)
                 content.seek(0)
@@ -84,7 +84,7 @@ class FileSet:
             _discard(self._written.popitem()[1])
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
     """Tell whether a path is a device or a pipe, which a file must not take the name of."""
     return path.exists() and not path.is_file() and not path.is_dir()
 

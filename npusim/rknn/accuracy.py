@@ -17,6 +17,7 @@ from npusim.reading.files import read_text
 from npusim.report.analysis_table import CSV_NAME, analysis_verdict, write_analysis
 from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
+from npusim.rknn.state import named_files, source_of
 from npusim.rknn.weight_report import draw_distributions
 from npusim.runtime.program import Program
 
@@ -61,7 +62,8 @@ def accuracy_analysis(
         When there is no sample.
     """
     check_file_type(file_type)
-    page = HtmlPage(html, log)
+    read = named_files("inputs", inputs) + (source_of(source) if source is not None else [])
+    page = HtmlPage(html, log, read)
     if built is None:
         raise ConfigError(
             "there is no built model", rule="accuracy_analysis comes after build or hybrid step 1/2"

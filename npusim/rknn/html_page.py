@@ -2,9 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from npusim.api.overwriting import refuse_overwriting
 from npusim.api.reporting import finished
 from npusim.errors import ConfigError
 from npusim.report.page.contents import Contents
@@ -19,19 +21,22 @@ class HtmlPage:
     ----------
     path : path or None
     log : Log
+    read : iterable of (str, Path)
+        What the call reads, which the page must not replace.
 
     Raises
     ------
     ConfigError
-        When ``path`` is something else.
+        When ``path`` is something else, or a file that is read.
     MissingExtraError
         Without Jinja2, before anything runs.
     """
 
-    def __init__(self, path: Any, log: Log) -> None:
+    def __init__(self, path: Any, log: Log, read: Iterable[tuple[str, Path]]) -> None:
         if path is not None:
             if not isinstance(path, str | os.PathLike) or not str(path):
                 raise ConfigError(f"html {path!r}", rule="the path of an HTML file to write")
+            refuse_overwriting(read, [("html", Path(path))])
             require_templates()
         self._path, self._log, self._begin = path, log, time.perf_counter()
 

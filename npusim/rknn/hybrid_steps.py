@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from npusim.api.overwriting import refuse_overwriting
 from npusim.errors import ConfigError
 from npusim.ir.graph import STRETCH, Graph
 from npusim.ops import op_def
@@ -12,7 +13,7 @@ from npusim.passes.pipeline import lower
 from npusim.plain import name_of
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import cfg_content
-from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
+from npusim.quantization.hybrid.files import HybridModel, file_names, load_hybrid, save_hybrid
 from npusim.quantization.hybrid.records import records_of
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Measured, Plan
@@ -21,6 +22,7 @@ from npusim.reference.float_engine import float_engine
 from npusim.rknn.convert import measured, prepared
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
+from npusim.rknn.state import named_files, source_of
 from npusim.runtime.program import Program
 from npusim.tuning.errors import layer_noise, worst_layers
 
@@ -46,6 +48,11 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
             rule="hybrid quantization starts from an integer type",
             remedy="config(quantized_dtype='asymmetric_quantized-u8')",
         )
+    json_file, data_file, cfg = names = file_names(file_stem(source))
+    refuse_overwriting(
+        [*source_of(source), *named_files("dataset", dataset)],
+        [("hybrid_quantization_step1", Path(name)) for name in names],
+    )
     source = prepared(source, options, log, batch=-1)
     job, ranges = measured(source, options, log, dataset=dataset)
     model = HybridModel(
@@ -58,14 +65,12 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
         notes=job.notes,
         targets=options.targets,
     )
-    name = file_stem(source)
-    cfg = Path(f"{name}.quantization.cfg")
     records = [slot.record for slot in records_of(job.graph, source, ranges, job.formats)]
     built = _built(job.quantized(ranges, job.formats), model, log)
     suggested = suggestions(job, built.graph, Path(dataset)) if _is_8_bit(options) else {}
     content = cfg_content(records, suggested, comments=(HINT,))
-    save_hybrid(model, f"{name}.json", f"{name}.data", (cfg, content))
-    log.info(f"wrote {name}.json, {name}.data and {cfg} in {Path.cwd()}")
+    save_hybrid(model, json_file, data_file, (cfg, content))
+    log.info(f"wrote {json_file}, {data_file} and {cfg} in {Path.cwd()}")
     if suggested:
         log.info(f"{cfg} suggests i16 for {', '.join(suggested)}; edit it as you like")
     return built

@@ -128,8 +128,9 @@ class Simulation:
         """Write a page of the estimate, when a path is given."""
         from npusim.report.page.contents import Contents
         from npusim.rknn.html_page import HtmlPage
+        from npusim.rknn.state import source_of
 
-        HtmlPage(path, self._log).write(
+        HtmlPage(path, self._log, source_of(self.graph)).write(
             lambda: Contents(
                 network=self.program.graph,
                 model=self.graph.source.path or self.graph.name,

@@ -41,6 +41,17 @@ def as_path(value: Any, what: str) -> Path:
     return Path(value)
 
 
+def source_of(graph: Graph) -> list[tuple[str, Path]]:
+    """Return the file that a graph came from, with what it is; none for a graph without one."""
+    return [("the source model", Path(graph.source.path))] if graph.source.path else []
+
+
+def named_files(what: str, value: Any) -> list[tuple[str, Path]]:
+    """Return the files that an argument names, a path or several, with what they are."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [(what, Path(one)) for one in values if isinstance(one, str | os.PathLike) and str(one)]
+
+
 class RknnState:
     """Configuration, the source model, the built model and its simulation."""
 
@@ -110,11 +121,13 @@ class RknnState:
         return self._simulation
 
     def _export(self, path: Any) -> None:
+        from npusim.api.overwriting import refuse_overwriting
         from npusim.ir import archive
 
         if self._built is None:
             raise ConfigError("there is no model to export", rule="build must have returned 0")
         path = as_path(path, "export_path")
+        refuse_overwriting(source_of(self._source or self._built), [("export_path", path)])
         archive.save(self._built, path, meta={"target_platform": list(self._targets)})
         self._log.info(f"{path}: {path.stat().st_size} bytes")
         self._log.once(

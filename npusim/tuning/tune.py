@@ -12,7 +12,7 @@ from npusim.faces import Face, Faced
 from npusim.ir.graph import Graph
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.cfg import cfg_content
-from npusim.quantization.hybrid.files import HybridModel, save_hybrid
+from npusim.quantization.hybrid.files import HybridModel, file_names, save_hybrid
 from npusim.quantization.hybrid.records import records_of
 from npusim.quantization.job import Progress as Calibrating
 from npusim.quantization.job import Quantization
@@ -233,4 +233,5 @@ def _write(tuner: Tuner, best: Point, stem: str) -> None:
         {ids[name]: raised for name in best.layers},
         comments=(f"metric {best.metric:.6f}, estimated time {best.time_us:.0f} us",),
     )
-    save_hybrid(model, f"{stem}.json", f"{stem}.data", (f"{stem}.quantization.cfg", cfg))
+    json_file, data_file, cfg_file = file_names(stem)
+    save_hybrid(model, json_file, data_file, (cfg_file, cfg))

@@ -63,6 +63,11 @@ class HybridModel:
     targets: tuple[str, ...] = ()
 
 
+def file_names(stem: str) -> tuple[str, str, str]:
+    """Return what the files of a model are called: json, data and cfg."""
+    return f"{stem}.json", f"{stem}.data", f"{stem}{_CFG}"
+
+
 def save_hybrid(
     model: HybridModel,
     json_path: str | Path,

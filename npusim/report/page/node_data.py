@@ -75,6 +75,11 @@ def _lane(title: str, values: Mapping[str, Any], stops: Any) -> dict[str, Any]:
     }
 
 
+def lane_file(path: Path, word: str) -> Path:
+    """Return the file of a lane, by its word, where the others are called like ``path``."""
+    return path.with_name(f"{path.stem}-{word}{path.suffix or SUFFIX}")
+
+
 def write_node_data(data: Mapping[str, Any], path: str | Path) -> list[Path]:
     """Write a file of node data for each colouring, each completely or not at all.
 
@@ -104,7 +109,7 @@ def write_node_data(data: Mapping[str, Any], path: str | Path) -> list[Path]:
             rule="node data is keyed by the nodes of the source model",
             remedy="give the source model instead of a layer list",
         )
-    places = {word: path.with_name(f"{path.stem}-{word}{path.suffix or SUFFIX}") for word in lanes}
+    places = {word: lane_file(path, word) for word in lanes}
     one = path
     try:
         with atomic_set() as files:
