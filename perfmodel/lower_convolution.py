@@ -271,7 +271,7 @@ def vector_as_image(layer: Layer, network: Network) -> Sequence[Work]:
             kernel_w=kernel_w,
             kernel_h=kernel_h,
             dtype=network.dtypes[layer.inputs[0]],
-            zero_fraction=1 - (1 - layer.zero_fraction) * height / kernel_h,
+            zero_fraction=layer.zero_fraction,
             macs=layer.macs,
         ),
         *turned[1:],

@@ -91,6 +91,8 @@ class NnEngine:
     output_bytes_per_cycle: float
     pointwise_16bit_cycles_per_group: float
     sram_bytes_per_cycle: float
+    sram_piece_bytes: int
+    channel_cycles: float
     zero_run_bits: int
     launch_cycles: float
     superblock_cycles: float

@@ -73,6 +73,19 @@ class NnWork:
         """Tell whether the kernel is one pixel."""
         return self.kernel_w == 1 and self.kernel_h == 1
 
+    @property
+    def padded_vector(self) -> bool:
+        """Tell whether it is a vector seen as an image that has fewer rows than its kernel.
+
+        Weights below the image are zero.
+        """
+        return (
+            self.out_h == 1
+            and self.out_w == 1
+            and self.in_w == self.kernel_w > 1
+            and (self.in_h < self.kernel_h)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TpWork:

@@ -53,7 +53,8 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     used = 1.0  # share of input channels that a kernel uses at all
     if work.depthwise and not nn.native_depthwise_count:
         used = 1 / work.in_c
-    decode = work.kernel_h * _kept_taps(work.kernel_w, work.zero_fraction, nn) * used
+    rows = work.in_h if work.padded_vector else work.kernel_h
+    decode = rows * _kept_taps(work.kernel_w, work.zero_fraction, nn) * used
     decode /= nn.decoded_per_cycle_count
     if work.pointwise:
         # Zeros save nothing for 8 bits; int16 skips pairs of taps, float16 single ones.

@@ -80,8 +80,10 @@ def image_bytes(work: NnWork, tile: Tile, machine: Machine) -> float:
     at once; pointwise kernels and other column tiles fetch every row by itself.
     """
     line, columns = machine.memory.line_bytes, tile.columns
+    # The row that pads an odd map for pooling is fetched as well.
+    in_h = max(work.in_h, work.out_h) if work.pointwise else work.in_h
     fetch = _fetch(
-        *(work.in_w, work.in_h, work.out_w, work.out_h, work.kernel_w, work.kernel_h),
+        *(work.in_w, in_h, work.out_w, work.out_h, work.kernel_w, work.kernel_h),
         *(work.dtype.itemsize, tile.width, tile.height, columns, line),
         bool(machine.memory.rows_fetched_apart_count),
     )

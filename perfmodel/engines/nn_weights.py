@@ -41,7 +41,7 @@ def _stream_bytes(work: NnWork, together: int, machine: Machine) -> int:
     line, cores = machine.memory.line_bytes, planned_cores(work, machine)
     share, rest = divmod(work.out_c, cores)
     best = None
-    for run_bits in range(machine.nn.zero_run_bits + 1):
+    for run_bits in range(_run_bits(work, max(1, share), machine) + 1):
         size = line
         for kernels, count in ((share + 1, rest), (share, cores - rest)):
             if count:
@@ -50,6 +50,20 @@ def _stream_bytes(work: NnWork, together: int, machine: Machine) -> int:
                 )
         best = size if best is None else min(best, size)
     return best or line
+
+
+def _run_bits(work: NnWork, kernels: int, machine: Machine) -> int:
+    """Return the longest run field for cores of at least ``kernels`` kernels.
+
+    Runs are not coded with one input channel, and reach no further than the weights that a core
+    has of a channel. Source: measured, 0 to 95 % zeros.
+    """
+    if work.pointwise or work.depthwise:
+        return machine.nn.zero_run_bits
+    if work.in_c == 1:
+        return 0
+    weights = kernels * work.kernel_w * work.kernel_h
+    return min(machine.nn.zero_run_bits, weights.bit_length() - 1)
 
 
 def _core_bytes(
@@ -64,7 +78,10 @@ def _core_bytes(
     if rest:
         codes += group_codes(work, rest, 1 << run_bits, machine)
     bits = codes * (work.dtype.bits + run_bits)
-    return bits / 8 + KERNEL_OVERHEAD_BYTES[work.dtype.bits] * kernels + CORE_OVERHEAD_BYTES
+    overhead = KERNEL_OVERHEAD_BYTES[work.dtype.bits] * kernels
+    if not (work.pointwise or work.depthwise):
+        bits += overhead * run_bits  # what precedes a kernel is written in codes as well
+    return bits / 8 + overhead + CORE_OVERHEAD_BYTES
 
 
 def group_codes(work: NnWork, kernels: int, reach: int, machine: Machine) -> float:
@@ -82,10 +99,16 @@ def group_codes(work: NnWork, kernels: int, reach: int, machine: Machine) -> flo
         # Taps that are zero by construction lie in a fixed pattern, a little better than chance.
         zeros = 1 - (1 - zeros) * work.tap_ratio
         trim = min(1.0, 0.964 + 0.06 * work.zero_fraction)
+    if work.padded_vector:
+        rows = work.kernel_h - work.in_h
+        taps = work.in_h * work.kernel_w
+        padding = work.in_c * kernels * rows * work.kernel_w / reach
+    else:
+        padding = 0.0
     weights = work.in_c * kernels * taps
     if zeros >= 1:
-        return weights / reach
-    return trim * weights * (1 - zeros) / (1 - zeros**reach)
+        return weights / reach + padding
+    return trim * weights * (1 - zeros) / (1 - zeros**reach) + padding
 
 
 def _depthwise_codes(work: NnWork, kernels: int, taps: int, reach: int) -> float:
