@@ -246,6 +246,10 @@ def npy_bytes(value: NDArray[Any]) -> bytes:
     return content.getvalue()
 
 
+FILE_NAMES = ("NodeID_*", "Host_*")
+"""Patterns of the names below."""
+
+
 def host_file_name(number: int, op: str, output: int, *, suffix: str = TEXT) -> str:
     """Return the name of the file of a host layer's result."""
     return f"Host_{number}_{op}_out_{output}.{suffix}"

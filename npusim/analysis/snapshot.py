@@ -39,6 +39,7 @@ NAME_COLUMNS = 60
 TYPE_WORDS = {DType.F16: "fp16", DType.F32: "fp32"}  # integers by npusim's own names: u8, i8, i16
 NUMBER_FORMAT = "%.9g"  # reads back as the same float32
 TEXT_CHUNK = 10_000  # numbers formatted at a time
+FILE_GLOB = "*_out*_nhwc_*"
 FILE_PATTERN = re.compile(
     r"(?P<layer>.+)_out(?P<output>\d+)_nhwc_(?P<sizes>\d+(?:_\d+)*)\.(?P<type>tensor|npy)"
 )
@@ -290,7 +291,7 @@ def _write_text(path: Path, lines: Sequence[str]) -> None:
 
 def _clean(folder: Path) -> int:
     """Remove layer files of an earlier tree; anything else stays."""
-    old = [p for p in folder.glob("*_out*_nhwc_*") if FILE_PATTERN.fullmatch(p.name)]
+    old = [p for p in folder.glob(FILE_GLOB) if FILE_PATTERN.fullmatch(p.name)]
     for path in old:
         path.unlink()
     return len(old)

@@ -10,11 +10,11 @@ from rich.console import Console
 import npusim
 from npusim.analysis.analyze import Analysis, require_float_source
 from npusim.analysis.compare import WRONG_BELOW
-from npusim.analysis.snapshot import check_file_type, write_snapshot
+from npusim.analysis.snapshot import FILE_GLOB, FOLDERS, check_file_type, write_snapshot
 from npusim.api.report_run import analysed
 from npusim.cli import common, paging
 from npusim.cli.stored import is_vendors, own_reference, stored_like
-from npusim.cli.uses import NO_FILE, READ, WRITTEN
+from npusim.cli.uses import NO_FILE, READ, WRITTEN, folder_with
 from npusim.errors import ConfigError
 from npusim.ir.graph import Graph
 from npusim.quantization.hybrid.cfg import raise_in_cfg
@@ -25,7 +25,7 @@ NAME = "analyze"
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder for the dumps and tables of accuracy_analysis."),
-    WRITTEN,
+    folder_with(*(f"{name}/{FILE_GLOB}" for name in FOLDERS)),
 ]
 StoredOption = Annotated[
     Path | None,

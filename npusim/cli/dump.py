@@ -5,16 +5,18 @@ from typing import Annotated
 
 import typer
 
-from npusim.analysis.dump import NPY, TEXT, DumpOptions, LayerDump
+from npusim.analysis.dump import FILE_NAMES, NPY, TEXT, DumpOptions, LayerDump
 from npusim.cli import common
-from npusim.cli.uses import NO_FILE, WRITTEN
+from npusim.cli.uses import NO_FILE, folder_with
 
 NAME = "dump"
 
 
 def command(
     model: common.ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into."), WRITTEN],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write into."), folder_with(*FILE_NAMES)
+    ],
     inputs: common.InputOption = None,
     scheme: common.RunSchemeOption = None,
     dataset: common.DatasetOption = None,

@@ -14,7 +14,7 @@ from rich.console import Console
 from npusim.analysis.dump import LayerDump, options_from_environment
 from npusim.cli import common, quantize_options
 from npusim.cli.codes import codes_of
-from npusim.cli.uses import Given, Written
+from npusim.cli.uses import folder_with
 from npusim.ir.atomic import atomic_set
 from npusim.report.table import Sheet, names, numbers, prose, words
 
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from npusim.runtime.program import Program
 
 NAME = "run"
-
-
-def _results(output: Path | None, given: Given) -> list[Path]:
-    """Return the folder and what an earlier run left in it, which this one may be fed."""
-    del given
-    return [output, *output.glob("output_*.npy")] if output else []
 
 
 def command(
@@ -56,7 +50,7 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for the outputs as npy files."),
-        Written(_results),
+        folder_with("output_*.npy"),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:

@@ -51,6 +51,16 @@ KEPT = Written()
 """A file that its own command goes on with: read and written, yet no other file's."""
 
 
+def folder_with(*patterns: str) -> Written:
+    """Return the use of a folder in which files of these patterns are replaced or removed."""
+
+    def files(folder: Path | None, given: Given) -> Iterable[Path]:
+        del given
+        return [folder, *(p for each in patterns for p in folder.glob(each))] if folder else []
+
+    return Written(files)
+
+
 def declared(command: Callable[..., None]) -> dict[str, tuple[str, NoFile | Read | Written]]:
     """Return parameter -> (spelling, use) of the parameters of a command that declare one."""
     found = {}

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from npusim import edge
@@ -44,6 +45,17 @@ CLASHES = {
         "--output",
     ),
     "outputs of a run": ("run net.onnx --input o/output_0.npy -o o", "--input", "--output"),
+    "layers of a dump": (
+        "dump net.onnx --input o/NodeID_1_x_out_0.npy -o o",
+        "--input",
+        "--output",
+    ),
+    "result of a dump": ("dump net.onnx --input o/Host_0_x_out_0.npy -o o", "--input", "--output"),
+    "layers of an analysis": (
+        "analyze net.onnx --input s/fp32/x_out0_nhwc_4.npy -o s",
+        "--input",
+        "--output",
+    ),
     "folder": ("dump saved --input 0.png -o saved", "MODEL", "--output"),
     "page of dumps": ("compare net.onnx --folder saved --html saved", "--folder", "--html"),
     "cfg of analyze": (
@@ -64,14 +76,17 @@ MADE = Path("made")
 GIVEN = {"model": "net.onnx", "output": None}
 FILES = "net.json c.toml t.csv labels.txt n.cfg n.bin a.cfg net.tune.json s.npusim n-time.json"
 
+PLACED = "o/output_0.npy o/NodeID_1_x_out_0.npy o/Host_0_x_out_0.npy o/cat.npy saved/saved_model.pb"
+PLACED += " s/fp32/x_out0_nhwc_4.npy"
+
 
 @pytest.fixture
 def files(small, tmp_path):
     """Write a file for every input of the commands, and return a function: path -> content."""
     for name in FILES.split():
         (tmp_path / name).write_text(f"this is {name}")
-    for name in ("o/output_0.npy", "saved/saved_model.pb"):
-        (tmp_path / name).parent.mkdir()
+    for name in PLACED.split():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"this is {name}")
     return lambda: {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
@@ -104,6 +119,14 @@ def test_words_that_name_no_file_clash_with_none(run, tmp_path):
         for model in ("demo", "demo-layers"):
             code, _, err = run("perf", model, "--target", "rk1808", "--trace", name)
             assert code == 0, err
+
+
+def test_other_files_of_an_output_folder_may_be_read(run, small, tmp_path):
+    np.save(tmp_path / "cat.npy", np.zeros((9, 8, 3), np.float32))
+    for command in ("run", "dump"):
+        for _ in range(2):
+            words = (small[0], "--quantize", "f16", "--input", "cat.npy", "-o", ".")
+            assert run(command, *words)[0] == 0
 
 
 def test_a_device_may_be_every_output(run):
