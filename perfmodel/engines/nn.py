@@ -215,15 +215,18 @@ def _one_superblock(
     nn, size = machine.nn, work.dtype.itemsize
     stages: dict[Bound, float] = {}
     inner, outer, bound = 0.0, 0.0, Bound.COMPUTE
+    idle = 0.0  # coefficients of a tile at the edge may come during the tiles before it
     for height, width, count in tile_sizes(work, tile):
         products, decode = cores.cycles(work.out_c, height)
         feed = feed_cycles(work, tile, height, width, moved.stream, machine)
+        feed -= min(idle, moved.stream / nn.sram_bytes_per_cycle)
         inner = max(products, decode, feed)
         bound = (
             Bound.COMPUTE if inner == products else Bound.DECODE if inner == decode else Bound.SRAM
         )
         out = work.out_c * output_cycles(tile, width, height, size, nn) + nn.handover_cycles
         outer = max(inner, out)
+        idle += count * max(0.0, outer - feed)
         held = bound if inner >= out else Bound.OUTPUT
         stages[held] = stages.get(held, 0.0) + count * outer
         clockwork.compute += count * max(products, decode)

@@ -139,3 +139,14 @@ def test_what_precedes_a_kernel_is_coded_as_well(zeros, bytes_read):
     work = layer(2, 640, 8, 8, 3, zeros=zeros + 0.016 * (1 - zeros))
     found = cost(work, 8, 4).traffic.ddr_kernel_bytes
     assert found == pytest.approx(bytes_read, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("in_c", "out_c", "size", "kernel", "zeros", "tile", "rate", "cycles"),
+    [(384, 80, 19, 7, 0.2, 10, 8.0, 352875), (384, 40, 16, 5, 0.7, 10, 100.0, 63465)],
+)
+def test_coefficients_of_a_lower_tile_come_early(
+    in_c, out_c, size, kernel, zeros, tile, rate, cycles
+):
+    work = layer(in_c, out_c, size, size, kernel, zeros=zeros + 0.016 * (1 - zeros))
+    assert cost(work, size, tile, rate).cycles == pytest.approx(cycles, rel=0.05)
