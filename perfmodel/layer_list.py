@@ -19,7 +19,7 @@ from npusim.errors import ModelImportError, NpusimError
 from npusim.ir.attrs import NO_ATTRS, Attrs, ReshapeAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
-from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
+from npusim.ir.tensor import LIMITS, Shape, TensorSpec, within_limits
 from npusim.ops import op_def
 from npusim.perfmodel.layer_forms import (
     Meaning,
@@ -35,7 +35,6 @@ from npusim.reading.records import parse_json
 
 MISFITS = (TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
 INPUT = "data"
-MOST_AXES = 16
 RANGES = ("one", "usual")
 COMMON_KEYS = frozenset(("name", "op", "inputs", "out", "act", "zero_fraction"))
 
@@ -208,11 +207,11 @@ def _shape(value: object, spot: str) -> Shape:
 
 
 def _possible(shape: Shape, spot: str) -> Shape:
-    if prod(shape) > MAX_TENSOR_ELEMENTS or len(shape) > MOST_AXES:
+    if not within_limits(shape):
         raise ModelImportError(
             f"the absurd shape {str(list(shape))[:80]}",
             where=spot,
-            rule=f"at most {MOST_AXES} axes and {MAX_TENSOR_ELEMENTS} elements",
+            rule=LIMITS,
         )
     return shape
 

@@ -126,13 +126,14 @@ def against_onnxruntime(folder: Path, graph: Any) -> str:
 def against_litert(folder: Path, graph: Any) -> str:
     """Compare a float network with LiteRT, where that takes it."""
     from npusim.errors import NpusimError
+    from npusim.importers.tflite.context import TANH_NOTE
     from npusim.reference.evaluate import Evaluator
     from npusim.reference.litert import run_litert
 
     floats = all(spec.dtype.value == "f32" for spec in graph.tensors.values())
     if graph.is_quantized:
         return run(folder, graph)
-    if not floats or not small(graph):
+    if not floats or not small(graph) or TANH_NOTE in graph.notes:
         return ""
     feeds = feeds_of(graph)
     found = Evaluator(graph, threads=1).run(feeds)

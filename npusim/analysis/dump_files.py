@@ -32,7 +32,7 @@ from npusim.analysis.names import origin_from
 from npusim.analysis.snapshot import ENTIRE, FILE_PATTERN, FOLDERS
 from npusim.errors import InputError
 from npusim.ir.locks import UNFINISHED, unfinished
-from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
+from npusim.ir.tensor import within_limits
 from npusim.plain import from_cell, number_in
 from npusim.reading import arrays
 from npusim.reading.files import open_file, read_bytes
@@ -214,7 +214,7 @@ def _indexed(folder: Path) -> Iterator[DumpFile]:
 
 def _sizes(words: Iterable[str]) -> tuple[int, ...]:
     sizes = tuple(int(n) for n in words if n)
-    if prod(sizes) > MAX_TENSOR_ELEMENTS or min(sizes, default=0) < 0:
+    if not within_limits(sizes):
         raise ValueError(f"the sizes {sizes}")
     return sizes
 

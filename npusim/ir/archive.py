@@ -43,7 +43,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source, Tail, prune
-from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
+from npusim.ir.tensor import LIMITS, TensorSpec, within_limits
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 from npusim.plain import utf8
@@ -169,11 +169,11 @@ def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
         raw = data[place.offset : place.offset + place.size_bytes]
         graph.constants[name] = raw.view(place.dtype.numpy).reshape(place.shape)
     for spec in graph.tensors.values():
-        if spec.elements > MAX_TENSOR_ELEMENTS or min(spec.shape, default=0) < 0:
+        if not within_limits(spec.shape):
             raise ContainerError(
                 f"tensor {spec.name!r} has the absurd shape {spec.shape}",
                 where=where,
-                rule=f"at most {MAX_TENSOR_ELEMENTS} elements",
+                rule=LIMITS,
             )
     try:
         verify(graph)

@@ -11,6 +11,17 @@ Shape = tuple[int, ...]
 MAX_TENSOR_ELEMENTS = 1 << 28
 """Of one tensor, and of a map with the pads that a window needs; holds before memory is taken."""
 
+MAX_AXES = 16
+"""Of one tensor."""
+
+LIMITS = f"no negative sizes, at most {MAX_AXES} axes and {MAX_TENSOR_ELEMENTS} elements"
+
+
+def within_limits(shape: Shape) -> bool:
+    """Tell whether a tensor may have a shape: the rule is ``LIMITS``."""
+    fits = prod(shape) <= MAX_TENSOR_ELEMENTS and len(shape) <= MAX_AXES
+    return fits and min(shape, default=0) >= 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSpec:

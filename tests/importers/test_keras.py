@@ -6,6 +6,7 @@ import os
 import random
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from npusim.conformance.importer_cases import read_cases
 from npusim.conformance.importers import replay_case
 from npusim.errors import MissingExtraError, ModelImportError, NpusimError, UnsupportedOpError
 from npusim.foreign import with_h5py
+from npusim.foreign.side import Refused
 from npusim.importers.keras import file as keras_file
 from npusim.importers.keras.importer import load_keras
 from npusim.importers.keras.weights import archive_keys, snake
@@ -472,3 +474,14 @@ def test_what_refers_to_itself_or_is_damaged_is_walked_once(tmp_path):
     assert npusim.load_model(path).outputs
     for content in (b"", path.read_bytes(), b"no file"):
         assert with_h5py.walked(os.fsencode(path), content, 1 << 28) == ""
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("memory allocation failed for text")])
+def test_attributes_without_end_are_refused(error):
+    class Attributes(dict):
+        def __getitem__(self, name):
+            raise error
+
+    found = SimpleNamespace(attrs=Attributes(keras_version=0), name="/model_weights")
+    with pytest.raises(Refused, match="'keras_version' of '/model_weights' takes more memory"):
+        with_h5py._read_attributes(found)

@@ -20,7 +20,7 @@ from npusim.ir.attrs import NO_ATTRS, Attrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node, Source, Tail, prune, rename_inputs
 from npusim.ir.quant import Affine, AffinePerChannel, Float, Quant
-from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, Shape, TensorSpec
+from npusim.ir.tensor import LIMITS, Shape, TensorSpec, within_limits
 from npusim.ops import infer_shapes, op_def
 from npusim.plain import LONGEST_COMPARED
 from npusim.reading.files import mode_of
@@ -29,7 +29,6 @@ from npusim.reading.files import read_bytes as read_file
 Array = NDArray[Any]
 FLOAT = Float()
 
-MAX_AXES = 16
 MAX_CONSTANT_ELEMENTS = 1 << 29
 MAX_TOTAL_ELEMENTS = 1 << 34
 """Limits that hold before anything is allocated, beside that of one tensor."""
@@ -59,15 +58,15 @@ def check_elements(shape: Sequence[int], what: str, where: str) -> int:
     ModelImportError
         When a size is negative or there are too many axes or elements.
     """
-    count = prod(int(n) for n in shape)
-    if any(n < 0 for n in shape) or count > MAX_TENSOR_ELEMENTS or len(shape) > MAX_AXES:
+    sizes = tuple(int(n) for n in shape)
+    if not within_limits(sizes):
         raise ModelImportError(
-            f"{what} has the absurd shape {tuple(shape)}",
+            f"{what} has the absurd shape {sizes}",
             where=where,
-            rule=f"no negative sizes, at most {MAX_AXES} axes and {MAX_TENSOR_ELEMENTS} elements",
+            rule=LIMITS,
             remedy="check the input shapes and the file",
         )
-    return count
+    return prod(sizes)
 
 
 def sha256_of(data: bytes) -> str:

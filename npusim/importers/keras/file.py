@@ -16,9 +16,10 @@ from npusim.errors import ModelImportError
 from npusim.extras import require
 from npusim.foreign.child import asked
 from npusim.foreign.runtimes import HDF5
+from npusim.foreign.side import Refused
 from npusim.importers.common.builder import refuse_absent
 from npusim.importers.common.two_files import Fingerprint
-from npusim.importers.keras.weights import ArchiveWeights, NamedWeights, Weights
+from npusim.importers.keras.weights import UNREADABLE, ArchiveWeights, NamedWeights, Weights
 from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 from npusim.plain import number_in
 from npusim.reading.records import parse_json
@@ -26,7 +27,7 @@ from npusim.reading.records import parse_json
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 _MOST_CONFIG, _MOST_WEIGHTS = 1 << 28, 1 << 33
 _DAMAGED = (
-    OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError
+    *UNREADABLE, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 )  # fmt: skip
 _RULE = "a whole model: model.save('net.keras') or model.save('net.h5')"
 
@@ -150,15 +151,12 @@ def _hdf5(path: Path, h5py: Any) -> KerasFile:
 
 def _walk(path: Path, content: bytes = b"") -> None:
     """Have another process read the file: the library may not come back from a damaged one."""
-    outside = asked(
-        HDF5,
-        "walked",
-        os.fsencode(path.absolute()),
-        content,
-        MAX_TENSOR_ELEMENTS,
-        where=str(path),
-        remedy="the file is damaged; copy or save it again",
-    )
+    again = "the file is damaged; copy or save it again"
+    question = "walked", os.fsencode(path.absolute()), content, MAX_TENSOR_ELEMENTS
+    try:
+        outside = asked(HDF5, *question, where=str(path), remedy=again)
+    except Refused as error:
+        raise ModelImportError(f"{error}", where=str(path), rule=_RULE, remedy=again) from error
     if outside:
         raise ModelImportError(
             f"{outside!r} leads to another file",

@@ -12,6 +12,9 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, check_elements
 from npusim.plain import number_in
 
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
+"""What h5py raises for what it cannot read."""
+
 _OPERATIONS = ("keras.src.ops", "keras.ops")
 
 
@@ -70,7 +73,7 @@ def readable(place: Place, where: str) -> Iterator[None]:
     """Turn what a damaged file ends in, into an error that names the layer."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise ModelImportError(
             f"the weights of layer {'/'.join(place.path)!r} cannot be read: {error}",
             where=where,
@@ -81,12 +84,11 @@ def readable(place: Place, where: str) -> Iterator[None]:
 
 def _array(dataset: Any, what: str, where: str) -> Array:
     check_elements(dataset.shape, what, where)
-    value = np.asarray(dataset[()])
-    if value.dtype.kind not in "fiub":
+    if dataset.dtype.kind not in "fiub":
         raise ModelImportError(
-            f"{what} has element type {value.dtype}", where=where, rule="numbers"
+            f"{what} has element type {dataset.dtype}", where=where, rule="numbers"
         )
-    return value
+    return np.asarray(dataset[()])
 
 
 @dataclass(frozen=True, slots=True)

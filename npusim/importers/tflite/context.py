@@ -45,7 +45,7 @@ from npusim.ir.quant import Affine, Quant
 from npusim.ir.tensor import Shape
 from npusim.ops import infer_shapes
 
-_TANH_NOTE = (
+TANH_NOTE = (
     "a fused tanh is computed, as the file asks for; LiteRT's own processor kernels leave it out"
 )
 
@@ -376,8 +376,8 @@ class TfliteContext:
         rank = len(self._shape_of(kind, inputs, attrs))
         label, target = self.labels[index], self.output_name(index, rank)
         clamp = fused_operator(activation, dtype, quant)
-        if clamp == "tanh" and _TANH_NOTE not in self.notes:
-            self.notes.append(_TANH_NOTE)
+        if clamp == "tanh" and TANH_NOTE not in self.notes:
+            self.notes.append(TANH_NOTE)
         if clamp:
             inner = self.stored(op, "linear", kind, inputs, attrs, output=output)
             kind, inputs, attrs = clamp, (inner,), NO_ATTRS

@@ -195,6 +195,8 @@ def batch_to_space(op: Operator, context: TfliteContext) -> None:
 def resize(op: Operator, context: TfliteContext) -> None:
     """Resize height and width to a known size."""
     height, width = context.fixed_ints(op, 1, "the size")
+    if op.option("AlignCorners", False) and op.option("HalfPixelCenters", False):
+        raise ModelImportError("align_corners and half_pixel_centers", rule="one of them")
     if op.option("AlignCorners", False):
         coordinates = Coordinates.ALIGN_CORNERS
     elif op.option("HalfPixelCenters", False):
