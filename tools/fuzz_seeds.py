@@ -73,6 +73,10 @@ def small(graph: Any) -> bool:
     for node in graph.nodes:
         shapes = [graph.spec(name).shape for name in node.inputs]
         work += node_macs(node, shapes, graph.spec(node.outputs[0]).shape)
+        top, bottom, left, right = getattr(node.attrs, "pad", (0, 0, 0, 0))
+        if top + bottom + left + right > 0:
+            n, c, height, width = shapes[0]
+            work += n * c * (height + top + bottom) * (width + left + right)
     return work <= MOST_WORK
 
 

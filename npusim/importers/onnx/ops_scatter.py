@@ -3,6 +3,7 @@
 import numpy as np
 
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
 from npusim.importers.onnx.fold import evaluated
@@ -11,7 +12,8 @@ from npusim.ir.attrs import AxisAttrs
 from npusim.ir.tensor import Shape
 
 
-def _positions(shape: Shape) -> Array:
+def _positions(node: OnnxNode, shape: Shape) -> Array:
+    check_made(shape, "the positions of all elements", node.where)
     return np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64).reshape(shape)
 
 
@@ -20,7 +22,7 @@ def gather_known(node: OnnxNode, context: Context) -> None:
     """Known indices: the operator itself, applied to positions, says what comes from where."""
     data, indices = node.inputs[:2]
     context.fixed(node, 1, "the indices")
-    sources = evaluated(node, [_positions(context.shape(data)), context.values[indices]])
+    sources = evaluated(node, [_positions(node, context.shape(data)), context.values[indices]])
     if not sources.size:
         raise UnsupportedForm("no indices: an empty result")
     pick(Chain(node, context, data), sources).end()
@@ -38,7 +40,7 @@ def scatter_known(node: OnnxNode, context: Context) -> None:
         )
     shape, new = context.shape(data), context.shape(updates)
     size = int(np.prod(shape, dtype=np.int64))
-    sources = evaluated(node, [_positions(shape), indices, _positions(new) + size])
+    sources = evaluated(node, [_positions(node, shape), indices, _positions(node, new) + size])
     if (sources < size).all():
         context.alias(node.outputs[0], data)
         return
