@@ -6,6 +6,7 @@ the caller expects, before memory is taken.
 
 import lzma
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -187,7 +188,18 @@ class Npz:
         if info.file_size > most:
             raise ValueError(f"{name!r} has {info.file_size} bytes, limit {most}")
         with self.archive.open(info) as file:
-            return str(npy.read_array(file, allow_pickle=False))
+            array = npy.read_array(file, allow_pickle=False)
+        if array.dtype.kind == "U" and not _is_unicode(array):
+            raise ValueError(f"{name!r} has characters that do not exist")
+        return str(array)
+
+
+def _is_unicode(array: Array) -> bool:
+    """Tell whether all characters exist; numpy makes broken texts of others."""
+    if not array.nbytes:
+        return True
+    codes = np.atleast_1d(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    return int(codes.max()) <= sys.maxunicode
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
@@ -154,3 +155,15 @@ def test_a_small_picture_of_many_pixels_is_refused_by_its_header(tmp_path):
         pictures.open_picture(path) as image,
     ):
         image.load()
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_texts_have_characters_that_exist(tmp_path, order):
+    path = tmp_path / "a.npz"
+    text = np.array("né", f"{order}U2")
+    beyond = np.array([sys.maxunicode + 1], f"{order}u4").view(f"{order}U1").reshape(())
+    np.savez(path, text=text, empty=np.array(""), beyond=beyond)
+    with arrays.open_npz(path) as archive:
+        assert (archive.text("text"), archive.text("empty")) == ("né", "")
+        with pytest.raises(ValueError, match="'beyond' has characters that do not exist"):
+            archive.text("beyond")
