@@ -25,6 +25,17 @@ IDENTIFIER = b"TFL3"
 _DAMAGED = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 """What reading beyond a buffer raises in the flatbuffers package."""
 
+_REDUCTIONS = ("MEAN", "SUM", *(f"REDUCE_{what}" for what in ("PROD", "MAX", "MIN", "ANY", "ALL")))
+_OPTIONS_OF = {
+    **dict.fromkeys(("AVERAGE_POOL_2D", "L2_POOL_2D", "MAX_POOL_2D"), "POOL_2D"),
+    **dict.fromkeys(_REDUCTIONS, "REDUCER"),
+    **dict.fromkeys(("MAXIMUM", "MINIMUM"), "MAXIMUM_MINIMUM"),
+    "L2_NORMALIZATION": "L2_NORM",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "SEQUENCE_RNN",
+    "CONV_3D_TRANSPOSE": "CONV_3D",
+}
+"""Operators whose options are called otherwise than they are."""
+
 BUILTIN_CODE = 10  # offset in the table of fields of OperatorCode
 
 _NUMPY: dict[str, np.dtype[Any]] = {
@@ -108,8 +119,17 @@ class Operator:
         Raises
         ------
         ModelImportError
-            When the options lie beyond the file.
+            When the options lie beyond the file, or are those of another operator, which LiteRT
+            takes for none.
         """
+        if self.options is not None:
+            kind, own = type(self.options).__name__, _OPTIONS_OF.get(self.type, self.type)
+            if kind.removesuffix("Options").upper() != own.replace("_", ""):
+                raise ModelImportError(
+                    f"its options are {kind}",
+                    rule=f"{self.type} has options of its own",
+                    remedy="the file is damaged: copy or convert it again",
+                )
         read = getattr(self.options, name, None)
         try:
             return default if read is None else read()
