@@ -98,6 +98,7 @@ class NnEngine:
     superblock_cycles: float
     superblock_group_cycles: float
     handover_cycles: float
+    handover_16bit_cycles: float
     tile_launch_cycles: float
     planned_hit_ratio: float
     planned_miss_ratio: float

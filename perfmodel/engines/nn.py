@@ -13,6 +13,7 @@ from npusim.perfmodel.engines.nn_steps import channels_per_kernel, kernel_time, 
 from npusim.perfmodel.engines.nn_traffic import (
     image_bytes,
     input_rows,
+    row_lines_bytes,
     tile_image_bytes,
     write_bytes,
 )
@@ -186,11 +187,29 @@ def feed_cycles(
 def output_cycles(tile: Tile, width: int, height: int, itemsize: int, nn: NnEngine) -> float:
     """Return the cycles in which one channel of a tile leaves the accumulators.
 
-    The rows that share an accumulator leave together. Source: measured, sequences of tiles 9 to 60
-    pixels wide; integer agreement.
+    The rows that share an accumulator leave together, in the same groups of pixels for 8 and 16
+    bits. Source: measured, sequences of tiles 9 to 60 pixels wide; integer agreement.
     """
-    group = ceil(tile.interleave * width * itemsize / nn.output_bytes_per_cycle)
+    group = itemsize * ceil(tile.interleave * width / nn.output_bytes_per_cycle)
     return group * ceil(height / tile.interleave)
+
+
+def leaving_cycles(
+    work: NnWork, tile: Tile, width: int, height: int, channels: float, machine: Machine
+) -> float:
+    """Return the cycles in which ``channels`` outputs of a tile leave and are handed over.
+
+    16-bit rows go to memory one by one, each in whole lines, and a narrower tile at the edge takes
+    as long as a full one.
+    """
+    nn, size = machine.nn, work.dtype.itemsize
+    if size == 1:
+        return channels * output_cycles(tile, width, height, size, nn) + nn.handover_cycles
+    width = min(tile.width, work.out_w)
+    leaves = channels * output_cycles(tile, width, height, size, nn) + nn.handover_16bit_cycles
+    half = 2 if work.pool > 1 else 1
+    lines = row_lines_bytes(width // half, size, machine.memory.line_bytes)
+    return max(leaves, channels * (height // half) * lines / nn.sram_bytes_per_cycle)
 
 
 def _remainder(work: NnWork, tile: Tile, machine: Machine, channels: float) -> float:
@@ -224,7 +243,7 @@ def _one_superblock(
         bound = (
             Bound.COMPUTE if inner == products else Bound.DECODE if inner == decode else Bound.SRAM
         )
-        out = work.out_c * output_cycles(tile, width, height, size, nn) + nn.handover_cycles
+        out = leaving_cycles(work, tile, width, height, work.out_c, machine)
         outer = max(inner, out)
         idle += count * max(0.0, outer - feed)
         held = bound if inner >= out else Bound.OUTPUT
@@ -261,7 +280,6 @@ def _superblocks(
     earlier = (1 - tile.last_ratio(work)) / max(1, tile.count - 1)  # size of the tile before
     for height, width, count in tile_sizes(work, tile):
         area = height * width / pixels
-        leaves = output_cycles(tile, width, height, size, nn)
         for repeat in (1, count - 1) if first_tile else (count,):
             if not repeat:
                 continue
@@ -280,7 +298,7 @@ def _superblocks(
                     products,
                     decode,
                     feed_cycles(work, tile, height, width, moved.stream * part, machine),
-                    before * leaves + nn.handover_cycles,
+                    leaving_cycles(work, tile, width, height, before, machine),
                     (stream * part + image + written) / bus,
                 )
                 if first_tile and first:  # nothing has come out yet

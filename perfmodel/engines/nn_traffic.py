@@ -127,8 +127,10 @@ def _fetch(
         return _Fetch(rows, reach, aligned_bytes(part, gcd(part, plane), line), 0.0)
     together = row in (line // 4, line // 2) and plane % line == 0
     per_row: float
-    if columns == 1 and together and in_w * height % line == 0:
-        per_row = row  # rows that fill lines together are fetched together
+    # Rows that fill lines together are fetched together; of half a line, as if of one byte a pixel.
+    filled = row if row == line // 4 else in_w
+    if columns == 1 and together and filled * height % line == 0:
+        per_row = row
     elif columns == 1:
         per_row = aligned_bytes(row, row, line)
     elif apart or gcd(row, line) < line // 4:
@@ -172,6 +174,23 @@ def _cached_bytes(work: NnWork, line: int) -> int:
         row = min(2 * row, aligned_bytes(row, row, line))
     dense = row * work.final_h * work.out_c
     return aligned_bytes(dense, dense, line)
+
+
+@lru_cache(maxsize=4096)
+def row_lines_bytes(width: int, itemsize: int, line: int) -> int:
+    """Return the bytes of the lines that a row of a tile touches on its way to memory.
+
+    ``width`` is in pixels. Rows are laid out with twice the pitch they need, in pieces of a quarter
+    line, unless that, or the row itself, is a whole number of lines. Source: measured, float16
+    and int16 rows of 9 to 32 pixels; integer agreement.
+    """
+    if width * itemsize % line == 0 or width * itemsize <= line // 4:
+        return width * itemsize
+    row = width * itemsize * itemsize
+    padded = round_up(row, line // 4)
+    if padded % line:
+        row = padded
+    return aligned_bytes(row, row, line)
 
 
 def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool]:
