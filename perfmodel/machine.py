@@ -74,8 +74,7 @@ class NnEngine:
 
     ``one_tap_cycles`` and ``two_taps_cycles`` are what is left over of a kernel row after its
     groups of three: by the number of full groups, from one and from none upward.
-    ``float_partial_tile_ratio`` counts kernel widths from 1 upward. ``float_fallback_ratio`` is 0
-    where the cores compute float16; else cycles per cycle of an RK1808 that computes it.
+    ``float_fallback_ratio`` is 0 where the cores compute float16; else cycles per cycle of an RK1808 that computes it.
     """
 
     cores_count: int
@@ -115,7 +114,7 @@ class NnEngine:
     one_tap_cycles: tuple[float, ...]
     two_taps_cycles: tuple[float, ...]
     two_by_two_phase_ratio: float
-    float_partial_tile_ratio: tuple[float, ...]
+    float_group_cycles: float
     float_skip_floor_ratio: float
     float_fallback_ratio: float
     native_depthwise_count: int

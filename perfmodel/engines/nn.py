@@ -126,7 +126,7 @@ def time_tile(
 class _Cores:
     """Cycles of products and of decoding for a tile of one superblock."""
 
-    __slots__ = ("count", "decode", "full", "full_height", "interleave", "lower", "partial")
+    __slots__ = ("count", "decode", "depth", "full_height", "hidden", "interleave", "lower", "time")
 
     def __init__(self, work: NnWork, tile: Tile, machine: Machine, slowdown: float) -> None:
         time = kernel_time(work, machine)
@@ -134,9 +134,9 @@ class _Cores:
         self.count = machine.nn.cores_count
         self.interleave = tile.interleave
         self.full_height = min(tile.height, work.out_h)
-        self.full, self.partial = time.full * depth, time.partial * depth
-        if tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8:
-            self.full = self.partial = 0.0  # 8-bit pointwise products hide behind the feed
+        self.time, self.depth = time, depth
+        # 8-bit pointwise products hide behind the feed
+        self.hidden = tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8
         self.decode = time.decode * depth / self.count
         # Decoding of a lower tile at the bottom may run ahead during the tiles above it.
         self.lower = tile.rows - 1
@@ -144,12 +144,17 @@ class _Cores:
     def cycles(self, channels: float, height: int) -> tuple[float, float]:
         """Return (products, decoding) of ``channels`` outputs in a tile of ``height`` rows."""
         kernels = ceil(channels / self.count)
-        groups = ceil(height / self.interleave)
         decode = self.decode * channels
         if height == self.full_height:
-            return groups * self.full * kernels, decode
-        ahead = ceil(self.full_height / self.interleave) * self.full * kernels - decode
-        return groups * self.partial * kernels, max(0.0, decode - self.lower * max(0.0, ahead))
+            return self._products(height, lower=False) * kernels, decode
+        ahead = self._products(self.full_height, lower=False) * kernels - decode
+        products = self._products(height, lower=True) * kernels
+        return products, max(0.0, decode - self.lower * max(0.0, ahead))
+
+    def _products(self, height: int, *, lower: bool) -> float:
+        if self.hidden:
+            return 0.0
+        return self.time.products(ceil(height / self.interleave), lower=lower) * self.depth
 
 
 def core_cycles(

@@ -9,7 +9,7 @@ kernel size and zero fraction, and on sequences of tiles; exact where nothing is
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import sqrt
+from math import ceil, sqrt
 
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.machine import Machine, NnEngine
@@ -22,12 +22,20 @@ class KernelTime:
     """Cycles of one kernel on one input channel.
 
     ``full`` and ``partial``: per row group, in tiles of full height and in tiles at the bottom
-    that are lower. ``decode``: coefficients that are not skipped, one per cycle.
+    that are lower. ``decode``: coefficients that are not skipped, one per cycle. ``steps``,
+    ``step``: what all groups of taps but the last, and what one, take at least in a tile.
     """
 
     full: float
     partial: float
     decode: float
+    steps: float = 0.0
+    step: float = 0.0
+
+    def products(self, groups: int, lower: bool) -> float:
+        """Return the cycles of a tile of ``groups`` row groups, ``lower``: than the others."""
+        rest = groups * self.partial
+        return max(rest, self.step) if lower else max(groups * self.full, self.steps + rest)
 
 
 def skip_ratio(zeros: float) -> float:
@@ -70,12 +78,18 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     if work.dtype is DType.F16:
         side = max(work.kernel_w, work.kernel_h)
         share = (1 - work.zero_fraction) * used
-        taps = work.kernel_w * work.kernel_h * (nn.two_taps_cycles[0] if side == 2 else 1.0)
+        # Groups of taps, two in a kernel of two by two, follow one another no faster than a step.
+        size, unit = (2, nn.two_taps_cycles[0]) if side == 2 else (nn.depth_products_count, 1.0)
+        count = ceil(work.kernel_w * work.kernel_h / size)
         shrunk = sqrt(work.tap_ratio or 1.0)  # empty rows of a phase are skipped, columns are not
-        full = taps * max(share * shrunk, nn.float_skip_floor_ratio)
-        table = nn.float_partial_tile_ratio
+        share = unit * max(share * shrunk, nn.float_skip_floor_ratio)
+        step = nn.float_group_cycles * share
         return KernelTime(
-            full=full, partial=full * table[min(side, len(table)) - 1], decode=decode * shrunk
+            full=size * count * share,
+            partial=size * share,
+            decode=decode * shrunk,
+            steps=(count - 1) * step,
+            step=step,
         )
     full = _rows(work, nn, work.zero_fraction)
     if used < 1:  # almost all groups are empty, left-over single taps cost nothing
