@@ -74,7 +74,8 @@ class NnEngine:
 
     ``one_tap_cycles`` and ``two_taps_cycles`` are what is left over of a kernel row after its
     groups of three: by the number of full groups, from one and from none upward.
-    ``float_fallback_ratio`` is 0 where the cores compute float16; else cycles per cycle of an RK1808 that computes it.
+    ``float_fallback_ratio`` is 0 where the cores compute float16; else cycles per cycle of an
+    RK1808 that computes it.
     """
 
     cores_count: int

@@ -236,7 +236,7 @@ def _one_superblock(
     clockwork: _Clockwork,
     last: float,
 ) -> None:
-    nn, size = machine.nn, work.dtype.itemsize
+    nn = machine.nn
     stages: dict[Bound, float] = {}
     inner, outer, bound = 0.0, 0.0, Bound.COMPUTE
     idle = 0.0  # coefficients of a tile at the edge may come during the tiles before it
@@ -273,7 +273,7 @@ def _superblocks(
     cores: _Cores,
     clockwork: _Clockwork,
 ) -> None:
-    nn, size = machine.nn, work.dtype.itemsize
+    nn = machine.nn
     blocks = tile.superblocks
     pixels = work.out_w * work.out_h
     shares = _channels(work, tile, nn.cores_count)
