@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from npusim.errors import InputError
+from npusim.errors import GraphError, InputError
 from npusim.ir.attrs import (
     AxisAttrs,
     BlockAttrs,
@@ -265,6 +265,12 @@ def bind_gather(node: Node, graph: Graph) -> Step:
     copy = _copy(node, data, ofm)
     constants = [graph.constants.get(name) for name in node.inputs]
     length = data.shape[axis]
+    places = graph.spec(node.inputs[1])
+    if places.dtype.is_float:
+        raise GraphError(
+            f"indices {places.name!r} of layer {node.name!r} (gather) are {places.dtype.value}",
+            rule="integers choose entries",
+        )
 
     def step(*activations: Array) -> tuple[Array, ...]:
         feed = iter(activations)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from npusim.errors import InputError
+from npusim.errors import GraphError, InputError
 from npusim.ir.attrs import (
     AxisAttrs,
     BlockAttrs,
@@ -207,3 +207,14 @@ def test_moves_keep_channels_last_memory():
     attrs = PadAttrs(front=(0, 0, 1, 1), back=(0, 0, 1, 1))
     padded = bound_layer("pad", Engine.TP, [((1, 5, 4, 4), U8)], U8, attrs)(codes)[0]
     assert padded.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_real_numbers_choose_no_entries():
+    with pytest.raises(GraphError, match=r"indices .* of layer .* \(gather\) are f32"):
+        bound_layer(
+            "gather",
+            Engine.SHADER,
+            [(SHAPE, U8), ((5,), (DType.F32, Float()))],
+            U8,
+            AxisAttrs(axis=1),
+        )
