@@ -73,7 +73,19 @@ def nearest_scale(scale: np.float32) -> tuple[int, int]:
 def _float32_scale(ifm: Quant, weights: Quant, ofm: TensorSpec) -> np.float32:
     """Return si * sw / so as the driver has it: float32 product, then float32 division."""
     product = np.float32(scale_of(ifm)) * np.float32(scale_of(weights))
-    return np.float32(product / np.float32(scale_of(ofm.quant)))
+    return _over(product, ofm)
+
+
+def _over(scale: np.float32, ofm: TensorSpec) -> np.float32:
+    """Return a scale of sums over that of the codes to store, by float32 division."""
+    with np.errstate(over="ignore"):
+        found = np.float32(scale / np.float32(scale_of(ofm.quant)))
+    if not np.isfinite(found):
+        raise QuantizationError(
+            f"the sums of {ofm.name!r} have the scale {scale:g}, its codes {scale_of(ofm.quant):g}",
+            rule="the one over the other is a float32 number",
+        )
+    return found
 
 
 def tp_requant(ifm: Quant, weights: Quant, ofm: TensorSpec) -> Requant:
@@ -181,7 +193,7 @@ def requant_of(node: Node, graph: Graph) -> Requant | None:
             operands = [graph.spec(name).quant for name in node.inputs]
             return Requant(shift=max(map(_fraction_bits, operands)) - _fraction_bits(ofm.quant))
         weights = add_weights(ifm, graph.spec(node.inputs[1]), subtract=node.op == "sub")
-        scale = np.float32(weights.scale) / np.float32(scale_of(ofm.quant))
+        scale = _over(np.float32(weights.scale), ofm)
         if not on_nn:
             return _tp_affine(scale, ofm)
         multiplier, shift = split_scale(scale)

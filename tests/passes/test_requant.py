@@ -161,3 +161,11 @@ def test_only_averages_have_a_weight_of_their_own(op, attrs, taps, engine):
         return
     weight = average_weight(DType.I8, taps)
     assert found == Requant(shift=5 + weight.quant.fl - 3)
+
+
+def test_scales_whose_quotient_is_no_number_are_refused():
+    codes = TensorSpec(
+        name="y", shape=(1,), dtype=DType.U8, quant=Affine(scale=1e-45, zero_point=0)
+    )
+    with pytest.raises(QuantizationError, match=r"the sums of 'y' have the scale 0\.0002"):
+        nn_requant(Affine(scale=0.02, zero_point=128), Affine(scale=0.01, zero_point=120), codes)
