@@ -175,6 +175,10 @@ def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
                 where=where,
                 rule=LIMITS,
             )
+    if given := set(graph.inputs) & set(graph.constants):
+        raise ContainerError(
+            f"input {min(given)!r} has a value", where=where, rule="inputs are given from outside"
+        )
     try:
         verify(graph)
     except GraphError as error:
