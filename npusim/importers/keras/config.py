@@ -135,7 +135,7 @@ def read_model(
             layer.type = f"ops.{layer.type}"
     model.inputs = _ends(config.get("input_layers"), where)
     model.outputs = _ends(config.get("output_layers"), where)
-    _settle_calls(model)
+    _settle_calls(model, where)
     return model
 
 
@@ -299,7 +299,11 @@ def _filled(value: Any, where: str) -> Any:
     return value
 
 
-def _settle_calls(model: Model) -> None:
+MOST_CALLS = 1 << 10
+"""Of a nested model, elsewhere, before the file was saved."""
+
+
+def _settle_calls(model: Model, where: str) -> None:
     """Count the calls of nested models from 0: older files count the model's own as the first."""
     read = [ref for layer in model.layers.values() for c in layer.calls for ref in c.references()]
     for name, layer in model.layers.items():
@@ -307,4 +311,11 @@ def _settle_calls(model: Model) -> None:
         if layer.model is None or highest < len(layer.calls):
             continue
         spare = highest - len(layer.calls) + 1
+        if spare > MOST_CALLS:
+            raise ModelImportError(
+                f"call {highest} of model {name!r}",
+                where=where,
+                rule=f"at most {MOST_CALLS} calls before those of the file",
+                remedy="the file is damaged; save the model again",
+            )
         layer.calls = [layer.calls[0]] * spare + layer.calls
