@@ -43,7 +43,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source, Tail, prune
-from npusim.ir.tensor import LIMITS, TensorSpec, within_limits
+from npusim.ir.tensor import TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 from npusim.plain import utf8
@@ -168,17 +168,6 @@ def load_with_meta(path: str | Path) -> tuple[Graph, dict[str, Any]]:
             raise ContainerError(f"constant {name!r} lies beyond the end", where=where)
         raw = data[place.offset : place.offset + place.size_bytes]
         graph.constants[name] = raw.view(place.dtype.numpy).reshape(place.shape)
-    for spec in graph.tensors.values():
-        if not within_limits(spec.shape):
-            raise ContainerError(
-                f"tensor {spec.name!r} has the absurd shape {spec.shape}",
-                where=where,
-                rule=LIMITS,
-            )
-    if given := set(graph.inputs) & set(graph.constants):
-        raise ContainerError(
-            f"input {min(given)!r} has a value", where=where, rule="inputs are given from outside"
-        )
     try:
         verify(graph)
     except GraphError as error:

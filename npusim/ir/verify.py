@@ -20,7 +20,7 @@ from npusim.ir.quant import (
     scale_of,
     zero_point_of,
 )
-from npusim.ir.tensor import TensorSpec
+from npusim.ir.tensor import LIMITS, TensorSpec, within_limits
 from npusim.plain import TEXT_RULE, broken_text
 
 Stage = Literal["float", "quantized", "lowered"]
@@ -76,6 +76,11 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
     broken = broken_text((graph.name, *graph.tensors, *layers))
     if broken is not None:
         raise GraphError(f"the name {broken!r} is no text", rule=TEXT_RULE)
+    for spec in graph.tensors.values():
+        if not within_limits(spec.shape):
+            raise GraphError(f"tensor {spec.name!r} has the absurd shape {spec.shape}", rule=LIMITS)
+    if given := graph.constants.keys() & set(graph.inputs):
+        raise GraphError(f"input {min(given)!r} has a value", rule="inputs are given from outside")
     known = set(graph.inputs) | set(graph.constants)
     for name in known | set(graph.outputs):
         graph.spec(name)

@@ -117,7 +117,7 @@ def power(layer: CaffeLayer, context: CaffeContext) -> None:
     if scale * exponent == 0:
         value = np.float32(1.0 if exponent == 0 else np.float32(shift) ** np.float32(exponent))
         shape = context.shape(layer.inputs[0])
-        context.values[layer.outputs[0]] = np.full(shape, value, np.float32)
+        context.values[layer.outputs[0]] = np.broadcast_to(value, shape)
         return
     steps = [*times(scale), *plus(shift)]
     if named := ops_where(lambda d: d.power == exponent):

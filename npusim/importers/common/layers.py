@@ -19,13 +19,12 @@ from npusim.importers.common.builder import (
     Array,
     GraphBuilder,
     UnsupportedForm,
-    check_elements,
     misfit,
 )
 from npusim.importers.common.converters import ConverterTable
 from npusim.importers.common.holes import leaving
 from npusim.importers.common.known import folded
-from npusim.importers.common.made import Values
+from npusim.importers.common.made import Values, check_made
 from npusim.importers.common.names import claim
 from npusim.ir.attrs import (
     NO_ATTRS,
@@ -320,7 +319,7 @@ class LayerContext:
     ) -> str:
         """Give every window of (N, C, H, W) as C * kh * kw channels: a convolution with ones."""
         size = kernel[0] * kernel[1]
-        check_elements((attrs.group * size, size), "the windows", layer.where)
+        check_made((attrs.group * size, size), "the windows", layer.where)
         ones = np.tile(np.eye(size, dtype=np.float32), (attrs.group, 1))
         operands = (
             source,

@@ -3,6 +3,7 @@
 import numpy as np
 
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.importers.common.ordered_conv import positions
 from npusim.ir.attrs import Coordinates
 
@@ -12,6 +13,7 @@ _LEGACY, _KEYS = -0.75, -0.5
 
 def area_matrix(size: int, out: int, rule: Coordinates) -> Array:
     """Return (out, size) weights of the mean over what each output element covers."""
+    check_made((out, size), "the weights of a resize", "")
     matrix = np.zeros((out, size), np.float32)
     scale = np.float32(size) / np.float32(out)
     if rule is Coordinates.ALIGN_CORNERS and out > 1:
@@ -32,6 +34,7 @@ def cubic_matrix(size: int, out: int, rule: Coordinates) -> Array:
     """
     half = rule is Coordinates.HALF_PIXEL
     factor = _KEYS if half else _LEGACY
+    check_made((out, size), "the weights of a resize", "")
     matrix = np.zeros((out, size), np.float32)
     for o, place in enumerate(positions(size, out, rule)):
         low = int(np.floor(place))

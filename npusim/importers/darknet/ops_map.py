@@ -5,8 +5,9 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.builder import UnsupportedForm, check_elements
+from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.layers import Step, plus, times
+from npusim.importers.common.made import check_made
 from npusim.importers.darknet.activations import activate, activation_of
 from npusim.importers.darknet.context import DarknetContext, converter
 from npusim.importers.darknet.net import DarknetLayer
@@ -212,7 +213,7 @@ def normalization(layer: DarknetLayer, context: DarknetContext) -> None:
     section, channels = layer.section, image_shape(layer, context, layer.inputs[0])[1]
     size, alpha = positive(layer, "size", 5), section.real("alpha", 0.0001)
     beta, kappa = section.real("beta", 0.75), section.real("kappa", 1.0)
-    check_elements((channels, channels), "the sums", layer.where)
+    check_made((channels, channels), "the sums", layer.where)
     matrix = np.zeros((channels, channels), np.float32)
     matrix[0, : size // 2] = 1
     for row in range(1, channels):

@@ -6,6 +6,7 @@ import numpy as np
 
 from npusim.importers.common.builder import UnsupportedForm
 from npusim.importers.common.layers import plus, times
+from npusim.importers.common.made import check_made
 from npusim.importers.common.ordered_conv import dense, matmul
 from npusim.importers.common.ordered_math import along
 from npusim.importers.keras.context import KerasContext, KerasNode, converter, needs_rank
@@ -29,6 +30,7 @@ def _causal(node: KerasNode, context: KerasContext, scores: str) -> str:
     if not node.kwargs.get("use_causal_mask"):
         return scores
     rows, columns = context.shape(scores)[-2:]
+    check_made((rows, columns), "the mask", node.where)
     hidden = np.triu(np.full((rows, columns), _HIDDEN, np.float32), 1)
     return context.chain(node, scores, plus(hidden), part="causal")
 

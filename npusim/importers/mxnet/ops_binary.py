@@ -111,7 +111,7 @@ def power_scalar(node: MxNode, context: MxContext) -> None:
     exponent = _number(node)
     if exponent == 0:
         shape = context.shape(node.inputs[0])
-        context.values[node.outputs[0]] = np.ones(shape, np.float32)
+        context.values[node.outputs[0]] = np.broadcast_to(np.float32(1), shape)
         return
     named = powers(exponent)
     if named:

@@ -38,8 +38,8 @@ def filled(node: MxNode, context: MxContext) -> None:
 def filled_like(node: MxNode, context: MxContext) -> None:
     """Give one number in the shape of the input."""
     needs(node, 1)
-    value = float(node.type == "ones_like")
-    context.values[node.outputs[0]] = np.full(context.shape(node.inputs[0]), value, np.float32)
+    value, shape = np.float32(node.type == "ones_like"), context.shape(node.inputs[0])
+    context.values[node.outputs[0]] = np.broadcast_to(value, shape)
 
 
 @converter("_arange", "_contrib_arange_like", "_eye")

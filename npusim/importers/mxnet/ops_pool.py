@@ -9,6 +9,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import check_elements
 from npusim.importers.common.layers import times
+from npusim.importers.common.made import check_made
 from npusim.importers.mxnet.context import MxContext, converter, needs, refuse_layout
 from npusim.importers.mxnet.ops_conv import Sizes, kernel_of, sizes_of, spatial
 from npusim.importers.mxnet.ops_unary import cube_root
@@ -202,6 +203,7 @@ def adaptive(node: MxNode, context: MxContext) -> None:
         return
     shares = []
     for axis, size in zip(spans, shape[2:], strict=True):
+        check_made((len(axis), size), "the shares of an axis", node.where)
         share = np.zeros((len(axis), size), np.float32)
         for row, (begin, end) in enumerate(axis):
             share[row, begin:end] = 1 / (end - begin)

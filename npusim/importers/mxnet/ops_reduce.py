@@ -142,6 +142,7 @@ def one_hot(node: MxNode, context: MxContext) -> None:
     on, off = node.attributes.real("on_value", 1.0), node.attributes.real("off_value", 0.0)
     shape, source = context.shape(node.inputs[0]), node.inputs[0]
     check_made((*shape, depth), "its result", node.where)
+    check_made((depth, depth), "its table", node.where)
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     if source in context.values:

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, converter
 from npusim.importers.onnx.pick import pick
@@ -74,6 +75,7 @@ def _diagonal(chain: Chain, letters: str) -> tuple[Chain, str]:
         return chain, letters
     shape = chain.shape
     sizes = tuple(shape[letters.index(letter)] for letter in unique)
+    check_made((len(sizes), *sizes), "the diagonal", "")
     places = np.indices(sizes)
     index = [places[unique.index(letter)] for letter in letters]
     return pick(chain, np.ravel_multi_index(index, shape)), unique

@@ -3,6 +3,7 @@
 import numpy as np
 
 from npusim.errors import ModelImportError
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.context import (
     Context,
     OnnxNode,
@@ -81,6 +82,7 @@ def layer_norm(node: OnnxNode, context: Context) -> None:
     names = []
     for index, value, what, fill in ((1, scale, "scale", 1.0), (2, bias, "bias", 0.0)):
         if value is None:
+            check_made(shape[axis:], f"the {what}", node.where)
             filled = np.full(shape[axis:], fill, np.float32)
             names.append(context.constant(f"{node.outputs[0]}/{what}", filled))
         elif value.shape == shape[axis:]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import check_made
 from npusim.importers.onnx.chain import Chain
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm, converter
 from npusim.importers.onnx.window import check_auto_pad, split_pad
@@ -215,6 +216,7 @@ def col2im(node: OnnxNode, context: Context) -> None:
             image, pads, counts, block, dilations, strides, strict=True
         )
     ]
+    check_made((channels, taps, *block), "the windows", node.where)
     ones = np.zeros((channels, taps, *block), np.float32)
     for tap in range(taps):
         ones[:, tap, tap // block[1], tap % block[1]] = 1

@@ -4,6 +4,7 @@ import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
+from npusim.importers.common.made import check_made
 from npusim.importers.common.ordered_conv import linear, resized
 from npusim.importers.common.ordered_moves import concat, cut
 from npusim.importers.tensorflow.context import TfContext, TfNode
@@ -55,6 +56,7 @@ def _weights(
     else:
         places = np.array([np.float32(0.5) * (low + high) * last], np.float32)
     outside = (places < 0) | (places > last)
+    check_made((out, size), "the weights of a box", "")
     matrix = np.zeros((out, size), np.float32)
     for o, place in enumerate(places):
         if outside[o]:

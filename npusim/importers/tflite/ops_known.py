@@ -107,7 +107,9 @@ def rank_of(op: Operator, context: TfliteContext) -> None:
 @converter("ZEROS_LIKE")
 def zeros_like(op: Operator, context: TfliteContext) -> None:
     """Known: shapes are concrete."""
-    _keep(op, context, np.zeros(context.shape(op.inputs[0])))
+    shape = context.shape(op.inputs[0])
+    context.check_size(shape)
+    _keep(op, context, np.zeros(shape))
 
 
 @converter("FILL")
