@@ -177,7 +177,7 @@ def _show_kernels(shown: Console, as_json: bool) -> None:
         "-: the path has none of its own; the portable one runs there, for amx avx512vnni's"
     )
     offer = isa.amx_refusal()
-    shown.print(f"amx: not offered: {offer}" if offer else "amx: offered, NPUSIM_ISA=amx uses it")
+    shown.print(f"amx: not offered: {offer}" if offer else "amx: offered")
 
 
 def describe(graph: Graph) -> dict[str, Any]:

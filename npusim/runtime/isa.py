@@ -4,8 +4,7 @@
     neon         the portable kernels, which are NEON code on AArch64; not tested on such a machine
     avx2         8-bit convolutions by pairs of 16-bit products; everything else is portable
     avx512vnni   8-bit and i16 convolutions with AVX512-VNNI, byte tables in registers (with VBMI)
-    amx          convolutions that gain by it with Intel AMX tiles, all else as avx512vnni; only
-                 when asked for
+    amx          convolutions that gain by it with Intel AMX tiles, all else as avx512vnni
 
 ``portable`` and ``avx2`` limit the kernels that are chosen, not the instructions that LLVM compiles
 the chosen ones to.
@@ -62,7 +61,7 @@ def chain(path: str) -> tuple[str, ...]:
 
 @cache
 def selected() -> str:
-    """Return the path in use: ``NPUSIM_ISA``, or the fastest that need not be asked for.
+    """Return the path in use: ``NPUSIM_ISA``, or the fastest.
 
     Raises
     ------
@@ -71,7 +70,7 @@ def selected() -> str:
     """
     wanted = environment.ISA.read()
     if not wanted:
-        return _by_features()[-1]
+        return available()[-1]
     if wanted == AMX and (reason := amx_refusal()):
         raise _unusable(wanted, f"not offered: {reason}", _by_features())
     if wanted != AMX and wanted not in _by_features():

@@ -9,7 +9,7 @@ from npusim.kernels.features import AVX512_VNNI
 from npusim.kernels.tiles import amx as tiles
 from npusim.kernels.windows import i16_conv_amx, int8_conv_amx
 from npusim.runtime import isa, kernel_table
-from npusim.runtime.convolution import amx, amx_words
+from npusim.runtime.convolution import amx
 from npusim.runtime.tape.play import Player
 
 POSSIBLE = _jit.target_has(AVX512_VNNI)  # the stores are AVX512 in any case
@@ -59,7 +59,6 @@ def emulate(monkeypatch) -> None:
 def take_all(monkeypatch) -> None:
     """Let tiles compute convolutions of any size."""
     monkeypatch.setattr(amx, "GAIN", 0)
-    monkeypatch.setattr(amx_words, "GAIN", 0)
 
 
 def forget_choices() -> None:

@@ -262,11 +262,13 @@ def test_channels_with_zero_points_of_their_own_keep_vnni(tiles):
     [
         (convolution(64, 64, 3, pad=1), True),
         (convolution(3, 32, 3, 2, 1, size=(24, 24)), False),
-        (convolution(3, 64, 7, 2, 3, size=(224, 224)), True),
+        (convolution(3, 64, 7, 2, 3, size=(224, 224)), False),
         (convolution(16, 96, size=(12, 12)), False),
         (convolution(512, 1000, size=(1, 1)), False),
-        (convolution(64, 8, size=(12, 12)), True),
-        (convolution(96, 24, size=(12, 12)), True),
+        (convolution(64, 8, size=(12, 12)), False),
+        (convolution(96, 24, size=(12, 12)), False),
+        (convolution(64, 16, size=(12, 12)), True),
+        (convolution(96, 32, size=(12, 12)), True),
     ],
 )
 def test_layers_that_gain_nothing_keep_vnni(tiles, conv, gains):
@@ -433,10 +435,18 @@ def test_the_real_system_refuses_tiles_that_do_not_exist():
     assert "does not grant the tile registers" in tile_permission._ask_linux()
 
 
-def test_nothing_is_asked_unless_tiles_are_wanted(unasked):
+def test_nothing_is_asked_when_another_path_is_wanted(unasked):
     def asked():
         raise AssertionError
 
     unasked.setattr(tile_permission, "refusal", asked)
+    unasked.setenv("NPUSIM_ISA", "portable")
+    assert isa.selected() == isa.PORTABLE
+
+
+def test_a_refusal_leaves_the_path_before(unasked):
+    processor(unasked)
+    system(unasked)
     unasked.delenv("NPUSIM_ISA", raising=False)
-    assert isa.selected() != isa.AMX
+    unasked.setattr(amx_check, "fault", lambda: "u8 3x3 differs")
+    assert isa.selected() == isa.available()[-1] != isa.AMX

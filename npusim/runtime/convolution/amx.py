@@ -34,9 +34,9 @@ from npusim.runtime.convolution.phases import Convolution, Phase
 from npusim.runtime.convolution.x86 import PLANES
 
 Array = NDArray[Any]
-# Of the products that tiles compute, the share that must be wanted. Source: measured, tiles reach
-# about four times the products per second of AVX512-VNNI when all are.
-GAIN = 0.3
+# Of the products that tiles compute, the share that must be wanted, of 8 and of 16 bits. Source:
+# measured, the fastest of 0.05 .. 0.8 for four networks; see docs/simulator-speed.md.
+GAIN = 0.6
 _SLACK = 4 * PANEL  # bytes that whole vectors write behind a window
 _RATE = 24  # of tiles: a unit of work is about what moving a byte takes
 
@@ -56,7 +56,7 @@ def bind_dense(conv: Convolution, phase: Phase, *, gain: float | None = None) ->
     planes = planes_of(phase.places, layout.plan)
     if factor and not sums_of(planes, layout.plan):
         return None
-    if wanted_share(layout, planes) < (GAIN if gain is None else gain):
+    if not gains(layout, planes, gain):
         return None
     signed = conv.ifm.dtype is DType.I8 and not factor
     lies_ready = conv.stride == (1, 1) and reads_inside(conv, phase)
@@ -131,14 +131,15 @@ def _factor(conv: Convolution, centred: NDArray[np.int64]) -> int | None:
     return int(zeros[0]) - middle if zeros.size == 1 else None
 
 
-def wanted_share(layout: Layout, planes: Planes) -> float:
-    """Return the share of the products that tiles compute for a whole unit that an output has."""
+def gains(layout: Layout, planes: Planes, gain: float | None) -> bool:
+    """Tell whether outputs want enough of what tiles compute for a unit: ``gain``, or ``GAIN``."""
     plan = layout.plan
     _, per_group, taps = layout.weights.shape
     steps = len(steps_of(planes, plan).offsets) * tiles.ROW_BYTES
     pixels = -(-place_count(planes, plan) // tiles.ROWS) * tiles.ROWS
     channels = -(-per_group // tiles.LANES) * tiles.LANES
-    return float(plan.block_h * plan.out_w * per_group * taps / (pixels * channels * steps))
+    share = plan.block_h * plan.out_w * per_group * taps / (pixels * channels * steps)
+    return bool(share >= (GAIN if gain is None else gain))
 
 
 def place_count(planes: Planes, plan: geometry.Geometry) -> int:

@@ -11,21 +11,19 @@ from npusim.kernels.pack.steps import pack_words, planes_of, steps_of
 from npusim.kernels.tiles import amx as tiles
 from npusim.kernels.windows import i16_conv_amx
 from npusim.runtime.calls import Scratch
-from npusim.runtime.convolution.amx import places_of, reach_of, wanted_share, window_bytes
+from npusim.runtime.convolution.amx import gains, places_of, reach_of, window_bytes
 from npusim.runtime.convolution.layout import Run, channel_scales, lay_out, limits
 from npusim.runtime.convolution.pairs import fitting_words
 from npusim.runtime.convolution.phases import Convolution, Phase
 
 Array = NDArray[Any]
-# As ``amx.GAIN``: four products of bytes for one, against half the products of AVX512-VNNI.
-GAIN = 0.6
 _RATE = 6  # of tiles: a unit of work is about what moving a byte takes
 
 
 def bind_i16(conv: Convolution, phase: Phase, *, gain: float | None = None) -> Run | None:
     """Return the run of an i16 phase, or None when it does not fit or gain.
 
-    ``gain`` replaces ``GAIN``.
+    ``gain`` replaces ``amx.GAIN``.
     """
     words = fitting_words(conv)
     if words is None or not phase.places:
@@ -36,7 +34,7 @@ def bind_i16(conv: Convolution, phase: Phase, *, gain: float | None = None) -> R
     planes = planes_of(phase.places, plan)
     if layout.weights.shape[2] > i16_conv_amx.LARGEST_DEPTH:
         return None
-    if wanted_share(layout, planes) < (GAIN if gain is None else gain):
+    if not gains(layout, planes, gain):
         return None
     steps = steps_of(planes, plan)
     half = window_bytes(planes, plan, reach_of(steps, plan), tiles.ROWS)
