@@ -42,7 +42,7 @@ NUM_THREADS = Variable(
 ISA = Variable(
     "NPUSIM_ISA",
     "`portable`, `neon`, `avx2`, `avx512vnni`, `amx`",
-    "machine code of convolutions and tables, same bits; by default the fastest but for `amx`",
+    "machine code of convolutions and tables, same bits; by default the fastest",
 )
 COMPAT = Variable(
     "NPUSIM_COMPAT",
