@@ -122,6 +122,7 @@ def movers() -> Iterator[tuple[str, Callable[[], object], int]]:
     table = rng.integers(0, 2**16, 2**16).astype(np.uint16)
     halves, mapped = words.view(np.uint16), i16.view(np.uint16)
     yield "table 16 bit", lambda: lut.map_codes(halves, table, mapped, 0, size), 4 * size
+    yield "clip i16", lambda: lut.clip_words(words, 0.5, 0.0, 12000.0, i16, 0, size), 4 * size
     sums = (100.0, 90.0, -3000.0, 0.01, 3.0, 0.0)
     if u8_sum_vnni.weighted_sum.is_available:
         store = (u8_sum_vnni.packed_weights(100, 90), -3000, 0.01, 3, 0)

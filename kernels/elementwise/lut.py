@@ -23,19 +23,21 @@ _BYTES, _WORDS, _OFFSETS = _READ.format("u1"), _READ.format("u2"), _READ.format(
 )
 def map_codes(ifm, table, ofm, first, last):
     """Set ``ofm[i] = table[ifm[i]]`` for first <= i < last. All arrays are flat."""
-    for i in range(first, last):
-        ofm[i] = table[ifm[i]]
+    codes, results = ifm[first:last], ofm[first:last]  # from 0 on no index can be negative
+    for i in range(codes.size):
+        results[i] = table[codes[i]]
 
 
 @kernel("void(Array(i2, 1, 'C', readonly=True), f4, f4, f4, i2[::1], i8, i8)")
 def clip_words(ifm, scale, low, high, ofm, first, last):
     """Set ``ofm[i] = clip(rne(ifm[i] * scale), low, high)``, scale a power of two; flat arrays."""
     magic = np.float32(ROUND_F32)
-    for i in range(first, last):
-        value = np.float32(ifm[i]) * scale
+    codes, results = ifm[first:last], ofm[first:last]  # from 0 on: else nothing is vectorized
+    for i in range(codes.size):
+        value = np.float32(codes[i]) * scale
         value = value if value > low else low
         value = value if value < high else high
-        ofm[i] = np.int16((value + magic) - magic)
+        results[i] = np.int16((value + magic) - magic)
 
 
 @kernel(
