@@ -136,6 +136,9 @@ def main() -> int:
             ]:
                 done.result()
         print(tally.row(name), flush=True)
+        missing = options.inputs - sum(tally.verdicts[name].values())
+        if options.inputs < MOST and missing > 0:
+            print(f"  time is over: {missing} inputs of {name} were not read", flush=True)
     total = sum(sum(counts.values()) for counts in tally.verdicts.values())
     print(
         f"{total} inputs, {len(tally.found)} findings"

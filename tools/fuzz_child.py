@@ -61,6 +61,17 @@ AHEAD = ("onnxruntime", "ai_edge_litert.interpreter", "onnx.reference",
          "npusim.quantization.dataset", "npusim.evaluation.annotations")  # fmt: skip
 
 
+HDF5_SECONDS = 8.0
+"""What the HDF5 library may take for one input; users wait a minute for a damaged file."""
+
+
+def impatient() -> None:
+    """Have files that keep the HDF5 library busy for ever refused soon."""
+    from npusim.importers.keras import file
+
+    file.HDF5 = file.HDF5._replace(seconds=HDF5_SECONDS)
+
+
 # ---- verdicts
 def key_of(error: BaseException) -> str:
     """Return the exception's type and the innermost places in npusim."""
@@ -344,6 +355,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     for module in AHEAD:
         import_module(module)
+    impatient()
     where = MEMORY if MEMORY.is_dir() else None
     with TemporaryDirectory(prefix="npusim-fuzz-", dir=where) as folder:
         limits = Limits(float(seconds), int(megabytes))

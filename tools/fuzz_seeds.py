@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 Files = dict[str, bytes]
 SHAPES = "shapes.bin"  # of inputs, where the network does not say them
 EVERY = 11  # of the models that tests sweep over
+LARGEST_ALPHA = 1e4
 MOST_WORK = 1 << 21
 """Elements and multiply-adds of a network that is still run."""
 
@@ -98,6 +99,12 @@ def run(folder: Path, graph: Any) -> str:
     return ""
 
 
+def rounded_away(node: Any) -> bool:
+    """Tell whether ONNX Runtime loses the result: exp(x / alpha) - 1 is 0 for a large alpha."""
+    alphas = [attribute.f for attribute in node.attribute if attribute.name == "alpha"]
+    return node.op_type == "Celu" and any(abs(alpha) > LARGEST_ALPHA for alpha in alphas)
+
+
 def against_onnxruntime(folder: Path, graph: Any) -> str:
     """Compare a float network with ONNX Runtime, where that takes it."""
     import onnx
@@ -111,12 +118,14 @@ def against_onnxruntime(folder: Path, graph: Any) -> str:
         return run(folder, graph)
     if not floats or not small(graph) or graph.tail is not None:
         return ""
+    model = onnx.load(_first(folder, ".onnx"))
+    if any(rounded_away(node) for node in model.graph.node):
+        return ""
     feeds = feeds_of(graph)
     found = Evaluator(graph, threads=1).run(feeds)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
-        model = onnx.load(_first(folder, ".onnx"))
         to_safe_forms(model.graph)  # what ONNX Runtime is known to get wrong
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -18,7 +18,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.locks import state_lock
 from npusim.plain import utf8
 from npusim.reading.files import read_bytes
-from npusim.reading.records import Record, parse_json
+from npusim.reading.records import Record, parse_json, too_deep
 
 FORMAT = "npusim evaluate 1"
 MOST_BYTES = 1 << 32
@@ -140,6 +140,8 @@ class State:
 
         try:
             content = json.loads(line)
+            if too_deep(content):
+                raise RecursionError("it is nested too deeply")
         except (ValueError, RecursionError) as error:
             raise fail(str(error), "") from None
         record = Record(content, "", fail)

@@ -15,6 +15,7 @@ from npusim import words
 from npusim.errors import UNREADABLE, ContainerError
 from npusim.ir.dtypes import DType
 from npusim.reading.files import open_file
+from npusim.reading.records import too_deep
 
 VENDORS_TOOLKIT = "RKNN-Toolkit"  # the framework of graphs that come from its files
 PLAIN = b"RKNN"
@@ -230,7 +231,7 @@ def _config_at(file: BinaryIO, offset: int, size: int) -> dict[str, Any] | None:
         found = json.loads(file.read(length))
     except (ValueError, RecursionError, MemoryError):  # not JSON, not UTF-8, nested without end
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and not too_deep(found) else None
 
 
 def refusal(path: str | Path) -> ContainerError:

@@ -15,6 +15,9 @@ LONGEST_NUMBER = 1 << 53
 
 MOST_TOML = 1 << 20
 
+DEEPEST = 200
+"""Objects and lists inside of each other; Python's own limit depends on its release."""
+
 
 def parse_json(
     content: bytes | str,
@@ -41,7 +44,10 @@ def parse_json(
         Of the type ``error``, with line and column as far as there is one.
     """
     try:
-        return json.loads(content)
+        found = json.loads(content)
+        if too_deep(found):
+            raise RecursionError
+        return found
     except RecursionError as reason:
         raise error(f"{what}: it is nested too deeply", where=where, **more) from reason
     except json.JSONDecodeError as reason:
@@ -54,13 +60,31 @@ def parse_json(
         raise error(f"{what}: {reason}", where=where, **more) from reason
 
 
+def too_deep(value: object) -> bool:
+    """Tell whether more than ``DEEPEST`` objects and lists are inside of each other."""
+    level: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for held in level
+            for inner in (held.values() if type(held) is dict else held)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
 def parse_toml(content: bytes, where: str, error: type[NpusimError]) -> dict[str, Any]:
     """Return what a TOML text of at most ``MOST_TOML`` bytes holds; errors as in ``parse_json``."""
     if len(content) > MOST_TOML:
         raise error(f"{len(content)} bytes", where=where, rule=f"at most {MOST_TOML} bytes")
     text = as_text(content, where, error, "a TOML text")
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
+        if too_deep(found):
+            raise RecursionError
+        return found
     except RecursionError as reason:
         raise error("is not valid TOML: it is nested too deeply", where=where) from reason
     except (ValueError, OverflowError) as reason:

@@ -54,7 +54,7 @@ def test_offset_and_subfolder(external) -> None:
 @pytest.mark.parametrize(
     "location",
     ["../w.bin", "sub/../../w.bin", "/etc/passwd", "C:\\w.bin", "..\\w.bin", "\\\\host\\w.bin", "",
-     "sub/../w.bin"],
+     "sub/../w.bin", "w" * 5000, "w\0.bin"],
 )  # fmt: skip
 def test_locations_outside_the_folder_are_refused(external, tmp_path, location) -> None:
     (tmp_path / "w.bin").write_bytes(WEIGHTS.tobytes())
@@ -101,3 +101,17 @@ def test_constants_inside_nodes_may_be_external_too(external) -> None:
     model.graph.node.insert(0, constant)
     path.write_bytes(model.SerializeToString())
     np.testing.assert_array_equal(load_onnx(path).constants["w"], WEIGHTS)
+
+
+def test_a_location_that_is_no_text_and_segments_are_refused(external) -> None:
+    path = external("LOCATION")
+    path.write_bytes(path.read_bytes().replace(b"LOCATION", b"L\xff\xfeATION"))
+    with pytest.raises(ModelImportError, match="refused"):
+        load_onnx(path)
+    model = onnx.load(external("w.bin"), load_external_data=False)
+    tensor = model.graph.initializer[0]
+    tensor.data_location, tensor.raw_data = TensorProto.DEFAULT, WEIGHTS.tobytes()
+    tensor.segment.end = 300
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelImportError, match="'w' is a segment"):
+        load_onnx(path)

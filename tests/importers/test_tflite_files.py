@@ -147,3 +147,29 @@ def test_litert_counts_tensors_whose_names_are_no_text():
     feeds = {"x0": np.ones(graph.spec("x0").shape, np.float32)}
     own, other = Evaluator(graph).run(feeds), run_litert(graph, feeds)
     np.testing.assert_allclose(own["y0"], other["y0"], rtol=1e-4, atol=1e-5)
+
+
+def test_tables_that_share_a_vector_are_counted_as_often_as_they_are_read(tmp_path):
+    flatbuffers, schema = pytest.importorskip("flatbuffers"), pytest.importorskip("tflite")
+    builder, many = flatbuffers.Builder(1024), 1 << 13
+
+    def vector(offsets):
+        builder.StartVector(4, len(offsets), 4)
+        for offset in offsets:
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+
+    shape = builder.CreateNumpyVector(np.ones(many, np.int32))
+    schema.TensorStart(builder)
+    schema.TensorAddShape(builder, shape)
+    tensors = vector([schema.TensorEnd(builder)] * many)
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    graphs = vector([schema.SubGraphEnd(builder)])
+    schema.ModelStart(builder)
+    schema.ModelAddVersion(builder, 3)
+    schema.ModelAddSubgraphs(builder, graphs)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    path = tmp_path / "net.tflite"
+    path.write_bytes(bytes(builder.Output()))
+    assert "name the same vectors again and again" in message(path)

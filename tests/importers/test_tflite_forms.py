@@ -158,6 +158,14 @@ def test_sparse_weights_that_do_not_fit(tmp_path):
     )
 
 
+def test_sparse_weights_are_no_larger_than_what_they_are_made_of(tmp_path):
+    model = with_sparse_weights(*SPARSE["rows"])
+    proto = next(t for t in model.proto.subgraphs[0].tensors if t.sparsity)
+    proto.shape = [1 << 14, 1 << 12]
+    with pytest.raises(ModelImportError, match="would have 67108864 elements"):
+        load_tflite(model.save(tmp_path / "bad.tflite"))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_sparse_tree_is_read(data):

@@ -88,6 +88,21 @@ def test_means_scales_and_order_of_both_eras(tmp_path):
     assert not plain.preprocess
 
 
+@pytest.mark.parametrize("key", ["mean_value", "std_value", "mean_value_chns", "reorder"])
+@pytest.mark.parametrize(
+    "value", [5, True, {"a": 1}, [float("inf")], [float("nan")], [10**400], "abc", [-1], [0.5]]
+)
+def test_settings_of_inputs_are_numbers(tmp_path, key, value):
+    path = convolved(tmp_path / "a.rknn", **{key: value})
+    try:
+        graph = npusim.load_model(path)
+    except npusim.errors.ContainerError as error:
+        assert str(path) in error.where  # noqa: PT017
+        return
+    for how in graph.preprocess.values():
+        assert np.isfinite([*how.mean, *how.std]).all()
+
+
 def moved(path):
     """Layers that move elements, each with axes that tell the orders apart."""
     file = File()

@@ -24,6 +24,7 @@ from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
 from npusim.quantization.hybrid.yaml_lines import read_yaml
 from npusim.quantization.schemes import Scheme
+from npusim.reading.records import DEEPEST, parse_json, too_deep
 from npusim.testing import GraphBuilder
 from npusim.tuning.state import State
 from tests.memory import refused_within
@@ -365,3 +366,16 @@ def test_predefined_values_that_are_no_archive_are_refused(tmp_path):
         packed.writestr("a.npy", b"\x93NUMPY\x01\x00\x0a\x00{'descr': \n")
     with pytest.raises(NpusimError, match="cannot be read"):
         read_predefined(path, {"a": None}, "here")
+
+
+@pytest.mark.parametrize(("depth", "deep"), [(DEEPEST, False), (DEEPEST + 1, True)])
+@pytest.mark.parametrize("pair", ["[]", "{}"])
+def test_json_has_one_limit_of_depth_on_every_python(depth, deep, pair):
+    begin = {"[]": "[", "{}": '{"a": '}[pair]
+    text = f'["[[[[", 1, {begin * (depth - 1)}1{pair[1] * (depth - 1)}]'
+    assert too_deep(json.loads(text)) is deep
+    if deep:
+        with pytest.raises(InputError, match="nested too deeply"):
+            parse_json(text, "file", InputError)
+    else:
+        parse_json(text, "file", InputError)

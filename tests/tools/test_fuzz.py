@@ -245,3 +245,20 @@ def test_a_guided_search_keeps_each_finding_once(tools, tmp_path):
         findings.add({"verdict": "exception", "key": key}, {"x": key.encode()})
     findings.add({"verdict": "ok"}, {"x": b"sound"})
     assert sorted(path.read_bytes() for path in tmp_path.glob("*/x")) == [b"a", b"b"]
+
+
+def test_inputs_that_the_time_left_out_are_told(tools, monkeypatch, tmp_path, capsys):
+    sys.path.insert(0, str(ROOT / "tools"))
+    fuzz = import_module("fuzz")
+    sys.path.remove(str(ROOT / "tools"))
+
+    def search(name, options, tally, share, minutes):
+        tally.add(name, {"counts": {"ok": 7}, "places": [], "rules": []})
+
+    monkeypatch.setattr(fuzz, "search", search)
+    command = ["fuzz.py", "onnx", "keras", "--inputs", "20", "--jobs", "2", "--to", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
+    assert fuzz.main() == 0
+    told = capsys.readouterr().out
+    assert "6 inputs of onnx were not read" in told
+    assert "6 inputs of keras were not read" in told

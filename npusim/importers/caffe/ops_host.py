@@ -12,6 +12,7 @@ from npusim.importers.caffe.net import CaffeLayer
 from npusim.importers.caffe.schema import Record
 from npusim.importers.common.builder import UnsupportedForm
 
+_LONGEST_LIST = 2000
 CODES = ("", "CORNER", "CENTER_SIZE", "CORNER_SIZE")  # in the order of their numbers
 RPN = "the proposal layer of py-faster-rcnn"
 
@@ -103,8 +104,9 @@ def python(layer: CaffeLayer, context: CaffeContext) -> None:
     attrs: dict[str, Any] = {"feat_stride": int(stride.group(1)) if stride else 16}
     if scales:
         try:
-            attrs["scale"] = [float(n) for n in ast.literal_eval(scales.group(1))]
-        except (ValueError, SyntaxError, TypeError) as error:
+            listed = ast.literal_eval(scales.group(1)[:_LONGEST_LIST])
+            attrs["scale"] = [float(n) for n in listed]
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
             raise ModelImportError(
                 f"param_str is {text!r}", where=layer.where, rule="scales is a list of numbers"
             ) from error

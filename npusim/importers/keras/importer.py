@@ -17,6 +17,7 @@ from npusim.importers.common.builder import (
 from npusim.importers.common.holes import leaving
 from npusim.importers.common.orders import usual
 from npusim.importers.common.two_files import wanted_shape
+from npusim.importers.common.unroll import Budget
 from npusim.importers.keras import (
     attention,
     layers_conv,
@@ -52,7 +53,7 @@ FAMILIES = (
 """Importing them registers the converters."""
 
 ShapesLike = Mapping[str, Sequence[Any]] | Sequence[Sequence[Any]] | None
-_DEEPEST = 4096
+_DEEPEST, _MOST_RESULTS = 4096, 1 << 18
 
 
 def load_keras(
@@ -258,6 +259,12 @@ class _Scope:
         self.model, self.prefix, self.known = model, prefix, known
         self.wished = dict(zip(ends, names, strict=False))
         self.open: set[tuple[str, int]] = set()
+        self.last: dict[tuple[str, int], int] = {}  # result of a call that is read
+        calls = (call for layer in model.layers.values() for call in layer.calls)
+        read = (reference for call in calls for reference in call.references())
+        for reference in (*read, *model.outputs, *self.wished):
+            key = reference.layer, reference.call
+            self.last[key] = max(reference.index, self.last.get(key, 0))
 
 
 class _Walk:
@@ -271,6 +278,8 @@ class _Walk:
         self.unknown: list[str] = []
         self.wrong: ModelImportError | None = None
         self.lost: set[str] = set()
+        self.budget = Budget()
+        self.results = 0
 
     def tensor(self, scope: _Scope, wanted: Reference) -> str:
         """Return the tensor of a reference; its calls are converted first."""
@@ -353,20 +362,16 @@ class _Walk:
         self, scope: _Scope, reference: Reference, layer: Layer, name: str
     ) -> tuple[str, ...]:
         """Return names for the results that are read, and those before them."""
-        read = [
-            r.index
-            for other in scope.model.layers.values()
-            for c in other.calls
-            for r in c.references()
-            if (r.layer, r.call) == (reference.layer, reference.call)
-        ]
-        read += [
-            r.index
-            for r in (*scope.model.outputs, *scope.wished)
-            if (r.layer, r.call) == (reference.layer, reference.call)
-        ]
         names = []
-        for index in range(min(max(read, default=0), _DEEPEST) + 1):
+        last = min(scope.last.get((reference.layer, reference.call), 0), _DEEPEST)
+        self.results += last
+        if self.results > _MOST_RESULTS:
+            raise ModelImportError(
+                f"result {last} of layer {layer.name!r} is read",
+                where=self.where,
+                rule=f"at most {_MOST_RESULTS} further results of all layers together",
+            )
+        for index in range(last + 1):
             own = Reference(reference.layer, reference.call, index)
             wished = scope.wished.get(own)
             base = name if not index else f"{name}:{index}"
@@ -386,6 +391,12 @@ class _Walk:
                 where=self.where,
                 rule=f"it has {len(model.inputs)} inputs",
             )
+        try:
+            self.budget.call(len(model.layers), self.context.builder)
+        except UnsupportedForm as form:
+            raise ModelImportError(
+                f"model {name!r}: {form.reason}", where=self.where, rule=form.advice
+            ) from None
         inner = _Scope(model, f"{name}/", dict(zip(model.inputs, sources, strict=True)))
         for index, end in enumerate(model.outputs):
             made = self.tensor(inner, end)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import onnx
-import onnx.inliner
 from google.protobuf.message import DecodeError
 
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers.common.builder import read_bytes, sha256_of
 from npusim.importers.formats import refuse_other
 from npusim.importers.onnx.cut import graphs_of, node_name
+from npusim.importers.onnx.inline import inlined
 from npusim.importers.onnx.inputs import listed
 from npusim.ir.graph import Source
 
@@ -60,7 +60,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
     for part in (model.graph, *model.functions):
         _refuse_bytes(part, where)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inlined(model, where)
     if not model.graph.node:
         raise ModelImportError("the graph has no nodes", where=where, rule="at least one node")
     if not model.graph.output:

@@ -208,6 +208,12 @@ def _quant_of(triple: Triple, context: Context, where: str) -> Affine:
             where=where,
             rule="the codes of an input stand for real numbers",
         )
+    if zero is not None and (zero.size != 1 or zero.dtype.kind not in "iu"):
+        raise ModelImportError(
+            f"the zero point of input {triple.codes!r} is {zero.size} values of {zero.dtype}",
+            where=where,
+            rule="one integer",
+        )
     zero_point = 0 if zero is None else int(zero.reshape(-1)[0])
     return Affine(scale=float(scale.reshape(-1)[0]), zero_point=zero_point)
 

@@ -3,10 +3,11 @@
 The import fails anyway; without them the forms of all later nodes would go unchecked.
 """
 
-from onnx import defs, helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
 
 from npusim.errors import NpusimError
 from npusim.importers.onnx.context import Context, OnnxNode
+from npusim.importers.onnx.inferred import inferred
 from npusim.ir.dtypes import DType
 
 
@@ -22,16 +23,12 @@ def stand_in(node: OnnxNode, context: Context) -> set[str]:
         types[name] = helper.make_tensor_type_proto(kind, context.shape(name))
         if value is not None:
             data[name] = numpy_helper.from_array(value.copy())
-    imports = [helper.make_opsetid("", node.version)]
     try:
-        schema = defs.get_schema(node.op_type, node.version, node.domain)
-        inferred = shape_inference.infer_node_outputs(
-            schema, node.proto, types, data, opset_imports=imports
-        )
+        outputs = inferred(node, types, data)
     except Exception:
         return set()
     made = set()
-    for name, kind in inferred.items():
+    for name, kind in outputs.items():
         shape = kind.tensor_type.shape
         if not kind.tensor_type.HasField("shape"):
             continue

@@ -60,6 +60,13 @@ def tensor_value(proto: TensorProto, name: str, model_path: Path) -> Array:
             remedy="strings and packed types have no counterpart; export the model in float32",
         )
     count = check_elements(proto.dims, f"tensor {name!r}", where)
+    if proto.HasField("segment"):
+        raise ModelImportError(
+            f"tensor {name!r} is a segment",
+            where=where,
+            rule="tensors are stored whole",
+            remedy="export the model again with a current exporter",
+        )
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(proto.data_type))
     if proto.data_location == TensorProto.EXTERNAL:
         return _external(proto, name, dtype, count, model_path)
@@ -90,6 +97,8 @@ def _external(
 ) -> Array:
     entries = {e.key: e.value for e in proto.external_data}
     location = entries.get("location", "")
+    if not isinstance(location, str):  # protobuf gives bytes where a text is no UTF-8
+        raise _refused(location, name, model_path)
     path = _inside(location, name, model_path)
     expected = count * dtype.itemsize
     try:
@@ -136,12 +145,19 @@ def _inside(location: str, name: str, model_path: Path) -> Path:
     path = model_path.parent
     for part in () if bad else parts:
         path = path / part
-        bad = bad or path.is_symlink()
+        try:
+            bad = bad or path.is_symlink()
+        except (OSError, ValueError):  # a name that no file can have
+            bad = True
     if bad:
-        raise ModelImportError(
-            f"external data {location!r} of tensor {name!r} is refused",
-            where=str(model_path),
-            rule="a relative path inside the folder of the model, without '..' and links",
-            remedy="copy the data file beside the model and save the model again",
-        )
+        raise _refused(location, name, model_path)
     return path
+
+
+def _refused(location: str | bytes, name: str, model_path: Path) -> ModelImportError:
+    return ModelImportError(
+        f"external data {location!r} of tensor {name!r} is refused",
+        where=str(model_path),
+        rule="a relative path inside the folder of the model, without '..' and links",
+        remedy="copy the data file beside the model and save the model again",
+    )

@@ -243,7 +243,9 @@ class Walk:
                 where=node.where,
                 rule=f"{len(function.arguments)}: {', '.join(function.arguments)}",
             )
-        if turn is not None:
+        if turn is None:
+            self.context.budget.call(len(function.nodes), self.context.builder)
+        else:
             self.context.budget.turn(turn, len(function.nodes), self.context.builder)
         inner = Scope(
             function.nodes,

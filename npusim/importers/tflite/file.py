@@ -13,6 +13,7 @@ import numpy as np
 from npusim.errors import ModelImportError
 from npusim.extras import require
 from npusim.importers.common.builder import Array, check_elements, read_bytes, sha256_of
+from npusim.importers.common.made import Values
 from npusim.importers.formats import refuse_other
 from npusim.importers.tflite.sparse import dense
 from npusim.ir.dtypes import DType
@@ -35,6 +36,12 @@ _OPTIONS_OF = {
     "CONV_3D_TRANSPOSE": "CONV_3D",
 }
 """Operators whose options are called otherwise than they are."""
+
+_FEW, _READ_AGAIN = 1 << 16, 16
+"""Numbers and letters that are read: so many, and so many for each byte of the file."""
+
+_VARIABLES = {"VAR_HANDLE": (0, 1), "READ_VARIABLE": (1, 1), "ASSIGN_VARIABLE": (2, 0)}
+"""Inputs and outputs of operators whose variables are looked for before anything is converted."""
 
 BUILTIN_CODE = 10  # offset in the table of fields of OperatorCode
 
@@ -197,17 +204,39 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
 
 
-def _ints(value: Any) -> tuple[int, ...]:
-    """Return a vector of integers; the schema code gives 0 for an absent one."""
-    return tuple(int(n) for n in value) if isinstance(value, np.ndarray) else ()
-
-
 class _Reader:
+    """Tables of a file become records.
+
+    Tables may share what they point to, so that a small file can name a vector a million times:
+    what is read is counted (``left``), and values of one buffer are kept once (``raw``).
+    """
+
     def __init__(self, schema: Any, data: bytes) -> None:
         self.schema, self.data = schema, data
+        self.left = _FEW + _READ_AGAIN * len(data)
+        self.filled = Values[str]()
+        self.raw: dict[tuple[int, int], bytes] = {}
         self.types = _words(schema.TensorType)
         self.codes = _words(schema.BuiltinOperator)
         self.options = _words(schema.BuiltinOptions)
+
+    def _count(self, size: int) -> None:
+        """Count what was read."""
+        self.left -= size
+        if self.left < 0:
+            raise ModelImportError(
+                "its tables name the same vectors again and again",
+                rule=f"names, shapes and parameters together are at most {_READ_AGAIN} times the "
+                "file",
+                remedy="the file is damaged; copy or export it again",
+            )
+
+    def _ints(self, value: Any) -> tuple[int, ...]:
+        """Return a vector of integers; the schema code gives 0 for an absent one."""
+        if not isinstance(value, np.ndarray):
+            return ()
+        self._count(value.size)
+        return tuple(int(n) for n in value)
 
     def model(self, where: str) -> tuple[Subgraph, ...]:
         model = self.schema.Model.GetRootAs(self.data, 0)
@@ -231,8 +260,8 @@ class _Reader:
             name=_text(graph.Name()),
             tensors=tensors,
             operators=operators,
-            inputs=_ints(graph.InputsAsNumpy()),
-            outputs=_ints(graph.OutputsAsNumpy()),
+            inputs=self._ints(graph.InputsAsNumpy()),
+            outputs=self._ints(graph.OutputsAsNumpy()),
         )
         used = [n for op in operators for n in (*op.inputs, *op.outputs) if n != -1]
         for number in (*used, *result.inputs, *result.outputs):
@@ -248,10 +277,22 @@ class _Reader:
         if not 0 <= proto.OpcodeIndex() < model.OperatorCodesLength():
             raise ModelImportError(f"operator code {proto.OpcodeIndex()} does not exist")
         code = model.OperatorCodes(proto.OpcodeIndex())
+        inputs, outputs = (
+            self._ints(numbers) for numbers in (proto.InputsAsNumpy(), proto.OutputsAsNumpy())
+        )
         number = self._code_number(code)
         word = self.codes.get(number, f"operator {number}")
         if word == "CUSTOM":
             word = f"CUSTOM {_text(code.CustomCode())}"
+        needs = _VARIABLES.get(word, (0, 0))
+        if any(
+            len(own) < n or -1 in own[:n] for own, n in zip((inputs, outputs), needs, strict=True)
+        ):
+            raise ModelImportError(
+                f"{word} has inputs {list(inputs)} and outputs {list(outputs)}",
+                rule=f"{needs[0]} and {needs[1]}",
+                remedy="the file is damaged; copy or export it again",
+            )
         table, kind = proto.BuiltinOptions(), self.options.get(proto.BuiltinOptionsType(), "")
         options = None
         if table is not None and hasattr(self.schema, kind):
@@ -260,8 +301,8 @@ class _Reader:
         return Operator(
             type=word,
             version=code.Version(),
-            inputs=_ints(proto.InputsAsNumpy()),
-            outputs=_ints(proto.OutputsAsNumpy()),
+            inputs=inputs,
+            outputs=outputs,
             options=options,
             custom=proto.CustomOptionsAsNumpy().tobytes() if proto.CustomOptionsLength() else b"",
         )
@@ -277,8 +318,9 @@ class _Reader:
 
     def _tensor(self, model: Any, proto: Any) -> Tensor:
         name, word = _text(proto.Name()), self.types.get(proto.Type(), f"type {proto.Type()}")
-        signature = _ints(proto.ShapeSignatureAsNumpy())
-        shape = _ints(proto.ShapeAsNumpy())
+        self._count(len(name))
+        signature = self._ints(proto.ShapeSignatureAsNumpy())
+        shape = self._ints(proto.ShapeAsNumpy())
         problem, data = "", None
         if not 0 <= proto.Buffer() < max(model.BuffersLength(), 1):
             raise ModelImportError(f"buffer {proto.Buffer()} of tensor {name!r} does not exist")
@@ -308,7 +350,11 @@ class _Reader:
         expected = check_elements(shape, f"tensor {name!r}", "") * dtype.itemsize
         if sparsity is not None:
             try:
-                return dense(np.frombuffer(raw.tobytes(), dtype), shape, sparsity)
+                values = np.frombuffer(raw.tobytes(), dtype)
+                whole = dense(values, shape, sparsity)
+                self.filled.store(name, values)
+                self.filled[name] = whole
+                return whole
             except ModelImportError as error:
                 raise ModelImportError(
                     f"tensor {name!r}: {error.what}", rule=error.rule, remedy=error.remedy
@@ -319,7 +365,10 @@ class _Reader:
                 rule=f"{expected} bytes",
                 remedy="the file is damaged; copy or export it again",
             )
-        value = np.frombuffer(raw.tobytes(), dtype).reshape(shape)
+        place = (raw.__array_interface__["data"][0], raw.size)
+        held = self.raw.setdefault(place, b"") or raw.tobytes()
+        self.raw[place] = held
+        value = np.frombuffer(held, dtype).reshape(shape)
         return value.astype(dtype.newbyteorder("="), copy=False)
 
     def _quant(
@@ -328,8 +377,9 @@ class _Reader:
         """Return the parameters of a tensor, and what is wrong with them."""
         if proto is None or not proto.ScaleLength():
             return None, ""
+        self._count(proto.ScaleLength())
         scales = np.asarray(proto.ScaleAsNumpy(), np.float32)
-        zeros = _ints(proto.ZeroPointAsNumpy()) or (0,) * scales.size
+        zeros = self._ints(proto.ZeroPointAsNumpy()) or (0,) * scales.size
         if proto.DetailsType():
             return None, "its quantization is blockwise or custom"
         if not (np.isfinite(scales).all() and (scales > 0).all()) or len(zeros) not in (

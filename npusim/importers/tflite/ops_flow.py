@@ -11,8 +11,9 @@ from npusim.importers.tflite.file import Operator
 from npusim.importers.tflite.table import converter
 from npusim.importers.tflite.walk import needed, visit
 from npusim.ir.names import distinct
+from npusim.plain import LONGEST_COMPARED
 
-_DEEPEST = 32
+_DEEPEST, _TURN = 32, "/turn"
 
 
 @converter("WHILE")
@@ -106,12 +107,29 @@ def _put(op: Operator, context: TfliteContext, arguments: Sequence[int], number:
 
 def _base(op: Operator, context: TfliteContext) -> str:
     """Return what names of a function's tensors begin with; no other tensor's name does."""
-    base, count = context.labels[op.outputs[0]] if op.outputs else op.type.lower(), 1
-    name = base
-    while any(other.startswith(f"{name}/turn") for other in context.taken):
+    base, used = (
+        context.labels[op.outputs[0]] if op.outputs else op.type.lower(),
+        context.whole.bases,
+    )
+    if not used:  # the network itself; functions note theirs when they are entered
+        used[""] = 1
+        _note(context.labels, used)
+    count = used.get(base, 0)
+    name = f"{base}{count + 1}" if count else base
+    while name in used:
         count += 1
-        name = f"{base}{count}"
+        name = f"{base}{count + 1}"
+    used[base] = count + 1
+    used.setdefault(name, 1)
     return name
+
+
+def _note(labels: Sequence[str], bases: dict[str, int]) -> None:
+    for label in labels:
+        place = label.find(_TURN, 0, LONGEST_COMPARED)
+        while place >= 0:
+            bases.setdefault(label[:place], 1)
+            place = label.find(_TURN, place + 1, LONGEST_COMPARED)
 
 
 def _entered(
@@ -141,9 +159,13 @@ def _entered(
         )
     if whole.depth >= _DEEPEST:
         raise UnsupportedForm("calls go too deep", "functions that call themselves")
-    if turn is not None:
+    if turn is None:
+        whole.budget.call(len(graph.operators), context.builder)
+    else:
         whole.budget.turn(turn, len(graph.operators), context.builder)
-    inner = context.inside(graph, _labels(prefix, context, graph.tensors))
+    labels = _labels(prefix, context, graph.tensors)
+    _note(labels, whole.bases)
+    inner = context.inside(graph, labels)
     for outer, own in zip(arguments, graph.inputs, strict=True):
         _bind(inner, own, context, outer)
     before = sum(map(len, whole.findings.values()))

@@ -1,12 +1,12 @@
 """Constant tensors that are stored sparsely: where their values belong."""
 
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array
+from npusim.importers.common.made import PER_STORED, check_made
 
 _REMEDY = "the file is damaged; convert the model again"
 
@@ -39,10 +39,14 @@ def dense(values: Array, shape: tuple[int, ...], proto: Any) -> Array:
             rule="every axis and every block is one level",
             remedy=_REMEDY,
         )
+    check_made(shape, "a sparse tensor", "", PER_STORED * len(values))
     places = np.zeros((1, count), np.int64)
     sizes = [0] * count
-    for level, axis in enumerate(order):
-        places, sizes[axis] = _level(places, axis, proto.DimMetadata(level), prod(shape))
+    levels = [proto.DimMetadata(level) for level in range(count)]
+    listed = (_list(_vector(level, "ArraySegments")) for level in levels if level.Format())
+    most = max(len(values), *(len(segments) for segments in listed), 1)
+    for level, axis in zip(levels, order, strict=True):
+        places, sizes[axis] = _level(places, axis, level, most)
     index, spans = _indices(places, shape, blocked, sizes)
     inside = all(np.all((i >= 0) & (i < n)) for i, n in zip(index, shape, strict=True))
     if len(places) != len(values) or not inside or spans != list(shape):
@@ -59,10 +63,13 @@ def _list(value: Any) -> Array:
 
 
 def _level(places: Array, axis: int, level: Any, limit: int) -> tuple[Array, int]:
-    """Return the places one level deeper, and the level's size (0 where it is not told)."""
+    """Return the places one level deeper, and the level's size (0 where it is not told).
+
+    ``limit`` is the most places that a value or a segment of the file may be for.
+    """
     if level.Format() == 0:  # all positions
         size = int(level.DenseSize())
-        if size < 1 or len(places) * size > max(limit, 1):
+        if size < 1 or len(places) * size > limit:
             raise ModelImportError(f"a level of {size} positions", remedy=_REMEDY)
         deeper = np.repeat(places, size, axis=0)
         deeper[:, axis] = np.tile(np.arange(size), len(places))

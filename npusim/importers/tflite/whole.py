@@ -34,6 +34,9 @@ class Whole:
         What is unsupported and why -> the operators, by their first outputs.
     joined : dict
         Tensor of the graph -> what it joins; kept inside of loops.
+    bases : dict
+        What names of functions' tensors begin with, in front of the number of a turn -> how often
+        it was asked for; empty until a function is entered.
     depth : int
         How many functions are open; 0 in the network itself.
     holes, unknown : list
@@ -44,6 +47,7 @@ class Whole:
     findings: dict[str, list[str]] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     joined: dict[str, Joined] = field(default_factory=dict)
+    bases: dict[str, int] = field(default_factory=dict)
     depth: int = 0
     holes: list[Hole] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)

@@ -28,7 +28,7 @@ from npusim.importers.vendor.network import (
     VendorNetwork,
     read_network,
 )
-from npusim.ir.graph import Graph, Preprocess, Source, toposorted
+from npusim.ir.graph import FARTHEST, Graph, Preprocess, Source, toposorted
 from npusim.ir.holes import Hole
 from npusim.ir.vendor_file import VENDORS_TOOLKIT, VendorFile, read_vendor_file, refusal
 from npusim.ir.verify import verify
@@ -209,8 +209,8 @@ def _preprocess(file: VendorFile, inputs: tuple[End, ...], where: str) -> dict[s
     Releases up to 1.4 have no ``std_value``: behind the means of an input stands its scale.
     """
     means, stds = (_numbers(file, key, where) for key in ("mean_value", "std_value"))
-    orders = [int(n) for n in _numbers(file, "reorder", where)]
-    counts = [int(n) for n in _numbers(file, "mean_value_chns", where)]
+    orders = _wholes(file, "reorder", where)
+    counts = _wholes(file, "mean_value_chns", where)
     if len(counts) != len(inputs):
         counts = [len(means or stds) // max(len(inputs), 1)] * len(inputs)
     found = {}
@@ -252,7 +252,17 @@ def _per_channel(numbers: list[float], channels: int, where: str) -> list[float]
 
 def _numbers(file: VendorFile, key: str, where: str) -> list[float]:
     value = file.config.get(key) or []
-    flat = [n for item in value for n in (item if isinstance(item, list) else [item])]
-    if not all(isinstance(n, int | float) for n in flat):
-        raise ContainerError(f"{key} is {value!r}", where=where, rule="numbers")
+    items = value if isinstance(value, list) else [value]
+    flat = [n for item in items for n in (item if isinstance(item, list) else [item])]
+    if not all(isinstance(n, int | float) and abs(n) <= FARTHEST for n in flat):
+        raise ContainerError(
+            f"{key} is {value!r}", where=where, rule=f"numbers from -{FARTHEST:g} to {FARTHEST:g}"
+        )
     return [float(n) for n in flat]
+
+
+def _wholes(file: VendorFile, key: str, where: str) -> list[int]:
+    numbers = _numbers(file, key, where)
+    if not all(n.is_integer() and n >= 0 for n in numbers):
+        raise ContainerError(f"{key} is {numbers}", where=where, rule="whole numbers from 0 on")
+    return [int(n) for n in numbers]

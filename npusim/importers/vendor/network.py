@@ -3,7 +3,8 @@
 Sizes in the file count from the innermost axis; everything here is in numpy's order.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -202,6 +203,9 @@ def _network(where: str, file: VendorFile, data: memoryview) -> VendorNetwork:
             read[node][port] = names[target["tensor_id"]]
         else:
             read[node][port] = f"const_{target['tensor_id']}"
+    ports: dict[int, list[int]] = defaultdict(list)
+    for owner, port in formats:
+        ports[owner].append(port)
     return VendorNetwork(
         inputs=tuple(_end(t, names[t["tensor_id"]]) for t in inputs),
         outputs=tuple(
@@ -209,7 +213,8 @@ def _network(where: str, file: VendorFile, data: memoryview) -> VendorNetwork:
             for i, t in enumerate(outputs)
         ),
         layers=tuple(
-            _layer(node, number, nodes, read[number], formats) for number, node in enumerate(nodes)
+            _layer(node, number, nodes, read[number], formats, sorted(ports[number]))
+            for number, node in enumerate(nodes)
         ),
         constants=dict(_constant(t, data) for t in records(config["const_tensor"])),
     )
@@ -221,9 +226,9 @@ def _layer(
     nodes: list[dict[str, Any]],
     read: Mapping[int, str],
     formats: Mapping[tuple[int, int], Stored],
+    ports: Sequence[int],
 ) -> VendorLayer:
     lid, uid = str(node["lid"]), int(node["uid"])
-    ports = sorted(port for owner, port in formats if owner == number)
     count = max(read, default=-1) + 1
     settings, flags = node.get("nn", {}), node.get("vx", {})
     return VendorLayer(
