@@ -103,6 +103,12 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
         if node.name in names:
             raise GraphError(f"two layers are called {node.name!r}", where=graph.name)
         names.add(node.name)
+        if not node.inputs or not node.outputs:
+            raise GraphError(
+                f"it has {len(node.inputs)} inputs and {len(node.outputs)} outputs",
+                where=node.name,
+                rule="every layer reads something and gives something",
+            )
         _verify_attributes(node)
         for name in node.inputs:
             if name not in known:
@@ -123,9 +129,21 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
         if unquantized and not isinstance(spec.quant, Float):
             raise GraphError(f"tensor {name!r} is {spec.dtype.value} and quantized")
         _verify_zero_points(spec)
+    if stage is not None:
+        verify_stage(graph, stage)
+
+
+def verify_stage(graph: Graph, stage: Stage) -> None:
+    """Check what a stage promises of a graph that ``verify`` and shape rules have passed.
+
+    Raises
+    ------
+    GraphError
+        See ``verify``.
+    """
     if stage == "float":
         _verify_float(graph)
-    elif stage is not None:
+    else:
         for spec in graph.tensors.values():
             _verify_parameters(spec)
         for node in graph.nodes:

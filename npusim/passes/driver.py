@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from npusim.errors import GraphError
 from npusim.ir.graph import Graph, prune
-from npusim.ir.verify import Stage, verify
+from npusim.ir.verify import Stage, verify, verify_stage
 from npusim.ops import infer_shapes, require_parameters
 
 Pass = Callable[[Graph], Graph]
@@ -81,7 +81,7 @@ def check_parameters(graph: Graph) -> None:
 
 def check(graph: Graph, stage: Stage | None = None) -> None:
     """Check all invariants of a graph and of its stage, shapes included."""
-    verify(graph, stage)
+    verify(graph)
     for node in graph.nodes:
         shapes = infer_shapes(node, [graph.spec(name) for name in node.inputs])
         if len(shapes) != len(node.outputs):
@@ -97,3 +97,5 @@ def check(graph: Graph, stage: Stage | None = None) -> None:
                     f"{shape}",
                     where=f"layer {node.name!r} ({node.op})",
                 )
+    if stage is not None:  # it may look at operands, whose number the shape rules have checked
+        verify_stage(graph, stage)

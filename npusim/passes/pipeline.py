@@ -96,4 +96,7 @@ def upgraded(graph: Graph) -> Graph:
     fused stays fused and nothing else is.
     """
     old = any(node.engine is not None and node.form is None for node in graph.nodes)
-    return lower(graph, level=0) if old else graph
+    if not old:
+        return graph
+    check(graph)
+    return lower(graph, level=0)
