@@ -1,17 +1,16 @@
 """Output tiles of the NN engine: which are legal, and which one the driver takes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from typing import NamedTuple
 
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.workload import NnWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
+class Tile(NamedTuple):
     """How an output map is cut.
 
     Attributes
@@ -37,7 +36,7 @@ class Tile:
     rows: int
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Return the number of tiles."""
         return self.columns * self.rows
 
@@ -70,28 +69,35 @@ def make_tile(work: NnWork, machine: Machine, width: int, height: int) -> Tile |
 
     Source: measured; exact in 99 % of the table rows.
     """
-    nn = machine.nn
     mode = interleave(width, work.kernel_w, work.dtype)
-    if height > max(1, nn.input_buffer_depth_count * mode - work.kernel_h + 1):
+    if height > max(1, machine.nn.input_buffer_depth_count * mode - work.kernel_h + 1):
         return None
+    size = width, height, mode, -(-work.out_w // width), -(-work.out_h // height)
+    return _hold(size, *_kernels(work, machine))
+
+
+_Size = tuple[int, int, int, int, int]  # width, height, interleave, columns, rows
+
+
+def _kernels(work: NnWork, machine: Machine) -> tuple[int, int, int, int]:
+    """Return the depth of the accumulators and a core's kernels: as planned, counted, at most."""
+    nn = machine.nn
     depth = (
         nn.accumulator_depth_16bit_count if work.dtype is DType.I16 else nn.accumulator_depth_count
     )
+    # The estimator counts passes as if all cores took part, for 16 bits too.
+    counted = ceil(work.out_c / nn.cores_count)
     kernels = ceil(work.out_c / planned_cores(work, machine))
-    most = min(depth * mode // max(height, mode), kernels, nn.kernels_per_core_max_count)
+    return depth, kernels, counted, nn.kernels_per_core_max_count
+
+
+def _hold(size: _Size, depth: int, kernels: int, counted: int, limit: int) -> Tile | None:
+    width, height, mode, columns, rows = size
+    most = min(depth * mode // max(height, mode), kernels, limit)
     if most < 1:
         return None
-    per_core = ceil(kernels / ceil(kernels / most))
-    return Tile(
-        width=width,
-        height=height,
-        interleave=mode,
-        kernels_per_core=per_core,
-        # The estimator counts passes as if all cores took part, for 16 bits too.
-        superblocks=ceil(ceil(work.out_c / nn.cores_count) / per_core),
-        columns=ceil(work.out_w / width),
-        rows=ceil(work.out_h / height),
-    )
+    per_core = -(-kernels // -(-kernels // most))
+    return Tile(width, height, mode, per_core, -(-counted // per_core), columns, rows)
 
 
 def legal_tiles(work: NnWork, machine: Machine) -> Iterator[Tile]:
@@ -101,11 +107,12 @@ def legal_tiles(work: NnWork, machine: Machine) -> Iterator[Tile]:
     every interleave mode. Heights: equal splits, the smallest four and whole row groups. Source:
     measured; 98 % of the tiles in the tables are among them.
     """
-    for width, height in _sizes(
+    kernels = _kernels(work, machine)
+    for size in _sizes(
         *(work.out_w, work.out_h, work.kernel_w, work.kernel_h, work.pool, work.dtype),
         *(machine.nn.tile_width_max_pixels, machine.nn.input_buffer_depth_count),
     ):
-        tile = make_tile(work, machine, width, height)
+        tile = _hold(size, *kernels)
         if tile is not None:
             yield tile
 
@@ -120,8 +127,8 @@ def _sizes(
     dtype: DType,
     width_max: int,
     buffer_depth: int,
-) -> tuple[tuple[int, int], ...]:
-    """Return the widths and heights that are considered, whatever the number of channels."""
+) -> tuple[_Size, ...]:
+    """Return the sizes that are considered, whatever the number of channels."""
     found = []
     splits = _equal_splits(out_h)
     for width in _widths(out_w, kernel_w, width_max // dtype.itemsize):
@@ -135,7 +142,7 @@ def _sizes(
                 break
             if pool == 2 and (height % 2 or (width % 2 and width < out_w)):
                 continue
-            found.append((width, height))
+            found.append((width, height, mode, -(-out_w // width), -(-out_h // height)))
     return tuple(found)
 
 

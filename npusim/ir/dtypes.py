@@ -1,6 +1,7 @@
 """Element types of the chip."""
 
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,12 @@ class DType(Enum):
         self.bits = self.itemsize * 8
         self.is_float = self.numpy.kind == "f"
 
-    @property
+    @cached_property
     def min(self) -> int:
         """Return the smallest integer of an integer type."""
         return int(np.iinfo(self.numpy).min)
 
-    @property
+    @cached_property
     def max(self) -> int:
         """Return the largest integer of an integer type."""
         return int(np.iinfo(self.numpy).max)

@@ -278,11 +278,11 @@ def _superblocks(
     pixels = work.out_w * work.out_h
     shares = _channels(work, tile, nn.cores_count)
     runs = _runs(shares)
-    clockwork.add(Bound.LAUNCH, tile.count * _first_superblock_wait(work, tile, machine))
-    again = max(0.0, moved.kernel - moved.stream) / max(1, tile.count - 1)
+    clockwork.add(Bound.LAUNCH, tile.number * _first_superblock_wait(work, tile, machine))
+    again = max(0.0, moved.kernel - moved.stream) / max(1, tile.number - 1)
     sums = [[0.0] * len(_OVERLAPPING) for _ in runs]
     first_tile = True
-    earlier = (1 - tile.last_ratio(work)) / max(1, tile.count - 1)  # size of the tile before
+    earlier = (1 - tile.last_ratio(work)) / max(1, tile.number - 1)  # size of the tile before
     for height, width, count in tile_sizes(work, tile):
         area = height * width / pixels
         for repeat in (1, count - 1) if first_tile else (count,):
@@ -373,7 +373,7 @@ def price_tile(
             ddr_command_bytes=moved.command,
             ddr_write_bytes=moved.write,
             sram_image_bytes=moved.image * (blocks - 1) if moved.image_cached else 0.0,
-            sram_kernel_bytes=max(0.0, moved.stream * tile.count - moved.kernel),
+            sram_kernel_bytes=max(0.0, moved.stream * tile.number - moved.kernel),
         ),
         bound_cycles=ranked(clockwork.by_bound),
     )

@@ -60,7 +60,7 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             stream = kernel_stream_bytes(work, tile, machine)
             streams[tile.kernels_per_core] = stream
         kernel, image, _ = read_bytes(work, tile, machine, stream)
-        launches = nn.tile_launch_cycles * tile.count * tile.superblocks
+        launches = nn.tile_launch_cycles * tile.number * tile.superblocks
         moves = kernel + image + written * (1 - (0.0 if waits else tile.last_ratio(work)))
         bound = (moves / bus + launches) * (kernel + image + written) ** weight
         bounded.append((bound, index, tile, stream))
@@ -71,7 +71,7 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             break
         moved = tile_bytes(work, tile, machine, stream)
         planned = planned_bytes(work, tile, moved, machine)
-        launches = nn.tile_launch_cycles * tile.count * tile.superblocks
+        launches = nn.tile_launch_cycles * tile.number * tile.superblocks
         ends = 0.0 if waits else planned.write * tile.last_ratio(work)
         least = (planned.total - ends) / bus + launches
         moves = planned.total**weight

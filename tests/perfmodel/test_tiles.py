@@ -124,7 +124,7 @@ def test_no_legal_tile_is_cheaper_to_the_driver(shape, kernel, dtype, rate):
     def driver_cycles(tile):
         moved = tile_bytes(asked, tile, RK1808, kernel_stream_bytes(asked, tile, RK1808))
         planned = planned_bytes(asked, tile, moved, RK1808)
-        launches = RK1808.nn.tile_launch_cycles * tile.count * tile.superblocks
+        launches = RK1808.nn.tile_launch_cycles * tile.number * tile.superblocks
         waits = asked.out_c < 128  # fewer channels than the write cache has lines
         own = time_tile(asked, tile, planned, RK1808, rate, last_write_waits=waits)[0]
         true = time_tile(asked, tile, moved, RK1808, rate)[0]
