@@ -133,6 +133,25 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
         verify_stage(graph, stage)
 
 
+def refuse_empty(graph: Graph) -> None:
+    """Refuse layers that read or give tensors without elements: no engine has such.
+
+    Raises
+    ------
+    GraphError
+        Naming the layer. ``verify`` allows them, as known values may be empty while they are
+        computed.
+    """
+    for node in graph.nodes:
+        for name in (*node.inputs, *node.outputs):
+            if 0 in graph.spec(name).shape:
+                raise GraphError(
+                    f"tensor {name!r} of shape {graph.spec(name).shape} is empty",
+                    where=node.name,
+                    rule="every tensor of a layer has elements",
+                )
+
+
 def verify_stage(graph: Graph, stage: Stage) -> None:
     """Check what a stage promises of a graph that ``verify`` and shape rules have passed.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from npusim.errors import GraphError
 from npusim.ir.graph import Graph, prune
-from npusim.ir.verify import Stage, verify, verify_stage
+from npusim.ir.verify import Stage, refuse_empty, verify, verify_stage
 from npusim.ops import infer_shapes, require_parameters
 
 Pass = Callable[[Graph], Graph]
@@ -82,6 +82,7 @@ def check_parameters(graph: Graph) -> None:
 def check(graph: Graph, stage: Stage | None = None) -> None:
     """Check all invariants of a graph and of its stage, shapes included."""
     verify(graph)
+    refuse_empty(graph)
     for node in graph.nodes:
         shapes = infer_shapes(node, [graph.spec(name) for name in node.inputs])
         if len(shapes) != len(node.outputs):

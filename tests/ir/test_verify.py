@@ -217,3 +217,13 @@ def test_names_are_texts_of_whole_characters(where):
         graph = graph.copy(nodes=(replace(graph.nodes[0], origin=(broken,)),))
     with pytest.raises(GraphError, match=r"a\\ud800"):
         verify(graph)
+
+
+def test_layers_have_inputs_outputs_and_elements():
+    graph = float_graph()
+    for changes in ({"inputs": ()}, {"outputs": ()}):
+        broken(with_node(graph, 0, **changes), None, "it has . inputs and . outputs")
+    empty = with_spec(with_spec(graph, "x", shape=(1, 4, 0, 4)), "y", shape=(1, 4, 0, 4))
+    verify(empty)  # as known values may be
+    with pytest.raises(GraphError, match=r"'x' of shape .* is empty"):
+        check(empty)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from npusim.errors import GraphError, ModelImportError
 from npusim.ir.attrs import NormAttrs
 from npusim.ir.graph import Graph, Node
-from npusim.ir.verify import verify
+from npusim.ir.verify import refuse_empty, verify
 from npusim.ops import op_def
 
 MADE_AGAIN = "the training failed or the file is damaged: make the model again"
@@ -26,6 +26,7 @@ def check_graph(graph: Graph, where: str) -> None:
     """
     try:
         verify(graph)
+        refuse_empty(graph)
     except GraphError as error:
         raise ModelImportError(
             error.what,
