@@ -43,7 +43,7 @@ from npusim.ir.atomic import atomic_write
 from npusim.ir.codec import CodecError, decode, encode
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import STRETCH, Graph, HostLayer, Node, Preprocess, Source, Tail, prune
-from npusim.ir.tensor import TensorSpec
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS, TensorSpec
 from npusim.ir.vendor_file import is_vendor_file, refusal
 from npusim.ir.verify import verify
 from npusim.plain import utf8
@@ -321,7 +321,7 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
     """
     specs = [_spec(item) for item in data["tensors"]]
     batch = data["batch"]
-    if type(batch) is not int or batch < 1:
+    if type(batch) is not int or not 1 <= batch <= MAX_TENSOR_ELEMENTS:
         raise CodecError(f"batch {batch!r}")
     return Graph(
         name=str(data["name"]),

@@ -73,7 +73,7 @@ def verify(graph: Graph, stage: Stage | None = None) -> None:
         Naming the layer or tensor.
     """
     layers = (name for node in graph.nodes for name in (node.name, *node.origin))
-    broken = broken_text((graph.name, *graph.tensors, *layers))
+    broken = broken_text((graph.name, graph.target, *graph.coded, *graph.tensors, *layers))
     if broken is not None:
         raise GraphError(f"the name {broken!r} is no text", rule=TEXT_RULE)
     for spec in graph.tensors.values():

@@ -355,6 +355,9 @@ def rewrite(path, change):
         (lambda c: c["graph"]["nodes"][0].pop("op"), "op"),
         (lambda c: c["graph"]["nodes"][0].update(inputs=["x", "w", "nothing"]), "nothing"),
         (lambda c: c["graph"].update(batch=0), "batch"),
+        (lambda c: c["graph"].update(batch=10**400), "batch"),
+        (lambda c: c["graph"].update(target="\ud800"), "is no text"),
+        (lambda c: c["graph"].update(coded=["\ud800"]), "is no text"),
         (lambda c: c["graph"].pop("target"), "target"),
     ],
 )

@@ -72,7 +72,7 @@ def load_vendor(path: str | Path) -> Graph:
         renames={},
         source=_source(path, file, fingerprint),
         notes=[*_notes(file), *context.notes],
-    )
+    ).copy(target=(file.targets or ("rk1808",))[0].lower())
     try:
         verify(graph, "quantized")
     except GraphError as error:
@@ -82,8 +82,7 @@ def load_vendor(path: str | Path) -> Graph:
             rule=error.rule,
         ) from None
     return _numbered(graph, context.uids).copy(
-        preprocess=_preprocess(file, network.inputs, str(path)),
-        target=(file.targets or ("rk1808",))[0].lower(),
+        preprocess=_preprocess(file, network.inputs, str(path))
     )
 
 
