@@ -150,3 +150,33 @@ def test_coefficients_of_a_lower_tile_come_early(
 ):
     work = layer(in_c, out_c, size, size, kernel, zeros=zeros + 0.016 * (1 - zeros))
     assert cost(work, size, tile, rate).cycles == pytest.approx(cycles, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("in_c", "out_c", "width", "height", "tile", "rate", "cycles"),
+    [
+        # Coefficients of all tiles come before the first one ends; later tiles wait for nothing.
+        *[(96, 120, 16, 32, 16, 3.8, 53389), (96, 120, 16, 32, 16, 6.0, 38581)],
+        *[(96, 120, 16, 32, 16, 8.0, 33006), (128, 64, 20, 40, 10, 6.0, 61061)],
+        *[(128, 64, 20, 40, 10, 8.0, 56490), (64, 60, 56, 24, 6, 8.0, 30962)],
+        # They come while the first tile is computed, or take longer than all tiles.
+        *[(192, 112, 20, 20, 10, 12.0, 71578), (128, 64, 20, 40, 10, 100.0, 56218)],
+        *[(64, 60, 56, 24, 8, 3.8, 54567)],
+    ],
+)
+def test_nothing_hides_what_the_first_tile_waits_for(
+    in_c, out_c, width, height, tile, rate, cycles
+):
+    work = layer(in_c, out_c, width, height, 3)
+    assert cost(work, width, tile, rate).cycles == pytest.approx(cycles, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("in_c", "out_c", "size", "kernel", "zeros", "tile", "rate", "cycles"),
+    [(192, 112, 20, 3, 0.4, 10, 3.8, 87009), (160, 24, 14, 5, 0.4, 8, 8.0, 22938)],
+)
+def test_coefficients_with_zeros_delay_the_first_tile_only(
+    in_c, out_c, size, kernel, zeros, tile, rate, cycles
+):
+    work = layer(in_c, out_c, size, size, kernel, zeros=zeros + 0.016 * (1 - zeros))
+    assert cost(work, size, tile, rate).cycles == pytest.approx(cycles, rel=1e-2)
