@@ -218,12 +218,19 @@ def leaving_cycles(
 
 
 def _remainder(work: NnWork, tile: Tile, machine: Machine, channels: float) -> float:
-    """Return the extra output time of a map that the tile does not divide."""
+    """Return the extra output time of a map that the tiles do not divide from top to bottom.
+
+    Nothing is added in one pass that keeps all cores busy to its end. Source: measured, layers of
+    21 to 50 channels without a DDR limit; integer agreement.
+    """
     height = work.out_h - (tile.rows - 1) * tile.height
     width = work.out_w - (tile.columns - 1) * tile.width
-    uneven = (tile.rows > 1 and height != tile.height) or (tile.columns > 1 and width != tile.width)
+    if height == min(tile.height, work.out_h):
+        return 0.0
+    if tile.superblocks == 1 and work.out_c % machine.nn.cores_count == 0:
+        return 0.0
     row = ceil(width * work.dtype.itemsize / machine.nn.output_bytes_per_cycle)
-    return channels * height * (row - 1) if uneven else 0.0
+    return channels * height * (row - 1)
 
 
 def _one_superblock(

@@ -180,3 +180,22 @@ def test_coefficients_with_zeros_delay_the_first_tile_only(
 ):
     work = layer(in_c, out_c, size, size, kernel, zeros=zeros + 0.016 * (1 - zeros))
     assert cost(work, size, tile, rate).cycles == pytest.approx(cycles, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("in_c", "out_c", "size", "tile", "cycles"),
+    [
+        # Rows that are left over cost output time, but not where all cores work to the end.
+        *[(128, 21, 26, 10, 17812), (128, 28, 26, 10, 17938), (128, 29, 26, 10, 17956)],
+        *[(128, 30, 26, 14, 17434), (128, 40, 26, 16, 22426), (128, 50, 26, 18, 27418)],
+        *[(128, 41, 26, 10, 28156), (64, 31, 38, 9, 31890), (64, 30, 38, 10, 24346)],
+    ],
+)
+def test_rows_left_over_wait_for_cores_that_are_idle(in_c, out_c, size, tile, cycles):
+    work = layer(in_c, out_c, size, size, 3, zeros=0.016)
+    assert cost(work, size, tile).cycles == pytest.approx(cycles, abs=2)
+
+
+def test_columns_left_over_cost_no_output_time():
+    work = layer(3, 128, 75, 75, 1, zeros=0.016)
+    assert cost(work, 40, 3).cycles == pytest.approx(104837, rel=2e-3)
