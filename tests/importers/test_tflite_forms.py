@@ -166,6 +166,16 @@ def test_sparse_weights_are_no_larger_than_what_they_are_made_of(tmp_path):
         load_tflite(model.save(tmp_path / "bad.tflite"))
 
 
+def test_an_offset_with_an_ellipsis_is_refused(tmp_path):
+    for masks in ({"ellipsisMask": 1, "newAxisMask": 2}, {"newAxisMask": 1}, {"ellipsisMask": 1}):
+        model = one_op(
+            "STRIDED_SLICE", (2, 3), (2, 3, 1), constants=[ints(0, 0), ints(9, 1), ints(1, 1)],
+            options="StridedSliceOptions", offset=True, **masks,
+        )  # fmt: skip
+        with pytest.raises(UnsupportedOpError, match="an ellipsis with an offset"):
+            load_tflite(model.save(tmp_path / "net.tflite"))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_any_sparse_tree_is_read(data):

@@ -29,6 +29,7 @@ from npusim.reading.files import read_bytes as read_file
 Array = NDArray[Any]
 FLOAT = Float()
 
+MAX_LAYERS, _SPARE_LAYERS = 1 << 16, 1 << 12  # a turn or call may end beyond, and says so itself
 MAX_CONSTANT_ELEMENTS = 1 << 29
 MAX_TOTAL_ELEMENTS = 1 << 34
 """Limits that hold before anything is allocated, beside that of one tensor."""
@@ -330,6 +331,13 @@ class GraphBuilder:
         GraphError, ModelImportError
             When the shapes do not fit or are absurd.
         """
+        if len(self.nodes) > MAX_LAYERS + _SPARE_LAYERS:
+            raise ModelImportError(
+                f"written out the network has more than {MAX_LAYERS} layers at {name!r}",
+                where=self.where,
+                rule=f"at most {MAX_LAYERS} layers",
+                remedy="check the sizes that layers are written out for: steps, taps, parts",
+            )
         if name in self.layer_names:
             name = claim(f"{name}@{outputs[0]}", self.layer_names)
         node = Node(

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 
-from npusim.importers.common.builder import GraphBuilder, UnsupportedForm
+from npusim.importers.common.builder import MAX_LAYERS, GraphBuilder, UnsupportedForm
 
 MAX_TURNS = 4096
-MAX_LAYERS = 1 << 16
 MAX_VISITS = 1 << 19
-"""Turns of one loop; layers of a network with loops or functions; operators that all turns and
-calls visit together."""
+"""Turns of one loop; operators that all turns and calls visit together."""
 
 ON_DATA = "its number of turns depends on the input data"
 ADVICE = (

@@ -343,7 +343,11 @@ def split_(node: KerasNode, context: KerasContext) -> None:
     axis = context.axis(node, source, int(argument(node, 2, "axis", default=0)))
     size = context.shape(source)[axis]
     if isinstance(value, int):
-        sizes = [size // max(value, 1)] * value
+        if not 1 <= value <= size:
+            raise ModelImportError(
+                f"{value} parts of {size}", where=node.where, rule="at least one element each"
+            )
+        sizes = [size // value] * value
     elif node.type.startswith("tf."):
         sizes = [int(n) for n in value]
     else:

@@ -93,9 +93,11 @@ def _check_masks(masks: Mapping[str, int], offset: bool, count: int) -> None:
     """
     entries = ~(masks["Ellipsis"] | masks["NewAxis"]) & ((1 << count) - 1)
     begin, end, removed = (masks[word] & entries for word in ("Begin", "End", "ShrinkAxis"))
-    if begin & removed or (offset and begin | end | removed):
+    shaped = any(masks[word] & ((1 << count) - 1) for word in ("Ellipsis", "NewAxis"))
+    if begin & removed or (offset and (begin | end | removed or shaped)):
         raise UnsupportedForm(
             f"masks of begins {begin:#b}, ends {end:#b} and removed axes {removed:#b}"
+            + (", new axes or an ellipsis" if shaped else "")
             + (" with an offset" if offset else ""),
             "write begins and ends as numbers: runtimes read it differently",
         )
