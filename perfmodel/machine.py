@@ -53,6 +53,13 @@ MAY_BE_ZERO = frozenset(
 """What a chip may lack, beside what costs nothing (``COSTS``); all other entries divide."""
 
 SMALLEST, LARGEST = 1e-6, 1e15
+MOST = {
+    "depth_products_count": 3,
+    "input_buffer_depth_count": 4096,
+    "planned_bytes_ratio": 16,
+    "zero_run_bits": 32,
+}
+"""Of entries that are exponents, or that more work is done for; rows leave one or two taps over."""
 MOST_BASES = 8
 
 
@@ -366,11 +373,12 @@ def _values(
 
 def _number(key: str, value: object, kind: object, spot: str) -> object:
     least = 0.0 if key in MAY_BE_ZERO or key.endswith(COSTS) else SMALLEST
+    most = MOST.get(key, LARGEST)
     if kind is int:
-        if isinstance(value, int) and _is_number(value, least):
+        if isinstance(value, int) and _is_number(value, least, most):
             return value
     elif kind is float:
-        if _is_number(value, least):
+        if _is_number(value, least, most):
             return float(value)  # type: ignore[arg-type]
     elif isinstance(value, list) and value and all(_is_number(v, SMALLEST) for v in value):
         return tuple(float(v) for v in value)
@@ -378,11 +386,10 @@ def _number(key: str, value: object, kind: object, spot: str) -> object:
         f"value {str(value)[:80]} does not fit",
         where=spot,
         rule=f"{getattr(kind, '__name__', kind)}, {'from 0' if not least else 'above 0'} "
-        f"to {LARGEST:g}",
+        f"to {most:g}",
     )
 
 
-def _is_number(value: object, least: float) -> bool:
-    return (
-        isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= LARGEST
-    )
+def _is_number(value: object, least: float, most: float = LARGEST) -> bool:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and least <= value <= most  # type: ignore[operator]

@@ -6,7 +6,7 @@ import onnx
 import onnx.inliner
 
 from npusim.errors import ModelImportError
-from npusim.importers.common.unroll import MAX_LAYERS
+from npusim.importers.common.builder import MAX_LAYERS
 from npusim.importers.onnx.cut import graphs_of
 
 Key = tuple[str, str, str]
