@@ -15,11 +15,19 @@ import npusim
 from npusim import assets
 from npusim.analysis.dump_files import dump_files
 from npusim.analysis.dump_folder import read_dump
-from npusim.errors import ConfigError, ContainerError, DatasetError, InputError, NpusimError
+from npusim.errors import (
+    ConfigError,
+    ContainerError,
+    DatasetError,
+    InputError,
+    MachineError,
+    NpusimError,
+)
 from npusim.evaluation.annotations import open_boxes
+from npusim.perfmodel import machine
 from npusim.perfmodel.estimate import estimate
 from npusim.perfmodel.layer_list import load_layer_list, parse_layer_list
-from npusim.perfmodel.machine import load_machine
+from npusim.perfmodel.machine import MOST, load_machine
 from npusim.quantization.dataset import open_dataset
 from npusim.quantization.hybrid.files import HybridModel, load_hybrid, save_hybrid
 from npusim.quantization.hybrid.yaml_lines import read_yaml
@@ -379,3 +387,22 @@ def test_json_has_one_limit_of_depth_on_every_python(depth, deep, pair):
             parse_json(text, "file", InputError)
     else:
         parse_json(text, "file", InputError)
+
+
+@pytest.mark.parametrize("key", MOST)
+def test_exponents_and_depths_of_a_chip_have_limits_that_can_be_priced(key, tmp_path):
+    (source,) = Path(machine.__file__).parent.glob("machines/rk1808.toml")
+    text, path = source.read_text(), tmp_path / "chip.toml"
+    before = next(line for line in text.splitlines() if line.startswith(f"{key} = "))
+    rest = before.partition(",")[2]
+    build = GraphBuilder()
+    x = build.input("x", 1, 16, 32, 32)
+    graph = build.done(build.node("relu", [build.conv(x, 32)]))
+    for most in (MOST[key], MOST[key] + 1):
+        path.write_text(text.replace(before, f"{key} = {{ value = {most},{rest}"))
+        if most > MOST[key]:
+            with pytest.raises(MachineError, match=f"{key}.*does not fit"):
+                load_machine(path)
+            continue
+        found = estimate(npusim.float16(graph), load_machine(path))
+        assert np.isfinite(found.total_time_us)
