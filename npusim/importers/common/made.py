@@ -76,7 +76,7 @@ class Values(dict[Name, NDArray[Any]]):
         ModelImportError
             When all of them are too many elements.
         """
-        self._left[0] -= _held(np.asarray(value))
+        self._left[0] -= held(np.asarray(value))
         if self._left[0] < 0:
             raise ModelImportError(
                 f"the values that are computed while importing, up to {name!r}, are too large",
@@ -92,6 +92,6 @@ class Values(dict[Name, NDArray[Any]]):
             self[name] = value
 
 
-def _held(value: NDArray[Any]) -> int:
+def held(value: NDArray[Any]) -> int:
     """Return how many elements are in memory; one that is repeated counts once."""
     return prod(n for n, step in zip(value.shape, value.strides, strict=True) if step)

@@ -129,6 +129,8 @@ class Context:
         ONNX tensors that some needed node or an output reads.
     names : set
         All tensor names of the file, which invented tensors avoid, and theirs.
+    cost : float
+        Microseconds that the evaluation of constants is thought to have taken.
     """
 
     builder: GraphBuilder
@@ -137,6 +139,7 @@ class Context:
     values: Values[str] = field(default_factory=Values)
     aliases: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    cost: float = 0
 
     def resolve(self, name: str) -> str:
         """Return the tensor that holds an ONNX tensor."""

@@ -1,20 +1,20 @@
 """Evaluates nodes whose inputs are all known, such as the arithmetic on shapes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TypeProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from npusim.errors import ModelImportError
 from npusim.host.onnx_operators import CORRECTED
 from npusim.importers.common.builder import Array, check_elements
-from npusim.importers.common.made import MOST_MADE, check_made
+from npusim.importers.common.made import MOST_MADE, check_made, held
 from npusim.importers.onnx.context import Context, OnnxNode, UnsupportedForm
+from npusim.importers.onnx.fold_cost import MOST_COST, cost_of, too_large
 from npusim.importers.onnx.fold_old import NEWEST_OLD, renewed, same_form
 from npusim.importers.onnx.inferred import inferred
 from npusim.importers.onnx.ops_shape import squeezed_shape
@@ -33,14 +33,6 @@ RANDOM_OPS = frozenset(
         "Bernoulli",
     ]
 )
-
-_STEPS = """
-AveragePool Col2Im Conv ConvInteger ConvTranspose DeformConv GridSample GRU LpPool LSTM MaxPool
-MaxRoiPool MaxUnpool NonMaxSuppression QLinearConv RNN RoiAlign
-"""
-_STEPWISE = frozenset(_STEPS.split())
-_LONGEST_STEP, _MOST_STEPS = 1 << 12, 1 << 18
-"""Largest number in an attribute of these; elements times taps that are computed one by one."""
 
 _UNCHANGED = """
 Abs Add And ArgMax ArgMin BatchNormalization Cast Ceil Concat Div Equal Erf Exp Expand Flatten Floor
@@ -104,7 +96,9 @@ def fold_constant(node: OnnxNode, context: Context, model_path: Path) -> bool:
                 "upgrade the model with onnx.version_converter.convert_version(model, 13)",
             )
         node, feeds, shape = new.node, new.feeds, new.shape
-    _check_size(node, feeds, str(model_path))
+    context.cost += _check_size(node, feeds, str(model_path))
+    if context.cost > MOST_COST:
+        raise too_large()
     results = _evaluate(node, feeds, str(model_path))
     if shape is not None:
         results = [np.asarray(results[0]).reshape(shape)]
@@ -150,8 +144,10 @@ def _constant_of_shape(node: OnnxNode, context: Context, model_path: Path) -> Ar
     return np.broadcast_to(value.reshape(()), shape)
 
 
-def _check_size(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
-    """Refuse a result that is too large before it is computed."""
+def _check_size(node: OnnxNode, feeds: dict[str, Array], where: str) -> float:
+    """Refuse a result that is too large before it is computed; return the microseconds it takes."""
+    for name, value in feeds.items():
+        check_made(value.shape, f"{node.where}: input {name!r}", where, held(value))
     types = {
         name: helper.make_tensor_type_proto(
             helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
@@ -168,9 +164,7 @@ def _check_size(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
     except Exception as error:
         # the checker of the onnx package raises several types; all mean an invalid node
         raise ModelImportError(f"invalid node: {error}", where=f"{where}: {node.where}") from error
-    largest = max((value.size for value in feeds.values()), default=0)
-    if node.op_type in _STEPWISE:
-        _check_steps(node, largest, outputs)
+    largest = max((held(value) for value in feeds.values()), default=0)
     for name, kind in outputs.items():
         shape = kind.tensor_type.shape
         if kind.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in shape.dim):
@@ -180,19 +174,7 @@ def _check_size(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
             _check_growth(node, feeds, where)
         elif largest > MOST_MADE:
             raise UnsupportedForm("the size of the folded result is not known in advance")
-
-
-def _check_steps(node: OnnxNode, largest: int, outputs: Mapping[str, TypeProto]) -> None:
-    """Bound what the evaluator does element by element, which takes microseconds each."""
-    numbers = [n for a in node.attrs.values() for n in (a.i, *a.ints)]
-    window = node.integers("kernel_shape") or ()
-    shapes = [[d.dim_value for d in o.tensor_type.shape.dim] for o in outputs.values()]
-    most = max(largest, *(prod(shape) for shape in shapes), 1)
-    if any(abs(n) > _LONGEST_STEP for n in numbers) or most * prod(window) > _MOST_STEPS:
-        raise UnsupportedForm(
-            "it depends on constants only and is too large to be evaluated while importing",
-            "let the exporter fold it",
-        )
+    return cost_of(node, feeds, outputs)
 
 
 def _check_growth(node: OnnxNode, feeds: dict[str, Array], where: str) -> None:
