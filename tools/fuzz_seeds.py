@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import fuzz_networks
 import fuzz_operators
 import fuzz_project
 import numpy as np
@@ -263,17 +264,19 @@ def onnx_seeds() -> Iterator[Files]:
         {"w": real(1, 12, 2), "r": real(1, 12, 3), "a": np.array([1]), "two": np.float32(2),
          "c": np.array([True, False, True]), "sh": np.array([4, 2, 3])},
     )  # fmt: skip
+    yield from fuzz_networks.onnx_networks()
     yield from fuzz_operators.onnx_operators()
 
 
 def tflite_seeds() -> Iterator[Files]:
-    """Yield one-operator models of every operator that is tested."""
+    """Yield one-operator models of every operator that is tested, loops, calls and LSTMs."""
     from tests.importers import tflite_sweep
 
     for part in (tflite_sweep.maps, tflite_sweep.products, tflite_sweep.slices,
                  tflite_sweep.shapes, tflite_sweep.joins, tflite_sweep.reductions):  # fmt: skip
         for _, made in islice(part(), 0, None, EVERY):
             yield {"net.tflite": made.bytes()}
+    yield from fuzz_networks.tflite_networks()
 
 
 def recorded(name: str) -> Callable[[], Iterator[Files]]:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.importers import load
 from npusim.importers.onnx.importer import load_onnx
+from npusim.importers.onnx.walk import FLAGS
 
 node = helper.make_node
 RELU = [node("Relu", ["x"], ["y"])]
@@ -336,3 +337,33 @@ def test_names_of_operators_and_attributes_that_are_no_text_are_refused(tmp_path
     path.write_bytes(model.SerializeToString().replace(field, b"\xff" * len(field)))
     with pytest.raises(ModelImportError, match=r"node 'y'.*is no text"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "flag", "more"),
+    [
+        ("ReduceMax", "keepdims", {}),
+        ("AveragePool", "ceil_mode", {"kernel_shape": [2, 2]}),
+        ("AveragePool", "count_include_pad", {"kernel_shape": [2, 2]}),
+        ("CumSum", "exclusive", {}),
+        ("CumSum", "reverse", {}),
+        ("Gemm", "transB", {}),
+    ],
+)
+@pytest.mark.parametrize("value", [-1, 2])
+def test_what_is_yes_or_no_is_0_or_1(save, op_type, flag, more, value) -> None:
+    second = {"CumSum": np.array(1), "Gemm": np.ones((2, 2), np.float32)}
+    constants = {"c": second[op_type]} if op_type in second else {}
+    shape = (2, 2) if op_type == "Gemm" else (1, 2, 4, 4)
+    made = {}
+    for number in (1, value):
+        flagged = helper.make_node(op_type, ["x", *constants], ["y"], **more, **{flag: number})
+        made[number] = save([flagged], {"x": shape}, ["y"], constants, name=f"{number}.onnx")
+    load_onnx(made[1])
+    with pytest.raises(ModelImportError, match=rf"{flag}' is {value}\n  Rule: it is 0 or 1"):
+        load_onnx(made[value])
+
+
+def test_every_flag_is_an_attribute_of_an_operator() -> None:
+    known = {name for s in onnx.defs.get_all_schemas_with_history() for name in s.attributes}
+    assert known >= FLAGS

@@ -36,6 +36,15 @@ from npusim.importers.onnx.tensor import tensor_value
 from npusim.ir.graph import Graph
 from npusim.ir.holes import Hole
 
+_FLAGS = """
+align_corners allowzero antialias ceil_mode center_point_box count_include_pad detect_negative
+detect_positive exclude_outside exclusive fmod input_forget interleaved inverse is_causal keepdims
+largest layout linear_before_reset noop_with_empty_axes onesided periodic reverse saturate
+select_last_index sorted storage_order training_mode transA transB upper
+"""
+FLAGS = frozenset(_FLAGS.split())
+"""Attributes that ONNX defines for 0 and 1 only; what runtimes make of others differs."""
+
 DEPRECATED_FORMS = ("GroupNormalization",)
 """Of opsets 18 to 20 the onnx package refuses it; its form is known."""
 
@@ -333,6 +342,11 @@ class Walk:
 
 def _check_valid(node: OnnxNode, rules: Any) -> None:
     """Refuse wrong numbers of inputs and outputs and wrong attributes, by the onnx package."""
+    for word, attribute in node.attrs.items():
+        if not node.domain and word in FLAGS and attribute.i not in (0, 1):
+            raise ModelImportError(
+                f"attribute {word!r} is {attribute.i}", where=node.where, rule="it is 0 or 1"
+            )
     if node.op_type in ("Constant", "If", "Loop", "Scan", "QuantizeLinear", "DequantizeLinear"):
         # read with checks of their own; branches and bodies refer to names outside, and ONNX
         # Runtime writes the last two with the attribute axis into models of older opsets
