@@ -119,14 +119,14 @@ def against_onnxruntime(folder: Path, graph: Any) -> str:
         return run(folder, graph)
     if not floats or not small(graph) or graph.tail is not None:
         return ""
-    model = onnx.load(_first(folder, ".onnx"))
-    if any(rounded_away(node) for node in model.graph.node):
-        return ""
     feeds = feeds_of(graph)
     found = Evaluator(graph, threads=1).run(feeds)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     try:
+        model = onnx.load(_first(folder, ".onnx"))
+        if any(map(rounded_away, model.graph.node)):
+            return ""
         to_safe_forms(model.graph)  # what ONNX Runtime is known to get wrong
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -141,13 +141,14 @@ def against_litert(folder: Path, graph: Any) -> str:
     """Compare a float network with LiteRT, where that takes it."""
     from npusim.errors import NpusimError
     from npusim.importers.tflite.context import TANH_NOTE
+    from npusim.importers.tflite.ops_lstm import MERGED_NOTE
     from npusim.reference.evaluate import Evaluator
     from npusim.reference.litert import run_litert
 
     floats = all(spec.dtype.value == "f32" for spec in graph.tensors.values())
     if graph.is_quantized:
         return run(folder, graph)
-    if not floats or not small(graph) or TANH_NOTE in graph.notes:
+    if not floats or not small(graph) or not {TANH_NOTE, MERGED_NOTE}.isdisjoint(graph.notes):
         return ""
     feeds = feeds_of(graph)
     found = Evaluator(graph, threads=1).run(feeds)

@@ -10,11 +10,13 @@ from npusim.passes.rewrite import merged_origin, replaced, same_numbers
 
 def simplify_moves(graph: Graph) -> Graph:
     """Merge chains of reshapes and of transposes; drop the ones that change nothing."""
+    seen: Graph | None = None
     for name in [node.name for node in graph.nodes if node.op in ("reshape", "transpose")]:
-        node = next((n for n in graph.nodes if n.name == name), None)
+        if seen is not graph:  # loops written out have thousands of moves, most of them needed
+            seen, view, named = graph, GraphView(graph), {n.name: n for n in graph.nodes}
+        node = named.get(name)
         if node is None:
             continue
-        view = GraphView(graph)
         before = view.producer_of(node.inputs[0], node.op)
         if (
             before is not None

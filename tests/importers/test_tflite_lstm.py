@@ -8,6 +8,7 @@ import pytest
 import npusim
 from npusim.errors import UnsupportedOpError
 from npusim.importers.tflite.importer import load_tflite
+from npusim.importers.tflite.ops_lstm import MERGED_NOTE
 from npusim.reference.evaluate import evaluate
 
 pytest.importorskip("tflite")
@@ -107,6 +108,13 @@ def test_merged_outputs_are_both_side_by_side(tmp_path):
     np.testing.assert_array_equal(both, np.concatenate([ahead, back], -1))
 
 
+@pytest.mark.parametrize(("time_major", "batch"), [(False, 2), (False, 1), (True, 2)])
+def test_a_note_says_where_litert_is_no_reference(tmp_path, time_major, batch):
+    model = sequence(both=True, merged=True, time_major=time_major, batch=batch)
+    graph = load_tflite(model.save(tmp_path / "net.tflite"))
+    assert (MERGED_NOTE in graph.notes) == (batch > 1 and not time_major)
+
+
 def test_on_the_chip(tmp_path):
     """float16 follows the float values; the note says how the state begins."""
     graph = load_tflite(sequence(steps=5).save(tmp_path / "net.tflite"))
@@ -130,4 +138,5 @@ def test_what_is_refused(tmp_path):
     (op,) = graph.operators
     op.inputs[20:24] = [op.inputs[13]] * 4
     assert "layer normalization; build the cell of other layers" in message(normal)
-    assert "its activation; use tanh" in message(sequence(activation=5))
+    for activation in (0, 5):
+        assert "its activation; use tanh" in message(sequence(activation=activation))

@@ -93,7 +93,15 @@ def _refuse_bytes(part: onnx.GraphProto | onnx.FunctionProto, where: str) -> Non
 
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:
-    for entry in model.opset_import:
+    functions = (entry for function in model.functions for entry in function.opset_import)
+    for entry in (*model.opset_import, *functions):
+        if not isinstance(entry.domain, str):  # protobuf gives bytes where a text is no UTF-8
+            raise ModelImportError(
+                f"the domain {entry.domain!r} of operators is no text",
+                where=where,
+                rule="operators, domains and attributes have names in UTF-8",
+                remedy="the file is damaged; copy or export it again",
+            )
         if not 0 <= entry.version < 1 << 31:
             raise ModelImportError(
                 f"version {entry.version} of the operators of domain {entry.domain!r}",

@@ -102,8 +102,8 @@ def _external(
     path = _inside(location, name, model_path)
     expected = count * dtype.itemsize
     try:
-        offset = int(entries.get("offset") or 0)
-        length = int(entries.get("length") or expected)
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", expected))
         if not path.is_file():
             raise FileNotFoundError(ENOENT, "no such file")
         size = path.stat().st_size
@@ -141,6 +141,7 @@ def _inside(location: str, name: str, model_path: Path) -> Path:
         or PureWindowsPath(location).is_absolute()
         or bool(PureWindowsPath(location).drive)
         or ".." in parts
+        or "\0" in location  # some versions of Python find no fault with it
     )
     path = model_path.parent
     for part in () if bad else parts:

@@ -271,6 +271,13 @@ class _Reader:
                     rule=f"the graph has {len(tensors)} tensors",
                     remedy="the file is damaged; copy or export it again",
                 )
+        for number in result.inputs:
+            if tensors[number].data is not None:
+                raise ModelImportError(
+                    f"input {tensors[number].name!r} has a value in the file",
+                    rule="inputs of networks and functions are given; LiteRT would write into the "
+                    "constants of the file",
+                )
         return result
 
     def _operator(self, model: Any, proto: Any) -> Operator:

@@ -169,12 +169,6 @@ def _add_inputs(context: TfliteContext, shapes: Any, where: str) -> None:
     open_sizes = []
     for index in graph.inputs:
         stated, label = graph.tensors[index].shape, labels[index]
-        if graph.tensors[index].data is not None:
-            raise ModelImportError(
-                f"input {label!r} has a value in the file",
-                where=where,
-                rule="inputs are given; LiteRT would write into the constants of the file",
-            )
         wanted = given.get(label, (None,) * len(stated))
         if len(wanted) != len(stated):
             raise ModelImportError(

@@ -134,8 +134,13 @@ def _real(stored: Stored) -> Array:
 
 def dequantized(weights: Array, quant: Quant | None, axis: int) -> Array:
     """Return real weights (outputs first), from codes where they are stored as such."""
-    if weights.dtype.kind == "f" or quant is None:
+    if weights.dtype.kind == "f":
         return weights.astype(np.float32)
+    if quant is None:
+        raise ModelImportError(
+            f"weights are {weights.dtype} without a scale",
+            rule="real numbers, or codes with scale and zero point",
+        )
     if isinstance(quant, AffinePerChannel):
         if quant.axis != axis:
             raise UnsupportedForm(f"its weights have scales on axis {quant.axis}")

@@ -11,7 +11,7 @@ from npusim.errors import ModelImportError
 from npusim.importers.common.builder import Array, UnsupportedForm
 from npusim.importers.tflite.context import TfliteContext
 from npusim.importers.tflite.file import Operator
-from npusim.importers.tflite.fused import NONE, RELU, RELU6, TANH
+from npusim.importers.tflite.fused import RELU, RELU6, TANH
 from npusim.importers.tflite.ops_conv import dequantized
 from npusim.importers.tflite.table import converter
 from npusim.ir.attrs import (
@@ -27,7 +27,13 @@ from npusim.ir.attrs import (
 # places of the operands behind an input or a direction's begin
 _WEIGHTS, _RECURRENT, _PEEPHOLES, _BIASES, _PROJECTION = 0, 4, 8, 11, 15
 _NORMS = (20, 21, 22, 23)
-_ACTIVATIONS = {NONE: "", RELU: "relu", RELU6: "relu6", TANH: "tanh"}
+_ACTIVATIONS = {RELU: "relu", RELU6: "relu6", TANH: "tanh"}
+"""Without one LiteRT leaves the outputs unwritten."""
+
+MERGED_NOTE = (
+    "both directions of all samples are joined; LiteRT 2.3.0 writes the first sample only where "
+    "the batch comes before the time"
+)
 _NOTE = "recurrent layers begin with a state of zeros in every run; LiteRT keeps it between runs"
 
 
@@ -80,6 +86,9 @@ def both_directions(op: Operator, context: TfliteContext) -> None:
         _stack(op, context, ahead, 0)
         _stack(op, context, back, 1)
         return
+    batch = context.builder.tensors[ahead[0]].shape[0]
+    if batch > 1 and _time(op) and MERGED_NOTE not in context.notes:
+        context.notes.append(MERGED_NOTE)
     both = [
         context.part(op, f"both{i}", "concat", pair, AxisAttrs(axis=1))
         for i, pair in enumerate(zip(ahead, back, strict=True))
@@ -251,8 +260,7 @@ class _Run:
         return self._part(f"{part}_gate", "sigmoid", value)
 
     def _bent(self, part: str, value: str) -> str:
-        kind = self.cell.activation
-        return self._part(part, kind, value) if kind else value
+        return self._part(part, self.cell.activation, value)
 
     def _clipped(self, part: str, value: str, limit: float) -> str:
         if limit <= 0:
