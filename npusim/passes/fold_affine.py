@@ -73,14 +73,17 @@ def fold_affine(graph: Graph) -> Graph:
     float32. The layer keeps its own name and number. Source: 48 folded convolutions in a real file,
     whose ids are theirs and whose scales come out to the last bit (docs/quantization.md).
     """
+    seen, view = graph, GraphView(graph)
     for name in [node.name for node in graph.nodes if op_def(node.op).weighted]:
         current: str | None = name
         while current is not None:
-            graph, current = _fold_next(graph, current)
+            if seen is not graph:  # loops written out have thousands of layers, few of them fold
+                seen, view = graph, GraphView(graph)
+            graph, current = _fold_next(graph, view, current)
     return graph
 
 
-def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
+def _fold_next(graph: Graph, view: GraphView, name: str) -> tuple[Graph, str | None]:
     node = graph.node(name)
     weights, bias = (graph.constants.get(n) for n in node.inputs[1:3])
     activation = getattr(node.attrs, "activation", Activation.NONE)
@@ -89,7 +92,6 @@ def _fold_next(graph: Graph, name: str) -> tuple[Graph, str | None]:
     if not is_real(graph, *node.inputs, *node.outputs):
         return graph, None
     out = node.outputs[0]
-    view = GraphView(graph)
     if follows_dual(view, out):
         return graph, None
     last = view.only_user(out)

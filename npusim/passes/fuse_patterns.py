@@ -32,11 +32,11 @@ Match = Callable[[GraphView, Node], tuple[str, list[Node], str, Attrs] | None]
 
 
 def _apply(graph: Graph, match: Match) -> Graph:
-    view = GraphView(graph)
+    view, named = GraphView(graph), {node.name: node for node in graph.nodes}
     for name in [
         node.name for node in graph.nodes if match is _swish or is_real(graph, *node.outputs)
     ]:
-        node = next((n for n in graph.nodes if n.name == name), None)
+        node = named.get(name)
         found = match(view, node) if node is not None else None
         if found is None or node is None:
             continue
@@ -46,7 +46,7 @@ def _apply(graph: Graph, match: Match) -> Graph:
         chain = sorted({*parts, node}, key=lambda n: graph.nodes.index(n))
         fused = replace(node, op=op, inputs=(source,), attrs=attrs, origin=merged_origin(*chain))
         graph = graph.copy(nodes=replaced(graph.nodes, chain, fused))
-        view = GraphView(graph)
+        view, named = GraphView(graph), {n.name: n for n in graph.nodes}
     return graph
 
 
