@@ -34,10 +34,13 @@ class Call:
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    references: tuple[Reference, ...] = field(init=False, repr=False, compare=False)
+    """The tensors it reads, in order."""
 
-    def references(self) -> list[Reference]:
-        """Return the tensors it reads, in order."""
-        return [*found_in(self.args), *found_in(self.kwargs)]
+    def __post_init__(self) -> None:
+        """Look for references once: nested models are entered for every call."""
+        found = (*found_in(self.args), *found_in(self.kwargs))
+        object.__setattr__(self, "references", found)
 
 
 @dataclass(slots=True)
@@ -305,7 +308,7 @@ MOST_CALLS = 1 << 10
 
 def _settle_calls(model: Model, where: str) -> None:
     """Count the calls of nested models from 0: older files count the model's own as the first."""
-    read = [ref for layer in model.layers.values() for c in layer.calls for ref in c.references()]
+    read = [ref for layer in model.layers.values() for c in layer.calls for ref in c.references]
     for name, layer in model.layers.items():
         highest = max((r.call for r in (*read, *model.outputs) if r.layer == name), default=0)
         if layer.model is None or highest < len(layer.calls):

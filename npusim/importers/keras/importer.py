@@ -204,7 +204,7 @@ def _type_of(model: Model, config: Mapping[str, Any], name: str, context: KerasC
         layer.type
         for layer in model.layers.values()
         for call in layer.calls
-        if any(ref.layer == name for ref in call.references())
+        if any(ref.layer == name for ref in call.references)
     }
     if readers == {"Embedding"}:
         context.notes.append(f"input {name!r} holds indices: whole numbers (int32)")
@@ -261,7 +261,7 @@ class _Scope:
         self.open: set[tuple[str, int]] = set()
         self.last: dict[tuple[str, int], int] = {}  # result of a call that is read
         calls = (call for layer in model.layers.values() for call in layer.calls)
-        read = (reference for call in calls for reference in call.references())
+        read = (reference for call in calls for reference in call.references)
         for reference in (*read, *model.outputs, *self.wished):
             key = reference.layer, reference.call
             self.last[key] = max(reference.index, self.last.get(key, 0))
@@ -290,7 +290,7 @@ class _Walk:
                 pending.pop()
                 continue
             call = self._call(scope, reference)
-            missing = [r for r in call.references() if r not in scope.known]
+            missing = [r for r in call.references if r not in scope.known]
             key = (reference.layer, reference.call)
             if missing and key not in scope.open:
                 scope.open.add(key)
@@ -333,7 +333,7 @@ class _Walk:
             )
         args = tuple(_named(scope, value) for value in call.args)
         kwargs = {key: _named(scope, value) for key, value in call.kwargs.items()}
-        sources = tuple(scope.known[r] for r in call.references())
+        sources = tuple(scope.known[r] for r in call.references)
         name = f"{scope.prefix}{layer.name}" + (f"_{reference.call}" if reference.call else "")
         if layer.model is not None:
             self._enter(scope, reference, layer, sources, name)
