@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import npusim
-from npusim.errors import UnsupportedOpError
+from npusim.errors import ModelImportError, UnsupportedOpError
 from npusim.rknn import RKNN
 from tests.importers.caffe_build import input_layer, layer, load, run
 
@@ -110,6 +110,27 @@ def test_3_6_both_forms_of_the_proposal_layer_load(tmp_path, kind, more):
         found.append(npusim.compile(npusim.float16(graph)).run(given, preprocessed=True)["rois"])
     np.testing.assert_array_equal(*found)
     np.testing.assert_array_equal(found[0][0], [0, 0, 0, 31, 31])
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule"),
+    [
+        ("'feat_stride': " + "9" * 5000, "a whole number"),
+        ("'feat_stride': " + "9" * 30, "a whole number"),
+        ("'scales': [" + "8, " * 5000 + "]", "a list of numbers"),
+        ("'scales': [" + "[" * 500 + "]", "a list of numbers"),
+        ("'scales': ['x']", "a list of numbers"),
+        ("'scales': [1" + "0" * 400 + "]", "a list of numbers"),
+    ],
+)
+def test_odd_settings_of_a_python_layer_are_refused(tmp_path, settings, rule):
+    head = input_layer("s", (1, 18, 4, 4)) + input_layer("b", (1, 36, 4, 4))
+    more = "python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+    text = head + layer("Python", ("s", "b"), ("rois",), more + f'param_str: "{settings}" }}')
+    with pytest.raises(ModelImportError, match="param_str") as refused:
+        load(tmp_path, text)
+    assert refused.value.rule == rule
+    assert len(str(refused.value)) < 1000
 
 
 def test_the_toolkits_flow_with_and_without_weights(tmp_path):

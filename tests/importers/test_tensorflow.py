@@ -406,23 +406,6 @@ def test_calls_have_several_results_and_functions_that_call_themselves_are_refus
         net.load(tmp_path, outputs=["z"])
 
 
-def test_functions_that_call_each_other_twice_are_refused(tmp_path):
-    net, deepest = Net(), 25
-    net.input("x", (4,))
-    for depth in range(deepest):
-        inner = Net()
-        for name, source in (("one", "a"), ("two", "one:output:0")):
-            call = Function(f"f{depth + 1}")
-            inner.op(name, "PartitionedCall", source, f=call, Tout=[FLOAT])
-        net.function(f"f{depth}", ["a"], {"r": "two:output:0"}, inner)
-    last = Net()
-    last.op("n", "Neg", "a")
-    net.function(f"f{deepest}", ["a"], {"r": "n:y:0"}, last)
-    net.op("y", "PartitionedCall", "x", f=Function("f0"), Tout=[FLOAT])
-    with pytest.raises(npusim.errors.UnsupportedOpError, match="where they are called"):
-        net.load(tmp_path, outputs=["y"])
-
-
 # ---- a tensor's name stands for one value
 @pytest.mark.parametrize("word", ["BiasAdd", "Add"])
 @pytest.mark.parametrize("ends", [["b"], ["r"]])

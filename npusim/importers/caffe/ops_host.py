@@ -11,8 +11,9 @@ from npusim.importers.caffe.context import CaffeContext, converter, needs
 from npusim.importers.caffe.net import CaffeLayer
 from npusim.importers.caffe.schema import Record
 from npusim.importers.common.builder import UnsupportedForm
+from npusim.ir.tensor import MAX_TENSOR_ELEMENTS
 
-_LONGEST_LIST = 2000
+_LONGEST = 2000  # letters of a list, or a number, in the settings of a Python layer
 CODES = ("", "CORNER", "CENTER_SIZE", "CORNER_SIZE")  # in the order of their numbers
 RPN = "the proposal layer of py-faster-rcnn"
 
@@ -99,22 +100,39 @@ def python(layer: CaffeLayer, context: CaffeContext) -> None:
             f"end the network before it with outputs={list(layer.inputs)} and run it on the CPU",
         )
     text = record.text("param_str")
-    stride = re.search(r"feat_stride['\"]?\s*:\s*(\d+)", text)
-    scales = re.search(r"scales['\"]?\s*:\s*([\[(][^\])]*[\])])", text)
-    attrs: dict[str, Any] = {"feat_stride": int(stride.group(1)) if stride else 16}
-    if scales:
-        try:
-            listed = ast.literal_eval(scales.group(1)[:_LONGEST_LIST])
-            attrs["scale"] = [float(n) for n in listed]
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-            raise ModelImportError(
-                f"param_str is {text!r}", where=layer.where, rule="scales is a list of numbers"
-            ) from error
+    stride = _written(layer, text, "feat_stride", r"\d+", "a whole number")
+    scales = _written(layer, text, "scales", r"[\[(][^\])]*[\])]", "a list of numbers")
+    attrs: dict[str, Any] = {"feat_stride": 16 if stride is None else stride}
+    if scales is not None:
+        attrs["scale"] = scales
     context.notes.append(
         f"layer {layer.name!r}: {RPN} as it is at test: 6000 boxes before and 300 after "
         "suppression at 0.7, smallest side 16"
     )
     _proposal(layer, context, attrs)
+
+
+def _written(layer: CaffeLayer, text: str, key: str, form: str, rule: str) -> Any:
+    """Return a number or a list of real numbers that stands in a Python layer's settings, or None.
+
+    Raises
+    ------
+    ModelImportError
+        When it is anything else, or longer than such a layer needs.
+    """
+    found = re.search(rf"{key}['\"]?\s*:\s*({form})", text)
+    if found is None:
+        return None
+    written = found[1]
+    try:
+        value = ast.literal_eval(written) if len(written) <= _LONGEST else None
+        if isinstance(value, list | tuple):
+            return [float(number) for number in value]
+        if isinstance(value, int) and value <= MAX_TENSOR_ELEMENTS:
+            return value
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
+        value = None  # said below
+    raise ModelImportError(f"{key} in param_str is {written[:80]!r}", where=layer.where, rule=rule)
 
 
 def _proposal(layer: CaffeLayer, context: CaffeContext, attrs: Mapping[str, Any]) -> None:

@@ -308,9 +308,12 @@ MOST_CALLS = 1 << 10
 
 def _settle_calls(model: Model, where: str) -> None:
     """Count the calls of nested models from 0: older files count the model's own as the first."""
-    read = [ref for layer in model.layers.values() for c in layer.calls for ref in c.references]
+    highest_of: dict[str, int] = {}
+    calls = (call for layer in model.layers.values() for call in layer.calls)
+    for read in (*(ref for call in calls for ref in call.references), *model.outputs):
+        highest_of[read.layer] = max(read.call, highest_of.get(read.layer, 0))
     for name, layer in model.layers.items():
-        highest = max((r.call for r in (*read, *model.outputs) if r.layer == name), default=0)
+        highest = highest_of.get(name, 0)
         if layer.model is None or highest < len(layer.calls):
             continue
         spare = highest - len(layer.calls) + 1
