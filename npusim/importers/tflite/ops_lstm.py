@@ -28,7 +28,7 @@ from npusim.ir.attrs import (
 _WEIGHTS, _RECURRENT, _PEEPHOLES, _BIASES, _PROJECTION = 0, 4, 8, 11, 15
 _NORMS = (20, 21, 22, 23)
 _ACTIVATIONS = {RELU: "relu", RELU6: "relu6", TANH: "tanh"}
-"""Without one LiteRT leaves the outputs unwritten."""
+"""Without one LiteRT 2.3.0 multiplies the output gate by the cell gate, not by the cell state."""
 
 MERGED_NOTE = (
     "both directions of all samples are joined; LiteRT 2.3.0 writes the first sample only where "
@@ -123,7 +123,9 @@ def _cell(op: Operator, context: TfliteContext, begin: int, side: str) -> _Cell:
 
     word = op.needed("FusedActivationFunction")
     if word not in _ACTIVATIONS:
-        raise UnsupportedForm("its activation", "use tanh")
+        raise UnsupportedForm(
+            "its activation", "use tanh: without one LiteRT leaves the cell state out of the result"
+        )
     first = 0 if real(_WEIGHTS, "the weights", needed=False) is not None else 1
     gates = range(first, 4)
 
