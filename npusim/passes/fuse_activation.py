@@ -10,7 +10,7 @@ from npusim.ir.graph import Engine, Graph, Node
 from npusim.ir.quant import scale_of, zero_point_of
 from npusim.ops import keeps_codes, op_def
 from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import is_real, replaced, same_numbers, with_output_of
+from npusim.passes.rewrite import is_real, same_numbers, with_output_of
 
 SIX = 6.001
 
@@ -83,10 +83,10 @@ def _is_sum_on_nn(node: Node) -> bool:
 
 
 def _fuse(graph: Graph, op: str, activation: Activation, carries: Callable[[Node], bool]) -> Graph:
-    for name in [node.name for node in graph.nodes if node.op == op]:
-        node = graph.node(name)
-        view = GraphView(graph)
-        carrier = view.producers.get(node.inputs[0])
+    view, gone = GraphView(graph), set()
+    fused: dict[str, Node] = {}  # in the place of the activations; no two of them share a carrier
+    for node in graph.nodes:
+        carrier = view.producers.get(node.inputs[0]) if node.op == op else None
         if carrier is None or not carries(carrier) or not view.is_private(node.inputs[0]):
             continue
         if not _stores_for_relu(graph, carrier.op, node.inputs[0], node.outputs[0]):
@@ -100,6 +100,11 @@ def _fuse(graph: Graph, op: str, activation: Activation, carries: Callable[[Node
             graph, node.inputs[0], node.outputs[0]
         ):
             continue
-        fused = with_output_of(carrier, node, attrs=replace(attrs, activation=activation))
-        graph = graph.copy(nodes=replaced(graph.nodes, (carrier, node), fused))
-    return graph
+        fused[node.name] = with_output_of(
+            carrier, node, attrs=replace(attrs, activation=activation)
+        )
+        gone.add(carrier.name)
+    if not fused:
+        return graph
+    left = (node for node in graph.nodes if node.name not in gone)
+    return graph.copy(nodes=tuple(fused.get(node.name, node) for node in left))
