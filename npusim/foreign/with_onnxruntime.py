@@ -1,5 +1,6 @@
 """ONNX Runtime, without graph rewrites and on the processor; runs in a process of its own."""
 
+import os
 from itertools import count
 from math import prod
 from typing import Any
@@ -8,6 +9,10 @@ import numpy as np
 
 from npusim.foreign.side import Refused, Room, imported, takes_room
 from npusim.foreign.wire import Array, holds, rooms, rounded
+
+# Since 1.29 importing it leaves a session, a device's number and a database of events behind, in
+# the folders of temporary files and of the user's cache (measured with 1.29 to 1.32).
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 TYPES: dict[str, np.dtype[Any]] = {
     "tensor(float)": np.dtype(np.float32),

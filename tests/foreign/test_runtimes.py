@@ -56,6 +56,25 @@ def asked(runtime, function, *arguments):
     return child.asked(runtime, function, *arguments, where="net", remedy="none")
 
 
+def test_onnx_runtime_leaves_no_files_of_its_own(path, tmp_path):
+    """Since 1.29 it writes an identifier and a database when it is imported, unless told not to."""
+    pytest.importorskip("onnxruntime")
+    places = {word: tmp_path / word for word in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    for place in places.values():
+        place.mkdir()
+    environment = {key: value for key, value in os.environ.items() if "TELEMETRY" not in key}
+    environment |= {word: str(place) for word, place in places.items()}
+    np.save(tmp_path / "x.npy", X.transpose(0, 2, 3, 1))
+    command = ["compare", str(path), "--input", str(tmp_path / "x.npy"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "npusim", *command],
+        capture_output=True, text=True, check=False, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    assert "ONNX Runtime" in done.stdout, done.stderr
+    left = [str(file) for place in places.values() for file in place.rglob("*")]
+    assert not [name for name in left if name.endswith(".ses") or "Microsoft" in name]
+
+
 @pytest.mark.parametrize("alone", [False, True])
 def test_onnx_runtime_gives_the_same_bits(alone):
     pytest.importorskip("onnxruntime")
