@@ -116,10 +116,10 @@ def in_one_line(error: BaseException) -> str:
     What the system refuses (OSError) is said with file and remedy, a want of memory with the
     remedy; anything else is called unexpected.
     """
-    text = printable(" ".join(str(error).split()))
+    text = _shortened(printable(" ".join(str(error).split())), LONGEST_LINE)
     if isinstance(error, OSError) and error.errno is not None:
         files = [error.filename, error.filename2]
-        where = " -> ".join(printable(str(file)) for file in files if file is not None)
+        where = " -> ".join(_shown_file(file) for file in files if file is not None)
         remedy = _SYSTEM_REMEDIES.get(error.errno, "")
         said = f"{where}: {error.strerror}" if where else f"{error.strerror}"
         return said + (f". Remedy: {remedy}" if remedy else "")
@@ -135,6 +135,10 @@ def in_one_line(error: BaseException) -> str:
             "ask for fewer threads (NPUSIM_NUM_THREADS)"
         )
     return f"unexpected {type(error).__name__}" + (f": {text}" if text else "")
+
+
+def _shown_file(name: Any) -> str:
+    return _shortened(printable(str(name)), SHORTER_LINE)
 
 
 class ModelImportError(NpusimError):

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from enum import Enum
 from functools import wraps
-from os import PathLike, fsencode
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ from npusim import words
 from npusim.api.bars import bar
 from npusim.api.overwriting import refuse_overwriting
 from npusim.errors import ConfigError, DatasetError, InputError, ModelImportError, NpusimError
+from npusim.reading.files import is_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,6 +27,9 @@ LOAD = "npusim.load_model(path) returns one"
 COMPILE = "npusim.compile(npusim.quantize(graph, dataset)) returns one"
 RECORD = "npusim.record_program, record_float, record_source and read_dump return one"
 SAMPLES = "the path of a list of files, or [('name', {'input': float32 array}), ..]"
+
+
+MOST_CLASSES = 1 << 30
 
 
 class Use(Enum):
@@ -63,23 +67,28 @@ def _named(*names: str) -> Callable[[Any], bool]:
     return lambda value: any(cls.__name__ in names for cls in type(value).__mro__)
 
 
-def _is_path(value: Any) -> bool:
-    if not isinstance(value, str | PathLike) or not str(value):
-        return False
-    try:
-        return b"\0" not in fsencode(value)
-    except UnicodeEncodeError:  # halves of characters
-        return False
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    """Tell whether it is a sequence of such values; text and bytes are no sequences here."""
+    is_text = isinstance(value, str | bytes | bytearray | memoryview)
+    return isinstance(value, Sequence) and not is_text and all(map(fits, value))
 
 
 def _is_words(value: Any) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
-    )
+    return isinstance(value, str) or _is_list(value, lambda item: isinstance(item, str))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+    return True
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) or (_is_whole(value, 0) and int(value) <= 1)
 
 
 def _is_limit(value: Any) -> bool:
@@ -90,6 +99,10 @@ def _is_whole(value: Any, low: int) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= low
 
 
+def _is_offset(value: Any) -> bool:
+    return _is_whole(value, -MOST_CLASSES) and int(value) <= MOST_CLASSES
+
+
 def _is_feeds(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(name, str) and not (item is None or isinstance(item, str | PathLike))
@@ -98,17 +111,14 @@ def _is_feeds(value: Any) -> bool:
 
 
 def _is_shapes(value: Any) -> bool:
-    shapes = value.values() if isinstance(value, Mapping) else value
-    return not isinstance(value, str) and (
-        isinstance(value, Mapping | Sequence)
-        and all(isinstance(shape, Sequence) and not isinstance(shape, str) for shape in shapes)
-    )
+    shapes = list(value.values()) if isinstance(value, Mapping) else value
+    return _is_list(shapes, lambda shape: _is_list(shape, lambda size: True))
 
 
 _GRAPH = Kind("a Graph", LOAD, _named("Graph"), use=Use.READ)
 _PROGRAM = Kind("a Program", COMPILE, _named("Program"))
 _RECORDING = Kind("a Recording", RECORD, _named("Recording"))
-_PATH = Kind("the path of a file", "give a str or a pathlib.Path", _is_path, use=Use.READ)
+_PATH = Kind("the path of a file", "give a str or a pathlib.Path", is_path, use=Use.READ)
 _OUTPUT = _PATH._replace(use=Use.WRITTEN)
 _WORD = Kind("a word", "give a str", lambda value: isinstance(value, str))
 _NAMES = Kind("names", "give a list of str", _is_words)
@@ -118,6 +128,7 @@ _SCHEME = Kind(
     "give 'u8', 'i8', 'i16' or 'f16', or a Scheme",
     lambda value: isinstance(value, str) or _named("Scheme")(value),
 )
+_FLAG = Kind("yes or no", "give True or False", _is_flag)
 _LEVEL = Kind(
     "a whole number 0 .. 3", "3 does all rewrites", lambda v: _is_whole(v, 0) and int(v) <= 3
 )
@@ -127,7 +138,7 @@ _COUNT = Kind("a whole number, 1 or more", "give an int", lambda value: _is_whol
 _NUMBERS = Kind(
     "a number, or one for each channel",
     "for example 127.5, or (123.675, 116.28, 103.53)",
-    lambda v: _is_number(v) or (isinstance(v, Sequence) and all(map(_is_number, v))),
+    lambda v: _is_number(v) or _is_list(v, _is_number),
 )
 
 KINDS = {
@@ -136,9 +147,7 @@ KINDS = {
     "second": _GRAPH,
     "program": _PROGRAM,
     "actual": _RECORDING,
-    "reference": _RECORDING._replace(  # of compare; a word of record_source, which checks it
-        fits=lambda value: isinstance(value, str) or _named("Recording")(value)
-    ),
+    "reference": _RECORDING,
     "like": _RECORDING,
     "path": _PATH,
     "folder": _PATH._replace(rule="the path of a folder"),
@@ -155,7 +164,7 @@ KINDS = {
     "vs": _GRAPH,
     "weights": _PATH._replace(
         rule="one path, or False for the structure only",
-        fits=lambda value: value is False or _is_path(value),
+        fits=lambda value: value is False or is_path(value),
         error=ModelImportError,
     ),
     "driver_faults": _WORD,
@@ -176,13 +185,13 @@ KINDS = {
     "files": Kind(
         "one path, or a list with one for each input",
         "give paths of images or npy files; arrays go to Program.run as {'x': array}",
-        lambda v: _is_path(v) or (isinstance(v, Sequence) and bool(v) and all(map(_is_path, v))),
+        lambda v: is_path(v) or (_is_list(v, is_path) and bool(v)),
         use=Use.READ,
     ),
     "model": Kind(
         "a Graph, a Program, a Network or the path of a model file",
         LOAD,
-        lambda value: _is_path(value) or _named("Graph", "Program", "Network")(value),
+        lambda value: is_path(value) or _named("Graph", "Program", "Network")(value),
     ),
     "networks": Kind(
         "graphs by name",
@@ -193,7 +202,7 @@ KINDS = {
     "scheme": _SCHEME,
     "to": _SCHEME._replace(
         rule="a number format, or several",
-        fits=lambda v: _SCHEME.fits(v) or (isinstance(v, Sequence) and all(map(_SCHEME.fits, v))),
+        fits=lambda v: _SCHEME.fits(v) or (_is_list(v, _SCHEME.fits) and bool(v)),
     ),
     "layers": Kind(
         "number formats by layer",
@@ -218,7 +227,7 @@ KINDS = {
     "target": Kind(
         "a chip",
         "give its name, for example 'rk1808'; npusim.estimate also takes a .toml file",
-        lambda value: isinstance(value, str | PathLike) or _named("Machine")(value),
+        lambda value: isinstance(value, str) or is_path(value) or _named("Machine")(value),
     ),
     "engine": _WORD._replace(remedy="give 'auto', 'onnxruntime' or 'npusim'"),
     "metric": _WORD,
@@ -228,12 +237,12 @@ KINDS = {
     "anchors": Kind(
         "widths and heights",
         "give numbers, or text of numbers between commas",
-        lambda v: isinstance(v, str) or (isinstance(v, Sequence) and all(map(_is_number, v))),
+        lambda v: isinstance(v, str) or _is_list(v, _is_number),
     ),
     "priors": Kind(
         "rows of four numbers",
         "give a npy or text file, or a sequence of rows",
-        lambda v: _is_path(v) or (isinstance(v, Sequence | np.ndarray) and not isinstance(v, str)),
+        lambda v: is_path(v) or isinstance(v, np.ndarray) or _is_list(v, lambda row: True),
         use=Use.READ,
     ),
     "profile": _WORD,
@@ -257,8 +266,35 @@ KINDS = {
     ),
     "report": _CALLABLE,
     "say": _CALLABLE,
+    "clock_mhz": _LIMIT,
+    "ddr_gbps": _LIMIT,
+    "label": _WORD,
+    "sample": _WORD,
+    "scheduler": _WORD._replace(remedy="give the address that dask scheduler prints"),
+    "labels": Kind(
+        "names of classes",
+        "give a list of str, or the path of a file with a name a line",
+        lambda value: is_path(value) or (not isinstance(value, str) and _is_words(value)),
+    ),
+    "label_offset": Kind(
+        "a whole number", "1 where class 0 of the network is background", _is_offset
+    ),
 }
 KINDS["relu6"] = KINDS["equalize"]
+KINDS |= dict.fromkeys(
+    (
+        "avoid_driver_faults",
+        "bias_correction",
+        "preprocessed",
+        "restart",
+        "splits_deconv",
+        "sram",
+        "trust",
+    ),
+    _FLAG,
+)
+WORDS_OF = {("record_source", "reference"): _WORD}
+"""Parameters that are words in one function and something else in others."""
 SAMPLED = {
     "quantize": ("dataset",),
     "equalize": ("dataset",),
@@ -268,7 +304,7 @@ SAMPLED = {
 LABELLED = Kind(
     "a labelled set",
     "give a folder with one folder per class, a list of 'path label' lines, or Items",
-    lambda v: _is_path(v) or (isinstance(v, Sequence) and all(map(_named("Item"), v))),
+    lambda v: is_path(v) or _is_list(v, _named("Item")),
     DatasetError,
     Use.READ,
 )
@@ -294,8 +330,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             where = _place(name, function.__name__)
             if name in sampled:
                 bound.arguments[name] = _samples(value, where)
-            elif kind := LABELLED if name == "dataset" else KINDS.get(name):
+            elif kind := _kind(name, function.__name__):
                 _check(value, kind, where)
+                bound.arguments[name] = value = _plain_paths(value)
             used[_use(name, value, function.__name__)] += _files(name, value, where)
         if words.front_end() is words.FrontEnd.PYTHON:  # the others have looked, in their words
             refuse_overwriting(used[Use.READ], used[Use.WRITTEN])
@@ -308,24 +345,39 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def _kind(name: str, function: str) -> Kind | None:
+    if name == "dataset":
+        return LABELLED
+    return WORDS_OF.get((function, name)) or KINDS.get(name)
+
+
+def _plain_paths(value: Any) -> Any:
+    """Return the value with objects that stand for a path as a Path."""
+    if isinstance(value, PathLike) and not isinstance(value, Path):
+        return Path(value)
+    if isinstance(value, list | tuple) and any(isinstance(item, PathLike) for item in value):
+        return [_plain_paths(item) for item in value]
+    return value
+
+
 def _use(name: str, value: Any, function: str) -> Use:
     """Return what a function does with what an argument names."""
     if name == "path" and function in STORING:
         return Use.WRITTEN
-    if name in SAMPLED.get(function, ("dataset",)) or (name == "labels" and _is_path(value)):
+    if name in SAMPLED.get(function, ("dataset",)) or (name == "labels" and is_path(value)):
         return Use.READ
     return KINDS[name].use if name in KINDS else Use.NONE
 
 
 def _files(name: str, value: Any, where: str) -> Iterator[tuple[str, Path]]:
     """Yield the files that an argument names or that its graphs came from, with what they are."""
-    if _is_path(value):
+    if is_path(value):
         yield where, Path(value)
     elif _named("Graph")(value) and value.source.path:
         yield f"the source of {name}", Path(value.source.path)
     elif isinstance(value, Mapping | list | tuple):
         for item in value.values() if isinstance(value, Mapping) else value:
-            if _is_path(item) or _named("Graph")(item):
+            if is_path(item) or _named("Graph")(item):
                 yield from _files(name, item, where)
 
 
@@ -371,8 +423,8 @@ def _short(value: Any) -> str:
 
 def _samples(value: Any, where: str) -> Any:
     """Return samples that are checked now, or one by one as they are read."""
-    if _is_path(value) or _named("Dataset")(value):
-        return value
+    if is_path(value) or _named("Dataset")(value):
+        return _plain_paths(value)
     if isinstance(value, str | bytes | Mapping | np.ndarray) or not isinstance(value, Iterable):
         raise _no_samples(value, where)
     if isinstance(value, list | tuple):

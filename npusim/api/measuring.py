@@ -13,7 +13,7 @@ from npusim.evaluation.annotations import open_boxes, open_masks
 from npusim.evaluation.detection import DETECTION, detector_of
 from npusim.evaluation.evaluate import Evaluation, fingerprint
 from npusim.evaluation.evaluate import evaluate as evaluated
-from npusim.evaluation.labelled import Item, open_labelled, read_labels
+from npusim.evaluation.labelled import Item, named_labels, open_labelled
 from npusim.evaluation.segmentation import SEGMENTATION
 from npusim.evaluation.task import CLASSIFICATION
 from npusim.evaluation.worker import FLOAT, Job
@@ -117,7 +117,7 @@ def evaluate(
     first = next(iter(networks.values()), None)
     if first is None:
         raise ConfigError("there is no network", where="networks", rule="at least one, by name")
-    names = read_labels(Path(labels)) if isinstance(labels, str | Path) else tuple(labels)
+    names = named_labels(labels)
     if not isinstance(dataset, str | Path):
         items = dataset
     elif task == DETECTION:

@@ -12,6 +12,7 @@ from typing import Any
 from npusim.api.quantizing import quantize
 from npusim.api.report_run import Files, Progress, Request, measure
 from npusim.evaluation.detection import Detector, detector_of
+from npusim.evaluation.labelled import named_labels
 from npusim.ir.graph import Graph
 from npusim.quantization.algorithms import Algorithm
 from npusim.quantization.plan import Samples
@@ -77,7 +78,7 @@ def report(
     algorithm: Algorithm | str = "normal",
     files: Files | None = None,
     labelled: str | Path | None = None,
-    labels: Sequence[str] = (),
+    labels: str | Path | Sequence[str] = (),
     label_offset: int = 0,
     decoder: str = "",
     anchors: str | Sequence[float] = (),
@@ -110,8 +111,8 @@ def report(
         The sample: one picture or npy file per input.
     labelled : path, optional
         A labelled set, as for ``evaluate``: accuracy of float and quantized go into the page.
-    labels : sequence of str
-        Class names.
+    labels : path, or sequence of str
+        Class names, or a file with one a line.
     label_offset : int
         As for ``evaluate``.
     decoder, anchors, priors, images
@@ -157,7 +158,7 @@ def report(
         algorithm=algorithm,
         files=files,
         labelled=labelled,
-        labels=labels,
+        labels=named_labels(labels),
         label_offset=label_offset,
         detector=chosen_detector(decoder, anchors=anchors, priors=priors, offset=label_offset),
         images=images,

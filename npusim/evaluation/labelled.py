@@ -131,6 +131,11 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
+def named_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
+    """Return class names that are given, or stand in a file; errors as in ``read_labels``."""
+    return read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
+
+
 def _folder(path: Path, inputs: int) -> list[Item]:
     if inputs != 1:
         raise DatasetError(

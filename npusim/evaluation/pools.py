@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessP
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ CONNECT_S = 10.0
 ALONE_S = 60.0  # how long a cluster may be without workers: those that died are being started again
 LOOK_S = 0.1
 ABANDONED = 1  # nobody looks at this exit code
+_CONTEXT = multiprocessing.get_context("spawn")  # a forked copy of a process with threads may hang
 _job: Job | None = None
 
 
@@ -49,6 +51,11 @@ def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Rec
 
     A process that dies takes the pool with it, and nobody knows which sample was the reason: what
     was under way then runs again one by one, and only a sample that dies alone is held against.
+
+    Raises
+    ------
+    ConfigError
+        When processes end before their work begins: no sample is the reason.
     """
     queue = deque(chunks(items, jobs))
     suspects: deque[Item] = deque()
@@ -56,9 +63,10 @@ def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Rec
     pending: dict[Future[Records], list[Item]] = {}
     others = set(multiprocessing.active_children())
     executor: ProcessPoolExecutor | None = None
+    begun = _CONTEXT.Event()
     try:
         while queue or suspects or pending:
-            executor = executor or _executor(job, jobs)
+            executor = executor or _executor(job, jobs, begun)
             alone, broken = bool(suspects), False
             try:
                 if alone:
@@ -82,6 +90,8 @@ def run_in_processes(job: Job, items: Sequence[Item], jobs: int) -> Iterator[Rec
                 continue
             executor.shutdown(wait=True)  # every future is settled after that
             executor = None
+            if not begun.is_set():
+                raise _none_began()
             for future, chunk in pending.items():
                 if future.exception() is None:
                     yield future.result()
@@ -217,16 +227,24 @@ def chunks(items: Sequence[Item], workers: int) -> list[list[Item]]:
     return [list(items[i : i + size]) for i in range(0, len(items), size)]
 
 
-def _executor(job: Job, jobs: int) -> ProcessPoolExecutor:
-    # spawn: a forked copy of a process with threads may hang
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_start, initargs=(job, words.front_end())
+def _none_began() -> ConfigError:
+    return ConfigError(
+        "the processes that were to run samples ended before they began",
+        where=words.say("jobs"),
+        rule="each of them imports the script that starts them, which must not start more: what a "
+        "script does stands under if __name__ == '__main__':",
+        remedy="put the call there, or let one process do it: 1",
     )
 
 
-def _start(job: Job, reader: words.FrontEnd) -> None:
+def _executor(job: Job, jobs: int, begun: Event) -> ProcessPoolExecutor:
+    given = (job, words.front_end(), begun)
+    return ProcessPoolExecutor(jobs, mp_context=_CONTEXT, initializer=_start, initargs=given)
+
+
+def _start(job: Job, reader: words.FrontEnd, begun: Event) -> None:
     global _job
+    begun.set()
     words.settle(reader)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -98,8 +98,14 @@ def save(graph: Graph, path: str | Path, *, meta: Mapping[str, Any] | None = Non
     Raises
     ------
     ContainerError
-        When the file cannot be written.
+        When the file cannot be written, or holds a batch that nobody would read again.
     """
+    if not _is_batch(graph.batch):
+        raise ContainerError(
+            f"batch {graph.batch}",
+            where=graph.name,
+            rule=f"a whole number from 1 to {MAX_TENSOR_ELEMENTS}",
+        )
     graph = prune(graph)
     places: dict[str, _Place] = {}
     end = 0
@@ -311,6 +317,10 @@ def _spec(item: Any) -> TensorSpec:
         raise CodecError(f"tensor {name!r}: {error}") from error
 
 
+def _is_batch(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_TENSOR_ELEMENTS
+
+
 def graph_from_json(data: Mapping[str, Any]) -> Graph:
     """Return the graph of ``graph_json``, without constants.
 
@@ -321,7 +331,7 @@ def graph_from_json(data: Mapping[str, Any]) -> Graph:
     """
     specs = [_spec(item) for item in data["tensors"]]
     batch = data["batch"]
-    if type(batch) is not int or not 1 <= batch <= MAX_TENSOR_ELEMENTS:
+    if not _is_batch(batch):
         raise CodecError(f"batch {batch!r}")
     return Graph(
         name=str(data["name"]),

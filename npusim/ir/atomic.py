@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 from secrets import token_hex
 from shutil import copyfileobj
@@ -47,6 +48,8 @@ class FileSet:
             When the folder is missing or not writable.
         """
         final = Path(os.path.realpath(path))
+        if final.is_dir():  # now, and not when everything has been written
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(path))
         if is_device(final):
             with TemporaryFile() as content:
                 yield cast(BinaryIO, content)

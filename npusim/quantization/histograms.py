@@ -243,6 +243,8 @@ class MmseObserver(HistogramObserver):
                 tries = [(s, best[1]) if end == 0 else (best[0], s) for s in (*candidates, middle)]
                 best = min(tries, key=lambda shares: (error(shares), -sum(shares)))
             width /= MMSE_STEPS / 2
+            if all(share - width == share == share + width for share in best):
+                break  # every further round would try these shares again
         return low * best[0], high * best[1]
 
     def _error(self, bounds: Range, centres: NDArray[Any], weights: NDArray[Any]) -> float:

@@ -69,6 +69,20 @@ def _content(file: BinaryIO, size: int, most: int) -> bytes:
     return b"".join(pieces)
 
 
+def is_path(value: object) -> bool:
+    """Tell whether a value is a path: text that can name a file, or an object that stands for it.
+
+    The system takes neither zero bytes nor halves of characters; bytes are no path of npusim's.
+    """
+    if not isinstance(value, str | os.PathLike):
+        return False
+    name = os.fspath(value)
+    try:
+        return isinstance(name, str) and bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # halves of characters
+        return False
+
+
 def mode_of(path: Path) -> int:
     """Return the file's kind and permissions; 0 where there is none.
 

@@ -1,7 +1,6 @@
 """``RKNN.accuracy_analysis``: float against quantized, layer by layer."""
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from npusim.errors import ConfigError, DatasetError
 from npusim.ir.graph import Graph
 from npusim.passes.pipeline import optimize
 from npusim.quantization.dataset import load_sample, open_dataset
-from npusim.reading.files import read_text
+from npusim.reading.files import is_path, read_text
 from npusim.report.analysis_table import CSV_NAME, analysis_verdict, write_analysis
 from npusim.rknn.html_page import HtmlPage
 from npusim.rknn.log import Log
@@ -76,7 +75,7 @@ def accuracy_analysis(
             "with 'npusim compare' on the command line, which takes both",
         )
     require_float_source(source)
-    if not isinstance(output_dir, str | os.PathLike) or not str(output_dir):
+    if not is_path(output_dir):
         raise ConfigError(f"output_dir {output_dir!r}", rule="the path of a folder")
     graph = source.copy(preprocess=built.preprocess, batch=1)
     label, feeds = one_sample(inputs, graph)
@@ -116,7 +115,7 @@ def one_sample(inputs: Any, graph: Graph) -> tuple[str, Any]:
     DatasetError
         When there is no sample.
     """
-    if isinstance(inputs, str | os.PathLike) and str(inputs):
+    if is_path(inputs):
         samples = open_dataset(Path(inputs), graph)
         text = read_text(Path(inputs), DatasetError)
         lines = sum(bool(line.strip()) for line in text.splitlines())
@@ -127,7 +126,7 @@ def one_sample(inputs: Any, graph: Graph) -> tuple[str, Any]:
             )
         return next(iter(samples))
     paths = list(inputs) if isinstance(inputs, list | tuple) else []
-    if not paths or not all(isinstance(path, str | os.PathLike) for path in paths):
+    if not paths or not all(map(is_path, paths)):
         raise ConfigError(f"inputs {inputs!r}", rule="a dataset file, or a list of paths")
     if len(paths) == 1 and str(paths[0]).lower().endswith(".txt"):
         return one_sample(paths[0], graph)

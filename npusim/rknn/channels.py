@@ -126,13 +126,16 @@ def _numbers(name: str, value: Any) -> Numbers:
     if value is None:
         return ()
     items = [t for t in re.split(r"[,\s]+", value) if t] if isinstance(value, str) else value
+    wrong = ConfigError(
+        f"{name}: {value!r} is not a list of numbers",
+        rule="numbers separated by blanks, inputs separated by '#', or one list per input",
+    )
+    if isinstance(items, bytes | bytearray | memoryview):  # Python would take them for numbers
+        raise wrong
     try:
         numbers = tuple(float(item) for item in items)
-    except (TypeError, ValueError):
-        raise ConfigError(
-            f"{name}: {value!r} is not a list of numbers",
-            rule="numbers separated by blanks, inputs separated by '#', or one list per input",
-        ) from None
+    except (TypeError, ValueError, OverflowError):
+        raise wrong from None
     if not all(math.isfinite(number) for number in numbers):
         raise ConfigError(f"{name}: {value!r} holds NaN or infinity", rule="finite numbers")
     return numbers

@@ -1,7 +1,6 @@
 """The conversion half: source model -> lowered graph -> model file."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from npusim.quantization.input_text import array_text, input_text
 from npusim.quantization.job import Quantization
 from npusim.quantization.plan import Plan, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
+from npusim.reading.files import is_path
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.rknn.platforms import simulated_chip
@@ -181,7 +181,7 @@ def measured(
     graph: Graph, options: Options, log: Log, *, dataset: Any
 ) -> tuple[Quantization, dict[str, Range]]:
     """Return the quantization of a configuration and the ranges it measured; say what was used."""
-    if not isinstance(dataset, str | os.PathLike) or not str(dataset):
+    if not is_path(dataset):
         raise ConfigError(
             f"dataset {dataset!r}",
             rule="quantization needs the path of a dataset file, one sample a line",
@@ -229,7 +229,9 @@ def _batch(value: Any, log: Log) -> int:
             f"rknn_batch_size {value}: the vendor advises less than {ADVISED_BATCH} "
             "for a board's memory; npusim computes the samples one by one, with the same bits"
         )
-    return value
+    from npusim.api.pricing import checked_batch
+
+    return checked_batch(value)
 
 
 def _names(what: str, value: Any) -> list[str] | None:

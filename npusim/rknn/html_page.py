@@ -1,6 +1,5 @@
 """The page that ``html=`` of the RKNN class asks for, which the vendor's toolkit does not have."""
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from npusim.api.overwriting import refuse_overwriting
 from npusim.api.reporting import finished
 from npusim.errors import ConfigError
+from npusim.reading.files import is_path
 from npusim.report.page.contents import Contents
 from npusim.report.page.write import require_templates
 from npusim.rknn.log import Log
@@ -34,7 +34,7 @@ class HtmlPage:
 
     def __init__(self, path: Any, log: Log, read: Iterable[tuple[str, Path]]) -> None:
         if path is not None:
-            if not isinstance(path, str | os.PathLike) or not str(path):
+            if not is_path(path):
                 raise ConfigError(f"html {path!r}", rule="the path of an HTML file to write")
             refuse_overwriting(read, [("html", Path(path))])
             require_templates()

@@ -153,7 +153,7 @@ def _algorithm(name: Any, epochs: Any, alpha: Any, bins: Any) -> Algorithm:
     """
     try:
         weight = 0.01 if alpha is None else float(alpha)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"quantized_moving_alpha {alpha!r}", rule="a number 0 .. 1") from None
     return Algorithm(
         name=str(name or "normal").strip().lower().replace("-", "_"),

@@ -8,6 +8,7 @@ from npusim.errors import ConfigError, NpusimError
 from npusim.explain import see
 from npusim.importers.common.two_files import NO_WEIGHTS
 from npusim.ir.graph import Graph
+from npusim.reading.files import is_path
 from npusim.rknn.log import Log
 from npusim.rknn.options import Options
 from npusim.runtime.forks import ForkSafeLock
@@ -36,7 +37,7 @@ def as_path(value: Any, what: str) -> Path:
     ConfigError
         When it is no path or empty.
     """
-    if not isinstance(value, str | os.PathLike) or not str(value):
+    if not is_path(value):
         raise ConfigError(f"{what} {value!r}", rule="the path of a file")
     return Path(value)
 
@@ -49,7 +50,7 @@ def source_of(graph: Graph) -> list[tuple[str, Path]]:
 def named_files(what: str, value: Any) -> list[tuple[str, Path]]:
     """Return the files that an argument names, a path or several, with what they are."""
     values = value if isinstance(value, list | tuple) else [value]
-    return [(what, Path(one)) for one in values if isinstance(one, str | os.PathLike) and str(one)]
+    return [(what, Path(one)) for one in values if is_path(one)]
 
 
 class RknnState:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import npusim
-from npusim.api.arguments import KINDS, LABELLED, SAMPLED, checked
+from npusim.api import arguments
+from npusim.api.arguments import KINDS, SAMPLED, checked
 from npusim.errors import ConfigError, DatasetError, GraphError, InputError, NpusimError
 from npusim.quantization.dataset import open_dataset
 from npusim.testing import GraphBuilder
@@ -33,7 +34,19 @@ def made():
 
 
 FUNCTIONS = sorted(name for name in npusim._HOMES if not isinstance(getattr(npusim, name), type))
-STRANGERS = [3, None, object(), X, [X], {"x": None}, b"bytes"]
+
+
+class Named:
+    """Stands for a path, as objects of other libraries do."""
+
+    def __init__(self, name):
+        self._name = name
+
+    def __fspath__(self):
+        return self._name
+
+
+STRANGERS = [3, None, object(), X, [X], {"x": None}, b"bytes", Named(b"bytes"), 10**400]
 
 
 def mistakes():
@@ -52,14 +65,14 @@ def test_a_stranger_is_refused_by_name_and_with_a_remedy(made, function, name, d
     refused = 0
     for stranger in STRANGERS:
         sampled = name in SAMPLED.get(function, ())
-        fits = (LABELLED if name == "dataset" else KINDS[name]).fits if not sampled else None
+        fits = arguments._kind(name, function).fits if not sampled else None
         if (stranger is None and default is None) or (fits and fits(stranger)):
             continue
-        arguments = {n: made[n] for n in needed if n in made} | {name: stranger}
+        given = {n: made[n] for n in needed if n in made} | {name: stranger}
         if function == "evaluate" and name != "dataset":
-            arguments["dataset"] = "."
+            given["dataset"] = "."
         with pytest.raises(NpusimError) as raised:
-            getattr(npusim, function)(**arguments)
+            getattr(npusim, function)(**given)
         error = raised.value
         assert error.where == f"{name} of npusim.{function}"
         assert error.rule
@@ -69,16 +82,36 @@ def test_a_stranger_is_refused_by_name_and_with_a_remedy(made, function, name, d
 
 
 def test_every_parameter_is_checked_but_those_that_take_anything():
-    free = {
-        "avoid_driver_faults",
-        "bias_correction", "sram", "preprocessed", "splits_deconv", "restart", "trust",  # yes or no
-        "sample", "label", "labels", "label_offset", "scheduler",  # words of reports
-        "clock_mhz", "ddr_gbps",  # checked with the machine's own rates
-        "evaluate",  # samples
-    }  # fmt: skip
     for function in FUNCTIONS:
         for name in inspect.signature(getattr(npusim, function)).parameters:
-            assert name in KINDS or name in free or name == "dataset", f"{function}({name})"
+            known = arguments._kind(name, function) or name in SAMPLED.get(function, ())
+            assert known, f"{function}({name})"
+
+
+def test_numbers_are_those_that_a_float_holds(made):
+    for wrong in (10**400, (1, 10**400), b"\1\2\3"):
+        with pytest.raises(ConfigError):
+            npusim.load_model("net.onnx", mean=wrong)
+    with pytest.raises(ConfigError, match="number format"):
+        npusim.tune(made["graph"], made["dataset"], to=[])
+
+
+def test_objects_that_stand_for_paths_are_paths(made, tmp_path):
+    npusim.save(made["quantized"], Named(str(tmp_path / "m.npusim")))
+    assert npusim.load_model(Named(str(tmp_path / "m.npusim"))).name == made["quantized"].name
+    np.save(tmp_path / "a.npy", X[0].transpose(1, 2, 0))
+    (tmp_path / "list.txt").write_text("a.npy\n")
+    for files in (Named(str(tmp_path / "a.npy")), [Named(str(tmp_path / "a.npy"))]):
+        assert npusim.read_input(made["graph"], files)["x"].shape == X.shape
+    ready = npusim.quantize(made["graph"], Named(str(tmp_path / "list.txt")), engine="npusim")
+    assert ready.is_quantized
+
+
+def test_a_batch_that_nobody_would_read_again_is_not_stored(made, tmp_path):
+    for batch in (0, 10**9, 10**400):
+        with pytest.raises(NpusimError, match="batch"):
+            npusim.save(made["quantized"].copy(batch=batch), tmp_path / "m.npusim")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

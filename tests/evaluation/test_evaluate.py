@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import npusim
 from npusim.errors import ConfigError, DatasetError, MissingExtraError
 from npusim.evaluation import evaluate as module
 from npusim.evaluation import pools
@@ -268,12 +269,42 @@ def test_chance_is_what_guessing_gives(hits, samples, classes, wanted):
     assert at_chance(hits, samples, classes) is wanted
 
 
+UNGUARDED = """
+import npusim
+
+graph = npusim.load_model("net.npusim")
+npusim.evaluate({"float": graph}, "set.txt", jobs=2)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_every_process_would_run_again_is_not_held_against_samples(
+    graphs, labelled, tmp_path
+):
+    npusim.save(graphs["float"], tmp_path / "net.npusim")
+    lines = [f"{item.paths[0]} {item.label}" for item in labelled(20)]
+    (tmp_path / "set.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "unguarded.py").write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "unguarded.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    said = done.stderr[done.stderr.rindex("npusim.errors.") :]
+    assert said.startswith("npusim.errors.ConfigError: jobs: the processes")
+    assert "if __name__ == '__main__'" in said
+
+
 ABANDONING = """
 import os, sys, time
-from npusim.evaluation.pools import _executor
+from npusim.evaluation import pools
 
 if __name__ == "__main__":
-    pool = _executor(None, 1)
+    pool = pools._executor(None, 1, pools._CONTEXT.Event())
     print(pool.submit(os.getpid).result(), flush=True)
     time.sleep(600)
 """

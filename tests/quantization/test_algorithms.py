@@ -125,6 +125,8 @@ def test_mmse_is_near_the_best_range_that_a_fine_search_finds():
     )
     assert error_of(rows, found, Scheme.U8) <= 1.05 * best
     first = error_of(rows, ranges_of(rows, "mmse", mmse_epoch=1), Scheme.U8)
+    thirty = ranges_of(rows, "mmse", mmse_epoch=30)
+    assert ranges_of(rows, "mmse", mmse_epoch=10**18) == thirty  # no finer steps are left
     assert error_of(rows, found, Scheme.U8) <= first * 1.001
 
 

@@ -60,3 +60,45 @@ def test_a_stored_model_that_is_a_pipe_is_not_waited_for(tmp_path):
 def test_platforms_are_words():
     with pytest.raises(ConfigError, match="target_platform 5"):
         parse_targets(5)
+
+
+class BytesPath:
+    def __fspath__(self):
+        return b"m.npusim"
+
+
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        ("config", {"mean_values": 10**400}),
+        ("config", {"std_values": [[10**400]]}),
+        ("config", {"mean_values": b"abc"}),
+        ("config", {"channel_mean_value": [b"abc"]}),
+        ("config", {"quantized_moving_alpha": 10**400}),
+        ("load_rknn", {"path": BytesPath()}),
+        ("build", {"dataset": BytesPath()}),
+        ("build", {"do_quantization": False, "rknn_batch_size": 10**7}),
+        ("build", {"do_quantization": False, "rknn_batch_size": 10**400}),
+        ("export_rknn", {"export_path": "/"}),
+        ("export_rknn", {"export_path": BytesPath()}),
+        ("inference", {"inputs": [np.ones((2, 3, 3))], "inputs_pass_through": np.ones((1, 2, 2))}),
+        ("accuracy_analysis", {"inputs": BytesPath()}),
+        ("accuracy_analysis", {"inputs": "list.txt", "output_dir": BytesPath()}),
+        ("eval_perf", {"html": BytesPath()}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else repr(next(iter(value.items())))[:30],
+)
+def test_what_no_parameter_holds_is_refused_before_it_is_used(
+    call, given, new, identity, work, capsys
+):
+    rknn = new()
+    assert rknn.load_onnx(model=identity()) == 0
+    if call != "build":
+        assert rknn.build(do_quantization=False) == 0
+        assert rknn.init_runtime() == 0
+    capsys.readouterr()
+    found = getattr(rknn, call)(**given)
+    said = capsys.readouterr().err
+    assert found in (-1, None)
+    assert f"E RKNN.{call}" in said
+    assert "unexpected" not in said
