@@ -154,6 +154,7 @@ ALLOWED = {
     "testing": {"runtime", "passes", "ops", "ir", "errors"},
     "api": {
         "plain",
+        "reading",
         "words",
         "analysis",
         "report",
