@@ -16,7 +16,7 @@ import numpy as np
 
 from npusim import words
 from npusim.api.bars import bar
-from npusim.api.overwriting import refuse_overwriting
+from npusim.api.overwriting import refuse_overwriting, refuse_unwritable
 from npusim.errors import ConfigError, DatasetError, InputError, ModelImportError, NpusimError
 from npusim.reading.files import is_path
 
@@ -336,6 +336,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             used[_use(name, value, function.__name__)] += _files(name, value, where)
         if words.front_end() is words.FrontEnd.PYTHON:  # the others have looked, in their words
             refuse_overwriting(used[Use.READ], used[Use.WRITTEN])
+            refuse_unwritable(used[Use.WRITTEN])
         if bound.arguments.get("progress") is not True:
             return function(*bound.args, **bound.kwargs)
         with bar(function.__name__) as told:

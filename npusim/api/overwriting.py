@@ -1,4 +1,4 @@
-"""Files that would be lost: written although they are read, or written twice."""
+"""Files that would be lost: written although they are read, written twice, or not writable."""
 
 import os
 from collections.abc import Iterable
@@ -44,6 +44,50 @@ def refuse_overwriting(read: Named, written: Named) -> None:
                     rule="each output is a file of its own",
                     remedy="give another name",
                 )
+
+
+def refuse_unwritable(files: Named, folders: Named = ()) -> None:
+    """Refuse places where nothing can be written, before hours of work end there.
+
+    Parameters
+    ----------
+    files, folders : iterable of (str, Path)
+        What the reader calls it, and the path; folders are made where they are missing, those of
+        files are not.
+
+    Raises
+    ------
+    ConfigError
+        Naming the path and what is in its way.
+    """
+    for name, path in files:
+        place = Path(os.path.realpath(path))
+        if _exists(place) and is_device(place):
+            continue
+        if os.path.isdir(place):
+            raise _in_the_way(name, path, "this is a folder", "the name of a file")
+        if not os.path.isdir(place.parent):
+            what = "is no folder" if _exists(place.parent) else "is missing"
+            raise _in_the_way(name, path, f"{path.parent} {what}", "a file in a folder that exists")
+        _refuse_closed(name, path, place.parent)
+    for name, path in folders:
+        place = Path(os.path.realpath(path))
+        while not _exists(place) and place != place.parent:
+            place = place.parent
+        if not os.path.isdir(place):
+            raise _in_the_way(name, path, f"{place} is no folder", "the name of a folder")
+        _refuse_closed(name, path, place)
+
+
+def _refuse_closed(name: str, path: Path, folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _in_the_way(name, path, f"{folder} cannot be written to", "a place of your own")
+
+
+def _in_the_way(name: str, path: Path, what: str, rule: str) -> ConfigError:
+    return ConfigError(
+        f"{path} cannot be written: {what}", where=name, rule=rule, remedy="give another name"
+    )
 
 
 def _is_same(first: Path, second: Path) -> bool:

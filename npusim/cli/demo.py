@@ -16,7 +16,7 @@ from npusim import assets
 from npusim.analysis.compare import Comparison, compare_with_source
 from npusim.analysis.dump import LayerDump
 from npusim.cli import common
-from npusim.cli.uses import WRITTEN
+from npusim.cli.uses import FOLDER
 from npusim.ir.atomic import atomic_write
 from npusim.ir.graph import Graph
 from npusim.perfmodel.estimate import Estimate
@@ -36,7 +36,7 @@ def command(
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for the model, dump and reports."),
-        WRITTEN,
+        FOLDER,
     ] = Path("npusim-demo"),
     as_json: common.JsonOption = False,
 ) -> None:

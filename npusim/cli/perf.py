@@ -10,7 +10,7 @@ from rich.console import Console
 from npusim.api.arguments import checked_limit
 from npusim.cli import common, paging
 from npusim.cli.pricing import BUNDLED_LIST, Request, price, price_around, write_list
-from npusim.cli.uses import NO_FILE, READ, WRITTEN, Read
+from npusim.cli.uses import FOLDER, NO_FILE, READ, WRITTEN, Read
 from npusim.errors import ConfigError, UnsupportedOpError
 from npusim.ir.holes import Rest
 from npusim.ir.targets import CHIPS
@@ -76,7 +76,7 @@ BytesOption = Annotated[
 ]
 MemoryOption = Annotated[bool, typer.Option("--memory", help="Print the memory of a run.")]
 PlotOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Write roofline and layer times there."), WRITTEN
+    Path | None, typer.Option(metavar="DIR", help="Write roofline and layer times there."), FOLDER
 ]
 TraceOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a timeline for Perfetto."), WRITTEN

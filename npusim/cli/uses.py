@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 import typer
 
-from npusim.api.overwriting import refuse_overwriting
+from npusim.api.overwriting import refuse_overwriting, refuse_unwritable
 
 Given = Mapping[str, Any]
 """Parameter -> value, as the function of a command gets them."""
@@ -40,13 +40,16 @@ class Written:
     """A parameter whose file or folder is written.
 
     ``files`` returns the paths for a value, where they are others than the value; it also gets
-    everything that the command was given.
+    everything that the command was given. ``is_folder``: the value is a folder, which is made where
+    it is missing.
     """
 
     files: Callable[[Any, Given], Iterable[Path]] = _named
+    is_folder: bool = False
 
 
 NO_FILE, READ, WRITTEN = NoFile(), Read(), Written()
+FOLDER = Written(is_folder=True)
 KEPT = Written()
 """A file that its own command goes on with: read and written, yet no other file's."""
 
@@ -58,7 +61,7 @@ def folder_with(*patterns: str) -> Written:
         del given
         return [folder, *(p for each in patterns for p in folder.glob(each))] if folder else []
 
-    return Written(files)
+    return Written(files, is_folder=True)
 
 
 def declared(command: Callable[..., None]) -> dict[str, tuple[str, NoFile | Read | Written]]:
@@ -91,6 +94,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def call(**given: Any) -> None:
         refuse_overwriting(_read(uses, given), _written(uses, given))
+        refuse_unwritable(_written(uses, given, folders=False), _folders(uses, given))
         command(**given)
 
     return call
@@ -102,7 +106,15 @@ def _read(uses: Mapping[str, Any], given: Given) -> Iterator[tuple[str, Path]]:
             yield from ((shown, path) for path in _named(given.get(name), given))
 
 
-def _written(uses: Mapping[str, Any], given: Given) -> Iterator[tuple[str, Path]]:
+def _folders(uses: Mapping[str, Any], given: Given) -> Iterator[tuple[str, Path]]:
     for name, (shown, use) in uses.items():
-        if isinstance(use, Written):
+        if isinstance(use, Written) and use.is_folder and given.get(name):
+            yield shown, Path(given[name])
+
+
+def _written(
+    uses: Mapping[str, Any], given: Given, *, folders: bool = True
+) -> Iterator[tuple[str, Path]]:
+    for name, (shown, use) in uses.items():
+        if isinstance(use, Written) and (folders or not use.is_folder):
             yield from ((shown, path) for path in use.files(given.get(name), given))

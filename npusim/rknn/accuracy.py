@@ -7,6 +7,7 @@ from typing import Any
 
 from npusim.analysis.analyze import Analysis, analyze, require_float_source
 from npusim.analysis.snapshot import check_file_type, write_snapshot
+from npusim.api.overwriting import refuse_unwritable
 from npusim.api.report_run import analysed
 from npusim.errors import ConfigError, DatasetError
 from npusim.ir.graph import Graph
@@ -77,6 +78,7 @@ def accuracy_analysis(
     require_float_source(source)
     if not is_path(output_dir):
         raise ConfigError(f"output_dir {output_dir!r}", rule="the path of a folder")
+    refuse_unwritable((), [("output_dir", Path(output_dir))])
     graph = source.copy(preprocess=built.preprocess, batch=1)
     label, feeds = one_sample(inputs, graph)
     draw_distributions(optimize(graph), [(label, feeds)], log)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from npusim.api.overwriting import refuse_overwriting
+from npusim.api.overwriting import refuse_overwriting, refuse_unwritable
 from npusim.api.reporting import finished
 from npusim.errors import ConfigError
 from npusim.reading.files import is_path
@@ -37,6 +37,7 @@ class HtmlPage:
             if not is_path(path):
                 raise ConfigError(f"html {path!r}", rule="the path of an HTML file to write")
             refuse_overwriting(read, [("html", Path(path))])
+            refuse_unwritable([("html", Path(path))])
             require_templates()
         self._path, self._log, self._begin = path, log, time.perf_counter()
 

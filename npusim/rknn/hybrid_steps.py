@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from npusim.api.overwriting import refuse_overwriting
+from npusim.api.overwriting import refuse_overwriting, refuse_unwritable
 from npusim.errors import ConfigError
 from npusim.ir.graph import STRETCH, Graph
 from npusim.ops import op_def
@@ -49,10 +49,9 @@ def step1(source: Graph, options: Options, log: Log, *, dataset: Any) -> Built:
             remedy="config(quantized_dtype='asymmetric_quantized-u8')",
         )
     json_file, data_file, cfg = names = file_names(file_stem(source))
-    refuse_overwriting(
-        [*source_of(source), *named_files("dataset", dataset)],
-        [("hybrid_quantization_step1", Path(name)) for name in names],
-    )
+    written = [("hybrid_quantization_step1", Path(name)) for name in names]
+    refuse_overwriting([*source_of(source), *named_files("dataset", dataset)], written)
+    refuse_unwritable(written)
     source = prepared(source, options, log, batch=-1)
     job, ranges = measured(source, options, log, dataset=dataset)
     model = HybridModel(

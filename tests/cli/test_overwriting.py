@@ -113,6 +113,65 @@ def test_links_lead_to_the_same_file(link, run, files, tmp_path):
     assert files() == before
 
 
+def outputs(*, folders):
+    """Yield command and spelling of every option that names an output."""
+    for name in app.COMMANDS:
+        module = import_module(f"npusim.cli.{name}")
+        for spelling, use in uses.declared(module.command).values():
+            if isinstance(use, uses.Written) and use.is_folder is folders:
+                yield name, spelling
+
+
+NEEDED = {
+    "quantize": ("-o", "made"),
+    "dump": ("-o", "made"),
+    "equalize": ("-o", "made"),
+    "export": ("-o", "made"),
+    "report": ("-o", "made"),
+    "evaluate": ("--dataset", "labels.txt"),
+}
+
+
+@pytest.mark.parametrize(("command", "option"), list(outputs(folders=False)))
+def test_no_work_is_done_for_a_file_that_cannot_be_written(command, option, run, files):
+    before = files()
+    for place, why in (
+        ("saved", "this is a folder"),
+        ("no/x", "no is missing"),
+        ("net.onnx/x", "net.onnx is no folder"),
+        ("/proc/x", "/proc cannot be written to"),
+        ("/dev/no/x", "/dev/no is missing"),
+    ):
+        if (command, option, place) in ANYWAY or (
+            place == "/proc/x" and os.access("/proc", os.W_OK)
+        ):
+            continue
+        code, out, err = run(command, "none.onnx", *NEEDED.get(command, ()), option, place)
+        assert code == edge.BAD_INPUT
+        assert "cannot be written: " in err
+        assert why in err
+        assert not out
+    assert files() == before
+
+
+ANYWAY = {  # its files are called saved.json, .., and its colours saved-time, ..
+    ("tune", "--output", "saved"),
+    ("report", "--node-data", "saved"),
+}
+
+
+@pytest.mark.parametrize(("command", "option"), list(outputs(folders=True)))
+def test_no_work_is_done_for_a_folder_that_cannot_be_made(command, option, run, files):
+    before = files()
+    model = () if command == "demo" else ("none.onnx",)
+    for place in ("net.onnx", "net.onnx/a/b"):
+        code, out, err = run(command, *model, *NEEDED.get(command, ()), option, place)
+        assert code == edge.BAD_INPUT
+        assert "net.onnx is no folder" in err
+        assert not out
+    assert files() == before
+
+
 def test_words_that_name_no_file_clash_with_none(run, tmp_path):
     for name in ("demo", "rk1808", "demo-layers"):
         (tmp_path / name).write_text("")

@@ -85,6 +85,9 @@ class BytesPath:
         ("accuracy_analysis", {"inputs": BytesPath()}),
         ("accuracy_analysis", {"inputs": "list.txt", "output_dir": BytesPath()}),
         ("eval_perf", {"html": BytesPath()}),
+        ("eval_perf", {"html": "/"}),
+        ("eval_perf", {"html": "none/page.html"}),
+        ("accuracy_analysis", {"inputs": "none.txt", "output_dir": "none.txt"}),
     ],
     ids=lambda value: value if isinstance(value, str) else repr(next(iter(value.items())))[:30],
 )
@@ -97,6 +100,7 @@ def test_what_no_parameter_holds_is_refused_before_it_is_used(
         assert rknn.build(do_quantization=False) == 0
         assert rknn.init_runtime() == 0
     capsys.readouterr()
+    (work / "none.txt").write_text("")
     found = getattr(rknn, call)(**given)
     said = capsys.readouterr().err
     assert found in (-1, None)
