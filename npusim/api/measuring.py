@@ -10,7 +10,7 @@ from npusim.api.quantizing import plan_of
 from npusim.environment import thread_count
 from npusim.errors import ConfigError
 from npusim.evaluation.annotations import open_boxes, open_masks
-from npusim.evaluation.detection import DETECTION, detector_of
+from npusim.evaluation.detection import DETECTION, detector_of, refuse_boxes_elsewhere
 from npusim.evaluation.evaluate import Evaluation, fingerprint
 from npusim.evaluation.evaluate import evaluate as evaluated
 from npusim.evaluation.labelled import Item, named_labels, open_labelled
@@ -117,6 +117,7 @@ def evaluate(
     first = next(iter(networks.values()), None)
     if first is None:
         raise ConfigError("there is no network", where="networks", rule="at least one, by name")
+    refuse_boxes_elsewhere(task, decoder=decoder, anchors=anchors, priors=priors, images=images)
     names = named_labels(labels)
     if not isinstance(dataset, str | Path):
         items = dataset

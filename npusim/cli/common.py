@@ -204,14 +204,15 @@ def finite(value: Any) -> Any:
 
 
 def _numbers(text: str | None, option: str) -> tuple[float, ...]:
-    if not text:
+    if text is None:
         return ()
     try:
-        return tuple(float(word) for word in text.replace(",", " ").split())
+        numbers = tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
-        raise ConfigError(
-            f"value {text!r}", where=option, rule="numbers, comma separated"
-        ) from None
+        numbers = ()
+    if not numbers:  # an empty variable of a shell, say
+        raise ConfigError(f"value {text!r}", where=option, rule="numbers, comma separated")
+    return numbers
 
 
 def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]] | None:

@@ -19,7 +19,7 @@ from npusim.cli.uses import KEPT, NO_FILE, READ, WRITTEN
 from npusim.errors import ConfigError
 from npusim.evaluation.annotations import open_boxes, open_masks
 from npusim.evaluation.decoders import DECODERS
-from npusim.evaluation.detection import DETECTION, detector_of
+from npusim.evaluation.detection import DETECTION, detector_of, refuse_boxes_elsewhere
 from npusim.evaluation.evaluate import Evaluation
 from npusim.evaluation.labelled import Item, open_labelled, read_labels
 from npusim.evaluation.segmentation import SEGMENTATION
@@ -165,7 +165,7 @@ def command(
     page = paging.Page(NAME, command, locals())
     shown = common.console(as_json)
     checked_limit(max_drop, "--max-drop")
-    how = _task(task, decoder, anchors, priors)
+    how = _task(task, decoder, anchors, priors, images)
     file = common.source(weights, cut_inputs, cut_outputs, shape)
     graph = common.load(model, **file, mean=mean, std=std, reorder=reorder, fit=fit)
     items = _items(model, dataset, graph, task, labels, images)
@@ -229,9 +229,12 @@ def _beside(path: Path, graph: Graph) -> Graph:
     return found
 
 
-def _task(task: str, decoder: str, anchors: str, priors: Path | None) -> dict[str, Any]:
+def _task(
+    task: str, decoder: str, anchors: str, priors: Path | None, images: Path | None
+) -> dict[str, Any]:
     """Return the task as ``evaluate`` takes it; a mistake shows before the model is quantized."""
     table: dict[str, Any] = {"anchors": anchors, "priors": priors or ()}
+    refuse_boxes_elsewhere(task, decoder=decoder, **table, images=images)
     detector = detector_of(decoder, **table) if task == DETECTION else None
     task_named(task, search=os.getcwd(), detector=detector)
     return {"task": task, "decoder": decoder, **table}
@@ -283,12 +286,17 @@ def _networks(
                 remedy="leave the option out, or give the float model",
             )
         return {"model": common.quantized(graph, schemes, None, shown=shown)}
+    names = dict.fromkeys((schemes if schemes is not None else "u8").replace(",", " ").split())
+    if not names:
+        raise ConfigError(
+            f"value {schemes!r}", where="--quantize", rule="number formats, comma between"
+        )
     dataset = common.dataset_of(model, calibration)
     choices = {"algorithm": algorithm, "optimization_level": level}
     with speaking(FrontEnd.CLI, dataset="--calibration"):
         return {FLOAT: graph} | {
             scheme: common.quantized(graph, scheme, dataset, shown=shown, **choices)
-            for scheme in dict.fromkeys((schemes or "u8").replace(",", " ").split())
+            for scheme in names
         }
 
 

@@ -16,8 +16,11 @@ from types import ModuleType, TracebackType
 from npusim.clients.displays import without_windows
 from npusim.clients.hooks import changed
 from npusim.clients.old_names import OLD_NAMES
-from npusim.errors import UNREADABLE, ConfigError
+from npusim.errors import ConfigError
+from npusim.reading.files import read_bytes
 from npusim.rknn.log import watching
+
+MOST_SCRIPT = 1 << 26
 
 ALIAS = Path(__file__).resolve().parent / "alias"
 NAMES = ("rknn", "rknnlite")
@@ -51,15 +54,7 @@ def run_script(script: str | os.PathLike[str], arguments: Sequence[str]) -> Ende
         The file is not there or cannot be read.
     """
     path = Path(script)
-    try:
-        with path.open("rb") as file:
-            source = file.read()
-    except OSError as error:
-        raise ConfigError(
-            f"the script cannot be read: {error.strerror or error}",
-            where=str(script),
-            remedy=UNREADABLE,
-        ) from None
+    source = read_bytes(path, ConfigError, most=MOST_SCRIPT)
     own = ModuleType("__main__")
     own.__dict__.update(__file__=str(script), __builtins__=builtins, __cached__=None)
     found = Counter[str]()

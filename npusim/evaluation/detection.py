@@ -1,7 +1,7 @@
 """Detection: boxes of each picture, and their mean average precision over the set."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -272,11 +272,20 @@ def detector_of(
             raise ConfigError(
                 f"value {anchors!r}", where=words.say("anchors"), rule="numbers, comma separated"
             ) from None
-    table = _priors(Path(priors)) if isinstance(priors, str | Path) else priors
+    if isinstance(priors, str | Path):
+        table = _priors(Path(priors))
+    else:
+        try:
+            table = np.asarray(priors, np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(
+                f"{error}", where=words.say("priors"), rule="(n, 4) or (4, n) numbers"
+            ) from error
+    rows = _rows(table, words.say("priors")) if table.size else ()
     return replace(
         made,
         anchors=tuple(float(number) for number in anchors),
-        priors=tuple(tuple(float(number) for number in row) for row in table),
+        priors=tuple(tuple(float(number) for number in row) for row in rows),
         offset=offset,
     )
 
@@ -292,10 +301,40 @@ def _priors(path: Path) -> NDArray[np.float64]:
         raise ConfigError(
             f"priors cannot be read: {error}", where=str(path), remedy=UNREADABLE
         ) from error
-    table = np.atleast_2d(table).astype(np.float64)
+    return _rows(table.astype(np.float64), str(path))
+
+
+def _rows(table: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    table = np.atleast_2d(table)
     if table.ndim != 2 or 4 not in table.shape:
         raise ConfigError(
-            f"an array of shape {table.shape}", where=str(path), rule="(n, 4) or (4, n) numbers"
+            f"an array of shape {table.shape}", where=where, rule="(n, 4) or (4, n) numbers"
         )
-    rows: NDArray[np.float64] = table if table.shape[1] == 4 else table.T
-    return rows
+    return table if table.shape[1] == 4 else table.T
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and not (isinstance(value, Sized) and not len(value))
+
+
+def refuse_boxes_elsewhere(task: str, **given: object) -> None:
+    """Refuse what says how boxes are read where the task has none: it would have no effect.
+
+    Parameters
+    ----------
+    task : str
+    given : by parameter
+        Empty where the user said nothing.
+
+    Raises
+    ------
+    ConfigError
+    """
+    said = [words.say(name) for name, value in given.items() if _is_given(value)]
+    if task != DETECTION and said:
+        raise ConfigError(
+            f"{' and '.join(said)} would have no effect",
+            where=words.say("task"),
+            rule=f"only {DETECTION} has boxes",
+            remedy=f"leave it out, or give the task {DETECTION}",
+        )

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 from npusim.errors import ConfigError
 from npusim.quantization.histograms import KlObserver, MmseObserver
-from npusim.quantization.observers import MinMaxObserver, MovingAverageObserver, Observer
+from npusim.quantization.observers import (
+    MinMaxObserver,
+    MovingAverageObserver,
+    Observer,
+    check_weighs,
+)
 from npusim.quantization.schemes import Scheme
 
 NORMAL, MOVING_AVERAGE, KL_DIVERGENCE, MMSE = ALGORITHMS = (
@@ -42,6 +47,7 @@ class Algorithm:
             raise ConfigError(
                 f"calibration algorithm {self.name!r}", rule=f"one of {', '.join(ALGORITHMS)}"
             )
+        check_weighs(self.moving_alpha_weighs)  # also where it means nothing: it is no toolkit's
         self.observer(Scheme.U8)  # refuses settings out of range
 
     def observer(self, scheme: Scheme) -> Observer:

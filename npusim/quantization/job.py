@@ -33,6 +33,7 @@ from npusim.quantization.masks import calibrate_masked
 from npusim.quantization.plan import Plan, Samples, unused_without_calibration
 from npusim.quantization.schemes import Range, Scheme
 from npusim.quantization.tables import with_whole_tables
+from npusim.reference.float_engine import checked_engine
 
 log = logging.getLogger("npusim")
 # (samples done over all passes, samples of all passes or 0 when unknown, label of the last)
@@ -74,6 +75,7 @@ def equalized(
     progress: Callable[[int, str], None] | None = None,
 ) -> Equalization:
     """Return the equalized graph and what was done; the samples show which channels reach 6."""
+    checked_engine(engine)
     stats = None
     if relu6 is Relu6.RESTRICT and samples is not None and (tensors := relu6_inputs(graph)):
         stats = channel_stats(graph, samples, tensors, engine=engine, progress=progress)

@@ -91,6 +91,12 @@ class MinMaxObserver:
         return {name: (self.low[name], self.high[name]) for name in self.low}
 
 
+def check_weighs(word: str) -> None:
+    """Refuse a word that does not say what a weight belongs to."""
+    if word not in ("old", "new"):
+        raise ConfigError(f"moving average weighs {word!r}", rule="'old' or 'new'")
+
+
 @dataclass(slots=True)
 class MovingAverageObserver:
     """Exponential average of minimum and maximum: the toolkit's ``moving_average``.
@@ -117,8 +123,7 @@ class MovingAverageObserver:
     def __post_init__(self) -> None:
         if not 0.0 <= self.alpha <= 1.0:
             raise ConfigError(f"moving average weight {self.alpha}", rule="0 .. 1")
-        if self.weighs not in ("old", "new"):
-            raise ConfigError(f"moving average weighs {self.weighs!r}", rule="'old' or 'new'")
+        check_weighs(self.weighs)
 
     def summarize(self, tensor: str, value: NDArray[Any]) -> Range | None:
         """Return minimum and maximum."""

@@ -143,6 +143,19 @@ class _Session:
         weakref.finalize(self, child.tell, "closed", number).atexit = False
 
 
+def checked_engine(name: str) -> str:
+    """Return the name of a float engine.
+
+    Raises
+    ------
+    ConfigError
+        When there is none of that name.
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"float engine {name!r}", rule=f"one of {', '.join(ENGINES)}")
+    return name
+
+
 def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -> FloatEngine:
     """Return a float engine for a graph.
 
@@ -163,9 +176,7 @@ def float_engine(graph: Graph, engine: str = "auto", *, observed: bool = True) -
     MissingExtraError
         When ONNX Runtime is asked for and not installed.
     """
-    engine = (ENGINE.read() or engine) if engine == "auto" else engine
-    if engine not in ENGINES:
-        raise ConfigError(f"float engine {engine!r}", rule=f"one of {', '.join(ENGINES)}")
+    engine = checked_engine((ENGINE.read() or engine) if engine == "auto" else engine)
     if engine == "npusim":
         return OwnEngine(graph)
     try:

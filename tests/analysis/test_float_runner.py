@@ -233,3 +233,57 @@ def test_outputs_of_a_body_that_are_one_tensor_are_both_computed(tmp_path):
     wanted = start + np.cumsum(steps, 0)
     np.testing.assert_array_equal(found["z"], wanted)
     np.testing.assert_array_equal(found["y"], wanted[-1])
+
+
+def _value(name):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def _branch(kind):
+    nodes = [helper.make_node(kind, ["x"], [kind]), helper.make_node("Neg", ["x"], [f"{kind}2"])]
+    return helper.make_graph(nodes, kind, [], [_value(kind), _value(f"{kind}2")])
+
+
+def _turn():
+    nodes = [
+        helper.make_node("Identity", ["go"], ["on"]),
+        helper.make_node("Relu", ["v"], ["w"]),
+        helper.make_node("Neg", ["v"], ["s"]),
+    ]
+    counter = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    flags = [helper.make_tensor_value_info(n, TensorProto.BOOL, []) for n in ("go", "on")]
+    ins, outs = [counter, flags[0], _value("v")], [flags[1], _value("w"), _value("s")]
+    return helper.make_graph(nodes, "turn", ins, outs)
+
+
+COUNTED = {
+    "split": (["x"], {"axis": 1}, lambda x: np.split(x, 2, axis=1)),
+    "split in two": (["x"], {"axis": 1, "num_outputs": 2}, lambda x: np.split(x, 2, axis=1)),
+    "if": (
+        ["c"],
+        {"then_branch": _branch("Relu"), "else_branch": _branch("Abs")},
+        lambda x: [np.maximum(x, 0), -x],
+    ),
+    "loop": (["n", "", "x"], {"body": _turn()}, lambda x: [np.maximum(x, 0), -x[None]]),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+@pytest.mark.parametrize("unnamed", [0, 1])
+def test_unnamed_outputs_that_count_are_neither_fatal_nor_left_out(tmp_path, kind, unnamed):
+    inputs, attributes, wanted = COUNTED[kind]
+    outputs = ["y", "y"]
+    outputs[unnamed] = ""
+    constants = {"c": np.array(True), "n": np.array(1, np.int64)}
+    graph = helper.make_graph(
+        [helper.make_node(kind.split()[0].capitalize(), inputs, outputs, **attributes)],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, X.shape)],
+        [_value("y")],
+        [numpy_helper.from_array(v, k) for k, v in constants.items() if k in inputs],
+    )
+    opset = 18 if "num_outputs" in attributes else 13
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.save(made, tmp_path / "net.onnx")
+    found = run_source_float(tmp_path / "net.onnx", {"x": X})["y"]
+    np.testing.assert_array_equal(found, wanted(X)[1 - unnamed])

@@ -54,6 +54,36 @@ def test_a_limit_that_limits_nothing_is_refused(words, run, small):
     assert "Rule: " in err
 
 
+@pytest.mark.parametrize("word", ["", " ", ",", ",,"])
+def test_options_without_a_word_are_not_left_out_silently(word, run, small, tmp_path):
+    (tmp_path / "set.txt").write_text("0.png 0\n")
+    calls = [("run", small[0], "--input", "0.png", o) for o in ("--mean", "--std", "--reorder")]
+    calls += [("evaluate", small[0], "--dataset", "set.txt", "--quantize")]
+    for call in calls:
+        code, _, err = run(*call, word)
+        assert code == edge.BAD_INPUT
+        assert f"error: {call[-1]}: value {word!r}" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("quantize net.onnx --dataset list.txt -o q --moving-alpha-weighs x", "weighs 'x'"),
+        ("equalize net.onnx --dataset list.txt -o e.onnx --relu6 keep --engine x", "engine 'x'"),
+        ("report net.onnx -o r.html --node-data .", "is no name of a file"),
+        ("evaluate net.onnx --dataset set.txt --decoder yolov5", "--decoder would have no effect"),
+        ("evaluate net.onnx --dataset set.txt --anchors 1,2", "--anchors would have no effect"),
+        ("evaluate net.onnx --dataset set.txt --images .", "--images would have no effect"),
+        ("exec /dev/zero", "at most 67108864 bytes"),
+    ],
+)
+def test_words_that_would_mean_nothing_are_refused(words, said, run, small, tmp_path):
+    (tmp_path / "set.txt").write_text("0.png 0\n")
+    code, _, err = run(*words.split())
+    assert code == edge.BAD_INPUT
+    assert said in err
+
+
 @pytest.mark.parametrize("option", ["--shape data=1,3,8,8", "--weights w.bin", "--cut-outputs a"])
 def test_what_a_layer_list_does_not_have_is_refused(option, run):
     for more in ((), ("--sweep", "width=0.5")):

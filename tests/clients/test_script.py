@@ -196,7 +196,7 @@ def test_modules_run_as_well(execute):
     ("arguments", "text"),
     [
         ((), "there is no script"),
-        (("missing.py",), "missing.py: the script cannot be read"),
+        (("missing.py",), "missing.py: cannot be read"),
         (("--install-alias", "--remove-alias"), "stand alone"),
         (("--install-alias", "test.py"), "stand alone"),
     ],

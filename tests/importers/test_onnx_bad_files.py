@@ -367,3 +367,14 @@ def test_what_is_yes_or_no_is_0_or_1(save, op_type, flag, more, value) -> None:
 def test_every_flag_is_an_attribute_of_an_operator() -> None:
     known = {name for s in onnx.defs.get_all_schemas_with_history() for name in s.attributes}
     assert known >= FLAGS
+
+
+@pytest.mark.parametrize("imported", ["", "ai.onnx"])
+@pytest.mark.parametrize("used", ["", "ai.onnx"])
+def test_both_names_of_the_standard_operators_are_read(tmp_path, imported, used):
+    model = raw_model([node("Relu", ["x"], ["y"], domain=used)], [tensor_info("x", 2)],
+                      [tensor_info("y", 2)])  # fmt: skip
+    model.opset_import[0].domain = imported
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert [layer.op for layer in load(path).nodes] == ["relu"]

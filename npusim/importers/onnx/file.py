@@ -58,7 +58,7 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, Source]:
         )
     opset = _checked_opset(model, where)
     for part in (model.graph, *model.functions):
-        _refuse_bytes(part, where)
+        _check_names(part, where)
     if model.functions:
         model = inlined(model, where)
     if not model.graph.node:
@@ -76,9 +76,11 @@ def inputs_of(path: Path) -> list[str]:
     return listed(model.graph)
 
 
-def _refuse_bytes(part: onnx.GraphProto | onnx.FunctionProto, where: str) -> None:
-    """Refuse operators and attributes whose names are no text: nothing would find them."""
+def _check_names(part: onnx.GraphProto | onnx.FunctionProto, where: str) -> None:
+    """Refuse names of operators and attributes that are no text; one domain has one name."""
     for node in part.node:
+        if node.domain == "ai.onnx":  # the onnx package knows the standard operators by "" only
+            node.domain = ""
         words = [node.op_type, node.domain, *(attribute.name for attribute in node.attribute)]
         odd = [word for word in words if not isinstance(word, str)]
         if odd:
@@ -89,7 +91,7 @@ def _refuse_bytes(part: onnx.GraphProto | onnx.FunctionProto, where: str) -> Non
                 remedy="the file is damaged; copy or export it again",
             )
         for inner in graphs_of(node):
-            _refuse_bytes(inner, where)
+            _check_names(inner, where)
 
 
 def _checked_opset(model: onnx.ModelProto, where: str) -> int:

@@ -77,6 +77,11 @@ def _lane(title: str, values: Mapping[str, Any], stops: Any) -> dict[str, Any]:
 
 def lane_file(path: Path, word: str) -> Path:
     """Return the file of a lane, by its word, where the others are called like ``path``."""
+    if not path.name:
+        raise ConfigError(
+            f"{path} is no name of a file",
+            rule="a word is put before the suffix of a name for each file",
+        )
     return path.with_name(f"{path.stem}-{word}{path.suffix or SUFFIX}")
 
 
