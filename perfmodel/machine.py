@@ -38,7 +38,6 @@ COSTS = ("_cycles", "_cycles_per_value", "_cycles_per_tap")
 MAY_BE_ZERO = frozenset(
     (
         "axi_sram_bytes",
-        "empty_group_ratio",
         "float_fallback_ratio",
         "link_bytes_per_s",
         "native_depthwise_count",
@@ -115,15 +114,13 @@ class NnEngine:
     planned_true_ratio: float
     planned_bytes_ratio: float
     planned_first_image_ratio: float
-    empty_group_ratio: float
     pointwise_cycles_per_group: float
-    pointwise_float_cycles_per_group: float
+    pointwise_channels_count: int
+    pointwise_channels_16bit_count: int
     partial_tile_cycles_per_group: float
     one_tap_cycles: tuple[float, ...]
     two_taps_cycles: tuple[float, ...]
-    two_by_two_phase_ratio: float
     float_group_cycles: float
-    float_skip_floor_ratio: float
     float_fallback_ratio: float
     native_depthwise_count: int
     decoded_per_cycle_count: int

@@ -126,18 +126,17 @@ def time_tile(
 class _Cores:
     """Cycles of products and of decoding for a tile of one superblock."""
 
-    __slots__ = ("count", "decode", "depth", "full_height", "hidden", "interleave", "lower", "time")
+    __slots__ = ("count", "decode", "depth", "full_height", "interleave", "lower", "time")
 
     def __init__(self, work: NnWork, tile: Tile, machine: Machine, slowdown: float) -> None:
         time = kernel_time(work, machine)
-        depth = channels_per_kernel(work, machine) * slowdown
+        channels = channels_per_kernel(work, machine)
         self.count = machine.nn.cores_count
         self.interleave = tile.interleave
         self.full_height = min(tile.height, work.out_h)
-        self.time, self.depth = time, depth
-        # 8-bit pointwise products hide behind the feed
-        self.hidden = tile.superblocks == 1 and work.pointwise and work.dtype.bits == 8
-        self.decode = time.decode * depth / self.count
+        self.time = time
+        self.depth = -(-channels // time.channel_step) * time.channel_step * slowdown
+        self.decode = time.decode * channels * slowdown / self.count
         # Decoding of a lower tile at the bottom may run ahead during the tiles above it.
         self.lower = tile.rows - 1
 
@@ -146,15 +145,14 @@ class _Cores:
         kernels = ceil(channels / self.count)
         decode = self.decode * channels
         if height == self.full_height:
-            return self._products(height, lower=False) * kernels, decode
-        ahead = self._products(self.full_height, lower=False) * kernels - decode
-        products = self._products(height, lower=True) * kernels
+            return self._products(kernels, height, lower=False), decode
+        ahead = self._products(kernels, self.full_height, lower=False) - decode
+        products = self._products(kernels, height, lower=True)
         return products, max(0.0, decode - self.lower * max(0.0, ahead))
 
-    def _products(self, height: int, *, lower: bool) -> float:
-        if self.hidden:
-            return 0.0
-        return self.time.products(ceil(height / self.interleave), lower=lower) * self.depth
+    def _products(self, kernels: int, height: int, *, lower: bool) -> float:
+        cycles = self.time.products(ceil(height / self.interleave), lower=lower)
+        return max(kernels * cycles, self.time.least) * self.depth
 
 
 def core_cycles(
