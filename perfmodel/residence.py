@@ -108,7 +108,7 @@ def nn_cost(
         image=moved.image * (1 - kept.image), write=moved.write * (1 - kept.write)
     )
     plain = nn.price_tile(work, tile, machine, rate, slowdown)
-    _, clockwork = nn.time_tile(work, tile, outside, machine, rate, slowdown)
+    _, clockwork = nn_time.time_tile(work, tile, outside, machine, rate, slowdown)
     image, write = moved.image - outside.image, moved.write - outside.write
     waited = image + write * (1 - tile.last_ratio(work))  # nobody waits for the last tile's output
     return _with_sram(plain, dict(clockwork.by_bound), image, write, waited, machine)

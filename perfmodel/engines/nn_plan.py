@@ -22,14 +22,14 @@ from functools import lru_cache
 from math import gcd
 
 from npusim.errors import MachineError
-from npusim.perfmodel.engines.nn import (
+from npusim.perfmodel.engines.nn import read_bytes, tile_bytes
+from npusim.perfmodel.engines.nn_time import core_cycles, time_tile
+from npusim.perfmodel.engines.nn_traffic import (
     TileBytes,
-    core_cycles,
-    read_bytes,
-    tile_bytes,
-    time_tile,
+    aligned_bytes,
+    input_rows,
+    output_pitch_bytes,
 )
-from npusim.perfmodel.engines.nn_traffic import aligned_bytes, input_rows, output_pitch_bytes
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile, legal_tiles
@@ -107,9 +107,10 @@ def first_image_cycles(
     """
     nn = machine.nn
     height, width = min(tile.height, work.out_h), min(tile.width, work.out_w)
-    image = planned.image * height * width / (work.out_h * work.out_w)
-    channels = min(work.out_c, tile.kernels_per_core * nn.cores_count)
-    if image / nn.sram_bytes_per_cycle <= max(core_cycles(work, tile, machine, channels, height)):
+    share = height * width / (work.out_h * work.out_w)
+    image = planned.image * share
+    block = min(1.0, tile.kernels_per_core * nn.cores_count / work.out_c)
+    if image / nn.sram_bytes_per_cycle <= max(core_cycles(work, tile, machine)) * share * block:
         return 0.0
     on_chip = planned._replace(stream=0.0, kernel=0.0, write=0.0, command=0.0)
     stages: float = time_tile(work, tile, on_chip, machine, nn.sram_bytes_per_cycle)[0]

@@ -14,6 +14,28 @@ from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
 
+class TileBytes(NamedTuple):
+    """What an operation moves with a given tile.
+
+    ``stream`` is the coefficient stream read once, ``kernel`` with the parts that are read again;
+    ``image_cached``: superblocks after the first read the image from on-chip memory;
+    ``write_cached``: a tile's output fits the write cache.
+    """
+
+    stream: float
+    kernel: float
+    image: float
+    write: float
+    command: float
+    image_cached: bool
+    write_cached: bool
+
+    @property
+    def total(self) -> float:
+        """Return all bytes on the bus."""
+        return self.kernel + self.image + self.write + self.command
+
+
 def round_up(value: float, step: int) -> int:
     """Return the next multiple of ``step``."""
     return -(-ceil(value) // step) * step
