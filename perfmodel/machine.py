@@ -105,12 +105,10 @@ class NnEngine:
     superblock_group_cycles: float
     handover_cycles: float
     handover_16bit_cycles: float
-    tile_launch_cycles: float
     planned_hit_ratio: float
     planned_miss_ratio: float
     planned_line_miss_ratio: float
     planned_column_miss_ratio: float
-    planned_short_row_ratio: float
     planned_true_ratio: float
     planned_bytes_ratio: float
     planned_first_image_ratio: float

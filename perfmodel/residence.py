@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from npusim.perfmodel.cost import Bound, Cost, ranked
-from npusim.perfmodel.engines import nn
+from npusim.perfmodel.engines import nn, nn_time
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.lowering import LoweredLayer
 from npusim.perfmodel.machine import Machine

@@ -10,8 +10,7 @@ While it plans, the driver
 - takes maps of as many channels as the cache has lines, which never fit, as the estimate does;
 - takes rows of a quarter or half a line to be fetched one by one;
 - lets the image of the first tile arrive before a tile that waits for its image is worked on;
-- weighs bytes beside cycles: one twentieth as many per cent;
-- prefers few tiles.
+- weighs bytes beside cycles: one twentieth as many per cent.
 
 Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
 agrees with seven tenths of them, and costs little more or less where it does not
@@ -60,9 +59,8 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             stream = kernel_stream_bytes(work, tile, machine)
             streams[tile.kernels_per_core] = stream
         kernel, image, _ = read_bytes(work, tile, machine, stream)
-        launches = nn.tile_launch_cycles * tile.number * tile.superblocks
         moves = kernel + image + written * (1 - (0.0 if waits else tile.last_ratio(work)))
-        bound = (moves / bus + launches) * (kernel + image + written) ** weight
+        bound = moves / bus * (kernel + image + written) ** weight
         bounded.append((bound, index, tile, stream))
     bounded.sort()
     best: tuple[float, int, Tile] | None = None
@@ -71,15 +69,13 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             break
         moved = tile_bytes(work, tile, machine, stream)
         planned = planned_bytes(work, tile, moved, machine)
-        launches = nn.tile_launch_cycles * tile.number * tile.superblocks
         ends = 0.0 if waits else planned.write * tile.last_ratio(work)
-        least = (planned.total - ends) / bus + launches
+        least = (planned.total - ends) / bus
         moves = planned.total**weight
         if best is not None and least * moves > best[0]:
             continue
         score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=waits)[0]
-        score = max(least, score + launches)
-        score = max(score, first_image_cycles(work, tile, planned, machine, bus) + launches)
+        score = max(least, score, first_image_cycles(work, tile, planned, machine, bus))
         if best is not None and score * moves > best[0]:
             continue
         # What the operation really takes decides between tiles that look the same.
@@ -178,11 +174,11 @@ def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
     if part < row and row - part >= line:
         return aligned_bytes(part, gcd(gcd(row, plane), edge), line) * height / line
-    step: float = gcd(gcd(row * height, plane), line)
+    step = gcd(gcd(row * height, plane), line)
     if part < row:
-        step = gcd(int(step), edge)
+        step = gcd(step, edge)
     if row in (line // 4, line // 2) and height > 1:
-        step = machine.nn.planned_short_row_ratio * row
+        step = row
     else:
         step = min(step, 2 * gcd(row, line))
     return (row * (height - 1) + part + line - step) / line

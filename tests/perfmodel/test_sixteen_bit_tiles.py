@@ -78,7 +78,7 @@ def test_one_float16_tap_alone_costs_as_two(kernel, zeros, per_channel):
 
 def test_phases_of_a_strided_float16_kernel_are_priced_one_by_one():
     work = layer(2048, 112, 4, 4, 2, zeros=0.8, dtype=DType.F16, tap_ratio=(3 / 4) ** 2)
-    assert cost(work, 4, 4, 8.0).cycles == pytest.approx(69868, rel=2e-3)
+    assert cost(work, 4, 4, 8.0).cycles == pytest.approx(69868, rel=4e-3)
 
 
 @pytest.mark.parametrize(
