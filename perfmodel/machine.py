@@ -115,10 +115,10 @@ class NnEngine:
     pointwise_cycles_per_group: float
     pointwise_channels_count: int
     pointwise_channels_16bit_count: int
-    partial_tile_cycles_per_group: float
     one_tap_cycles: tuple[float, ...]
     two_taps_cycles: tuple[float, ...]
-    float_group_cycles: float
+    group_cycles: float
+    group_16bit_cycles: float
     float_fallback_ratio: float
     native_depthwise_count: int
     decoded_per_cycle_count: int

@@ -177,8 +177,5 @@ def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     step = gcd(gcd(row * height, plane), line)
     if part < row:
         step = gcd(step, edge)
-    if row in (line // 4, line // 2) and height > 1:
-        step = row
-    else:
-        step = min(step, 2 * gcd(row, line))
+    step = row if row in (line // 4, line // 2) and height > 1 else min(step, 2 * gcd(row, line))
     return (row * (height - 1) + part + line - step) / line

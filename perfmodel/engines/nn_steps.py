@@ -71,27 +71,28 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
             decode=decode,
             channel_step=nn.pointwise_channels_16bit_count,
         )
-    if floats:
-        # Groups of taps, two in a kernel of two by two, follow one another no faster than a step.
-        small = max(work.kernel_w, work.kernel_h) == 2
-        size, unit = (2, nn.two_taps_cycles[0]) if small else (nn.depth_products_count, 1.0)
-        count = ceil(work.kernel_w * work.kernel_h / size)
-        share = unit * worked_ratio(coded, work.kernel_w * work.kernel_h)
-        step = nn.float_group_cycles * share
-        return KernelTime(
-            full=size * count * share,
-            partial=size * share,
-            decode=decode,
-            steps=(count - 1) * step,
-            step=step,
-        )
-    dense = work.kernel_h * _row(work.kernel_w, nn)
-    if work.kernel_w == work.kernel_h == 2:
-        dense = 2 * nn.two_taps_cycles[0]
-    groups = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
-    full = dense * worked_ratio(coded, groups)
-    partial = full * min(1.0, nn.partial_tile_cycles_per_group / dense)
-    return KernelTime(full=full, partial=partial, decode=decode)
+    # Groups of taps, two in a kernel of two by two, follow one another no faster than a step.
+    size, unit = nn.depth_products_count, 1.0
+    if max(work.kernel_w, work.kernel_h) == 2:
+        size, unit = 2, nn.two_taps_cycles[0]
+    taps = work.kernel_w * work.kernel_h
+    count = float(ceil(taps / size))
+    groups = taps
+    if not floats:
+        if size > 2:
+            count = work.kernel_h * _row(work.kernel_w, nn) / size
+        else:
+            count = 1.0
+        groups = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
+    share = unit * worked_ratio(coded, groups)
+    step = (nn.group_cycles if work.dtype.bits == 8 else nn.group_16bit_cycles) * share
+    return KernelTime(
+        full=size * count * share,
+        partial=size * min(1.0, count) * share,
+        decode=decode,
+        steps=max(0.0, count - 1) * step,
+        step=step,
+    )
 
 
 def coded_ratio(work: NnWork, machine: Machine) -> float:

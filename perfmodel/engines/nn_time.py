@@ -106,7 +106,9 @@ def _parts(work: NnWork, tile: Tile, moved: TileBytes, cores: int) -> list[_Part
     once = 1.0 if moved.image_cached else 1 / blocks  # of the image, in a first superblock
     kernel = min(moved.stream, moved.kernel)
     parts = [
-        _Part(first * block, 0.0, first / blocks, first * once, block, kernel * block + moved.command)
+        _Part(
+            first * block, 0.0, first / blocks, first * once, block, kernel * block + moved.command
+        )
     ]
     if blocks > 1:
         rest = 1 - block
@@ -163,13 +165,13 @@ def feed_cycles(
         across = min(width + work.kernel_w - 1, work.in_w) * size
         image += number * (across * height * of_row + piece - gcd(across, piece))
     image *= work.in_c * tile.superblocks / nn.sram_bytes_per_cycle
-    channels = 0.0
-    if not work.pointwise:
-        channels = channels_per_kernel(work, machine)
-        if channels < work.in_c:
-            channels *= tile.kernels_per_core
-        channels *= nn.channel_cycles * tile.number * tile.superblocks
-    return image, stream / nn.sram_bytes_per_cycle, channels
+    stream /= nn.sram_bytes_per_cycle
+    if work.pointwise:
+        return image, stream, 0.0
+    channels = channels_per_kernel(work, machine)
+    if channels < work.in_c:
+        channels *= tile.kernels_per_core
+    return image, stream, nn.channel_cycles * channels * tile.number * tile.superblocks
 
 
 def leaving_cycles(work: NnWork, tile: Tile, machine: Machine) -> float:
@@ -182,14 +184,13 @@ def leaving_cycles(work: NnWork, tile: Tile, machine: Machine) -> float:
     nn, size = machine.nn, work.dtype.itemsize
     height, width = min(tile.height, work.out_h), min(tile.width, work.out_w)
     group = size * ceil(tile.interleave * width / nn.output_bytes_per_cycle)
-    leaves = work.out_c * group * ceil(height / tile.interleave)
+    leaves: float = work.out_c * group * ceil(height / tile.interleave)
     if size == 1:
         return tile.number * (leaves + tile.superblocks * nn.handover_cycles)
     leaves += tile.superblocks * nn.handover_16bit_cycles
     half = 2 if work.pool > 1 else 1
-    lines = row_lines_bytes(width // half, size, machine.memory.line_bytes)
-    lines *= work.out_c * (height // half)
-    return tile.number * max(leaves, lines / nn.sram_bytes_per_cycle)
+    lines = row_lines_bytes(width // half, size, machine.memory.line_bytes) * work.out_c
+    return tile.number * max(leaves, (height // half) * lines / nn.sram_bytes_per_cycle)
 
 
 def _remainder(work: NnWork, tile: Tile, nn: NnEngine) -> float:

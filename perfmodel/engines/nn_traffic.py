@@ -173,8 +173,9 @@ def _fetch(
 
 def tile_image_bytes(work: NnWork, tile: Tile) -> int:
     """Return the on-chip size of one tile's input."""
-    pixels = (tile.width + work.kernel_w - 1) * (tile.height + work.kernel_h - 1)
-    return -(-pixels * work.dtype.itemsize // 16) * 16 * work.in_c
+    pixels = min(tile.width + work.kernel_w - 1, work.in_w)
+    pixels *= min(tile.height + work.kernel_h - 1, work.in_h)
+    return -(-pixels // 16) * 16 * work.dtype.itemsize * work.in_c
 
 
 def output_pitch_bytes(work: NnWork, machine: Machine) -> int:
