@@ -79,10 +79,7 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     count = float(ceil(taps / size))
     groups = taps
     if not floats:
-        if size > 2:
-            count = work.kernel_h * _row(work.kernel_w, nn) / size
-        else:
-            count = 1.0
+        count = work.kernel_h * _row(work.kernel_w, nn) / size if size > 2 else 1.0
         groups = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
     share = unit * worked_ratio(coded, groups)
     step = (nn.group_cycles if work.dtype.bits == 8 else nn.group_16bit_cycles) * share
