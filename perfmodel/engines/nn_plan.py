@@ -13,7 +13,7 @@ While it plans, the driver
 - weighs bytes beside cycles: one twentieth as many per cent.
 
 Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
-agrees with seven tenths of them, and costs little more or less where it does not
+agrees with three quarters of them, and costs little more or less where it does not
 (docs/performance-model.md).
 """
 
