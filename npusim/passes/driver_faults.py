@@ -6,6 +6,7 @@ Source: measured, docs/arithmetic/whole-networks.md section 4.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 from math import prod
 
 from npusim.ir.attrs import ReduceAttrs, SliceAttrs, SplitAttrs
@@ -146,6 +147,27 @@ class _Joins:
             name: node for node in self.nodes for name in node.inputs if name in self.made
         }
         self.order = {node.name: at for at, node in enumerate(graph.nodes)}
+        self.begins = {node.name: self._begins(node) for node in self.nodes}
+        self.places: dict[str, int] = {}  # of a concat: where it begins in the outermost one
+        self.roots: dict[str, Node] = {}  # the outermost one
+        for node in reversed(self.nodes):  # outer ones come behind
+            self._place(node)
+        others = (at for at, node in enumerate(graph.nodes) if node.engine is not Engine.SHADER)
+        self.first_other = next(others, len(graph.nodes))
+
+    def _begins(self, node: Node) -> list[int]:
+        """Return at which element of its result each part of a concat begins."""
+        return list(accumulate((self.graph.spec(n).elements for n in node.inputs), initial=0))
+
+    def _place(self, node: Node) -> None:
+        result = node.outputs[0]
+        outer = self.outer.get(result)
+        if outer is None:
+            self.places[node.name], self.roots[node.name] = 0, node
+            return
+        begin = self.begins[outer.name][outer.inputs.index(result)]
+        self.places[node.name] = self.places[outer.name] + begin
+        self.roots[node.name] = self.roots[outer.name]
 
     def faults(self, node: Node) -> Iterator[DriverFault]:
         """Yield every kind of fault of a concat, each once with all layers."""
@@ -160,11 +182,12 @@ class _Joins:
 
     def _overwritten(self, node: Node, displaced: list[str]) -> list[str]:
         """Return the other readers of what lies where displaced parts are stored."""
+        moved = set(displaced)
         reach = max(
             (
                 self.graph.spec(name).elements
                 for name in node.inputs
-                if self.view.producers[name].name in displaced
+                if self.view.producers[name].name in moved
             ),
             default=0,
         )
@@ -178,20 +201,11 @@ class _Joins:
 
     def offset(self, node: Node, position: int) -> int:
         """Return at which element of the outermost result a part begins."""
-        begin = sum(self.graph.spec(name).elements for name in node.inputs[:position])
-        outer = self.outer.get(node.outputs[0])
-        if outer is None:
-            return begin
-        return begin + self.offset(outer, outer.inputs.index(node.outputs[0]))
-
-    def _root(self, node: Node) -> Node:
-        while (outer := self.outer.get(node.outputs[0])) is not None:
-            node = outer
-        return node
+        return self.places[node.name] + self.begins[node.name][position]
 
     def _only_shown(self, node: Node) -> bool:
         """Tell whether nothing reads the outermost result and the network shows it."""
-        return not self.view.consumers[self._root(node).outputs[0]]
+        return not self.view.consumers[self.roots[node.name].outputs[0]]
 
     # ---- parts ---------------------------------------------------------------------------------
     def _of_parts(self, node: Node) -> Iterator[tuple[FaultKind, list[str]]]:
@@ -220,7 +234,9 @@ class _Joins:
         corner = placed_in(own, result.shape)
         source = self._source(name)
         behind_part = source is not None and isinstance(source.attrs, SliceAttrs | SplitAttrs)
-        nested = node.outputs[0] in self.outer or source in self.nodes
+        nested = node.outputs[0] in self.outer or (
+            source is not None and source.name in self.begins
+        )
         keeps = corner == self.graph.spec(name).shape
         in_order = keeps or self._only_shown(node)
         if behind_part or nested or not in_order:
@@ -245,8 +261,7 @@ class _Joins:
     def _begins_on_shader(self, maker: Node) -> bool:
         if maker.engine is not Engine.SHADER:
             return False
-        before = self.graph.nodes[: self.order[maker.name]]
-        return op_def(maker.op).elementwise and all(n.engine is Engine.SHADER for n in before)
+        return op_def(maker.op).elementwise and self.order[maker.name] <= self.first_other
 
     def _of_other_readers(
         self, node: Node, name: str, maker: Node

@@ -9,17 +9,16 @@ from numpy.typing import NDArray
 from npusim.ir.attrs import Activation, Conv2dAttrs, NormAttrs
 from npusim.ir.graph import Graph, Node
 from npusim.ops import op_def
-from npusim.passes.graph_view import GraphView
+from npusim.passes.draft import Draft
 from npusim.passes.rewrite import (
     add_constant,
     channel_vector,
     is_real,
     merged_origin,
-    replaced,
     same_numbers,
     with_output_of,
 )
-from npusim.passes.split_deconv import follows_dual
+from npusim.passes.split_deconv import dual_results
 
 Vector = NDArray[np.float64]
 
@@ -73,44 +72,40 @@ def fold_affine(graph: Graph) -> Graph:
     float32. The layer keeps its own name and number. Source: 48 folded convolutions in a real file,
     whose ids are theirs and whose scales come out to the last bit (docs/quantization.md).
     """
-    seen, view = graph, GraphView(graph)
-    for name in [node.name for node in graph.nodes if op_def(node.op).weighted]:
-        current: str | None = name
-        while current is not None:
-            if seen is not graph:  # loops written out have thousands of layers, few of them fold
-                seen, view = graph, GraphView(graph)
-            graph, current = _fold_next(graph, view, current)
-    return graph
+    draft, dual = Draft(graph), dual_results(graph)
+    for node in graph.nodes:
+        if op_def(node.op).weighted and not dual.intersection(node.outputs):
+            while _fold_next(draft, draft.named[node.name]):
+                pass
+    return draft.done()
 
 
-def _fold_next(graph: Graph, view: GraphView, name: str) -> tuple[Graph, str | None]:
-    node = graph.node(name)
+def _fold_next(draft: Draft, node: Node) -> bool:
+    """Fold what alone reads a layer's result into it; tell whether something was."""
+    graph = draft.graph
     weights, bias = (graph.constants.get(n) for n in node.inputs[1:3])
     activation = getattr(node.attrs, "activation", Activation.NONE)
     if weights is None or bias is None or activation is not Activation.NONE:
-        return graph, None
+        return False
     if not is_real(graph, *node.inputs, *node.outputs):
-        return graph, None
+        return False
     out = node.outputs[0]
-    if follows_dual(view, out):
-        return graph, None
-    last = view.only_user(out)
+    last = draft.only_user(out)
     affine = channel_affine(graph, last, out) if last is not None else None
     if last is None or affine is None:
-        return graph, None
+        return False
     factor, offset = affine.factor, affine.offset
     if factor.size != weights.shape[0]:
-        return graph, None
+        return False
     per_channel = np.any(factor != factor[0]) or np.any(offset != offset[0])
     if per_channel and node.op == "fc" and len(graph.spec(out).shape) != 2:
-        return graph, None  # its channels are the last axis, the affine's are axis 1
-    graph = graph.copy()
+        return False  # its channels are the last axis, the affine's are axis 1
     column = factor.reshape(-1, *(1,) * (weights.ndim - 1))
     new_weights = add_constant(graph, f"{last.name}.weights", weights.astype(np.float64) * column)
     new_bias = add_constant(graph, f"{last.name}.bias", bias.astype(np.float64) * factor + offset)
     merged = with_output_of(node, last, inputs=(node.inputs[0], new_weights, new_bias))
-    fused = replace(merged, name=node.name, uid=node.uid)
-    return graph.copy(nodes=replaced(graph.nodes, (node, last), fused)), fused.name
+    draft.replace((node, last), replace(merged, name=node.name, uid=node.uid))
+    return True
 
 
 def affine_to_conv(graph: Graph) -> Graph:
@@ -119,31 +114,29 @@ def affine_to_conv(graph: Graph) -> Graph:
     Channel-wise factors and offsets right behind it join in. Source: the vendor's layer lists run
     an unfoldable BatchNorm as a convolution ("scale").
     """
+    draft, dual = Draft(graph), dual_results(graph)
     for name in [node.name for node in graph.nodes if node.op == "batch_norm"]:
-        node = next((n for n in graph.nodes if n.name == name), None)
-        if node is None:  # joined the one before it
+        node = draft.named.get(name)
+        if node is None or node.op != "batch_norm":  # joined the one before it
             continue
         data = node.inputs[0]
-        affine = channel_affine(graph, node, data)
-        if follows_dual(GraphView(graph), data):
-            continue
-        if affine is None or len(graph.spec(data).shape) != 4:
+        affine = channel_affine(draft.graph, node, data)
+        if data in dual or affine is None or len(graph.spec(data).shape) != 4:
             continue
         chain = [node]
-        while (last := GraphView(graph).only_user(chain[-1].outputs[0])) is not None:
-            step = channel_affine(graph, last, chain[-1].outputs[0])
+        while (last := draft.only_user(chain[-1].outputs[0])) is not None:
+            step = channel_affine(draft.graph, last, chain[-1].outputs[0])
             if step is None:
                 break
             affine = ChannelAffine(
                 affine.factor * step.factor, affine.offset * step.factor + step.offset
             )
             chain.append(last)
-        graph = graph.copy()
         channels = affine.factor.size
         weights = add_constant(
-            graph, f"{chain[-1].name}.weights", affine.factor.reshape(channels, 1, 1, 1)
+            draft.graph, f"{chain[-1].name}.weights", affine.factor.reshape(channels, 1, 1, 1)
         )
-        bias = add_constant(graph, f"{chain[-1].name}.bias", affine.offset)
+        bias = add_constant(draft.graph, f"{chain[-1].name}.bias", affine.offset)
         conv = replace(
             chain[-1],
             op="conv2d",
@@ -151,15 +144,15 @@ def affine_to_conv(graph: Graph) -> Graph:
             attrs=Conv2dAttrs(group=channels),
             origin=merged_origin(*chain),
         )
-        graph = graph.copy(nodes=replaced(graph.nodes, chain, conv))
-    return graph
+        draft.replace(chain, conv)
+    return draft.done()
 
 
 def fold_pad(graph: Graph) -> Graph:
     """Fold a constant zero pad of height and width into the convolution that alone reads it."""
-    for name in [node.name for node in graph.nodes if node.op == "pad"]:
-        node = graph.node(name)
-        user = GraphView(graph).only_user(node.outputs[0])
+    draft = Draft(graph)
+    for node in [node for node in graph.nodes if node.op == "pad"]:
+        user = draft.only_user(node.outputs[0])
         attrs: Any = node.attrs
         if user is None or user.op != "conv2d" or len(attrs.front) != 4:
             continue
@@ -183,5 +176,5 @@ def fold_pad(graph: Graph) -> Graph:
             attrs=replace(user.attrs, pad=pad),
             origin=merged_origin(node, user),
         )
-        graph = graph.copy(nodes=replaced(graph.nodes, (node, user), fused))
-    return graph
+        draft.replace((node, user), fused)
+    return draft.done()

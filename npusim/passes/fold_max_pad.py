@@ -5,8 +5,8 @@ from dataclasses import replace
 from npusim.ir.attrs import PadAttrs, PadMode, Pool2dAttrs, PoolKind
 from npusim.ir.graph import Graph, Node
 from npusim.ir.limits import LARGEST_F16
-from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import merged_origin, replaced, same_numbers
+from npusim.passes.draft import Draft
+from npusim.passes.rewrite import merged_origin, same_numbers
 
 
 def fold_max_pad(graph: Graph) -> Graph:
@@ -15,9 +15,9 @@ def fold_max_pad(graph: Graph) -> Graph:
     Frameworks write -inf or the lowest float32. The pool's own padding counts as lower than
     everything, and every window holds an element of the input: padding is less than the window.
     """
-    for name in [node.name for node in graph.nodes if node.op == "pad"]:
-        node = graph.node(name)
-        user = GraphView(graph).only_user(node.outputs[0])
+    draft = Draft(graph)
+    for node in [node for node in graph.nodes if node.op == "pad"]:
+        user = draft.only_user(node.outputs[0])
         if user is None or (pad := _joint_pad(graph, node, user)) is None:
             continue
         assert isinstance(user.attrs, Pool2dAttrs)
@@ -27,8 +27,8 @@ def fold_max_pad(graph: Graph) -> Graph:
             attrs=replace(user.attrs, pad=pad),
             origin=merged_origin(node, user),
         )
-        graph = graph.copy(nodes=replaced(graph.nodes, (node, user), fused))
-    return graph
+        draft.replace((node, user), fused)
+    return draft.done()
 
 
 def _joint_pad(graph: Graph, node: Node, user: Node) -> tuple[int, int, int, int] | None:

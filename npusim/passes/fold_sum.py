@@ -10,8 +10,8 @@ from npusim.ir.codes import dequantize, quantize
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import AffinePerChannel
-from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import is_real, replaced, with_output_of
+from npusim.passes.draft import Draft
+from npusim.passes.rewrite import is_real, with_output_of
 
 
 def fold_sum(graph: Graph) -> Graph:
@@ -22,18 +22,20 @@ def fold_sum(graph: Graph) -> Graph:
     (``fold_affine``); this is for what is left and for models that came quantized.
     Source: measured, docs/arithmetic/whole-networks.md rule 1.2.
     """
-    for name in [node.name for node in graph.nodes if node.op == "add"]:
-        graph = _folded(graph, graph.node(name))
-    return graph
+    draft = Draft(graph)
+    for node in graph.nodes:
+        if node.op == "add":
+            _fold(draft, node)
+    return draft.done()
 
 
-def _folded(graph: Graph, node: Node) -> Graph:
-    view = GraphView(graph)
+def _fold(draft: Draft, node: Node) -> None:
+    graph = draft.graph
     known = [name for name in node.inputs if graph.is_constant(name)]
     data = graph.activations(node)
-    conv = view.producer_of(data[0], "conv2d") if len(known) == len(data) == 1 else None
-    if conv is None or not view.is_private(data[0]) or is_real(graph, data[0]):
-        return graph
+    conv = draft.producer_of(data[0], "conv2d") if len(known) == len(data) == 1 else None
+    if conv is None or not draft.is_private(data[0]) or is_real(graph, data[0]):
+        return
     activations = {getattr(n.attrs, "activation", Activation.NONE) for n in (conv, node)}
     before, after = graph.spec(data[0]), graph.spec(node.outputs[0])
     addend = _per_channel(graph, known[0], before.shape)
@@ -45,8 +47,7 @@ def _folded(graph: Graph, node: Node) -> Graph:
         or isinstance(weights.quant, AffinePerChannel)
         or not graph.is_constant(bias.name)
     ):
-        return graph
-    graph = graph.copy()
+        return
     name = fresh(graph, f"{node.name}.bias")
     value = graph.constants[bias.name].astype(np.int64 if not bias.dtype.is_float else np.float64)
     if bias.dtype.is_float:
@@ -57,7 +58,7 @@ def _folded(graph: Graph, node: Node) -> Graph:
         graph.constants[name] = np.clip(value + steps, *limits).astype(bias.dtype.numpy)
     graph.tensors[name] = replace(bias, name=name)
     fused = with_output_of(conv, node, inputs=(*conv.inputs[:2], name))
-    return graph.copy(nodes=replaced(graph.nodes, (conv, node), fused))
+    draft.replace((conv, node), fused)
 
 
 def _per_channel(graph: Graph, tensor: str, shape: tuple[int, ...]) -> NDArray[np.float64] | None:

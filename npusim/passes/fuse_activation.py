@@ -66,11 +66,14 @@ def _stores_for_relu(graph: Graph, carrier: str, before: str, after: str) -> boo
 
 def _feeds_concat(view: GraphView, tensor: str) -> bool:
     """Tell whether a concat reads a tensor, directly or through moves."""
-    return any(
-        user.op == "concat"
-        or (keeps_codes(user) and any(_feeds_concat(view, name) for name in user.outputs))
-        for user in view.consumers[tensor]
-    )
+    waiting = [tensor]
+    while waiting:
+        for user in view.consumers[waiting.pop()]:
+            if user.op == "concat":
+                return True
+            if keeps_codes(user):
+                waiting += user.outputs
+    return False
 
 
 def _has_weights(node: Node) -> bool:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from npusim.ir.attrs import NO_ATTRS, Attrs, ClipAttrs, HardSigmoidAttrs
 from npusim.ir.graph import Graph, Node
+from npusim.passes.draft import Draft
 from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import is_real, merged_origin, replaced, scalar
+from npusim.passes.rewrite import is_real, merged_origin, scalar
 
 SIXTH_TOLERANCE = 1e-6  # exporters write 1/6 as 0.16666667 or 0.166666
 
@@ -32,22 +33,21 @@ Match = Callable[[GraphView, Node], tuple[str, list[Node], str, Attrs] | None]
 
 
 def _apply(graph: Graph, match: Match) -> Graph:
-    view, named = GraphView(graph), {node.name: node for node in graph.nodes}
+    draft = Draft(graph)
     for name in [
         node.name for node in graph.nodes if match is _swish or is_real(graph, *node.outputs)
     ]:
-        node = named.get(name)
-        found = match(view, node) if node is not None else None
+        node = draft.named.get(name)
+        found = match(draft, node) if node is not None else None
         if found is None or node is None:
             continue
         op, parts, source, attrs = found
         if graph.spec(source).shape != graph.spec(node.outputs[0]).shape:
             continue  # a constant of the pattern makes the result larger
-        chain = sorted({*parts, node}, key=lambda n: graph.nodes.index(n))
+        chain = sorted([*parts, node], key=draft.order)
         fused = replace(node, op=op, inputs=(source,), attrs=attrs, origin=merged_origin(*chain))
-        graph = graph.copy(nodes=replaced(graph.nodes, chain, fused))
-        view, named = GraphView(graph), {n.name: n for n in graph.nodes}
-    return graph
+        draft.replace(chain, fused)
+    return draft.done()
 
 
 def _swish(view: GraphView, node: Node) -> tuple[str, list[Node], str, Attrs] | None:

@@ -19,13 +19,14 @@ class GraphView:
         order, so every producer of a node's inputs is already known.
     """
 
-    __slots__ = ("consumers", "graph", "placed", "producers")
+    __slots__ = ("_exposed", "consumers", "graph", "placed", "producers")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.producers = graph.producers()
         self.consumers = graph.consumers()
         self.placed: dict[str, Node] = {}
+        self._exposed = frozenset((*graph.inputs, *graph.outputs))
 
     def ifm(self, node: Node, index: int = 0) -> TensorSpec:
         """Return the spec of an input."""
@@ -42,7 +43,7 @@ class GraphView:
 
     def exposed(self, name: str) -> bool:
         """Tell whether a tensor is an input or output of the graph."""
-        return name in self.graph.inputs or name in self.graph.outputs
+        return name in self._exposed
 
     def only_user(self, name: str) -> Node | None:
         """Return the single reader of a tensor that the graph does not expose, else None."""

@@ -15,6 +15,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
 from npusim.ir.quant import Affine, DynamicFixedPoint, Float, Quant, scale_of
+from npusim.passes.draft import Draft
 from npusim.passes.engine_predicates import average_without_padding
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import merged_origin
@@ -39,14 +40,12 @@ def merge_average(graph: Graph) -> Graph:
     convolution of one pixel, stride 1 and no padding. An average that is an output is computed as
     well. Source: measured, docs/arithmetic/nn.md rule 3.3.
     """
-    view = GraphView(graph)
-    for name in [node.name for node in graph.nodes if node.op == "conv2d"]:
-        conv = graph.node(name)
-        pool = view.producer_of(conv.inputs[0], "pool2d")
-        if pool is not None and _merges(pool, conv, view):
-            graph = _merged(graph, pool, conv)
-            view = GraphView(graph)
-    return graph
+    draft = Draft(graph)
+    for conv in [node for node in graph.nodes if node.op == "conv2d"]:
+        pool = draft.producer_of(conv.inputs[0], "pool2d")
+        if pool is not None and _merges(pool, conv, draft):
+            _merge(draft, pool, conv)
+    return draft.done()
 
 
 def _merges(pool: Node, conv: Node, view: GraphView) -> bool:
@@ -149,7 +148,8 @@ def _taps(value: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.asarray(np.broadcast_to(value, (*value.shape[:2], 3, 3)), order="C")
 
 
-def _merged(graph: Graph, pool: Node, conv: Node) -> Graph:
+def _merge(draft: Draft, pool: Node, conv: Node) -> None:
+    graph = draft.graph
     assert isinstance(pool.attrs, Pool2dAttrs)
     weights, bias = conv.inputs[1:]
     values = merged_values(
@@ -159,16 +159,15 @@ def _merged(graph: Graph, pool: Node, conv: Node) -> Graph:
         graph.spec(conv.inputs[0]).quant,
         graph.spec(pool.inputs[0]).quant,
     )
-    new = graph.copy()
     names = []
     for name, value, quant in (
         (weights, values.weights, values.quant),
         (bias, values.bias, _bias_quant(graph, pool.inputs[0], bias, values.quant)),
     ):
-        users = [n for n in graph.nodes if name in n.inputs]
-        own = name if len(users) == 1 else fresh(new, f"{conv.name}.{name}")
-        new.constants[own] = value
-        new.tensors[own] = replace(graph.spec(name), name=own, shape=value.shape, quant=quant)
+        shared = len(draft.consumers[name]) != 1
+        own = fresh(graph, f"{conv.name}.{name}") if shared else name
+        graph.constants[own] = value
+        graph.tensors[own] = replace(graph.spec(name), name=own, shape=value.shape, quant=quant)
         names.append(own)
     attrs = replace(conv.attrs, stride=pool.attrs.stride, pad=pool.attrs.pad)  # type: ignore[call-arg]
     merged = replace(
@@ -177,4 +176,4 @@ def _merged(graph: Graph, pool: Node, conv: Node) -> Graph:
         attrs=attrs,
         origin=merged_origin(pool, conv),
     )
-    return new.copy(nodes=tuple(merged if n.name == conv.name else n for n in graph.nodes))
+    draft.replace([conv], merged)

@@ -3,24 +3,22 @@
 from dataclasses import replace
 
 from npusim.ir.attrs import ReshapeAttrs, TransposeAttrs
-from npusim.ir.graph import Graph, Node, rename_inputs
-from npusim.passes.graph_view import GraphView
-from npusim.passes.rewrite import merged_origin, replaced, same_numbers
+from npusim.ir.graph import Graph, Node
+from npusim.passes.draft import Draft
+from npusim.passes.rewrite import merged_origin, same_numbers
 
 
 def simplify_moves(graph: Graph) -> Graph:
     """Merge chains of reshapes and of transposes; drop the ones that change nothing."""
-    seen: Graph | None = None
+    draft = Draft(graph)
     for name in [node.name for node in graph.nodes if node.op in ("reshape", "transpose")]:
-        if seen is not graph:  # loops written out have thousands of moves, most of them needed
-            seen, view, named = graph, GraphView(graph), {n.name: n for n in graph.nodes}
-        node = named.get(name)
+        node = draft.named.get(name)
         if node is None:
             continue
-        before = view.producer_of(node.inputs[0], node.op)
+        before = draft.producer_of(node.inputs[0], node.op)
         if (
             before is not None
-            and view.is_private(node.inputs[0])
+            and draft.is_private(node.inputs[0])
             and same_numbers(graph, before.inputs[0], node.inputs[0], node.outputs[0])
         ):
             merged = replace(
@@ -29,14 +27,12 @@ def simplify_moves(graph: Graph) -> Graph:
                 attrs=_combined(before, node),
                 origin=merged_origin(before, node),
             )
-            graph = graph.copy(nodes=replaced(graph.nodes, (before, node), merged))
+            draft.replace((before, node), merged)
             node = merged
-        if _does_nothing(graph, node) and node.outputs[0] not in graph.outputs:
-            rename = {node.outputs[0]: node.inputs[0]}
-            graph = graph.copy(
-                nodes=tuple(rename_inputs(n, rename) for n in graph.nodes if n.name != node.name)
-            )
-    return graph
+        if _does_nothing(graph, node) and not draft.exposed(node.outputs[0]):
+            draft.rename(node.outputs[0], node.inputs[0])
+            draft.remove(node)
+    return draft.done()
 
 
 def _combined(first: Node, second: Node) -> ReshapeAttrs | TransposeAttrs:

@@ -11,7 +11,6 @@ from npusim.ir.attrs import Conv2dAttrs, Deconv2dAttrs
 from npusim.ir.graph import Graph, Node
 from npusim.ir.tensor import TensorSpec
 from npusim.ops import op_def
-from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import add_constant, is_real
 
 STRIDE = (2, 2)
@@ -82,16 +81,20 @@ def _two_layers(graph: Graph, node: Node, uid: int) -> tuple[Node, Node]:
     return plane, dual
 
 
-def follows_dual(view: GraphView, tensor: str) -> bool:
-    """Tell whether a tensor is the result of a dual convolution, or of constants applied to it.
+def dual_results(graph: Graph) -> set[str]:
+    """Return the results of dual convolutions, and of constants applied to them.
 
     The release folds nothing into such a convolution: what follows stays a layer of its own.
     """
-    node = view.producers.get(tensor)
-    if node is None:
-        return False
-    if node.op == "conv2d":
-        return node.name.endswith("_dual_conv") and node.inputs[0].endswith("_plane")
-    sources = view.graph.activations(node)
-    steps = op_def(node.op).elementwise or node.op == "batch_norm"
-    return steps and len(sources) == 1 and follows_dual(view, sources[0])
+    found: set[str] = set()
+    for node in graph.nodes:
+        if node.op == "conv2d":
+            is_one = node.name.endswith("_dual_conv") and node.inputs[0].endswith("_plane")
+        elif op_def(node.op).elementwise or node.op == "batch_norm":
+            sources = graph.activations(node)
+            is_one = len(sources) == 1 and sources[0] in found
+        else:
+            is_one = False
+        if is_one:
+            found.update(node.outputs)
+    return found

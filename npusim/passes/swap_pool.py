@@ -5,6 +5,7 @@ from dataclasses import replace
 from npusim.ir.attrs import AlphaAttrs, Pool2dAttrs, PoolKind
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
+from npusim.passes.draft import Draft
 from npusim.passes.engine_predicates import is_chain_of_pools
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import is_real, merged_origin
@@ -20,16 +21,14 @@ def swap_pool(graph: Graph) -> Graph:
     reads the activation's result. Chains of pools stay, and activations that came here that way.
     Source: measured, docs/arithmetic/whole-networks.md rule 2.5.
     """
-    moved: set[str] = set()
-    for name in [node.name for node in graph.nodes if node.op == "pool2d"]:
-        view = GraphView(graph)
-        pool = graph.node(name)
-        act = view.producer_of(pool.inputs[0], *RISING)
-        if act is None or act.name in moved or not _moves(act, pool, view):
+    draft, moved = Draft(graph), set()
+    for pool in [node for node in graph.nodes if node.op == "pool2d"]:
+        act = draft.producer_of(pool.inputs[0], *RISING)
+        if act is None or act.name in moved or not _moves(act, pool, draft):
             continue
-        graph = _swapped(graph, act, pool)
+        _swap(draft, act, pool)
         moved.add(act.name)
-    return graph
+    return draft.done()
 
 
 def _moves(act: Node, pool: Node, view: GraphView) -> bool:
@@ -47,20 +46,12 @@ def _moves(act: Node, pool: Node, view: GraphView) -> bool:
     )
 
 
-def _swapped(graph: Graph, act: Node, pool: Node) -> Graph:
+def _swap(draft: Draft, act: Node, pool: Node) -> None:
+    graph = draft.graph
     before, after = graph.spec(act.inputs[0]), graph.spec(pool.outputs[0])
     between = fresh(graph, f"{after.name}.pooled")
-    graph = graph.copy(
-        tensors=graph.tensors | {between: replace(before, name=between, shape=after.shape)}
-    )
+    graph.tensors[between] = replace(before, name=between, shape=after.shape)
     # The pooled map before the activation is no tensor of the source: it has no counterpart there.
     first = replace(pool, inputs=act.inputs, outputs=(between,), origin=())
     second = replace(act, inputs=(between,), outputs=pool.outputs, origin=merged_origin(act, pool))
-    return graph.copy(
-        nodes=tuple(
-            changed
-            for node in graph.nodes
-            if node.name != act.name
-            for changed in ((first, second) if node.name == pool.name else (node,))
-        )
-    )
+    draft.replace((act, pool), first, second)

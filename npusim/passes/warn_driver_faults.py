@@ -21,8 +21,9 @@ def warn_driver_faults(graph: Graph) -> Graph:
     found: dict[str, list[DriverFault]] = {}
     for fault in driver_faults(graph):
         found.setdefault(fault.layer, []).append(fault)
+    named = {node.name: node for node in graph.nodes}
     for name, faults in found.items():
-        node = graph.node(name)
+        node = named[name]
         dtype = graph.spec(node.outputs[0]).dtype
         log.warning("layer %r (%s, %s): %s", name, node.op, dtype.value, text_of(faults, dtype))
     return graph
