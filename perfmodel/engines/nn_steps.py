@@ -96,28 +96,28 @@ def coded_ratio(work: NnWork, machine: Machine) -> float:
     """Return the share of a kernel's groups of taps that hold a coefficient other than zero.
 
     A group is one tap in float16, else three taps of a row or what is left over of it; all count
-    alike. Taps that went to four phases lack the last column in two of them and the last row in
-    two. No run of zeros is longer than its field can say. Source: measured, what the estimator
-    prints of 600 layers of every type and kernel; exact, zeros scattered at random.
+    alike. Of the phases that a stride makes some lack the last column and some the last row. No
+    run of zeros is longer than its field can say. Source: measured, what the estimator prints of
+    600 layers of every type and kernel; exact, zeros scattered at random.
     """
-    nn = machine.nn
-    size = 1 if work.dtype is DType.F16 else nn.depth_products_count
+    size = 1 if work.dtype is DType.F16 else machine.nn.depth_products_count
+    zeros, real = work.zero_fraction, min(1.0, work.tap_ratio or 1.0)
     if work.pointwise:
-        return _runs_end(1 - work.zero_fraction, size, work, machine)
-    cut = sqrt(work.tap_ratio) * 2 - 1 if work.tap_ratio else 1.0
-    groups = ceil(work.kernel_w / size)
+        return _runs_end((1 - zeros) * real, size, work, machine)
+    side = sqrt(real)  # of a kernel's rows, and of its columns
+    whole = max(0.0, 1 - (1 - side) * work.kernel_w)  # phases that lack no column
     kept = 0.0
-    for width in (work.kernel_w, round(cut * work.kernel_w)):
+    for width, phases in ((work.kernel_w, whole), (work.kernel_w - 1, 1 - whole)):
         for left in range(width, 0, -size):
-            kept += 1 - work.zero_fraction ** min(left, size)
-    rows = (1 + round(cut * work.kernel_h) / work.kernel_h) / 2
-    return _runs_end(kept / (2 * groups) * rows, min(size, work.kernel_w), work, machine)
+            kept += phases * (1 - zeros ** min(left, size))
+    ratio = kept / ceil(work.kernel_w / size) * side
+    return _runs_end(ratio, min(size, work.kernel_w), work, machine)
 
 
 def _runs_end(ratio: float, taps: int, work: NnWork, machine: Machine) -> float:
     if work.depthwise and not machine.nn.native_depthwise_count:
         ratio /= work.in_c  # the other channels are zeros
-    return max(ratio, taps / ((1 << machine.nn.zero_run_bits) - 1))
+    return min(1.0, max(ratio, taps / ((1 << machine.nn.zero_run_bits) - 1)))
 
 
 def worked_ratio(coded: float, groups: int) -> float:

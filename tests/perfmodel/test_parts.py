@@ -1,5 +1,6 @@
 """What the parts of a convolution take: figures that the vendor's estimator prints of each."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -70,6 +71,24 @@ def test_share_of_groups_that_are_coded(kernel, dtype, zeros, changes, printed):
     changes = {"tap_ratio": 49 / 64} if changes is None else changes
     work = layer(64, 64, 28, 28, kernel, zeros, dtype, **changes)
     assert coded_ratio(work, RK1808) == pytest.approx(printed, abs=1e-3)
+
+
+@given(
+    st.integers(1, 11),
+    st.integers(1, 11),
+    st.sampled_from([DType.U8, DType.I16, DType.F16]),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_a_share_is_a_share(width, height, dtype, zeros, real, depthwise):
+    work = layer(24, 24, 28, 28, 3, zeros, dtype, depthwise=depthwise, tap_ratio=real)
+    work = replace(work, kernel_w=width, kernel_h=height)
+    coded = coded_ratio(work, RK1808)
+    assert 1 / 31 - 1e-12 <= coded <= 1
+    assert 0 < worked_ratio(coded, width * height) <= 2
+    short = replace(RK1808, nn=replace(RK1808.nn, zero_run_bits=1))
+    assert coded <= coded_ratio(work, short) <= 1
 
 
 @pytest.mark.parametrize(
