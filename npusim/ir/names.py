@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Sequence
 
-from npusim.ir.graph import Graph
+from npusim.ir.graph import Graph, Node
 
 
 def fresh_among(taken: Container[str], stem: str) -> str:
@@ -17,6 +17,11 @@ def fresh_among(taken: Container[str], stem: str) -> str:
 def fresh(graph: Graph, stem: str) -> str:
     """Return a tensor name that the graph does not use yet."""
     return fresh_among(graph.tensors, stem)
+
+
+def by_name(graph: Graph) -> dict[str, Node]:
+    """Return layer name -> node: for many names, each of which ``Graph.node`` would search."""
+    return {node.name: node for node in graph.nodes}
 
 
 def distinct(names: Sequence[str], stem: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from npusim.ir.graph import Graph, Node, rename_inputs
+from npusim.ir.names import by_name
 from npusim.passes.graph_view import GraphView
 
 
@@ -26,7 +27,7 @@ class Draft(GraphView):
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph.copy())
         self._before, self._changed = graph, False
-        self.named = {node.name: node for node in graph.nodes}
+        self.named = by_name(graph)
         self._slots: list[list[Node]] = [[node] for node in graph.nodes]
         self._places = {node.name: place for place, node in enumerate(graph.nodes)}
 

@@ -6,6 +6,7 @@ from npusim import words
 from npusim.explain import see
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph
+from npusim.ir.names import by_name
 from npusim.passes.driver_faults import DriverFault, driver_faults
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ def warn_driver_faults(graph: Graph) -> Graph:
     found: dict[str, list[DriverFault]] = {}
     for fault in driver_faults(graph):
         found.setdefault(fault.layer, []).append(fault)
-    named = {node.name: node for node in graph.nodes}
+    named = by_name(graph)
     for name, faults in found.items():
         node = named[name]
         dtype = graph.spec(node.outputs[0]).dtype

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from npusim.ir.attrs import Activation, PadAttrs, PadMode
 from npusim.ir.graph import Graph, Node
+from npusim.ir.names import by_name
 from npusim.ops import op_def
 from npusim.passes.graph_view import GraphView
 from npusim.passes.rewrite import add_constant
@@ -111,8 +112,9 @@ class Equalization:
 
 def relu6_inputs(graph: Graph) -> tuple[str, ...]:
     """Return the tensors whose channel maxima ``Relu6.RESTRICT`` needs."""
+    named = by_name(graph)
     return tuple(
-        graph.node(pair.relu6).inputs[0] for pair in find_pairs(graph) if pair.relu6 is not None
+        named[pair.relu6].inputs[0] for pair in find_pairs(graph) if pair.relu6 is not None
     )
 
 
@@ -182,13 +184,13 @@ def equalize(
         Most passes over all pairs.
     """
     graph = graph.copy()
-    neighbours = find_pairs(graph)
+    neighbours, named = find_pairs(graph), by_name(graph)
     pairs = [
         pair
         for pair in neighbours
         if pair.relu6 is None
         or relu6 is Relu6.REPLACE
-        or (relu6 is Relu6.RESTRICT and graph.node(pair.relu6).inputs[0] in (stats or {}))
+        or (relu6 is Relu6.RESTRICT and named[pair.relu6].inputs[0] in (stats or {}))
     ]
     replaced: tuple[str, ...] = ()
     if relu6 is Relu6.REPLACE:
@@ -197,7 +199,7 @@ def equalize(
     work = _Weights(graph, pairs)
     before = work.spread()
     reach = {
-        pair: stats[graph.node(pair.relu6).inputs[0]].high.copy()
+        pair: stats[named[pair.relu6].inputs[0]].high.copy()
         for pair in pairs
         if pair.relu6 is not None and relu6 is Relu6.RESTRICT and stats is not None
     }
@@ -233,7 +235,8 @@ class _Weights:
 
     def __init__(self, graph: Graph, pairs: list[Pair]) -> None:
         self.graph, self.pairs = graph, pairs
-        self.nodes = {n: graph.node(n) for pair in pairs for n in (pair.first, pair.second)}
+        named = by_name(graph)
+        self.nodes = {n: named[n] for pair in pairs for n in (pair.first, pair.second)}
         self.value = {n: self._constant(n, 1) for n in self.nodes}
         self.bias = {n: self._constant(n, 2) for n in self.nodes}
 

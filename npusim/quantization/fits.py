@@ -14,6 +14,7 @@ from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.limits import LARGEST_F16, SMALLEST_F16, SMALLEST_NORMAL_F16
 from npusim.ops import op_def
+from npusim.passes.graph_view import GraphView
 from npusim.passes.hidden import side_of_constant, sides
 from npusim.quantization.schemes import Scheme
 
@@ -73,15 +74,16 @@ def misfits(graph: Graph, scheme_of: Callable[[Node], Scheme]) -> tuple[Misfit, 
     Masks that only a softmax or a maximum reads fit: they are stored as near as the format allows
     (``npusim.quantization.masks``).
     """
-    below = sides(graph)
+    view, below = GraphView(graph), sides(graph)
     return tuple(
-        found for node in graph.nodes for found in _of_node(graph, node, scheme_of(node), below)
+        found for node in graph.nodes for found in _of_node(view, node, scheme_of(node), below)
     )
 
 
 def _of_node(
-    graph: Graph, node: Node, scheme: Scheme, below: Mapping[str, int]
+    view: GraphView, node: Node, scheme: Scheme, below: Mapping[str, int]
 ) -> Iterator[Misfit]:
+    graph = view.graph
     definition = op_def(node.op)
     fill = node.attrs.value if isinstance(node.attrs, PadAttrs) else 0.0
     # integers saturate by themselves; a mask is stored smaller; the last number of float32 stands
@@ -121,7 +123,7 @@ def _of_node(
                 vanishes=False,
             )
         largest = float(np.abs(value).max())
-        guards = _guarded(graph, node)
+        guards = _guarded(view, node)
         # maxima and minima read subnormal numbers as they are (docs/arithmetic/README.md)
         kept = bool(definition.hides(node.attrs)) and largest >= SMALLEST_F16 and not guards
         vanishes = 0 < largest < SMALLEST_NORMAL_F16 and not kept
@@ -148,11 +150,11 @@ def _furthest(value: NDArray[np.generic], side: int) -> float:
     return float(flat[np.abs(flat).argmax()])
 
 
-def _guarded(graph: Graph, node: Node) -> str:
+def _guarded(view: GraphView, node: Node) -> str:
     """Return the layer id of a root, quotient or logarithm that a sum or maximum keeps from 0."""
     if node.op not in ("add", "max"):
         return ""
-    for user in graph.consumers()[node.outputs[0]]:
+    for user in view.consumers[node.outputs[0]]:
         power = op_def(user.op).power
         divides = user.op == "div" and node.outputs[0] in user.inputs[1:]
         raised = user.op == "pow" and node.outputs[0] == user.inputs[0]

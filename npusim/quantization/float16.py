@@ -12,6 +12,7 @@ from npusim.ir.attrs import Activation, Conv2dAttrs
 from npusim.ir.dtypes import DType
 from npusim.ir.graph import Graph, Node
 from npusim.ir.names import fresh
+from npusim.passes.draft import Draft
 from npusim.passes.driver import check_parameters
 from npusim.passes.hidden import sides
 from npusim.passes.rewrite import add_constant
@@ -65,10 +66,10 @@ def lift_small_weights(graph: Graph, *, only: Container[str] | None = None) -> G
     only : container of str, optional
         Names of the layers to look at.
     """
-    for name in [node.name for node in graph.nodes if node.op in ("conv2d", "deconv2d")]:
-        if only is not None and name not in only:
+    draft, uid = Draft(graph), max((node.uid for node in graph.nodes), default=0)
+    for node in graph.nodes:
+        if node.op not in ("conv2d", "deconv2d") or (only is not None and node.name not in only):
             continue
-        node = graph.node(name)
         weights = graph.constants.get(node.inputs[1])
         if weights is None or graph.spec(node.outputs[0]).dtype is not DType.F32:
             continue
@@ -83,8 +84,9 @@ def lift_small_weights(graph: Graph, *, only: Container[str] | None = None) -> G
                 lift.size,
                 see("small-weights-f16"),
             )
-            graph = _lifted(graph.copy(), node, lift)
-    return graph
+            uid += 1
+            _lift(draft, node, lift, uid)
+    return draft.done()
 
 
 def channel_lifts(weights: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -113,7 +115,8 @@ def _lost(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     return lost
 
 
-def _lifted(graph: Graph, node: Node, lift: NDArray[np.int64]) -> Graph:
+def _lift(draft: Draft, node: Node, lift: NDArray[np.int64], uid: int) -> None:
+    graph = draft.graph
     factor = 2.0**lift
     weights, bias = (graph.constants[name].astype(np.float64) for name in node.inputs[1:3])
     column = factor.reshape(-1, *(1,) * (weights.ndim - 1))
@@ -130,7 +133,7 @@ def _lifted(graph: Graph, node: Node, lift: NDArray[np.int64]) -> Graph:
             add_constant(graph, f"{node.inputs[2]}.lifted", bias * factor),
         ),
         outputs=(inner,),
-        uid=max(n.uid for n in graph.nodes) + 1,
+        uid=uid,
         attrs=replace(node.attrs, activation=Activation.NONE),  # type: ignore[call-arg]
     )
     channels = lift.size
@@ -144,7 +147,4 @@ def _lifted(graph: Graph, node: Node, lift: NDArray[np.int64]) -> Graph:
         ),
         attrs=Conv2dAttrs(group=channels, activation=activation),
     )
-    nodes: list[Node] = []
-    for known in graph.nodes:
-        nodes += [first, back] if known.name == node.name else [known]
-    return graph.copy(nodes=tuple(nodes))
+    draft.replace([node], first, back)

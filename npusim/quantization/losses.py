@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from npusim import words
 from npusim.ir.graph import Graph, Node
+from npusim.ir.names import by_name
 from npusim.ir.quant import scale_of
 from npusim.ops import keeps_codes
+from npusim.passes.graph_view import GraphView
 from npusim.quantization.apply import Formats
 from npusim.quantization.constrain import SIGMOID_REACH, clipped_for_sigmoid
 from npusim.quantization.eras import DEFAULT_ERA, Era
@@ -153,22 +155,22 @@ def losses(
     """
     if scheme is Scheme.F16:
         return ()
-    found = []
+    found, view, named = [], GraphView(graph), by_name(graph)
     for group in groups(graph, era=era, apart=apart):
         if group.concats:
-            found += _of_group(graph, group, measured, ranges, scheme)
+            first = named[group.concats[0]]
+            found += _of_group(view, group, first, measured, ranges, scheme)
     return tuple(sorted(found, key=lambda loss: (loss.clipped, loss.steps / loss.steps_alone)))
 
 
 def _of_group(
-    graph: Graph,
+    view: GraphView,
     group: Group,
+    first: Node,
     measured: Mapping[str, Range],
     ranges: Mapping[str, Range],
     scheme: Scheme,
 ) -> list[Loss]:
-    producers = graph.producers()
-    concats = [graph.node(name) for name in group.concats]
     found = []
     for tensor in group.members:
         if tensor not in measured:
@@ -183,10 +185,10 @@ def _of_group(
         steps = width / scale_of(parameters(shared, scheme))
         if not clipped and steps * LOST > alone:
             continue
-        producer = producers.get(tensor)
+        producer = view.producers.get(tensor)
         if clipped and (producer is None or producer.op != "concat"):
             continue  # its moves are cut with it
-        nearest = _concat_below(graph, tensor) or concats[0]
+        nearest = _concat_below(view, tensor) or first
         found.append(
             Loss(
                 layer=producer.layer_id if producer else tensor,
@@ -196,18 +198,18 @@ def _of_group(
                 steps=steps,
                 steps_alone=alone,
                 concat=nearest.layer_id,
-                parts=graph.activations(nearest),
+                parts=view.graph.activations(nearest),
                 clipped=clipped,
             )
         )
     return found
 
 
-def _concat_below(graph: Graph, tensor: str) -> Node | None:
+def _concat_below(view: GraphView, tensor: str) -> Node | None:
     """Return the first concat that reads a tensor, directly or through moves."""
-    users, waiting = graph.consumers(), deque([tensor])
+    waiting = deque([tensor])
     while waiting:
-        for user in users[waiting.popleft()]:
+        for user in view.consumers[waiting.popleft()]:
             if user.op == "concat":
                 return user
             if keeps_codes(user):

@@ -18,6 +18,7 @@ from npusim.errors import ConfigError
 from npusim.explain import see
 from npusim.ir.attrs import AxisAttrs, SliceAttrs, SplitAttrs
 from npusim.ir.graph import Form, Graph, Node
+from npusim.ir.names import by_name
 from npusim.ir.tensor import Shape
 from npusim.passes.driver_faults import (
     KEPT_APART,
@@ -90,16 +91,16 @@ def checked_choice(choice: str) -> str:
 
 def driver_memory(graph: Graph) -> DriverMemory:
     """Return what of a lowered graph is done as the driver does it; say what is and what is not."""
-    found, view = DriverMemory(), GraphView(graph)
+    found, view, named = DriverMemory(), GraphView(graph), by_name(graph)
     faults: dict[str, list[DriverFault]] = {}
     for fault in driver_faults(graph):
         faults.setdefault(fault.layer, []).append(fault)
-    chains = [chain for name in faults if (chain := _chain(graph.node(name), view, faults))]
+    chains = [chain for name in faults if (chain := _chain(named[name], view, faults))]
     for chain in chains:
         _nest(found, chain, graph)
     in_chains = {node.name for chain in chains for node in chain}
     for name, own in faults.items():
-        node = graph.node(name)
+        node = named[name]
         if name in in_chains:
             continue
         displaced = all(fault.kind is FaultKind.DISPLACED for fault in own)
