@@ -314,6 +314,8 @@ def _rows(table: NDArray[np.float64], where: str) -> NDArray[np.float64]:
 
 
 def _is_given(value: object) -> bool:
+    if isinstance(value, np.ndarray):
+        return bool(value.size)
     return value is not None and not (isinstance(value, Sized) and not len(value))
 
 

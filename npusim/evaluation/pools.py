@@ -122,7 +122,7 @@ def run_on_cluster(job: Job, items: Sequence[Item], address: str) -> Iterator[Re
     distributed = require("distributed", extra="cluster", purpose="running on a Dask cluster")
     try:
         client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TimeoutError, AssertionError) as error:  # of an odd address
         raise ConfigError(
             f"no scheduler answers: {error}",
             where=words.say("scheduler", value=address),

@@ -114,7 +114,8 @@ def _flags(value: Any, graph: Graph) -> list[bool]:
         return [False] * len(graph.inputs)
     several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim)
     flags = list(value) if several else [value] * len(graph.inputs)
-    fits = all(np.ndim(flag) == 0 and flag in (0, 1) for flag in flags)
+    numbers = int | float | np.number | np.bool_
+    fits = all(isinstance(flag, numbers) and flag in (0, 1) for flag in flags)
     if len(flags) != len(graph.inputs) or not fits:
         raise InputError(
             f"{value!r}", where="inputs_pass_through", rule="0 or 1 for each input of the model"

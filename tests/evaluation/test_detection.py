@@ -30,6 +30,7 @@ from npusim.ir.attrs import AxisAttrs, Conv2dAttrs, EltwiseAttrs, ReshapeAttrs
 from npusim.quantization.images import placement
 from npusim.report.evaluate_table import accuracy_table, evaluation_verdict, worst_table
 from npusim.testing import GraphBuilder
+from tests.detectors import detector
 
 SIZE, CELL = 32, 8
 BOX = (8.0, 16.0, 24.0, 32.0)  # what every head below encodes
@@ -424,3 +425,13 @@ def test_the_command_measures_a_detector(tmp_path, monkeypatch, capsys):
         captured = capsys.readouterr()
         assert (ended.value.code or 0) == code, captured.err
         assert said in " ".join((captured.out + captured.err).split())
+
+
+@pytest.mark.parametrize(
+    "priors", [np.array(3.0), [1, 2], [["a"] * 4], [[10**400] * 4], [[1], [1, 2]]]
+)
+def test_priors_that_are_no_rows_of_numbers_are_refused(priors):
+    with pytest.raises(ConfigError, match=r"\(n, 4\) or \(4, n\) numbers"):
+        detector_of("ssd", priors=priors)
+    with pytest.raises(ConfigError, match="priors would have no effect"):
+        npusim.evaluate({"float": detector(body=1)}, ".", priors=priors)

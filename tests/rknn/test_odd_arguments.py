@@ -82,6 +82,10 @@ class BytesPath:
         ("export_rknn", {"export_path": "/"}),
         ("export_rknn", {"export_path": BytesPath()}),
         ("inference", {"inputs": [np.ones((2, 3, 3))], "inputs_pass_through": np.ones((1, 2, 2))}),
+        (
+            "inference",
+            {"inputs": [np.ones((2, 3, 3))], "inputs_pass_through": [np.zeros(1, [("a", "f4")])]},
+        ),
         ("accuracy_analysis", {"inputs": BytesPath()}),
         ("accuracy_analysis", {"inputs": "list.txt", "output_dir": BytesPath()}),
         ("eval_perf", {"html": BytesPath()}),
