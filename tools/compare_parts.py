@@ -20,14 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from npusim.ir.dtypes import DType
+from npusim.perfmodel.agreement import nn_work
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.engines.nn import price_tile
 from npusim.perfmodel.engines.nn_plan import plan
 from npusim.perfmodel.engines.nn_time import core_cycles, feed_cycles, leaving_cycles
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import load_machine
-from npusim.perfmodel.network import UNKNOWN_ZERO_FRACTION
 from npusim.perfmodel.tiling import make_tile
 from npusim.perfmodel.workload import NnWork
 
@@ -107,9 +106,8 @@ def build(oracle: Any, layer: dict[str, Any]) -> Any:
     if depthwise:
         options["mult"] = 1
     pool = layer["kind"] == "pool"
-    graph.__getattribute__("tensor" if pool else "output")(
-        "y", (1, out_c, height, width), dtype, quants[2]
-    )
+    result = graph.tensor if pool else graph.output
+    result("y", (1, out_c, height, width), dtype, quants[2])
     graph.op("conv2d", ["x", "w", "b"], ["y"], **options)
     if pool:
         graph.tensor("r", (1, out_c, height, width), dtype, quants[2])
@@ -140,27 +138,20 @@ def ask(oracle: Any, simulator: Any, layer: dict[str, Any]) -> dict[str, Any] | 
 
 def work_of(layer: dict[str, Any], printed: dict[str, Any]) -> NnWork:
     """Return the operation that the driver made of a layer."""
-    dtype, kernel = DType(layer["dtype"]), printed["KernelX"]
-    zeros = layer["zeros"]
-    zeros += (1 - zeros) * UNKNOWN_ZERO_FRACTION[dtype.bits] * (dtype is not DType.F16)
-    split = layer["kind"] == "strided" and kernel != layer["kernel"]
-    return NnWork(
-        in_w=printed["OrigInImageX"],
-        in_h=printed["OrigInImageY"],
-        in_c=printed["OrigInImageZ"],
-        out_w=printed["OutImageX"],
-        out_h=printed["OutImageY"],
-        out_c=printed["OutImageZ"],
-        final_w=printed["FinalOutImageX"],
-        final_h=printed["FinalOutImageY"],
-        kernel_w=kernel,
-        kernel_h=printed["KernelY"],
-        pool=printed["PoolingStride"] if printed["PoolingSize"] > 1 else 1,
-        dtype=dtype,
-        zero_fraction=zeros,
-        depthwise=layer["kind"] == "depthwise",
-        tap_ratio=(layer["kernel"] / (2 * kernel)) ** 2 if split else 0.0,
-    )
+    kinds = {"depthwise": "dwconv", "pool": "convpool"}
+    row = {
+        "kind": kinds.get(layer["kind"], "conv"),
+        "dtype": layer["dtype"],
+        "zero_frac": layer["zeros"],
+        "stride": 2 if layer["kind"] == "strided" else 1,
+        "k": layer["kernel"],
+        "kx": printed["KernelX"],
+        "ky": printed["KernelY"],
+        "pool": printed["PoolingStride"] if printed["PoolingSize"] > 1 else 1,
+    }
+    for ours, theirs in (("in", "OrigInImage"), ("out", "OutImage"), ("final", "FinalOutImage")):
+        row |= {f"{ours}_{axis.lower()}": printed[f"{theirs}{axis}"] for axis in "XYZ"}
+    return nn_work(row)
 
 
 def main() -> None:

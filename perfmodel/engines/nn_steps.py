@@ -52,8 +52,8 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
     """Return the cycles of a kernel on one input channel."""
     nn, floats = machine.nn, work.dtype is DType.F16
     coded = coded_ratio(work, machine)
-    taps = work.kernel_w * (work.in_h if work.padded_vector else work.kernel_h)
-    decode = taps * coded / nn.decoded_per_cycle_count
+    rows = work.in_h if work.padded_vector else work.kernel_h
+    decode = work.kernel_w * rows * coded / nn.decoded_per_cycle_count
     if work.pointwise and work.dtype.bits == 8:  # zeros save nothing
         return KernelTime(
             full=nn.pointwise_cycles_per_group,
@@ -63,24 +63,25 @@ def kernel_time(work: NnWork, machine: Machine) -> KernelTime:
             channel_step=nn.pointwise_channels_count,
         )
     if work.pointwise:
-        groups = 1 if floats else nn.pointwise_channels_16bit_count
-        size = nn.pointwise_16bit_cycles_per_group * worked_ratio(coded, groups)
+        channels = 1 if floats else nn.pointwise_channels_16bit_count  # that are skipped together
+        cycles = nn.pointwise_16bit_cycles_per_group * worked_ratio(coded, channels)
         return KernelTime(
-            full=size,
-            partial=size,
+            full=cycles,
+            partial=cycles,
             decode=decode,
             channel_step=nn.pointwise_channels_16bit_count,
         )
-    # Groups of taps, two in a kernel of two by two, follow one another no faster than a step.
-    size, unit = nn.depth_products_count, 1.0
-    if max(work.kernel_w, work.kernel_h) == 2:
-        size, unit = 2, nn.two_taps_cycles[0]
-    taps = work.kernel_w * work.kernel_h
-    count = float(ceil(taps / size))
-    groups = taps
-    if not floats:
-        count = work.kernel_h * _row(work.kernel_w, nn) / size if size > 2 else 1.0
-        groups = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
+    # Groups of taps, two in small and upright kernels, follow one another no faster than a step.
+    small, upright = max(work.kernel_w, work.kernel_h) == 2, work.kernel_w == 1
+    size = 2 if small or upright else nn.depth_products_count
+    unit = nn.two_taps_cycles[0] if small else 1.0
+    all_taps = work.kernel_w * work.kernel_h
+    if floats or upright:
+        count: float = ceil(all_taps / size)
+    else:
+        count = 1.0 if small else work.kernel_h * _row(work.kernel_w, nn) / size
+    row_groups = work.kernel_h * ceil(work.kernel_w / nn.depth_products_count)
+    groups = all_taps if floats else row_groups
     share = unit * worked_ratio(coded, groups)
     step = (nn.group_cycles if work.dtype.bits == 8 else nn.group_16bit_cycles) * share
     return KernelTime(

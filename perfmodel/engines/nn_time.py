@@ -3,8 +3,8 @@
 The estimator adds up what all tiles need of products, decoding, feeding, output and the bus, and
 divides each by area and kernels into four parts: the first superblock of the first tile, its
 other superblocks, the first superblocks of all other tiles, and the rest. In every part these
-overlap, and the largest counts. Source: what it prints of 1400 layers of every type; nine parts
-in ten agree to 0.5 %, those of DDR with its own bytes given.
+overlap, and the largest counts. Source: what it prints of 1444 layers of every type; with its
+tile the cycles of nine in ten agree to 1.5 % (tools/compare_parts.py).
 """
 
 from math import ceil, gcd

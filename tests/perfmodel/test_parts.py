@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from npusim.ir.dtypes import DType
 from npusim.perfmodel.cost import Bound
 from npusim.perfmodel.engines.nn import tile_bytes
-from npusim.perfmodel.engines.nn_steps import coded_ratio, worked_ratio
+from npusim.perfmodel.engines.nn_steps import coded_ratio, kernel_time, worked_ratio
 from npusim.perfmodel.engines.nn_time import (
     core_cycles,
     feed_cycles,
@@ -120,6 +120,20 @@ def test_products_and_decoding(monkeypatch, sizes, dtype, coded, tile, products,
     found = core_cycles(work, make_tile(work, RK1808, sizes[2], tile), RK1808)
     nn_steps.kernel_time.cache_clear()
     assert found == (pytest.approx(products, rel=5e-4), pytest.approx(decode, rel=5e-4))
+
+
+@pytest.mark.parametrize(
+    ("height", "dtype", "groups", "cycles"),
+    [
+        *[(2, DType.I16, 1, 2.4), (3, DType.I16, 8, 32), (4, DType.I16, 8, 32)],
+        *[(3, DType.I16, 1, 10), (9, DType.I16, 1, 34), (5, DType.F16, 8, 48)],
+        *[(3, DType.U8, 1, 8), (3, DType.U8, 4, 16), (11, DType.U8, 1, 32), (7, DType.U8, 8, 64)],
+    ],
+)
+def test_upright_kernels_are_done_in_pairs_of_taps(height, dtype, groups, cycles):
+    work = replace(layer(32, 10, 32, 16, 1, dtype=dtype), kernel_h=height)
+    found = kernel_time(work, RK1808).products(groups, lower=False)
+    assert found == pytest.approx(cycles)
 
 
 @pytest.mark.parametrize(
