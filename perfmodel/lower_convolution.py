@@ -145,6 +145,7 @@ def _convolution(part: Part) -> list[Work]:
         dtype=dtype,
         zero_fraction=zeros,
         depthwise=depthwise,
+        rows_ratio=spans[0] / reach_h,
         macs=macs,
     )
     if stride == 1:

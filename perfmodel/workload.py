@@ -31,6 +31,8 @@ class NnWork:
         Every output channel reads one input channel; stored dense, filled with zeros.
     tap_ratio : float
         Share of taps that are real after space to depth; 0 when the kernel is as the model has it.
+    rows_ratio : float
+        Share of the kernel's rows that hold taps; the others are zeros that make it square.
     macs : int
         Products the layer asks for (not those the engine makes).
     count : int
@@ -53,6 +55,7 @@ class NnWork:
     zero_fraction: float = 0.0
     depthwise: bool = False
     tap_ratio: float = 0.0
+    rows_ratio: float = 1.0
     macs: int = 0
     count: int = 1
     _hash: int = field(init=False, repr=False, compare=False)

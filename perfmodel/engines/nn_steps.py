@@ -102,7 +102,9 @@ def coded_ratio(work: NnWork, machine: Machine) -> float:
     600 layers of every type and kernel; exact, zeros scattered at random.
     """
     size = 1 if work.dtype is DType.F16 else machine.nn.depth_products_count
-    zeros, real = work.zero_fraction, min(1.0, work.tap_ratio or 1.0)
+    # Zeros are scattered over the rows that hold taps.
+    zeros = max(0.0, 1 - (1 - work.zero_fraction) / work.rows_ratio)
+    real = min(1.0, work.tap_ratio or 1.0)
     if work.pointwise:
         return _runs_end((1 - zeros) * real, size, work, machine)
     side = sqrt(real)  # of a kernel's rows, and of its columns
@@ -111,7 +113,7 @@ def coded_ratio(work: NnWork, machine: Machine) -> float:
     for width, phases in ((work.kernel_w, whole), (work.kernel_w - 1, 1 - whole)):
         for left in range(width, 0, -size):
             kept += phases * (1 - zeros ** min(left, size))
-    ratio = kept / ceil(work.kernel_w / size) * side
+    ratio = kept / ceil(work.kernel_w / size) * side * work.rows_ratio
     return _runs_end(ratio, min(size, work.kernel_w), work, machine)
 
 

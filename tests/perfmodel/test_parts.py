@@ -19,6 +19,8 @@ from npusim.perfmodel.engines.nn_time import (
     time_tile,
 )
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
+from npusim.perfmodel.layer_list import parse_layer_list
+from npusim.perfmodel.lowering import lower
 from npusim.perfmodel.machine import load_machine
 from npusim.perfmodel.tiling import legal_tiles, make_tile
 from npusim.perfmodel.workload import NnWork
@@ -120,6 +122,24 @@ def test_products_and_decoding(monkeypatch, sizes, dtype, coded, tile, products,
     found = core_cycles(work, make_tile(work, RK1808, sizes[2], tile), RK1808)
     nn_steps.kernel_time.cache_clear()
     assert found == (pytest.approx(products, rel=5e-4), pytest.approx(decode, rel=5e-4))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "dtype", "cycles"),
+    [
+        *[(1, 3, DType.I16, 1.444), (1, 5, DType.I16, 2.722), (2, 3, DType.I16, 2.222)],
+        *[(3, 5, DType.I16, 7.202), (1, 7, DType.I16, 3.137), (1, 3, DType.F16, 3.117)],
+        *[(1, 5, DType.F16, 5.426), (3, 5, DType.F16, 16.2), (2, 3, DType.F16, 6.001)],
+    ],
+)
+def test_oblong_kernels_are_squares_with_rows_of_zeros(height, width, dtype, cycles):
+    layer = {"name": "conv", "op": "conv", "inputs": ["data"], "out": [1, 10, 32, 32]}
+    layer |= {"kernel": [height, width], "stride": 1}
+    layer |= {"pad": [(height - 1) // 2, height // 2, (width - 1) // 2, width // 2]}
+    listed = {"name": "n", "input": [1, 32, 32, 32], "outputs": ["conv"], "layers": [layer]}
+    (lowered,) = lower(parse_layer_list(listed, dtype))
+    (work,) = lowered.works
+    assert kernel_time(work, RK1808).full == pytest.approx(cycles, rel=2e-3)
 
 
 @pytest.mark.parametrize(
