@@ -105,10 +105,15 @@ class NnEngine:
     superblock_group_cycles: float
     handover_cycles: float
     handover_16bit_cycles: float
+    planned_cached_ratio: float
+    planned_column_cached_ratio: float
     planned_hit_ratio: float
+    planned_column_hit_ratio: float
     planned_miss_ratio: float
     planned_line_miss_ratio: float
     planned_column_miss_ratio: float
+    planned_last_write_ratio: float
+    planned_superblock_ratio: float
     planned_true_ratio: float
     planned_bytes_ratio: float
     planned_first_image_ratio: float

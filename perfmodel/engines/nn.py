@@ -18,9 +18,14 @@ from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
 
-def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
-    """Return the bytes of an operation with a given tile and coefficient stream."""
-    kernel, image, cached = read_bytes(work, tile, machine, stream)
+def tile_bytes(
+    work: NnWork, tile: Tile, machine: Machine, stream: int, planned: bool = False
+) -> TileBytes:
+    """Return the bytes of an operation with a given tile and coefficient stream.
+
+    ``planned``: what is read as the driver sees it while it plans.
+    """
+    kernel, image, cached = read_bytes(work, tile, machine, stream, planned)
     write, fits = write_bytes(work, tile, machine)
     return TileBytes(
         stream=stream,
@@ -34,20 +39,22 @@ def tile_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileB
 
 
 def read_bytes(
-    work: NnWork, tile: Tile, machine: Machine, stream: int
+    work: NnWork, tile: Tile, machine: Machine, stream: int, planned: bool = False
 ) -> tuple[float, float, bool]:
     """Return the bytes of coefficients and image that are read, and whether the image is kept.
 
     The tile's image has a place in on-chip memory if it fits, and with several superblocks it is
     read only once; the coefficients take what is left, and the part that does not fit is read
-    again for every tile.
+    again for every tile. While it plans (``planned``) the driver gives the coefficients all of it
+    where one superblock needs the image once, and leaves out the padding around the map.
     """
     sram = machine.memory.vip_sram_bytes
-    held = tile_image_bytes(work, tile)
+    held = tile_image_bytes(work, tile, clipped=planned)
     cached = held <= sram
     taken = held * work.dtype.itemsize  # 16-bit images are given twice the place they need
-    room = sram - (taken if taken <= sram else 0)
-    kept = min(1.0, room / planned_stream_bytes(work, stream, machine))
+    if taken > sram or (planned and tile.superblocks == 1):
+        taken = 0
+    kept = min(1.0, (sram - taken) / planned_stream_bytes(work, stream, machine))
     image = image_bytes(work, tile, machine) * (1 if cached else tile.superblocks)
     return stream * (kept + (1 - kept) * (tile.columns * tile.rows)), image, cached
 

@@ -4,25 +4,25 @@ While it plans, the driver
 
 - holds a tile's output against the write cache: below half of its lines every byte is written
   once, below the whole a fifth more; beyond that the lines that miss cost more than once, less so
-  where rows are whole lines, halves or quarters of one. Tiles at the bottom of the map count as
-  full ones, and the output of the last is waited for: no operation is shorter than its bytes on
-  the bus;
+  where rows are whole lines, halves or quarters of one. The output of the last tile is waited for:
+  no operation is shorter than its bytes on the bus;
 - takes maps of as many channels as the cache has lines, which never fit, as the estimate does;
 - takes rows of a quarter or half a line to be fetched one by one;
-- lets the image of the first tile arrive before a tile that waits for its image is worked on;
+- lets the image of the first tile arrive before a tile that waits for its image is worked on, and
+  cuts tiles into columns for that (`first_column_cycles`);
 - weighs bytes beside cycles: one twentieth as many per cent.
 
-Source: fitted to the choices in the performance tables and to choices asked for on purpose; it
-agrees with three quarters of them, and costs little more or less where it does not
+Source: asked for on purpose where nothing else is said, the constants fitted to 7500 choices; it
+agrees with four fifths of them, and costs little more or less where it does not
 (docs/performance-model.md).
 """
 
 from functools import lru_cache
-from math import gcd
+from math import ceil, gcd, sqrt
 
 from npusim.errors import MachineError
 from npusim.perfmodel.engines.nn import read_bytes, tile_bytes
-from npusim.perfmodel.engines.nn_time import core_cycles, time_tile
+from npusim.perfmodel.engines.nn_time import core_cycles, feed_cycles, time_tile, weighs_cache
 from npusim.perfmodel.engines.nn_traffic import (
     TileBytes,
     aligned_bytes,
@@ -31,7 +31,7 @@ from npusim.perfmodel.engines.nn_traffic import (
 )
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
-from npusim.perfmodel.tiling import Tile, legal_tiles
+from npusim.perfmodel.tiling import Tile, legal_tiles, make_tile
 from npusim.perfmodel.workload import NnWork
 
 
@@ -49,7 +49,7 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     streams: dict[int, int] = {}
     # The bus alone is a lower bound, with or without the output of the last tile: taken in the
     # order of what they move at least, few tiles have to be looked at closely.
-    waits = _weighs_cache(work, machine)
+    waits = weighs_cache(work, machine)
     written = _least_written_bytes(work, machine)
     weight = nn.planned_bytes_ratio
     bounded: list[tuple[float, int, Tile, int]] = []
@@ -58,7 +58,7 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
         if stream is None:
             stream = kernel_stream_bytes(work, tile, machine)
             streams[tile.kernels_per_core] = stream
-        kernel, image, _ = read_bytes(work, tile, machine, stream)
+        kernel, image, _ = read_bytes(work, tile, machine, stream, planned=True)
         moves = kernel + image + written * (1 - (0.0 if waits else tile.last_ratio(work)))
         bound = moves / bus * (kernel + image + written) ** weight
         bounded.append((bound, index, tile, stream))
@@ -67,18 +67,18 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     for bound, index, tile, stream in bounded:
         if best is not None and bound > best[0]:
             break
-        moved = tile_bytes(work, tile, machine, stream)
-        planned = planned_bytes(work, tile, moved, machine)
+        planned = planned_bytes(work, tile, machine, stream)
         ends = 0.0 if waits else planned.write * tile.last_ratio(work)
         least = (planned.total - ends) / bus
         moves = planned.total**weight
         if best is not None and least * moves > best[0]:
             continue
-        score = time_tile(work, tile, planned, machine, bytes_per_cycle, last_write_waits=waits)[0]
-        score = max(least, score, first_image_cycles(work, tile, planned, machine, bus))
+        score = time_tile(work, tile, planned, machine, bytes_per_cycle, planned=True)[0]
+        score = max(least, score, first_column_cycles(work, tile, planned, machine, bus))
         if best is not None and score * moves > best[0]:
             continue
         # What the operation really takes decides between tiles that look the same.
+        moved = tile_bytes(work, tile, machine, stream)
         score += nn.planned_true_ratio * time_tile(work, tile, moved, machine, bytes_per_cycle)[0]
         # Cycles and bytes are compared as shares of the larger: 1 % of cycles for 20 % of bytes.
         score *= moves
@@ -93,18 +93,29 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     return best[2]
 
 
-def first_image_cycles(
+def first_column_cycles(
     work: NnWork, tile: Tile, planned: TileBytes, machine: Machine, bus: float
 ) -> float:
-    """Return the cycles of tiles that wait for their image, behind the arrival of the first one.
+    """Return the cycles of a tile that is cut into columns, of which the first waits for the bus.
 
-    0 where products or decoding take longer than feeding the image from on-chip memory. ``bus``:
-    bytes per cycle.
+    ``bus``: bytes per cycle. Kernels larger than one pixel: nothing hides the coefficients and the
+    image of a first column that needs all columns of the input; what is left of the tile's width is
+    the last column, and all but that is fed from on-chip memory behind it. Source: rates at which
+    single tiles are given up, 3x3 kernels, maps 16 to 48 wide; within 1 % (32x16: 30 and 2
+    columns). Pointwise kernels: the same with half of the tile, where feeding is what takes long.
     """
     nn = machine.nn
     height, width = min(tile.height, work.out_h), min(tile.width, work.out_w)
     share = height * width / (work.out_h * work.out_w)
     image = planned.image * share
+    if not work.pointwise:
+        whole = _whole_image_cycles(work, tile, planned, machine, bus)
+        fed, stream, channels = feed_cycles(work, tile, planned.stream, machine)
+        behind = max(fed, channels - stream * tile.number)
+        first, last = max(1, width - work.kernel_w + 1), min(width, work.kernel_w - 1)
+        waits = (planned.kernel + image * first / width) / bus
+        behind *= 1 - last / (width * tile.number)
+        return max(nn.launch_cycles + waits + behind, whole)
     block = min(1.0, tile.kernels_per_core * nn.cores_count / work.out_c)
     if image / nn.sram_bytes_per_cycle <= max(core_cycles(work, tile, machine)) * share * block:
         return 0.0
@@ -113,9 +124,29 @@ def first_image_cycles(
     return stages + nn.planned_first_image_ratio * image / bus
 
 
-def _weighs_cache(work: NnWork, machine: Machine) -> bool:
-    """Tell whether a tile's output may fit the write cache at all: a line for each channel."""
-    return work.out_c < machine.memory.write_cache_bytes // machine.memory.line_bytes
+def _whole_image_cycles(
+    work: NnWork, tile: Tile, planned: TileBytes, machine: Machine, bus: float
+) -> float:
+    """Return what reading takes at least where a tile that needs all rows is not seen as whole.
+
+    A map that is padded at the right or bottom only (2x2 kernels), or of which the tile leaves
+    output rows to another, is taken to be read row by row, in columns of half its width. Source:
+    sizes of coefficients at which single tiles are given up while only reads count, 7 to 64 pixels;
+    within 1 %.
+    """
+    pads = [work.out_w + work.kernel_w - 1 - work.in_w, work.out_h + work.kernel_h - 1 - work.in_h]
+    left, top = (max(0, pad) // 2 for pad in pads)
+    if tile.columns > 1 or tile.height + work.kernel_h - 1 - top < work.in_h:
+        return 0.0
+    if tile.rows == 1 and (pads[0] <= 0 or work.out_w + left > work.in_w):
+        return 0.0
+    line, size = machine.memory.line_bytes, work.dtype.itemsize
+    half = ceil(work.out_w / 2)
+    cut = make_tile(work, machine, half, tile.height)
+    blocks = cut.superblocks if cut is not None else 1
+    row = aligned_bytes((half + work.kernel_w - 1) * size, gcd(work.in_w * size, line), line)
+    image = max(blocks * row, tile.superblocks * work.in_w * size) * work.in_h * work.in_c
+    return machine.nn.launch_cycles + (planned.kernel + image) / bus
 
 
 def _least_written_bytes(work: NnWork, machine: Machine) -> float:
@@ -129,41 +160,45 @@ def _least_written_bytes(work: NnWork, machine: Machine) -> float:
     return dense * min(1.0, *ratios)
 
 
-def planned_bytes(work: NnWork, tile: Tile, moved: TileBytes, machine: Machine) -> TileBytes:
+def planned_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
     """Return the traffic of a tile as the driver sees it while it plans."""
     nn, line, size = machine.nn, machine.memory.line_bytes, work.dtype.itemsize
+    moved = tile_bytes(work, tile, machine, stream, planned=True)
     image = moved.image
     short = work.in_w * size in (line // 4, line // 2)
     if work.pointwise and tile.columns == 1 and short:
         image = float(line * input_rows(work, tile.height) * work.in_c)
         image *= 1 if moved.image_cached else tile.superblocks
+    if not weighs_cache(work, machine):
+        return moved._replace(image=image)
     dense = work.final_w * work.final_h * work.out_c * size
     capacity = machine.memory.write_cache_bytes // line
-    write = moved.write
-    if _weighs_cache(work, machine):
-        lines = output_lines(work, tile, machine) * work.out_c
-        if lines < capacity / 2:
-            write = min(write, 1.05 * dense)
-        elif lines < capacity:
-            write = 1.2 * dense
+    lines = output_lines(work, tile, machine) * work.out_c
+    cut = tile.columns > 1
+    if lines < capacity / 2:
+        write = min(moved.write, 1.05 * dense)
+    elif lines < capacity:
+        write = (nn.planned_column_cached_ratio if cut else nn.planned_cached_ratio) * dense
+    else:
+        hit = nn.planned_column_hit_ratio if cut else nn.planned_hit_ratio
+        if cut:
+            miss = nn.planned_column_miss_ratio
+        elif work.final_w * size % line == 0 or work.final_w * size in (line // 4, line // 2):
+            miss = nn.planned_line_miss_ratio
         else:
-            if tile.columns > 1:
-                miss = nn.planned_column_miss_ratio
-            elif work.final_w * size % line == 0 or work.final_w * size in (line // 4, line // 2):
-                miss = nn.planned_line_miss_ratio
-            else:
-                miss = nn.planned_miss_ratio
-            hits = capacity / lines
-            write = (nn.planned_hit_ratio * hits + miss * (1 - hits)) * dense
-        write *= max(1.0, tile.rows * tile.height / work.out_h)
-    return moved._replace(image=image, write=write)
+            miss = nn.planned_miss_ratio
+        hits = capacity / lines
+        write = (hit * hits + miss * (1 - hits)) * dense
+    # Tiles at the bottom that are lower count for about half of what they lack.
+    return moved._replace(image=image, write=write * sqrt(tile.rows * tile.height / work.out_h))
 
 
 def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     """Return the lines of one channel of a tile's output, as the driver counts them.
 
     Starts of tiles are taken to be less regular than they are: aligned to twice what a row is
-    aligned to at best, and to less than that for rows that divide a line.
+    aligned to at best, and to less than that for rows that divide a line. Columns that are a line
+    or more apart count as the least fortunate of the next equal cuts (`_most_column_lines`).
     """
     line, size = machine.memory.line_bytes, work.dtype.itemsize
     half = 2 if work.pool > 1 else 1
@@ -173,9 +208,29 @@ def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     plane = row * work.final_h
     edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
     if part < row and row - part >= line:
-        return aligned_bytes(part, gcd(gcd(row, plane), edge), line) * height / line
+        lines = aligned_bytes(part, gcd(gcd(row, plane), edge), line) * height / line
+        if height < _COLUMN_ROWS:
+            return lines
+        return max(lines, _most_column_lines(work.final_w * size, line) * height)
     step = gcd(gcd(row * height, plane), line)
     if part < row:
         step = gcd(step, edge)
     step = row if row in (line // 4, line // 2) and height > 1 else min(step, 2 * gcd(row, line))
     return (row * (height - 1) + part + line - step) / line
+
+
+# Columns of fewer rows count by themselves. Source: as `_most_column_lines`.
+_COLUMN_ROWS = 3
+
+
+@lru_cache(maxsize=1024)
+def _most_column_lines(row: int, line: int) -> float:
+    """Return the lines of a row of a column, whichever of three equal cuts touches the most.
+
+    The widest columns that are legal, and one and two more of them across. Source: channels at
+    which tiles of 4 to 10 rows are given up, maps 128 to 320 wide (128: three columns of 43 bytes,
+    1.66 lines; 320: six of 54, 1.81), each height within one channel.
+    """
+    first = ceil(row / line)
+    widths = (ceil(row / columns) for columns in range(first, first + 3))
+    return max(aligned_bytes(width, gcd(row, width), line) / line for width in widths)

@@ -42,27 +42,29 @@ def time_tile(
     machine: Machine,
     bytes_per_cycle: float,
     slowdown: float = 1.0,
-    last_write_waits: bool = False,
+    planned: bool = False,
 ) -> tuple[float, Clockwork]:
     """Return the cycles of an operation and what they are made of.
 
     ``slowdown`` multiplies the work of the cores: cores the estimator assumes over cores there are.
-    ``last_write_waits``: the operation ends when its last tile is in memory, as the driver assumes
-    while it plans; the estimate ends when the last tile is computed.
+    ``planned``: as the driver sees it while it plans. Where the output may fit the write cache most
+    of the last tile's write is waited for (the estimate ends when the last tile is computed),
+    superblocks wait longer, and nothing is handed over between tiles.
     """
     nn = machine.nn
     bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
     products, decode = core_cycles(work, tile, machine, slowdown)
     image, stream, channels = feed_cycles(work, tile, moved.stream, machine)
-    leaving = leaving_cycles(work, tile, machine)
+    leaving = leaving_cycles(work, tile, machine, handed_over=not planned)
     clockwork = Clockwork()
     clockwork.add(Bound.LAUNCH, nn.launch_cycles)
     if tile.superblocks > 1:
-        clockwork.add(Bound.LAUNCH, tile.number * first_superblock_wait(work, tile, machine))
+        wait = tile.number * first_superblock_wait(work, tile, machine)
+        clockwork.add(Bound.LAUNCH, wait * (nn.planned_superblock_ratio if planned else 1))
     parts = _parts(work, tile, moved, nn.cores_count)
     late = 0.0  # of all writes, what is waited for when everything is computed
-    if last_write_waits:
-        late = 1 - sum(part.left for part in parts)
+    if planned and weighs_cache(work, machine):
+        late = nn.planned_last_write_ratio * (1 - sum(part.left for part in parts))
     for part in parts:
         done = late if part is parts[-1] else 0.0
         now = (
@@ -174,7 +176,14 @@ def feed_cycles(
     return image, stream, nn.channel_cycles * channels * tile.number * tile.superblocks
 
 
-def leaving_cycles(work: NnWork, tile: Tile, machine: Machine) -> float:
+def weighs_cache(work: NnWork, machine: Machine) -> bool:
+    """Tell whether a tile's output may fit the write cache at all: a line for each channel."""
+    return work.out_c < machine.memory.write_cache_bytes // machine.memory.line_bytes
+
+
+def leaving_cycles(
+    work: NnWork, tile: Tile, machine: Machine, handed_over: bool = True
+) -> float:
     """Return the cycles in which the outputs of all tiles leave the cores and are handed over.
 
     The rows that share an accumulator leave together, eight bytes a cycle, and every tile takes as
@@ -185,9 +194,12 @@ def leaving_cycles(work: NnWork, tile: Tile, machine: Machine) -> float:
     height, width = min(tile.height, work.out_h), min(tile.width, work.out_w)
     group = size * ceil(tile.interleave * width / nn.output_bytes_per_cycle)
     leaves: float = work.out_c * group * ceil(height / tile.interleave)
+    if handed_over:
+        leaves += tile.superblocks * (
+            nn.handover_cycles if size == 1 else nn.handover_16bit_cycles
+        )
     if size == 1:
-        return tile.number * (leaves + tile.superblocks * nn.handover_cycles)
-    leaves += tile.superblocks * nn.handover_16bit_cycles
+        return tile.number * leaves
     half = 2 if work.pool > 1 else 1
     lines = row_lines_bytes(width // half, size, machine.memory.line_bytes) * work.out_c
     return tile.number * max(leaves, (height // half) * lines / nn.sram_bytes_per_cycle)

@@ -171,11 +171,16 @@ def _fetch(
     return _Fetch(rows, reach, 0, per_row)
 
 
-def tile_image_bytes(work: NnWork, tile: Tile) -> int:
-    """Return the on-chip size of one tile's input."""
-    pixels = min(tile.width + work.kernel_w - 1, work.in_w)
-    pixels *= min(tile.height + work.kernel_h - 1, work.in_h)
-    return -(-pixels // 16) * 16 * work.dtype.itemsize * work.in_c
+def tile_image_bytes(work: NnWork, tile: Tile, clipped: bool = False) -> int:
+    """Return the place that one tile's input has on the chip, padding included.
+
+    ``clipped``: no wider and higher than the map, as the driver takes it to be while it plans.
+    Source: measured, input channels at which images are no longer kept; integer agreement.
+    """
+    width, height = tile.width + work.kernel_w - 1, tile.height + work.kernel_h - 1
+    if clipped:
+        width, height = min(width, work.in_w), min(height, work.in_h)
+    return -(-width * height // 16) * 16 * work.dtype.itemsize * work.in_c
 
 
 def output_pitch_bytes(work: NnWork, machine: Machine) -> int:
