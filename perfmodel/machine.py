@@ -43,6 +43,10 @@ MAY_BE_ZERO = frozenset(
         "native_depthwise_count",
         "planned_bytes_ratio",
         "planned_first_image_ratio",
+        "planned_handover_ratio",
+        "planned_last_write_ratio",
+        "planned_lower_ratio",
+        "planned_shallow_channels_count",
         "planned_true_ratio",
         "reshuffle_time_ratio",
         "rows_fetched_apart_count",
@@ -56,6 +60,7 @@ MOST = {
     "depth_products_count": 3,
     "input_buffer_depth_count": 4096,
     "planned_bytes_ratio": 16,
+    "planned_lower_ratio": 16,
     "zero_run_bits": 32,
 }
 """Of entries that are exponents, or that more work is done for; rows leave one or two taps over."""
@@ -112,7 +117,11 @@ class NnEngine:
     planned_miss_ratio: float
     planned_line_miss_ratio: float
     planned_column_miss_ratio: float
+    planned_shallow_miss_ratio: float
+    planned_shallow_channels_count: int
+    planned_lower_ratio: float
     planned_last_write_ratio: float
+    planned_handover_ratio: float
     planned_superblock_ratio: float
     planned_true_ratio: float
     planned_bytes_ratio: float

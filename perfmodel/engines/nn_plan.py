@@ -18,7 +18,7 @@ agrees with four fifths of them, and costs little more or less where it does not
 """
 
 from functools import lru_cache
-from math import ceil, gcd, sqrt
+from math import ceil, gcd
 
 from npusim.errors import MachineError
 from npusim.perfmodel.engines.nn import read_bytes, tile_bytes
@@ -33,6 +33,9 @@ from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes
 from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile, legal_tiles, make_tile
 from npusim.perfmodel.workload import NnWork
+
+# Rows from which columns count as the least fortunate, and up to which rows stack up in lines.
+_COLUMN_ROWS = 3
 
 
 @lru_cache(maxsize=8192)
@@ -67,7 +70,7 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
     for bound, index, tile, stream in bounded:
         if best is not None and bound > best[0]:
             break
-        planned = planned_bytes(work, tile, machine, stream)
+        planned = planned_bytes(work, tile, machine, stream, bus)
         ends = 0.0 if waits else planned.write * tile.last_ratio(work)
         least = (planned.total - ends) / bus
         moves = planned.total**weight
@@ -160,9 +163,9 @@ def _least_written_bytes(work: NnWork, machine: Machine) -> float:
     return dense * min(1.0, *ratios)
 
 
-def planned_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> TileBytes:
-    """Return the traffic of a tile as the driver sees it while it plans."""
-    nn, line, size = machine.nn, machine.memory.line_bytes, work.dtype.itemsize
+def planned_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int, bus: float) -> TileBytes:
+    """Return the traffic of a tile as the driver sees it while it plans; ``bus``: bytes a cycle."""
+    line, size = machine.memory.line_bytes, work.dtype.itemsize
     moved = tile_bytes(work, tile, machine, stream, planned=True)
     image = moved.image
     short = work.in_w * size in (line // 4, line // 2)
@@ -171,39 +174,70 @@ def planned_bytes(work: NnWork, tile: Tile, machine: Machine, stream: int) -> Ti
         image *= 1 if moved.image_cached else tile.superblocks
     if not weighs_cache(work, machine):
         return moved._replace(image=image)
-    dense = work.final_w * work.final_h * work.out_c * size
+    return moved._replace(image=image, write=_planned_write(work, tile, machine, moved.write, bus))
+
+
+def _planned_write(work: NnWork, tile: Tile, machine: Machine, written: float, bus: float) -> float:
+    """Return the output's bytes by what of a tile fits the write cache; ``written``: estimate."""
+    nn, line = machine.nn, machine.memory.line_bytes
+    row = work.final_w * work.dtype.itemsize
+    dense = row * work.final_h * work.out_c
     capacity = machine.memory.write_cache_bytes // line
-    lines = output_lines(work, tile, machine) * work.out_c
+    fast = bus >= nn.sram_bytes_per_cycle / 2
+    lines = output_lines(work, tile, machine, fast) * work.out_c
     cut = tile.columns > 1
+    if fast and work.pointwise and not cut and work.in_c <= nn.planned_shallow_channels_count:
+        if _stacked_lines(work, tile, line) * work.out_c >= capacity:
+            return nn.planned_shallow_miss_ratio * dense
+        if lines >= capacity:
+            return 1.2 * dense
     if lines < capacity / 2:
-        write = min(moved.write, 1.05 * dense)
+        write = min(written, 1.05 * dense)
     elif lines < capacity:
         write = (nn.planned_column_cached_ratio if cut else nn.planned_cached_ratio) * dense
     else:
         hit = nn.planned_column_hit_ratio if cut else nn.planned_hit_ratio
         if cut:
             miss = nn.planned_column_miss_ratio
-        elif work.final_w * size % line == 0 or work.final_w * size in (line // 4, line // 2):
+        elif row % line == 0 or row in (line // 4, line // 2):
             miss = nn.planned_line_miss_ratio
         else:
             miss = nn.planned_miss_ratio
         hits = capacity / lines
         write = (hit * hits + miss * (1 - hits)) * dense
     # Tiles at the bottom that are lower count for about half of what they lack.
-    return moved._replace(image=image, write=write * sqrt(tile.rows * tile.height / work.out_h))
+    lower: float = (tile.rows * tile.height / work.out_h) ** nn.planned_lower_ratio
+    return write * lower
 
 
-def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
+def _tile_rows(work: NnWork, tile: Tile) -> int:
+    """Return the rows of a tile's output, after pooling."""
+    return min(max(1, tile.height // (2 if work.pool > 1 else 1)), work.final_h)
+
+
+def _stacked_lines(work: NnWork, tile: Tile, line: int) -> float:
+    """Return the lines of one channel of a full-width tile, of which the first row takes one."""
+    rows = _tile_rows(work, tile) - 1
+    return max(1.0, 1 + rows * work.final_w * work.dtype.itemsize / line)
+
+
+def output_lines(work: NnWork, tile: Tile, machine: Machine, fast: bool = False) -> float:
     """Return the lines of one channel of a tile's output, as the driver counts them.
 
     Starts of tiles are taken to be less regular than they are: aligned to twice what a row is
     aligned to at best, and to less than that for rows that divide a line. Columns that are a line
     or more apart count as the least fortunate of the next equal cuts (`_most_column_lines`).
+    ``fast``: the bus is; rows of pointwise layers then follow one another in lines of their own.
+    Source: channels at which tiles of one to three rows are given up without a DDR limit, 7 to 64
+    pixels wide: exact.
     """
     line, size = machine.memory.line_bytes, work.dtype.itemsize
     half = 2 if work.pool > 1 else 1
     width = min(max(1, tile.width // half), work.final_w)
-    height = min(max(1, tile.height // half), work.final_h)
+    height = _tile_rows(work, tile)
+    narrow = work.pointwise and tile.columns == 1 and work.final_w * size <= line
+    if fast and narrow and height <= _COLUMN_ROWS:
+        return _stacked_lines(work, tile, line)
     row, part = work.final_w * output_pitch_bytes(work, machine), width * size
     plane = row * work.final_h
     edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
@@ -217,10 +251,6 @@ def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
         step = gcd(step, edge)
     step = row if row in (line // 4, line // 2) and height > 1 else min(step, 2 * gcd(row, line))
     return (row * (height - 1) + part + line - step) / line
-
-
-# Columns of fewer rows count by themselves. Source: as `_most_column_lines`.
-_COLUMN_ROWS = 3
 
 
 @lru_cache(maxsize=1024)

@@ -49,13 +49,13 @@ def time_tile(
     ``slowdown`` multiplies the work of the cores: cores the estimator assumes over cores there are.
     ``planned``: as the driver sees it while it plans. Where the output may fit the write cache most
     of the last tile's write is waited for (the estimate ends when the last tile is computed),
-    superblocks wait longer, and nothing is handed over between tiles.
+    superblocks wait longer, and handing over takes less.
     """
     nn = machine.nn
     bus = min(bytes_per_cycle, nn.sram_bytes_per_cycle)
     products, decode = core_cycles(work, tile, machine, slowdown)
     image, stream, channels = feed_cycles(work, tile, moved.stream, machine)
-    leaving = leaving_cycles(work, tile, machine, handed_over=not planned)
+    leaving = leaving_cycles(work, tile, machine, nn.planned_handover_ratio if planned else 1.0)
     clockwork = Clockwork()
     clockwork.add(Bound.LAUNCH, nn.launch_cycles)
     if tile.superblocks > 1:
@@ -181,23 +181,22 @@ def weighs_cache(work: NnWork, machine: Machine) -> bool:
     return work.out_c < machine.memory.write_cache_bytes // machine.memory.line_bytes
 
 
-def leaving_cycles(
-    work: NnWork, tile: Tile, machine: Machine, handed_over: bool = True
-) -> float:
+def leaving_cycles(work: NnWork, tile: Tile, machine: Machine, handover: float = 1.0) -> float:
     """Return the cycles in which the outputs of all tiles leave the cores and are handed over.
 
     The rows that share an accumulator leave together, eight bytes a cycle, and every tile takes as
-    long as a full one. 16-bit rows go to memory one by one, each in whole lines. Source: measured;
-    integer agreement.
+    long as a full one. 16-bit rows go to memory one by one, each in whole lines. ``handover``: what
+    counts of handing over. Source: measured; integer agreement.
     """
     nn, size = machine.nn, work.dtype.itemsize
     height, width = min(tile.height, work.out_h), min(tile.width, work.out_w)
     group = size * ceil(tile.interleave * width / nn.output_bytes_per_cycle)
     leaves: float = work.out_c * group * ceil(height / tile.interleave)
-    if handed_over:
-        leaves += tile.superblocks * (
-            nn.handover_cycles if size == 1 else nn.handover_16bit_cycles
-        )
+    leaves += (
+        handover
+        * tile.superblocks
+        * (nn.handover_cycles if size == 1 else nn.handover_16bit_cycles)
+    )
     if size == 1:
         return tile.number * leaves
     half = 2 if work.pool > 1 else 1
