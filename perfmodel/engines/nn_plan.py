@@ -34,7 +34,7 @@ from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile, legal_tiles, make_tile
 from npusim.perfmodel.workload import NnWork
 
-# Rows from which columns count as the least fortunate, and up to which rows stack up in lines.
+# Rows of a tile from which columns count as the least fortunate.
 _COLUMN_ROWS = 3
 
 
@@ -156,8 +156,9 @@ def _least_written_bytes(work: NnWork, machine: Machine) -> float:
     """Return what no tile writes less than, as the driver sees it."""
     nn = machine.nn
     ratios = (
-        *(nn.planned_hit_ratio, nn.planned_miss_ratio),
-        *(nn.planned_line_miss_ratio, nn.planned_column_miss_ratio),
+        *(nn.planned_cached_ratio, nn.planned_hit_ratio, nn.planned_miss_ratio),
+        *(nn.planned_column_cached_ratio, nn.planned_column_hit_ratio),
+        *(nn.planned_line_miss_ratio, nn.planned_column_miss_ratio, nn.planned_shallow_miss_ratio),
     )
     dense = work.final_w * work.final_h * work.out_c * work.dtype.itemsize
     return dense * min(1.0, *ratios)
@@ -184,10 +185,11 @@ def _planned_write(work: NnWork, tile: Tile, machine: Machine, written: float, b
     dense = row * work.final_h * work.out_c
     capacity = machine.memory.write_cache_bytes // line
     fast = bus >= nn.sram_bytes_per_cycle / 2
-    lines = output_lines(work, tile, machine, fast) * work.out_c
+    lines = output_lines(work, tile, machine) * work.out_c
     cut = tile.columns > 1
-    if fast and work.pointwise and not cut and work.in_c <= nn.planned_shallow_channels_count:
-        if _stacked_lines(work, tile, line) * work.out_c >= capacity:
+    if fast and work.pointwise and work.in_c <= nn.planned_shallow_channels_count:
+        stacked = lines if cut else _stacked_lines(work, tile, line) * work.out_c
+        if stacked >= capacity:
             return nn.planned_shallow_miss_ratio * dense
         if lines >= capacity:
             return 1.2 * dense
@@ -210,34 +212,27 @@ def _planned_write(work: NnWork, tile: Tile, machine: Machine, written: float, b
     return write * lower
 
 
-def _tile_rows(work: NnWork, tile: Tile) -> int:
-    """Return the rows of a tile's output, after pooling."""
-    return min(max(1, tile.height // (2 if work.pool > 1 else 1)), work.final_h)
-
-
 def _stacked_lines(work: NnWork, tile: Tile, line: int) -> float:
-    """Return the lines of one channel of a full-width tile, of which the first row takes one."""
-    rows = _tile_rows(work, tile) - 1
-    return max(1.0, 1 + rows * work.final_w * work.dtype.itemsize / line)
+    """Return the lines of one channel of a full-width tile whose first row takes one of its own.
+
+    Source: channels at which pointwise layers of two input channels give up tiles of two to four
+    rows without a DDR limit, 32 widths of 7 to 64 pixels: exact.
+    """
+    rows = min(max(1, tile.height // (2 if work.pool > 1 else 1)), work.final_h)
+    return max(1.0, 1 + (rows - 1) * work.final_w * work.dtype.itemsize / line)
 
 
-def output_lines(work: NnWork, tile: Tile, machine: Machine, fast: bool = False) -> float:
+def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     """Return the lines of one channel of a tile's output, as the driver counts them.
 
     Starts of tiles are taken to be less regular than they are: aligned to twice what a row is
     aligned to at best, and to less than that for rows that divide a line. Columns that are a line
     or more apart count as the least fortunate of the next equal cuts (`_most_column_lines`).
-    ``fast``: the bus is; rows of pointwise layers then follow one another in lines of their own.
-    Source: channels at which tiles of one to three rows are given up without a DDR limit, 7 to 64
-    pixels wide: exact.
     """
     line, size = machine.memory.line_bytes, work.dtype.itemsize
     half = 2 if work.pool > 1 else 1
     width = min(max(1, tile.width // half), work.final_w)
-    height = _tile_rows(work, tile)
-    narrow = work.pointwise and tile.columns == 1 and work.final_w * size <= line
-    if fast and narrow and height <= _COLUMN_ROWS:
-        return _stacked_lines(work, tile, line)
+    height = min(max(1, tile.height // half), work.final_h)
     row, part = work.final_w * output_pitch_bytes(work, machine), width * size
     plane = row * work.final_h
     edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
