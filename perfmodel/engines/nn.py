@@ -43,14 +43,15 @@ def read_bytes(
 ) -> tuple[float, float, bool]:
     """Return the bytes of coefficients and image that are read, and whether the image is kept.
 
-    The tile's image has a place in on-chip memory if it fits, and with several superblocks it is
-    read only once; the coefficients take what is left, and the part that does not fit is read
-    again for every tile. While it plans (``planned``) the driver gives the coefficients all of it
-    where one superblock needs the image once, and leaves out the padding around the map.
+    With several superblocks the tile's image is read only once if it has a place in on-chip memory,
+    its padding around the map included; the coefficients take what it leaves without the padding,
+    and the part that does not fit is read again for every tile. While it plans (``planned``) the
+    driver does not count padding at all, and gives the coefficients everything where there is one
+    superblock.
     """
     sram = machine.memory.vip_sram_bytes
-    held = tile_image_bytes(work, tile, clipped=planned)
-    cached = held <= sram
+    held = tile_image_bytes(work, tile)
+    cached = (held if planned else tile_image_bytes(work, tile, padded=True)) <= sram
     taken = held * work.dtype.itemsize  # 16-bit images are given twice the place they need
     if taken > sram or (planned and tile.superblocks == 1):
         taken = 0

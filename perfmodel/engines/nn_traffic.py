@@ -171,14 +171,13 @@ def _fetch(
     return _Fetch(rows, reach, 0, per_row)
 
 
-def tile_image_bytes(work: NnWork, tile: Tile, clipped: bool = False) -> int:
-    """Return the place that one tile's input has on the chip, padding included.
+def tile_image_bytes(work: NnWork, tile: Tile, padded: bool = False) -> int:
+    """Return the place that one tile's input has on the chip; ``padded``: with what pads the map.
 
-    ``clipped``: no wider and higher than the map, as the driver takes it to be while it plans.
     Source: measured, input channels at which images are no longer kept; integer agreement.
     """
     width, height = tile.width + work.kernel_w - 1, tile.height + work.kernel_h - 1
-    if clipped:
+    if not padded:
         width, height = min(width, work.in_w), min(height, work.in_h)
     return -(-width * height // 16) * 16 * work.dtype.itemsize * work.in_c
 

@@ -167,9 +167,9 @@ def test_a_tiles_place_includes_the_padding(size, tile, fits, too_many):
     sram = RK1808.memory.vip_sram_bytes
     for channels, kept in ((fits, True), (too_many, False)):
         layer = work(channels, 200, size, size, 3)
-        held = tile_image_bytes(layer, make_tile(layer, RK1808, *tile))
+        held = tile_image_bytes(layer, make_tile(layer, RK1808, *tile), padded=True)
         assert (held <= sram) == kept
-        assert tile_image_bytes(layer, make_tile(layer, RK1808, *tile), clipped=True) <= sram
+        assert tile_image_bytes(layer, make_tile(layer, RK1808, *tile)) <= sram
 
 
 @settings(max_examples=25, deadline=None)
