@@ -72,3 +72,73 @@ def test_fidelity_lists_the_allowances():
 def test_figures_of_documents_exist(page):
     for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).is_file(), target
+
+
+BOARD_CHIPS = ("rk1808", "rv1126", "rv1109")
+
+
+def board_rows(columns: int) -> list[list[str]]:
+    """Return the rows of the tables of board times that have so many columns."""
+    text = (ROOT / "docs/board-times.md").read_text(encoding="utf-8")
+    return [row for row in rows(text) if len(row) == columns]
+
+
+def percents(pattern: str, document: str) -> list[float]:
+    """Return the numbers that a pattern finds in a document."""
+    text = " ".join((ROOT / document).read_text(encoding="utf-8").split())
+    found = re.search(pattern, text)
+    assert found, f"{document} has no sentence {pattern!r}"
+    return [float(number) for number in found.groups()]
+
+
+def test_errors_by_chip_are_those_of_the_board_times():
+    table = {row[0]: row for row in board_rows(7)}
+    told = percents(
+        r"RK1808 ([\d.]+) % mean \(([\d.]+) % .*?\), RV1109 ([\d.]+) % \(([\d.]+) %\), "
+        r"RV1126 ([\d.]+) % \(([\d.]+) %\)",
+        "docs/performance-model.md",
+    )
+    cells = [table[chip][column] for chip in ("rk1808", "rv1109", "rv1126") for column in (2, 5)]
+    assert told == [float(cell.rstrip("%")) for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("document", "pattern", "digits"),
+    [
+        (
+            "README.md",
+            r"mean ([\d.]+), ([\d.]+) and ([\d.]+) %, worst (\d+), (\d+) and (\d+) %",
+            0,
+        ),
+        (
+            "docs/performance-model.md",
+            r"mean ([\d.]+), ([\d.]+), ([\d.]+) %, worst ([\d.]+), ([\d.]+), ([\d.]+) %",
+            1,
+        ),
+        (
+            "CHANGELOG.md",
+            r"high trust ([\d.]+) % on RK1808, ([\d.]+) % on RV1126, ([\d.]+) % on RV1109",
+            1,
+        ),
+    ],
+)
+def test_errors_of_trusted_times_are_those_of_the_board_times(document, pattern, digits):
+    errors = {chip: [] for chip in BOARD_CHIPS}
+    for _, chip, _, error, _, trust, _ in board_rows(7):
+        if trust == "high":
+            errors[chip].append(abs(float(error.rstrip("%"))))
+    assert sum(map(len, errors.values())) == 81
+    told = percents(pattern, document)
+    means = [sum(errors[chip]) / len(errors[chip]) for chip in BOARD_CHIPS]
+    assert told[:3] == pytest.approx(means, abs=0.06)  # of errors that are rounded themselves
+    if len(told) > 3:
+        worst = [max(errors[chip]) for chip in BOARD_CHIPS]
+        assert told[3:] == pytest.approx(worst, abs=0.51 if digits == 0 else 0.051)
+
+
+def test_machine_files_are_within_a_deviation_of_the_fit():
+    constants = [row for row in board_rows(5) if re.match(r"r[kv]\d", row[0])]
+    fitted = [row for row in constants if row[1].startswith("`")]
+    assert len(fitted) == 8
+    for _, name, value, deviation, in_file in fitted:
+        assert abs(float(value) - float(in_file)) <= float(deviation), name

@@ -3,9 +3,9 @@
 While it plans, the driver
 
 - holds a tile's output against the write cache: below half of its lines every byte is written
-  once, below the whole a fifth more; beyond that the lines that miss cost more than once, less so
-  where rows are whole lines, halves or quarters of one. The output of the last tile is waited for:
-  no operation is shorter than its bytes on the bus;
+  once, below the whole a little more often; beyond that the lines that miss cost more than once,
+  less so where rows are whole lines, halves or quarters of one. The output of the last tile is
+  waited for: no operation is shorter than its bytes on the bus;
 - takes maps of as many channels as the cache has lines, which never fit, as the estimate does;
 - takes rows of a quarter or half a line to be fetched one by one;
 - lets the image of the first tile arrive before a tile that waits for its image is worked on, and
@@ -24,6 +24,7 @@ from npusim.errors import MachineError
 from npusim.perfmodel.engines.nn import read_bytes, tile_bytes
 from npusim.perfmodel.engines.nn_time import core_cycles, feed_cycles, time_tile, weighs_cache
 from npusim.perfmodel.engines.nn_traffic import (
+    CACHED_WRITE_RATIO,
     TileBytes,
     aligned_bytes,
     input_rows,
@@ -192,7 +193,7 @@ def _planned_write(work: NnWork, tile: Tile, machine: Machine, written: float, b
         if stacked >= capacity:
             return nn.planned_shallow_miss_ratio * dense
         if lines >= capacity:
-            return 1.2 * dense
+            return CACHED_WRITE_RATIO * dense
     if lines < capacity / 2:
         write = min(written, 1.05 * dense)
     elif lines < capacity:

@@ -13,6 +13,9 @@ from npusim.perfmodel.machine import Machine
 from npusim.perfmodel.tiling import Tile
 from npusim.perfmodel.workload import NnWork
 
+CACHED_WRITE_RATIO = 1.2
+"""How often a tile is written that takes half of the write cache or more, and fits it."""
+
 
 class TileBytes(NamedTuple):
     """What an operation moves with a given tile.
@@ -249,7 +252,7 @@ def write_bytes(work: NnWork, tile: Tile, machine: Machine) -> tuple[float, bool
     if cached_lines < capacity / 2:
         return rounded, True
     if cached_lines < capacity:
-        return rounded * 1.2, True
+        return rounded * CACHED_WRITE_RATIO, True
     if width >= work.final_w and height >= work.final_h:
         return rounded, False
     tiles_down = work.final_h / height

@@ -84,31 +84,33 @@ def test_the_drivers_choice(shape, expected):
 @pytest.mark.parametrize(
     ("shape", "zeros", "rate", "expected"),
     [
-        # Asked of the vendor's estimator. Cycles alone would take 28x4, 52x4, 16x32, 32x2.
+        # Asked of the vendor's estimator. Bytes count beside cycles, which alone would take 28x4,
+        # 52x4, 16x32, 32x2.
         ((768, 112, 28, 28, 2), 0.4, 8.0, (28, 14)),
         ((160, 256, 52, 52, 3), 0.4, 3.8, (52, 10)),
         ((256, 384, 32, 32, 3), 0.6, 100.0, (32, 16)),
         ((3, 512, 64, 64, 1), 0.0, 100.0, (64, 1)),
+        # Tiles that wait for their image start behind the first, without a DDR limit. As if all
+        # images were there in time: 26x13, 52x10, 7x7, 64x10.
+        ((320, 4, 26, 26, 1), 0.9, 100.0, (26, 1)),
+        ((384, 4, 20, 52, 1), 0.0, 100.0, (52, 1)),
+        ((80, 160, 7, 7, 1), 0.7, 100.0, (7, 4)),
+        ((128, 3, 160, 160, 3), 0.0, 100.0, (54, 10)),
+        # Columns of 64 count as the next cut, 43 of 128, 54 of 320: with their own lines 64x3, 64x5
+        # would fit the cache.
+        ((40, 32, 128, 128, 3), 0.6, 100.0, (64, 2)),
+        ((16, 40, 128, 128, 3), 0.4, 8.0, (64, 2)),
+        # Coefficients have all of the memory where one superblock needs the image once.
+        ((1024, 80, 28, 28, 3), 0.0, 3.8, (28, 14)),
+        # Pointwise: rows stack up in lines, and few input channels never leave the cache.
+        ((4, 96, 20, 28, 1), 0.0, 100.0, (28, 1)),
+        ((3, 80, 13, 13, 1), 0.1, 100.0, (13, 3)),
+        # Padded at the right and the bottom only: not seen as a whole map.
+        ((144, 576, 10, 10, 2), 0.998, 3.8, (10, 8)),
     ],
 )
-def test_bytes_count_beside_cycles(shape, zeros, rate, expected):
+def test_the_drivers_choice_with_zeros_and_rates(shape, zeros, rate, expected):
     tile = plan(work(*shape, zero_fraction=zeros + (1 - zeros) * 0.0125), RK1808, rate)
-    assert (tile.width, tile.height) == expected
-
-
-@pytest.mark.parametrize(
-    ("shape", "zeros", "expected"),
-    [
-        # Asked of the vendor's estimator without a DDR limit. As if all images were there in
-        # time: 26x13, 52x10, 7x7, 64x10.
-        ((320, 4, 26, 26, 1), 0.9, (26, 1)),
-        ((384, 4, 20, 52, 1), 0.0, (52, 1)),
-        ((80, 160, 7, 7, 1), 0.7, (7, 4)),
-        ((128, 3, 160, 160, 3), 0.0, (54, 10)),
-    ],
-)
-def test_tiles_that_wait_for_their_image_start_behind_the_first(shape, zeros, expected):
-    tile = plan(work(*shape, zero_fraction=zeros + (1 - zeros) * 0.0125), RK1808, 100.0)
     assert (tile.width, tile.height) == expected
 
 
@@ -129,27 +131,6 @@ def test_single_tiles_wait_for_their_first_column(shape, rates, single, several)
     layer = work(*shape, zero_fraction=0.0)
     found = [plan(layer, RK1808, rate) for rate in rates]
     assert [(tile.width, tile.height) for tile in found] == [single, several]
-
-
-@pytest.mark.parametrize(
-    ("shape", "zeros", "rate", "expected"),
-    [
-        # Asked of the vendor's estimator. Columns of 64 count as the next cut, 43 of 128, 54 of
-        # 320: with their own lines 64x3, 64x5 would fit the cache.
-        ((40, 32, 128, 128, 3), 0.6, 100.0, (64, 2)),
-        ((16, 40, 128, 128, 3), 0.4, 8.0, (64, 2)),
-        # Coefficients have all of the memory where one superblock needs the image once.
-        ((1024, 80, 28, 28, 3), 0.0, 3.8, (28, 14)),
-        # Pointwise: rows stack up in lines, and few input channels never leave the cache.
-        ((4, 96, 20, 28, 1), 0.0, 100.0, (28, 1)),
-        ((3, 80, 13, 13, 1), 0.1, 100.0, (13, 3)),
-        # Padded at the right and the bottom only: not seen as a whole map.
-        ((144, 576, 10, 10, 2), 0.998, 3.8, (10, 8)),
-    ],
-)
-def test_the_drivers_choice_in_corners(shape, zeros, rate, expected):
-    tile = plan(work(*shape, zero_fraction=zeros + (1 - zeros) * 0.0125), RK1808, rate)
-    assert (tile.width, tile.height) == expected
 
 
 def test_heights_include_those_whose_input_is_whole_row_groups():
