@@ -142,3 +142,21 @@ def test_machine_files_are_within_a_deviation_of_the_fit():
     assert len(fitted) == 8
     for _, name, value, deviation, in_file in fitted:
         assert abs(float(value) - float(in_file)) <= float(deviation), name
+
+
+def test_unexplained_errors_are_those_of_the_table():
+    table = {(row[0], row[1]): row[3] for row in board_rows(7)}
+    told = percents(
+        r"MobileNetV1 on the RV1126, 5.5 ms: predicted (\d+) % low.*? predicted (\d+) % high. "
+        r"The same on the RK1808, 4.76 ms, predicted (\d+) % low.*?"
+        r"PP-YOLOE m on the RK1808, (\d+) % low, while s is (\d+) % too high",
+        "docs/board-times.md",
+    )
+    errors = [
+        *(table["mobilenet_v1", "rv1126"], table["mobilenet_v2", "rv1126"]),
+        *(table["mobilenet_v1", "rk1808"], table["ppyoloe_m", "rk1808"]),
+        table["ppyoloe_s", "rk1808"],
+    ]
+    signs = (-1, 1, -1, -1, 1)
+    signed = [sign * number for sign, number in zip(signs, told, strict=True)]
+    assert signed == [round(float(error.rstrip("%"))) for error in errors]
