@@ -39,12 +39,13 @@ MAY_BE_ZERO = frozenset(
     (
         "axi_sram_bytes",
         "float_fallback_ratio",
+        "image_buffer_bytes",
+        "image_not_kept_pixels",
         "link_bytes_per_s",
         "native_depthwise_count",
         "planned_bytes_ratio",
         "planned_first_image_ratio",
         "planned_handover_ratio",
-        "planned_last_write_ratio",
         "planned_lower_ratio",
         "planned_shallow_channels_count",
         "planned_true_ratio",
@@ -120,9 +121,7 @@ class NnEngine:
     planned_shallow_miss_ratio: float
     planned_shallow_channels_count: int
     planned_lower_ratio: float
-    planned_last_write_ratio: float
     planned_handover_ratio: float
-    planned_superblock_ratio: float
     planned_true_ratio: float
     planned_bytes_ratio: float
     planned_first_image_ratio: float
@@ -162,6 +161,8 @@ class Memories:
     """On-chip and external memory."""
 
     vip_sram_bytes: int
+    image_not_kept_pixels: int
+    image_buffer_bytes: int
     axi_sram_bytes: int
     line_bytes: int
     rows_fetched_apart_count: int

@@ -93,7 +93,7 @@ def _kernels(work: NnWork, machine: Machine) -> tuple[int, int, int, int]:
 
 def _hold(size: _Size, depth: int, kernels: int, counted: int, limit: int) -> Tile | None:
     width, height, mode, columns, rows = size
-    most = min(depth * mode // max(height, mode), kernels, limit)
+    most = min(depth * mode // height, kernels, limit)
     if most < 1:
         return None
     per_core = -(-kernels // -(-kernels // most))

@@ -9,7 +9,8 @@ from npusim.perfmodel.engines.nn_time import time_tile
 from npusim.perfmodel.engines.nn_traffic import (
     TileBytes,
     image_bytes,
-    tile_image_bytes,
+    keeps_image,
+    kept_image_bytes,
     write_bytes,
 )
 from npusim.perfmodel.engines.nn_weights import kernel_stream_bytes, planned_stream_bytes
@@ -43,19 +44,22 @@ def read_bytes(
 ) -> tuple[float, float, bool]:
     """Return the bytes of coefficients and image that are read, and whether the image is kept.
 
-    With several superblocks the tile's image is read only once if it has a place in on-chip memory,
-    its padding around the map included; the coefficients take what it leaves without the padding,
-    and the part that does not fit is read again for every tile. While it plans (``planned``) the
-    driver does not count padding at all, and gives the coefficients everything where there is one
-    superblock.
+    With several superblocks the tile's image is read only once if it is kept on the chip. The
+    coefficients take the place beside it, and where they do not fit, the part of what the driver
+    reserves for them that does not is read again for every tile. While it plans (``planned``) the
+    driver gives either all of the on-chip memory, as if the other were not there.
     """
     sram = machine.memory.vip_sram_bytes
-    held = tile_image_bytes(work, tile)
-    cached = (held if planned else tile_image_bytes(work, tile, padded=True)) <= sram
-    taken = held * work.dtype.itemsize  # 16-bit images are given twice the place they need
-    if taken > sram or (planned and tile.superblocks == 1):
-        taken = 0
-    kept = min(1.0, (sram - taken) / planned_stream_bytes(work, stream, machine))
+    place = kept_image_bytes(work, tile)
+    if planned:
+        cached = place <= sram
+        place = 0
+    else:
+        cached = keeps_image(work, tile, machine)
+    beside = sram - (place if place <= sram else 0)
+    kept = 1.0
+    if planned or stream > beside:
+        kept = min(1.0, beside / planned_stream_bytes(work, stream, machine))
     image = image_bytes(work, tile, machine) * (1 if cached else tile.superblocks)
     return stream * (kept + (1 - kept) * (tile.columns * tile.rows)), image, cached
 

@@ -4,8 +4,8 @@ While it plans, the driver
 
 - holds a tile's output against the write cache: below half of its lines every byte is written
   once, below the whole a little more often; beyond that the lines that miss cost more than once,
-  less so where rows are whole lines, halves or quarters of one. The output of the last tile is
-  waited for: no operation is shorter than its bytes on the bus;
+  less so where rows are whole lines, halves or quarters of one. No operation is shorter than its
+  bytes on the bus, the output of the last tile included;
 - takes maps of as many channels as the cache has lines, which never fit, as the estimate does;
 - takes rows of a quarter or half a line to be fetched one by one;
 - lets the image of the first tile arrive before a tile that waits for its image is worked on, and
@@ -22,7 +22,13 @@ from math import ceil, gcd
 
 from npusim.errors import MachineError
 from npusim.perfmodel.engines.nn import read_bytes, tile_bytes
-from npusim.perfmodel.engines.nn_time import core_cycles, feed_cycles, time_tile, weighs_cache
+from npusim.perfmodel.engines.nn_time import (
+    core_cycles,
+    feed_cycles,
+    superblock_waits,
+    time_tile,
+    weighs_cache,
+)
 from npusim.perfmodel.engines.nn_traffic import (
     CACHED_WRITE_RATIO,
     TileBytes,
@@ -73,12 +79,10 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             break
         planned = planned_bytes(work, tile, machine, stream, bus)
         ends = 0.0 if waits else planned.write * tile.last_ratio(work)
-        least = (planned.total - ends) / bus
         moves = planned.total**weight
-        if best is not None and least * moves > best[0]:
+        if best is not None and (planned.total - ends) / bus * moves > best[0]:
             continue
-        score = time_tile(work, tile, planned, machine, bytes_per_cycle, planned=True)[0]
-        score = max(least, score, first_column_cycles(work, tile, planned, machine, bus))
+        score = planned_cycles(work, tile, planned, machine, bytes_per_cycle)
         if best is not None and score * moves > best[0]:
             continue
         # What the operation really takes decides between tiles that look the same.
@@ -95,6 +99,19 @@ def plan(work: NnWork, machine: Machine, bytes_per_cycle: float) -> Tile:
             rule=f"kernels reach {machine.nn.kernel_max_pixels} pixels on the NN engine",
         )
     return best[2]
+
+
+def planned_cycles(
+    work: NnWork, tile: Tile, planned: TileBytes, machine: Machine, bytes_per_cycle: float
+) -> float:
+    """Return how long an operation takes with a tile and its traffic, as the driver sees them."""
+    bus = min(bytes_per_cycle, machine.nn.sram_bytes_per_cycle)
+    cycles = time_tile(work, tile, planned, machine, bytes_per_cycle, planned=True)[0]
+    cycles = max(cycles, first_column_cycles(work, tile, planned, machine, bus))
+    if not weighs_cache(work, machine):
+        return cycles
+    between = superblock_waits(work, tile, machine)
+    return max(cycles, machine.nn.launch_cycles + between + planned.total / bus)
 
 
 def first_column_cycles(
@@ -236,15 +253,14 @@ def output_lines(work: NnWork, tile: Tile, machine: Machine) -> float:
     height = min(max(1, tile.height // half), work.final_h)
     row, part = work.final_w * output_pitch_bytes(work, machine), width * size
     plane = row * work.final_h
-    edge = (work.final_w - (-(-work.final_w // width) - 1) * width) * size
     if part < row and row - part >= line:
-        lines = aligned_bytes(part, gcd(gcd(row, plane), edge), line) * height / line
+        lines = aligned_bytes(part, gcd(gcd(row, plane), part), line) * height / line
         if height < _COLUMN_ROWS:
             return lines
         return max(lines, _most_column_lines(work.final_w * size, line) * height)
     step = gcd(gcd(row * height, plane), line)
     if part < row:
-        step = gcd(step, edge)
+        step = gcd(step, row - part)
     step = row if row in (line // 4, line // 2) and height > 1 else min(step, 2 * gcd(row, line))
     return (row * (height - 1) + part + line - step) / line
 

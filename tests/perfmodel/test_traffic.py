@@ -47,6 +47,13 @@ def moved(dtype, in_c, out_c, height, width, kernel, tile):
         (("i8", 384, 100, 14, 112, 1), (56, 1), 1204224, 313600),
         (("u8", 128, 192, 26, 26, 1), (26, 6), 292864, 179712),
         (("i8", 3, 512, 16, 16, 3), (16, 4), 1408, 131072),
+        # Columns less than a line apart start wherever the gap between them leaves them.
+        (("u8", 320, 144, 80, 80, 3), (48, 4), 7249920, 1843200),
+        (("i8", 24, 48, 104, 104, 3), (54, 2), 1107456, 1098240),
+        (("i8", 48, 384, 56, 56, 7), (30, 16), 681984, 2505216),
+        # So do 16-bit rows beside the gap of their pitch, unless all tiles start on lines.
+        (("f16", 24, 192, 20, 20, 1), (20, 2), 46080, 337920),
+        (("i16", 96, 144, 32, 4, 1), (4, 4), 196608, 73728),
     ],
 )
 def test_bytes_of_the_drivers_tile(shape, tile, image, write):
