@@ -12,7 +12,7 @@ While it plans, the driver
   cuts tiles into columns for that (`first_column_cycles`);
 - weighs bytes beside cycles: one twentieth as many per cent.
 
-Source: asked for on purpose where nothing else is said, the constants fitted to 7500 choices; it
+Source: asked for on purpose where nothing else is said, the constants fitted to 24 000 choices; it
 agrees with four fifths of them, and costs little more or less where it does not
 (docs/performance-model.md).
 """
