@@ -84,7 +84,10 @@ def groups(rows: Sequence[tuple[Sample, float, float]]) -> list[str]:
     """Return the errors of families and chips: fitted, and with the row's family left out."""
     found: dict[str, list[tuple[float, float]]] = {}
     for sample, error, left in rows:
-        for group in (f"family {sample.family}@{sample.machine.name}", sample.machine.name, "all"):
+        chip = sample.machine.name
+        names = [f"family {sample.family}@{chip}", chip, "all"]
+        names += [f"{chip}, high trust"] * (sample.trust == "high")
+        for group in names:
             found.setdefault(group, []).append((error, left))
     lines = [f"{'':<34}{'fitted':>31}{'family left out':>20}"]
     heads = f"{'rows':>6}{'mean':>8}{'worst':>8}{'bias':>9}{'mean':>12}{'worst':>8}"

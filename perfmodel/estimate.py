@@ -218,7 +218,7 @@ class Estimate(Faced):
             "clock_mhz": self.clock_hz / 1e6,
             "ddr_gbps": self.ddr_bytes_per_s / 1e9,
             "batch": self.batch,
-            "sram": self.setting.sram,
+            "sram": self.setting.maps_kept_bytes > 0,
             "macs": self.macs,
             "total_cycles": round(self.cost.cycles),
             "total_time_us": round(self.total_time_us, 3),
@@ -241,7 +241,7 @@ def estimate(
     clock_mhz: float | None = None,
     ddr_gbps: float | None = None,
     dtype: DType | None = None,
-    sram: bool = False,
+    sram: bool | None = None,
 ) -> Estimate:
     """Predict the time of a network.
 
@@ -260,8 +260,9 @@ def estimate(
         Sustained DDR rate, 1e9 bytes per second.
     dtype : DType, optional
         Price a graph as if it had this number format throughout.
-    sram : bool
-        Keep feature maps in the chip's AXI SRAM where they fit (``npusim.perfmodel.residence``).
+    sram : bool, optional
+        Keep feature maps in all of the chip's AXI SRAM where they fit, or all in DDR; by default as
+        much as the profile says (``npusim.perfmodel.residence``).
 
     Raises
     ------
@@ -280,7 +281,7 @@ def estimate(
         sram=sram,
     )
     lowered = lower(network)
-    residence = Residence(network, lowered, chip.memory.axi_sram_bytes if sram else 0)
+    residence = Residence(network, lowered, setting.maps_kept_bytes)
     operations = [_operations(low, network, setting, residence) for low in lowered]
     costs = [total([operation.cost for operation in own]) for own in operations]
     cost = total(costs)

@@ -42,6 +42,7 @@ MAY_BE_ZERO = frozenset(
         "image_buffer_bytes",
         "image_not_kept_pixels",
         "link_bytes_per_s",
+        "maps_kept_bytes",
         "native_depthwise_count",
         "planned_bytes_ratio",
         "planned_first_image_ratio",
@@ -184,10 +185,12 @@ class Profile:
     ``sums_streamed_count`` is 1 where sums wait for memory only, ``reshuffle_time_ratio`` the share
     of a rearrangement that the convolution behind it waits for, ``leaky_time_ratio`` the time of a
     leaky activation over that of a table. See ``npusim.perfmodel.engines.silicon``.
+    ``maps_kept_bytes`` of the AXI SRAM hold feature maps (``npusim.perfmodel.residence``).
     """
 
     clock_hz: float
     ddr_bytes_per_s: float
+    maps_kept_bytes: int
     cores_16bit_count: int
     operation_cycles: float
     nn_time_ratio: float

@@ -29,23 +29,34 @@ class OperationEstimate:
     cycle_count: float
     tile: Tile | None = None
     work: Work
+    kept: Kept = NOTHING_KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A machine as one estimate uses it."""
+    """A machine as one estimate uses it.
+
+    ``sram``: all of the AXI SRAM holds feature maps, or none of it; None leaves it to the profile.
+    """
 
     machine: Machine = field(repr=False)
     profile: Profile = field(repr=False)
     vendor: bool
     clock_hz: float
     ddr_bytes_per_s: float
-    sram: bool = False
+    sram: bool | None = None
 
     @property
     def ddr_bytes_per_cycle(self) -> float:
         """Return the DDR rate in the NPU's own cycles."""
         return self.ddr_bytes_per_s / self.clock_hz
+
+    @property
+    def maps_kept_bytes(self) -> int:
+        """Return how much of the AXI SRAM holds feature maps."""
+        if self.sram is None:
+            return self.profile.maps_kept_bytes
+        return self.machine.memory.axi_sram_bytes if self.sram else 0
 
 
 def falls_back(work: Work, machine: Machine) -> bool:
@@ -128,4 +139,5 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
         cycle_count=count,
         tile=tile,
         work=work,
+        kept=kept,
     )

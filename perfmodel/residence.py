@@ -1,8 +1,8 @@
-"""Feature maps that stay in the AXI SRAM between layers: a switch, off unless asked for.
+"""Feature maps that stay in the AXI SRAM between layers.
 
 Source: the chip has 1984 KiB of AXI SRAM and its driver can keep feature maps there (software
-tiling); the vendor's estimator never does, and which maps the driver of a board keeps is not known.
-The constants of the board profile are fitted with everything in DDR, so this is a what-if.
+tiling); the vendor's estimator never does. How much holds maps on boards, and in which order they
+are taken, is what published times of 28 networks fit (docs/board-times.md).
 """
 
 from collections.abc import Iterable
@@ -110,7 +110,7 @@ def nn_cost(
     plain = nn.price_tile(work, tile, machine, rate, slowdown)
     _, clockwork = nn_time.time_tile(work, tile, outside, machine, rate, slowdown)
     image, write = moved.image - outside.image, moved.write - outside.write
-    waited = image + write * (1 - tile.last_ratio(work))  # nobody waits for the last tile's output
+    waited = max(image, write * (1 - tile.last_ratio(work)))  # none for the last tile's output
     return _with_sram(plain, dict(clockwork.by_bound), image, write, waited, machine)
 
 
@@ -127,7 +127,7 @@ def pass_cost(plain: Cost, machine: Machine, rate: float, kept: Kept) -> Cost:
     }
     longest = max(times, key=times.__getitem__)
     by_bound = {longest: times[longest], Bound.LAUNCH: launch}
-    return _with_sram(plain, by_bound, image, write, image + write, machine)
+    return _with_sram(plain, by_bound, image, write, max(image, write), machine)
 
 
 def _with_sram(
@@ -138,7 +138,10 @@ def _with_sram(
     waited: float,
     machine: Machine,
 ) -> Cost:
-    """Return a cost whose kept bytes cross the SRAM's own bus; ``waited`` of them take time."""
+    """Return a cost whose kept bytes cross the SRAM's own bus; ``waited`` of them take time.
+
+    Reads and writes have a channel each. Source: the performance print counts them apart.
+    """
     busy = sum(cycles for bound, cycles in by_bound.items() if bound is not Bound.LAUNCH)
     over = waited / machine.nn.sram_bytes_per_cycle - busy
     if over > 0:

@@ -17,6 +17,7 @@ from npusim.perfmodel.lowering import lower
 from npusim.perfmodel.machine import Machine, Profile, load_machine
 from npusim.perfmodel.network import Network, images_of
 from npusim.perfmodel.pricing import Setting, price
+from npusim.perfmodel.residence import Kept, Residence
 from npusim.perfmodel.workload import Work
 from npusim.reading.files import refuse_pipe
 from npusim.reading.tables import read_table
@@ -30,7 +31,11 @@ COLUMNS = ("network", "target", "dtype", "clock_mhz", "ms")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One measured time. ``works`` counts the network's operations, every image of the batch."""
+    """One measured time.
+
+    ``works`` counts the network's operations with what each finds and leaves on the chip, every
+    image of the batch.
+    """
 
     name: str
     family: str
@@ -39,7 +44,7 @@ class Sample:
     time_ms: float
     trust: str = "high"
     source: str = ""
-    works: Counter[Work] = field(repr=False)
+    works: Counter[tuple[Work, Kept]] = field(repr=False)
 
     @property
     def weight(self) -> float:
@@ -60,18 +65,23 @@ class Sample:
             clock_hz=self.clock_hz,
             ddr_bytes_per_s=board.ddr_bytes_per_s,
         )
-        cycles = sum(price(work, setting).cost.cycles * n for work, n in self.works.items())
+        cycles = sum(
+            price(work, setting, kept).cost.cycles * count
+            for (work, kept), count in self.works.items()
+        )
         return cycles / self.clock_hz * 1e3
 
 
-def works_of(network: Network) -> Counter[Work]:
-    """Return how often each engine operation runs."""
-    found: Counter[Work] = Counter()
-    for lowered in lower(network):
+def works_of(network: Network, maps_kept_bytes: int) -> Counter[tuple[Work, Kept]]:
+    """Return how often each engine operation runs, and what of its maps stays on the chip."""
+    found: Counter[tuple[Work, Kept]] = Counter()
+    layers = lower(network)
+    residence = Residence(network, layers, maps_kept_bytes)
+    for lowered in layers:
         if lowered.works:
             images = network.batch * images_of(network.shapes[lowered.layer.outputs[0]])
-            for work in lowered.works:
-                found[work] += images
+            for own in zip(lowered.works, residence.kept(lowered), strict=True):
+                found[own] += images
     return found
 
 
@@ -97,7 +107,8 @@ def load_samples(
         When the table, a row or a layer list cannot be read; it names file and line.
     """
     base, wanted = Path(path).parent, tuple(targets)
-    works: dict[tuple[str, str], Counter[Work]] = {}
+    networks: dict[tuple[str, str], Network] = {}
+    works: dict[tuple[str, str, int], Counter[tuple[Work, Kept]]] = {}
     samples = []
     for line, row in read_table(path, ModelImportError):
         spot = f"{path}, line {line}"
@@ -119,10 +130,13 @@ def load_samples(
             )
         key = (row["network"], row["dtype"])
         try:
-            if key not in works:
+            if key not in networks:
                 refuse_pipe(base / key[0], ModelImportError)
-                works[key] = works_of(load_layer_list(base / key[0], _dtype(key[1], spot)))
+                networks[key] = load_layer_list(base / key[0], _dtype(key[1], spot))
             chip = machine or load_machine(row["target"])
+            priced = (*key, chip.board.maps_kept_bytes)
+            if priced not in works:
+                works[priced] = works_of(networks[key], chip.board.maps_kept_bytes)
         except NpusimError as error:
             raise ModelImportError(
                 error.what, where=f"{spot}: {error.where}", rule=error.rule, remedy=REMEDY
@@ -136,7 +150,7 @@ def load_samples(
                 time_ms=positive(row, "ms", spot),
                 trust=_trust(row.get("trust") or "high", spot),
                 source=row.get("source") or "",
-                works=works[key],
+                works=works[priced],
             )
         )
     return samples

@@ -54,7 +54,7 @@ def probe_samples(machine: Machine) -> list[Sample]:
                 machine=machine,
                 clock_hz=machine.board.clock_hz,
                 time_ms=estimate(network, machine).total_time_us / 1e3,
-                works=works_of(network),
+                works=works_of(network, machine.board.maps_kept_bytes),
             )
         )
     return found

@@ -47,7 +47,7 @@ def estimate(
     clock_mhz: float | None = None,
     ddr_gbps: float | None = None,
     batch: int | None = None,
-    sram: bool = False,
+    sram: bool | None = None,
     optimization_level: int = 3,
 ) -> Estimate:
     """Predict the time of a network on the chip, layer by layer.
@@ -70,8 +70,9 @@ def estimate(
         Sustained DDR rate, 1e9 bytes a second.
     batch : int, optional
         Images in one run.
-    sram : bool
-        Keep maps in the chip's AXI SRAM where they fit.
+    sram : bool, optional
+        Keep maps in all of the chip's AXI SRAM where they fit, or all in DDR; default: as much as
+        the profile says.
     optimization_level : int
         0..3.
 

@@ -145,7 +145,7 @@ def report(
     >>> from npusim import assets
     >>> graph = npusim.load_model(assets.model_path(), input_shapes={"x": (1, 3, 48, 192)})
     >>> npusim.report(graph).verdict
-    '2.93 ms a run on rk1808; accuracy was not measured.'
+    '3.31 ms a run on rk1808; accuracy was not measured.'
     """
     if output is not None:
         require_templates()

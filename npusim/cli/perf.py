@@ -66,7 +66,12 @@ ClockOption = Annotated[float | None, typer.Option(help="NPU clock.")]
 DdrOption = Annotated[float | None, typer.Option(help="Sustained DDR rate, 1e9 B/s.")]
 BatchOption = Annotated[int | None, typer.Option(help="Images in one run.")]
 SramOption = Annotated[
-    str, typer.Option(metavar="on|off", help="Keep maps in the AXI SRAM where they fit."), NO_FILE
+    str,
+    typer.Option(
+        metavar="auto|on|off",
+        help="Keep maps in the AXI SRAM where they fit: as boards do, in all of it, none.",
+    ),
+    NO_FILE,
 ]
 TopOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Print the N longest layers only.")
@@ -122,7 +127,7 @@ def command(
     clock_mhz: ClockOption = None,
     ddr_gbps: DdrOption = None,
     batch: BatchOption = None,
-    sram: SramOption = "off",
+    sram: SramOption = "auto",
     weights: common.WeightsOption = None,
     cut_inputs: common.CutInputsOption = None,
     cut_outputs: common.CutOutputsOption = None,
@@ -152,7 +157,9 @@ def command(
     vs_clock_mhz: Annotated[float | None, _second("... at this clock.")] = None,
     vs_ddr_gbps: Annotated[float | None, _second("... at this DDR rate.")] = None,
     vs_batch: Annotated[int | None, _second("... with this batch.")] = None,
-    vs_sram: Annotated[str | None, _second("... with maps in the SRAM.", "on|off"), NO_FILE] = None,
+    vs_sram: Annotated[
+        str | None, _second("... with maps in the SRAM.", "auto|on|off"), NO_FILE
+    ] = None,
     vs_weights: Annotated[Path | None, _second("... with these weights.", "FILE"), READ] = None,
     vs_shape: Annotated[
         list[str] | None, _second("... with this input shape.", SHAPE), NO_FILE

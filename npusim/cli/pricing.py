@@ -31,7 +31,7 @@ class Request:
     clock_mhz: float | None = None
     ddr_gbps: float | None = None
     batch: int | None = None
-    sram: str = "off"
+    sram: str = "auto"
     weights: Path | None = None
     shape: list[str] | None = None
     level: int = 3
@@ -149,11 +149,12 @@ def write_json(listed: dict[str, Any], path: Path) -> None:
         ) from error
 
 
-def switch(text: str) -> bool:
-    """Return what on and off mean; ConfigError for another word."""
-    if text not in ("on", "off"):
-        raise ConfigError(f"value {text!r}", where="--sram", rule="on or off")
-    return text == "on"
+def switch(text: str) -> bool | None:
+    """Return what on, off and auto mean; ConfigError for another word."""
+    switches = {"auto": None, "on": True, "off": False}
+    if text not in switches:
+        raise ConfigError(f"value {text!r}", where="--sram", rule="auto, on or off")
+    return switches[text]
 
 
 def is_list(model: str) -> bool:

@@ -253,7 +253,7 @@ def _side(estimate: Estimate) -> dict[str, Any]:
         "clock_mhz": estimate.clock_hz / 1e6,
         "ddr_gbps": estimate.ddr_bytes_per_s / 1e9,
         "batch": estimate.batch,
-        "sram": estimate.setting.sram,
+        "sram": estimate.setting.maps_kept_bytes > 0,
         "total_time_us": round(estimate.total_time_us, 3),
         "guesses": [guess.to_dict() for guess in estimate.guesses],
     }

@@ -13,6 +13,7 @@ from npusim.ops import op_def
 from npusim.perfmodel.estimate import Estimate, LayerEstimate
 from npusim.perfmodel.network import Layer, images_of
 from npusim.perfmodel.pricing import price
+from npusim.perfmodel.residence import Kept
 from npusim.perfmodel.workload import NnWork, ShaderWork, TpWork, Work
 
 ROUND = (8, 16, 32, 64)  # numbers of channels are rounded up to those of these that they are not
@@ -42,10 +43,8 @@ def channel_steps(estimate: Estimate) -> dict[str, Step]:
     """Return layer -> more channels that cost less than its own, where the model finds any.
 
     Convolutions without groups whose results end in convolutions, directly or through depthwise
-    convolutions, activations and pools. Not with maps in SRAM, where every size moves the others.
+    convolutions, activations and pools. What stays on the chip is taken to stay there.
     """
-    if estimate.setting.sram:
-        return {}
     found = {}
     priced = {layer.name: layer for layer in estimate.layers}
     for layer in estimate.source.layers:
@@ -63,6 +62,7 @@ class _Part:
     """One operation that a change of channels concerns, and on which sides."""
 
     work: Work
+    kept: Kept
     images: int
     reads: bool
     writes: bool
@@ -70,7 +70,7 @@ class _Part:
     def cycles(self, estimate: Estimate, before: int, after: int) -> float:
         """Return its cycles with other channels; ValueError where they do not divide."""
         work = _changed(self.work, before, after, reads=self.reads, writes=self.writes)
-        return price(work, estimate.setting).cost.cycles * self.images
+        return price(work, estimate.setting, self.kept).cost.cycles * self.images
 
 
 def _step_of(layer: Layer, priced: dict[str, LayerEstimate], estimate: Estimate) -> Step | None:
@@ -122,9 +122,9 @@ def _parts(
     for operation in priced[layer.name].operations:
         work = operation.work
         if isinstance(work, NnWork) or (reads and writes):
-            yield _Part(work, images, reads, writes)
+            yield _Part(work, operation.kept, images, reads, writes)
         elif reads:
-            yield _Part(work, images, True, True)
+            yield _Part(work, operation.kept, images, True, True)
 
 
 def _followers(

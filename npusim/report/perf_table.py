@@ -26,7 +26,7 @@ TOTALS = [*numbers("us", "share", "MMAC"), *numbers("peak", "DDR kB", priority=1
 def heading(estimate: Estimate) -> str:
     """Return which network on which chip at which rates."""
     batch = f", batch {estimate.batch}" if estimate.batch != 1 else ""
-    sram = ", maps in SRAM" if estimate.setting.sram else ""
+    sram = {None: "", True: ", maps in SRAM", False: ", maps in DDR"}[estimate.setting.sram]
     return (
         f"{estimate.network} on {estimate.machine}, profile {estimate.profile}, "
         f"{number_format(estimate)}, {estimate.clock_hz / 1e6:.0f} MHz, "

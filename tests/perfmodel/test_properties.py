@@ -98,7 +98,9 @@ def test_fewer_16bit_cores_are_never_faster(net, cores):
 def test_a_larger_batch_is_never_faster(net, target, batch):
     one = estimate(net, target)
     many = estimate(replace(net, batch=batch), target)
-    assert many.cost.cycles == pytest.approx(batch * one.cost.cycles)
+    assert many.cost.cycles >= batch * one.cost.cycles * (1 - 1e-9)  # fewer maps stay on the chip
+    apart = [estimate(replace(net, batch=n), target, sram=False).cost.cycles for n in (1, batch)]
+    assert apart[1] == pytest.approx(batch * apart[0])
     assert many.macs == batch * one.macs
 
 

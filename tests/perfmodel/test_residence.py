@@ -47,8 +47,8 @@ def test_shares_of_the_operations_of_a_strided_convolution():
 @pytest.mark.parametrize("ddr_gbps", [2, 7, 12])  # the SRAM bus is wider than that
 def test_no_layer_gets_slower_and_bytes_only_move(profile, ddr_gbps):
     rates = {"profile": profile, "ddr_gbps": ddr_gbps}
-    plain, kept = estimate(NETWORK, **rates), estimate(NETWORK, sram=True, **rates)
-    assert kept.setting.sram
+    plain, kept = (estimate(NETWORK, sram=sram, **rates) for sram in (False, True))
+    assert kept.setting.maps_kept_bytes > plain.setting.maps_kept_bytes == 0
     for a, b in zip(plain.layers, kept.layers, strict=True):
         assert b.cost.cycles <= a.cost.cycles + 1e-6
         assert sum(c for _, c in b.cost.bound_cycles) == pytest.approx(b.cost.cycles)
@@ -61,10 +61,20 @@ def test_no_layer_gets_slower_and_bytes_only_move(profile, ddr_gbps):
     assert kept.cost.traffic.ddr_bytes < plain.cost.traffic.ddr_bytes
 
 
-def test_off_is_the_default_and_chips_without_sram_do_not_change():
-    assert estimate(NETWORK).to_dict() == estimate(NETWORK, sram=False).to_dict()
-    plain, kept = estimate(NETWORK, "rv1126"), estimate(NETWORK, "rv1126", sram=True)
+def test_boards_keep_maps_in_half_of_it_and_the_vendors_estimator_nothing():
+    large = replace(NETWORK, batch=80)  # some maps fit all of it but not half
+    moved = [estimate(large, sram=sram).cost.traffic.ddr_bytes for sram in (True, None, False)]
+    assert moved[0] < moved[1] < moved[2]
+    board = estimate(large).setting
+    assert board.maps_kept_bytes * 2 == board.machine.memory.axi_sram_bytes
+    vendor = {"profile": "vendor"}
+    assert estimate(large, **vendor).to_dict() == estimate(large, sram=False, **vendor).to_dict()
+
+
+def test_chips_without_sram_do_not_change():
+    plain, kept = (estimate(NETWORK, "rv1126", sram=sram) for sram in (None, True))
     assert kept.total_time_us == plain.total_time_us
+    assert not kept.to_dict()["sram"]
 
 
 def test_a_batch_needs_more_room():

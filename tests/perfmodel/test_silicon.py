@@ -85,7 +85,7 @@ def test_programs_read_all_their_operands():
     (work,) = (o.work for o in found["s"].operations)
     assert isinstance(work, ShaderWork)
     assert work.in_values == 2 * work.out_values
-    assert found["s"].cost.cycles == pytest.approx(1.65 * 1.5 * work.out_values + 500)
+    assert found["s"].cost.cycles == pytest.approx(1.85 * 1.5 * work.out_values + 500)
 
 
 @pytest.mark.parametrize("network", [SUM, LEAKY, GROWN, SCALE, STRIDED], ids=str)

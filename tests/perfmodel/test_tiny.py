@@ -32,6 +32,6 @@ def test_max_pool_runs_inside_the_convolution_before_it():
 
 
 def test_batch_multiplies():
-    one, four = estimate(mobile_block()), estimate(mobile_block(batch=4))
+    one, four = estimate(mobile_block(), sram=False), estimate(mobile_block(batch=4), sram=False)
     assert four.total_time_us == pytest.approx(4 * one.total_time_us)
     assert four.macs == 4 * one.macs

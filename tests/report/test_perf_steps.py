@@ -67,7 +67,6 @@ def test_what_lies_between_is_priced_too(between):
         assert step.all_us == pytest.approx(before.total_time_us - after.total_time_us, rel=1e-6)
 
 
-def test_nothing_is_said_of_outputs_and_of_maps_in_sram():
+def test_nothing_is_said_of_outputs():
     for channels in FOUND:
         assert "wide" not in channel_steps(price(channels))
-        assert channel_steps(price(channels, sram=True)) == {}
