@@ -105,12 +105,14 @@ def price(work: Work, setting: Setting, kept: Kept = NOTHING_KEPT) -> OperationE
         cores = machine.nn.cores_count
         slow = 1.0 if work.dtype.bits == 8 else cores / setting.profile.cores_16bit_count
         slow *= setting.profile.nn_time_ratio
-        cost = nn.price_tile(work, tile, machine, rate, slow)
-        if silicon.streams(work, setting.profile):
+        streams = silicon.streams(work, setting.profile)
+        if kept.anything and not streams:
+            cost = nn_cost(work, tile, machine, rate, slow, kept)
+        else:
+            cost = nn.price_tile(work, tile, machine, rate, slow)
+        if streams:
             cost = silicon.streamed(work, cost, machine, rate)
             cost = pass_cost(cost, machine, rate, kept) if kept.anything else cost
-        elif kept.anything:
-            cost = nn_cost(work, tile, machine, rate, slow, kept)
         count = cost.cycles
         cost, count = cost * work.count, count * work.count
     elif isinstance(work, TpWork | FullyConnectedWork):

@@ -107,11 +107,13 @@ def nn_cost(
     outside = moved._replace(
         image=moved.image * (1 - kept.image), write=moved.write * (1 - kept.write)
     )
-    plain = nn.price_tile(work, tile, machine, rate, slowdown)
     _, clockwork = nn_time.time_tile(work, tile, outside, machine, rate, slowdown)
     image, write = moved.image - outside.image, moved.write - outside.write
     waited = max(image, write * (1 - tile.last_ratio(work)))  # none for the last tile's output
-    return _with_sram(plain, dict(clockwork.by_bound), image, write, waited, machine)
+    plain = Cost(
+        cycles=0.0, compute_cycles=clockwork.compute, traffic=nn.traffic_of(moved, tile)
+    )
+    return _with_sram(plain, clockwork.by_bound, image, write, waited, machine)
 
 
 def pass_cost(plain: Cost, machine: Machine, rate: float, kept: Kept) -> Cost:

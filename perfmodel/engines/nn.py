@@ -49,14 +49,13 @@ def read_bytes(
     reserves for them that does not is read again for every tile. While it plans (``planned``) the
     driver gives either all of the on-chip memory, as if the other were not there.
     """
-    sram = machine.memory.vip_sram_bytes
-    place = kept_image_bytes(work, tile)
+    sram = beside = machine.memory.vip_sram_bytes
     if planned:
-        cached = place <= sram
-        place = 0
+        cached = tile.superblocks == 1 or kept_image_bytes(work, tile) <= sram
     else:
         cached = keeps_image(work, tile, machine)
-    beside = sram - (place if place <= sram else 0)
+        place = kept_image_bytes(work, tile)
+        beside -= place if place <= sram else 0
     kept = 1.0
     if planned or stream > beside:
         kept = min(1.0, beside / planned_stream_bytes(work, stream, machine))
@@ -74,17 +73,22 @@ def price_tile(
     """Return cycles and bytes of an operation with a given tile."""
     moved = tile_bytes(work, tile, machine, kernel_stream_bytes(work, tile, machine))
     cycles, clockwork = time_tile(work, tile, moved, machine, bytes_per_cycle, slowdown)
-    blocks = tile.superblocks
     return Cost(
         cycles=cycles,
         compute_cycles=clockwork.compute,
-        traffic=Traffic(
-            ddr_image_bytes=moved.image,
-            ddr_kernel_bytes=moved.kernel,
-            ddr_command_bytes=moved.command,
-            ddr_write_bytes=moved.write,
-            sram_image_bytes=moved.image * (blocks - 1) if moved.image_cached else 0.0,
-            sram_kernel_bytes=max(0.0, moved.stream * tile.number - moved.kernel),
-        ),
+        traffic=traffic_of(moved, tile),
         bound_cycles=ranked(clockwork.by_bound),
+    )
+
+
+def traffic_of(moved: TileBytes, tile: Tile) -> Traffic:
+    """Return the bytes of an operation by memory and kind."""
+    blocks = tile.superblocks
+    return Traffic(
+        ddr_image_bytes=moved.image,
+        ddr_kernel_bytes=moved.kernel,
+        ddr_command_bytes=moved.command,
+        ddr_write_bytes=moved.write,
+        sram_image_bytes=moved.image * (blocks - 1) if moved.image_cached else 0.0,
+        sram_kernel_bytes=max(0.0, moved.stream * tile.number - moved.kernel),
     )
