@@ -110,9 +110,7 @@ def nn_cost(
     _, clockwork = nn_time.time_tile(work, tile, outside, machine, rate, slowdown)
     image, write = moved.image - outside.image, moved.write - outside.write
     waited = max(image, write * (1 - tile.last_ratio(work)))  # none for the last tile's output
-    plain = Cost(
-        cycles=0.0, compute_cycles=clockwork.compute, traffic=nn.traffic_of(moved, tile)
-    )
+    plain = Cost(cycles=0.0, compute_cycles=clockwork.compute, traffic=nn.traffic_of(moved, tile))
     return _with_sram(plain, clockwork.by_bound, image, write, waited, machine)
 
 
