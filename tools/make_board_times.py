@@ -8,6 +8,7 @@ The text around the tables stands in the page already and is kept; ``--check`` c
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from board_networks import write_all
@@ -16,9 +17,9 @@ from board_probes import PROBES
 from npusim.perfmodel.calibration import DIES, calibrate, groups
 from npusim.perfmodel.design import gains
 from npusim.perfmodel.estimate import estimate
-from npusim.perfmodel.fit import Fit
+from npusim.perfmodel.fit import FITTED, Fit
 from npusim.perfmodel.layer_list import parse_layer_list
-from npusim.perfmodel.machine import Machine
+from npusim.perfmodel.machine import Machine, load_machine
 from npusim.perfmodel.samples import Sample, load_samples, works_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "board-times.md"
@@ -38,6 +39,28 @@ def constants_table(fits: list[tuple[tuple[str, ...], Fit, list[Sample]]]) -> st
             f"| {found.sigma(name):.2g} | {getattr(board, name):.4g} |"
             for name in found.names
         ]
+    return "\n".join(lines)
+
+
+def kept_table(path: Path) -> str:
+    """Return what fits say when other parts of the RK1808's AXI SRAM hold feature maps."""
+    chip = load_machine("rk1808")
+    whole = chip.memory.axi_sram_bytes
+    lines = ["| bytes that hold maps | DDR by the fit, GB/s | mean, high trust | worst "]
+    lines[0] += "| mean, family left out | worst | ResNet-50, left out |"
+    lines.append("|---|---|---|---|---|---|---|")
+    for size in (0, 600_000, 800_000, whole // 2, 1_200_000, whole):
+        machine = replace(chip, board=replace(chip.board, maps_kept_bytes=size))
+        samples = load_samples(path, (chip.name,), machine)
+        found = calibrate(samples, FITTED)
+        rows = list(zip(samples, found.residuals, found.left_out, strict=True))
+        (resnet,) = (left for sample, _, left in rows if sample.name == "resnet50_v2")
+        (line,) = (line for line in groups(rows) if "high trust" in line)
+        _, _, mean, worst, _, apart, worst_apart = cells(line)
+        rate = found.applied(machine.board).ddr_bytes_per_s / 1e9
+        lines.append(
+            f"| {size} | {rate:.1f} | {mean} | {worst} | {apart} | {worst_apart} | {resnet:+.1%} |"
+        )
     return "\n".join(lines)
 
 
@@ -106,7 +129,8 @@ def page(text: str) -> str:
     """Return the page with its tables made anew."""
     fits, rows = [], []
     with tempfile.TemporaryDirectory() as folder:
-        samples = load_samples(write_all(Path(folder)))
+        path = write_all(Path(folder))
+        samples, kept = load_samples(path), kept_table(path)
     for chips, names in DIES:
         own = [s for s in samples if s.machine.name in chips]
         found = calibrate(own, names)
@@ -117,6 +141,7 @@ def page(text: str) -> str:
         "constants": constants_table(fits),
         "gains": gain_table(fits),
         "groups": group_table(rows),
+        "kept": kept,
         "times": row_table(rows),
     }
     for name, table in tables.items():

@@ -61,13 +61,11 @@ def time_tile(
     parts = _parts(work, tile, moved, nn.cores_count)
     arriving = (moved.kernel + moved.image + moved.command) / nn.sram_bytes_per_cycle
     for part in parts:
+        fed = image * part.fed + stream * part.loads
         now = (
             products * part.worked,
             decode * part.worked,
-            max(
-                *(image * part.fed + stream * part.loads, channels * part.worked),
-                arriving * part.left,
-            ),
+            max(fed, channels * part.worked, arriving * part.left),
             leaving * part.left,
             (part.kernel + moved.image * part.read + moved.write * part.left) / bus,
         )
